@@ -1,0 +1,61 @@
+"""``deepal``: the group of commands, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from deepal_autoal.cli.listings import list_datasets, list_models, list_plugins, list_strategies
+from deepal_autoal.cli.run import run_command
+from deepal_autoal.errors import DeepALError
+
+WRONG_USE = 2
+INTERRUPTED = 130
+
+
+def _print_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        import deepal_autoal
+
+        click.echo(f"deepal {deepal_autoal.__version__}")
+        context.exit()
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Start with: deepal run --strategy autoal --candidates entropy,margin,kmeans",
+)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show it.")
+def cli() -> None:
+    """Deep active learning with query strategies as plugins."""
+
+
+cli.add_command(run_command)
+cli.add_command(list_strategies)
+cli.add_command(list_datasets)
+cli.add_command(list_models)
+cli.add_command(list_plugins)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit with its status: 0, 1, 2 or 130 (see the README)."""
+    try:
+        status = cli.main(arguments, prog_name="deepal", standalone_mode=False)
+    except click.Abort:
+        status = INTERRUPTED
+    except click.ClickException as error:
+        status = _complain(error.format_message())
+    except DeepALError as error:
+        status = _complain(str(error))
+    except BrokenPipeError:  # The reader, such as `head`, has seen enough.
+        sys.stdout = None
+        status = 0
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _complain(message: str) -> int:
+    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    return WRONG_USE

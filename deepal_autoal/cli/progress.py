@@ -1,0 +1,95 @@
+"""What a run shows: a progress bar on a terminal, a line a round, a table at the end."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+from tqdm import tqdm
+
+from deepal_autoal.cli.listings import format_table
+
+if TYPE_CHECKING:
+    from deepal_autoal.loop import ActiveRun
+    from deepal_autoal.records import RunResult
+
+
+class RunDisplay:
+    """Shows one run on the terminal; progress goes to standard error, results to standard output.
+
+    Args:
+        quiet: Show nothing but the run folder at the end.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar: tqdm[Any] | None = None
+        self._is_terminal = sys.stderr.isatty()
+
+    def start(self, run: ActiveRun) -> None:
+        """Say what runs, and open the bar."""
+        if self._quiet:
+            return
+        config = run.config
+        strategy = config["strategy"]
+        candidates = ", ".join(candidate["name"] for candidate in strategy.get("candidates", []))
+        dataset = config["dataset"]
+        _say(f"{strategy['name']}{f' over {candidates}' if candidates else ''} on {dataset['name']}: "
+             f"pool {config['pool_size']}, test {dataset['n_test']}, {dataset['n_classes']} classes; "
+             f"model {config['model']['name']}, {config['device']}, seed {config['seed']}")  # fmt: skip
+        if run.records:
+            _say(f"continuing after round {run.records[-1]['round']}")
+        self._bar = tqdm(
+            total=config["rounds"] + 1, initial=len(run.records), unit="round", file=sys.stderr, dynamic_ncols=True,
+            leave=False, disable=not self._is_terminal,
+        )  # fmt: skip
+
+    def phase(self, phase: str, done: int, total: int) -> None:
+        """Show the phase within the round."""
+        if self._bar is not None and self._is_terminal:
+            self._bar.set_postfix_str(f"{phase} {100 * done // max(total, 1)} %" if total > 1 else phase)
+
+    def round(self, run: ActiveRun, record: dict[str, Any]) -> None:
+        """Show a finished round."""
+        if self._bar is None:
+            return
+        self._bar.update()
+        if not self._is_terminal:
+            _say(f"round {record['round']}/{run.n_rounds}: {record['n_labeled']} labelled, "
+                 f"accuracy {record['accuracy']:.4f}")  # fmt: skip
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def finish(self, result: RunResult) -> None:
+        """Print the table of rounds and the run folder."""
+        self.close()
+        if not self._quiet:
+            head, rows = _table(result)
+            click.echo("\n".join(format_table(head, rows)))
+            click.echo(f"\nAUBC {result.aubc:.4f}   final accuracy {result.accuracy:.4f}"
+                       + (f"   stopped: {result.stop_reason}" if result.stop_reason else ""))  # fmt: skip
+        click.echo(f"{'' if self._quiet else 'Run folder: '}{result.folder}")
+
+
+def _table(result: RunResult) -> tuple[list[str], list[list[str]]]:
+    weighted = any("weights" in record["strategy"] for record in result.rounds)
+    head = ["round", "labelled", "accuracy", "train s", "query s"] + (["weights"] if weighted else [])
+    rows = []
+    for record in result.rounds:
+        seconds = record["seconds"]
+        row = [f"{record['round']:>5}", f"{record['n_labeled']:>8}", f"{record['accuracy']:>8.4f}",
+               f"{seconds['train']:>7.2f}", f"{seconds['query']:>7.2f}"]  # fmt: skip
+        if weighted:
+            weights = record["strategy"].get("weights", {})
+            row.append("  ".join(f"{name} {weight:.2f}" for name, weight in weights.items()))
+        rows.append(row)
+    return head, rows
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)

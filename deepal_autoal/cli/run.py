@@ -1,0 +1,198 @@
+"""``deepal run``: one strategy on one dataset."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deepal_autoal.errors import InputError, RunFolderError, UnknownNameError
+
+RUNS = Path("runs")
+RECIPE_OPTIONS = (
+    "optimizer", "learning_rate", "schedule", "train_batch_size", "min_steps", "stop_at_full_accuracy",
+    "warm_start", "precision",
+)  # fmt: skip
+
+
+def _read_config(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
+    """Make the file's settings the defaults, so that the command line wins."""
+    if path is None:
+        return
+    known = {option.name for option in context.command.params if option.name not in ("config", "resume")}
+    context.default_map = {**(context.default_map or {}), **_defaults_of(path, known)}
+
+
+def _defaults_of(path: Path, known: set[str | None]) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        content = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+    defaults: dict[str, Any] = {}
+    for key, value in content.items():
+        name = key.replace("-", "_")
+        if name in ("option", "options"):
+            if not isinstance(value, Mapping):
+                raise InputError(f"{path}: {key} must be a table, such as [options] with oversample = 5")
+            defaults["options"] = [f"{option}={item}" for option, item in _flat(value)]
+        elif name not in known:
+            raise UnknownNameError("setting", key, [str(item) for item in known], f"It stands in {path}.")
+        elif isinstance(value, list):
+            defaults[name] = ",".join(map(str, value))
+        else:
+            defaults[name] = value
+    return defaults
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Return a table's values with dotted keys, so that [options.kmeans] addresses the candidate kmeans."""
+    flat = []
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat += _flat(value, f"{prefix}{key}.")
+        else:
+            flat.append((f"{prefix}{key}", value))
+    return flat
+
+
+@click.command("run")
+@click.option("--strategy", metavar="NAME", help="Query strategy (`deepal strategies`); default random.")
+@click.option("--candidates", metavar="A,B,C", help="Candidates of a selector such as autoal or vote.")
+@click.option("-o", "--option", "options", multiple=True, metavar="KEY=VALUE",
+              help="Option of the strategy; NAME.KEY=VALUE addresses a candidate. Repeatable.")
+@click.option("--dataset", metavar="NAME|PATH", help="`deepal datasets`, or own data: a folder of class folders, a "
+              "CSV manifest or an .npz file; default digits.")
+@click.option("--data-dir", envvar="DEEPAL_DATA", metavar="DIR", help="Where named datasets lie.")
+@click.option("--model", metavar="NAME", help="Task model (`deepal models`); default auto, by the data.")
+@click.option("--initial", type=int, metavar="M", help="Size of the initial labelled set; default 50.")
+@click.option("--batch-size", type=int, metavar="B", help="Samples labelled a round; default 20.")
+@click.option("--rounds", type=int, metavar="R", help="Number of queries; default 10.")
+@click.option("--epochs", type=int, metavar="E", help="Training epochs a round.")
+@click.option("--pool-size", type=int, metavar="N", help="Use a random subset of the pool, for quick studies.")
+@click.option("--seed", type=int, metavar="S", help="Of everything random; default 0.")
+@click.option("--device", metavar="auto|cpu|cuda[:i]", help="Default auto: CUDA where there is one.")
+@click.option("--threads", type=int, metavar="N", help="CPU threads; recorded, and reused on resume.")
+@click.option("--optimizer", metavar="NAME", help="adam, adamw or sgd.")
+@click.option("--learning-rate", type=float, metavar="X", help="Initial learning rate.")
+@click.option("--schedule", metavar="NAME", help="Learning-rate schedule: constant, cosine or onecycle.")
+@click.option("--train-batch-size", type=int, metavar="N", help="Samples an optimiser step.")
+@click.option("--min-steps", type=int, metavar="N", help="Optimiser steps at least, for tiny labelled sets.")
+@click.option("--precision", metavar="NAME", help="auto, float32 or bfloat16.")
+@click.option("--stop-at-full-accuracy", is_flag=True, default=None, help="Stop training once all labels are learnt.")
+@click.option("--warm-start", is_flag=True, default=None, help="Continue training from the last round's weights.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Run folder; default runs/<date>-...")
+@click.option("--resume", is_flag=True, help="Continue the run in --out, or start it where there is none.")
+@click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE.toml",
+              is_eager=True, expose_value=False, callback=_read_config,
+              help="Settings by the long options' names; the command line wins.")
+@click.option("--quiet", is_flag=True, help="Print the run folder only.")
+@click.option("--verbose", is_flag=True, help="Print log messages.")
+def run_command(
+    candidates: str | None, options: tuple[str, ...], out: Path | None, resume: bool, quiet: bool, verbose: bool,
+    **settings: Any,
+) -> None:  # fmt: skip
+    """Run one strategy on one dataset, with the dataset's labels as the person who labels.
+
+    The run folder holds config.json, rounds.jsonl, summary.json and model.pt. A run that was interrupted, or
+    killed, continues with --resume --out DIR.
+    """
+    _set_up_logging(quiet, verbose)
+    if resume and out is None:
+        raise InputError("--resume needs --out DIR, the folder of the run to continue")
+    recipe = {name: settings.pop(name) for name in RECIPE_OPTIONS}
+    changes = {name: value for name, value in recipe.items() if value is not None}
+    given_options = dict(_split(option) for option in options)
+    from deepal_autoal.cli.progress import RunDisplay
+    from deepal_autoal.loop import run
+
+    if out is None:
+        out = _new_folder(settings)
+    display = RunDisplay(quiet)
+    try:
+        result = run(
+            **settings, candidates=_names(candidates), options=given_options, recipe=changes, out=out, resume=resume,
+            progress=display.phase, on_start=display.start, on_round=display.round, command=["deepal", *sys.argv[1:]],
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        display.close()
+        click.echo(f"\nInterrupted; finished rounds are kept. Resume with: deepal run --resume --out {out}", err=True)
+        sys.exit(130)
+    except BaseException:
+        display.close()
+        _remove_if_unused(out)
+        raise
+    display.finish(result)
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _split(option: str) -> tuple[str, str]:
+    key, equals, value = option.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"-o {option}: write it as KEY=VALUE")
+    return key.strip(), value.strip()
+
+
+def _new_folder(settings: Mapping[str, Any]) -> Path:
+    """Make the default run folder; a number is appended where it exists already."""
+    dataset = re.sub(r"[^\w.-]+", "-", Path(settings["dataset"] or "digits").name).strip("-.") or "data"
+    seed = settings["seed"] or 0
+    stem = f"{datetime.date.today().isoformat()}-{dataset}-{settings['strategy'] or 'random'}-s{seed}"
+    number = 1
+    while True:
+        folder = RUNS / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise RunFolderError(f"cannot make {folder}: {error.strerror}; choose another place with --out") from error
+
+
+def _remove_if_unused(folder: Path) -> None:
+    """Remove the folder of a run that never started, if nothing but the lock lies in it."""
+    try:
+        names = [path.name for path in folder.iterdir()]
+        if names in ([], [".lock"]):
+            (folder / ".lock").unlink(missing_ok=True)
+            folder.rmdir()
+    except OSError:
+        pass
+
+
+def _set_up_logging(quiet: bool, verbose: bool) -> None:
+    level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter(verbose))
+    for name in ("deepal_autoal", "deepal_strategies"):
+        logger = logging.getLogger(name)
+        logger.setLevel(level)
+        logger.handlers = [handler]
+        logger.propagate = False
+
+
+class _Formatter(logging.Formatter):
+    """One line a message, such as ``Warning: ...``; tracebacks with --verbose only."""
+
+    def __init__(self, verbose: bool) -> None:
+        super().__init__("%(message)s")
+        self._verbose = verbose
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = f"{record.levelname.capitalize()}: {record.getMessage()}"
+        if self._verbose and record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line

@@ -1,0 +1,246 @@
+"""What a strategy sees of a round: views of the pool through one fitted model, without unlabelled labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from deepal_autoal.errors import InputError
+from deepal_autoal.randomness import numpy_stream, torch_stream
+from deepal_autoal.training import LabeledData, UnlabeledData
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+    from torch import Tensor
+
+    from deepal_autoal.fitted import FittedModel
+    from deepal_autoal.outputs import ModelOutputs, OutputCache
+    from deepal_autoal.training import Recipe
+
+
+class PoolView:
+    """Some samples of the pool, seen through one fitted model.
+
+    Every method computes its result once and returns the same tensor again; do not change it in place. Rows
+    are in the order of ``indices``. N samples, C classes, D embedding dimensions.
+
+    Attributes:
+        indices: Pool indices, int64 (N,).
+    """
+
+    def __init__(self, indices: NDArray[np.int64], outputs: ModelOutputs) -> None:
+        self.indices = indices
+        self._outputs = outputs
+        self._results: dict[tuple[str, int], Any] = {}
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def inputs(self, positions: ArrayLike | None = None) -> Tensor:
+        """Return model inputs through the evaluation transform, float32 (n, C, H, W) or (n, D), on the device.
+
+        Args:
+            positions: Rows of this view; all by default, which may be large: see `batches`.
+        """
+        rows = self.indices if positions is None else self.indices[np.asarray(positions, dtype=np.int64)]
+        return self._outputs.inputs.batch(rows)
+
+    def batches(self, batch_size: int) -> Iterator[Tensor]:
+        """Yield the model inputs of all samples in order, ``batch_size`` at a time."""
+        for start in range(0, len(self), batch_size):
+            yield self._outputs.inputs.batch(self.indices[start : start + batch_size])
+
+    def logits(self) -> Tensor:
+        """Return logits, float32 (N, C)."""
+        return self._once("logits", 0, lambda: self._outputs.logits(self.indices))
+
+    def probabilities(self) -> Tensor:
+        """Return class probabilities, float32 (N, C); rows sum to 1."""
+        return self._once("probabilities", 0, lambda: self.logits().softmax(dim=1))
+
+    def log_probabilities(self) -> Tensor:
+        """Return log class probabilities, float32 (N, C); finite also where the probability underflows."""
+        return self._once("log_probabilities", 0, lambda: self.logits().log_softmax(dim=1))
+
+    def embeddings(self) -> Tensor:
+        """Return embeddings, the inputs of the model's last layer before dropout, float32 (N, D)."""
+        return self._once("embeddings", 0, lambda: self._outputs.embeddings(self.indices))
+
+    def mc_probabilities(self, n_passes: int = 10) -> Tensor:
+        """Return class probabilities of stochastic dropout passes, float32 (n_passes, N, C).
+
+        Passes are the same for all strategies of a round; asking for more adds to them.
+        """
+        return self._once("mc", n_passes, lambda: self._outputs.mc_probabilities(self.indices, n_passes))
+
+    def ensemble_probabilities(self, n_members: int = 5) -> Tensor:
+        """Return class probabilities of an ensemble, float32 (n_members, N, C).
+
+        The first member is the task model; the others are trained when they are first asked for, on the same
+        labels, from other initialisations and data orders.
+        """
+        return self._once("ensemble", n_members, lambda: self._outputs.ensemble_probabilities(self.indices, n_members))
+
+    def gradient_factors(self) -> tuple[Tensor, Tensor]:
+        """Return the factors q, float32 (N, C), and h, float32 (N, D), of BADGE's gradient embedding q ⊗ h.
+
+        q = p - onehot(argmax p) is the gradient of the cross-entropy of the predicted label with respect to
+        the logits, h the embedding (Ash et al., ICLR 2020).
+        """
+
+        def compute() -> tuple[Tensor, Tensor]:
+            probabilities = self.probabilities()
+            residual = probabilities.clone()
+            predicted = probabilities.argmax(dim=1, keepdim=True)
+            residual.scatter_add_(1, predicted, -torch.ones_like(predicted, dtype=residual.dtype))
+            return residual, self.embeddings()
+
+        return self._once("gradient_factors", 0, compute)
+
+    def _once(self, what: str, parameter: int, compute: Callable[[], Any]) -> Any:
+        key = (what, parameter)
+        if key not in self._results:
+            self._results[key] = compute()
+        return self._results[key]
+
+
+class LabeledView(PoolView):
+    """Labelled samples of the pool.
+
+    Attributes:
+        labels: Class of each sample, int64 (N,), on the device.
+    """
+
+    def __init__(self, indices: NDArray[np.int64], labels: NDArray[np.int64], outputs: ModelOutputs) -> None:
+        super().__init__(indices, outputs)
+        self.labels = torch.as_tensor(labels, device=outputs.model.device)
+
+
+class QueryContext:
+    """One round, as a strategy sees it.
+
+    Attributes:
+        candidates: The samples that may be queried.
+        labeled: The labelled samples, with their labels.
+        model: The fitted task model behind both views.
+        n_classes: Number of classes, also of those that no label shows yet.
+        round: Number of the round, from 0.
+        n_rounds: How many rounds the run has; None when labels are given interactively.
+        device: Where the views' tensors live.
+    """
+
+    def __init__(
+        self,
+        *,
+        candidates: NDArray[np.int64],
+        labeled: NDArray[np.int64],
+        labels: NDArray[np.int64],
+        model: FittedModel,
+        cache: OutputCache,
+        n_classes: int,
+        round: int,
+        n_rounds: int | None,
+        key: tuple[int | str, ...],
+    ) -> None:
+        outputs = cache.of(model)
+        self.candidates = PoolView(candidates, outputs)
+        self.labeled = LabeledView(labeled, labels, outputs)
+        self.model = model
+        self.n_classes = n_classes
+        self.round = round
+        self.n_rounds = n_rounds
+        self.device: torch.device = model.device
+        self._cache = cache
+        self._labels = dict(zip(labeled.tolist(), labels.tolist(), strict=True))
+        self._key = key
+
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        """numpy's generator for this query; depends on seed, round and, for a selector's candidate, its name."""
+        return numpy_stream(*self._key)
+
+    @cached_property
+    def generator(self) -> torch.Generator:
+        """torch's generator for this query, on `device`."""
+        return torch_stream(*self._key, device=self.device)
+
+    def for_candidate(self, name: str) -> QueryContext:
+        """Return this context, sharing views and outputs, with the random streams of a selector's candidate."""
+        context = object.__new__(QueryContext)
+        for attribute, value in vars(self).items():
+            if attribute not in ("rng", "generator"):
+                setattr(context, attribute, value)
+        context._key = (*self._key, name)
+        return context
+
+    def fit(self, labeled: ArrayLike, purpose: str, recipe: Recipe | None = None) -> FittedModel:
+        """Train a further task model from scratch on a part of the labelled set.
+
+        Args:
+            labeled: Pool indices, a subset of ``self.labeled.indices``. All other samples, also those whose
+                labels are left out, are label-free unlabelled data to the trainer.
+            purpose: Names the random stream; two fits with one purpose start alike.
+            recipe: Training settings; the run's by default (``self.model.recipe``).
+
+        Returns:
+            A fitted model for `rebuild`.
+        """
+        indices = np.asarray(labeled, dtype=np.int64)
+        inputs = self._cache.inputs
+        rest = np.union1d(self.candidates.indices, self.labeled.indices)
+        rest = rest[~np.isin(rest, indices)]
+        return self._cache.fit(
+            LabeledData(inputs, indices, self._labels_of(indices)),
+            UnlabeledData(inputs, rest),
+            (*self._key, purpose),
+            recipe,
+        )
+
+    def rebuild(
+        self,
+        *,
+        candidates: ArrayLike | None = None,
+        labeled: ArrayLike | None = None,
+        model: FittedModel | None = None,
+        purpose: str = "rebuild",
+    ) -> QueryContext:
+        """Return a context over other candidates, another labelled set and another fitted model.
+
+        That is how a selector plays selection inside the labelled pool: some labelled samples become candidates,
+        the others stay labelled, and the model is one that has not seen the candidates (see `fit`).
+
+        Args:
+            candidates: Pool indices; by default the same candidates.
+            labeled: Pool indices, a subset of ``self.labeled.indices``; by default the same labelled set.
+            model: From `fit`; by default the same model.
+            purpose: Names the random streams of the new context.
+
+        Raises:
+            InputError: If a sample would be candidate and labelled at once, or ``labeled`` has no known label.
+        """
+        chosen = self.candidates.indices if candidates is None else np.asarray(candidates, dtype=np.int64)
+        kept = self.labeled.indices if labeled is None else np.asarray(labeled, dtype=np.int64)
+        both = np.intersect1d(chosen, kept)
+        if len(both):
+            raise InputError(f"{len(both)} samples would be candidates and labelled at once (index {both[0]}, for one)")
+        return QueryContext(
+            candidates=chosen,
+            labeled=kept,
+            labels=self._labels_of(kept),
+            model=self.model if model is None else model,
+            cache=self._cache,
+            n_classes=self.n_classes,
+            round=self.round,
+            n_rounds=self.n_rounds,
+            key=(*self._key, purpose),
+        )
+
+    def _labels_of(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        unknown = [index for index in indices.tolist() if index not in self._labels]
+        if unknown:
+            raise InputError(f"{len(unknown)} samples have no label in this context (index {unknown[0]}, for one)")
+        return np.array([self._labels[index] for index in indices.tolist()], dtype=np.int64)

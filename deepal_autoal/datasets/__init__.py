@@ -1,0 +1,71 @@
+"""Datasets: by registered name, or a user's own data by path.
+
+Importing this package is light; arrays, decoders and scikit-learn are imported when a dataset is loaded.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deepal_autoal.datasets.base import Dataset
+
+__all__ = ["Dataset", "load_dataset"]
+
+DATA_DIR_VARIABLE = "DEEPAL_DATA"
+
+
+def load_dataset(name_or_path: str | Path, data_dir: str | Path | None = None) -> Dataset:
+    """Load a registered dataset by name, or own data by path.
+
+    A registered name wins over a folder of the same name; ``./digits`` or an absolute path addresses the folder.
+
+    Args:
+        name_or_path: A name that ``deepal datasets`` lists, or a folder of class folders (optionally under
+            ``train/`` and ``test/``), a CSV manifest (``path,label[,split]``), or an ``.npz`` with ``x`` and ``y``.
+        data_dir: Where named datasets lie or are downloaded to; by default the environment variable
+            ``DEEPAL_DATA``, else ``data``.
+
+    Raises:
+        UnknownNameError: If it is neither a registered name nor an existing path.
+        InputError: If the data cannot be used; the message names the file and says what to do.
+        PluginError: If a third party's loader cannot be imported or returns no `Dataset`.
+    """
+    from deepal_autoal.datasets.base import Dataset
+    from deepal_autoal.errors import InputError, PluginError
+    from deepal_autoal.plugins import plugin_host
+
+    if not str(name_or_path).strip() or "\0" in str(name_or_path):
+        raise InputError("the dataset is empty or no name: give a name that `deepal datasets` lists, or a path")
+    registry = plugin_host().datasets
+    if isinstance(name_or_path, Path) or name_or_path not in registry:
+        path = Path(name_or_path).expanduser()
+        if path.exists():
+            from deepal_autoal.datasets.own import load_path
+
+            return load_path(path)
+        if isinstance(name_or_path, Path) or _looks_like_path(name_or_path):
+            raise InputError(f"there is no file or folder {path}; give an existing path or a registered name")
+    entry = registry.get(str(name_or_path))
+    folder = Path(data_dir if data_dir is not None else os.environ.get(DATA_DIR_VARIABLE) or "data").expanduser()
+    dataset: Any = entry.load()(folder)
+    if not isinstance(dataset, Dataset):
+        raise PluginError(
+            f"the loader of dataset {entry.name!r} ({entry.provider}) returned {type(dataset).__name__}, not a Dataset"
+        )
+    return dataset
+
+
+def _looks_like_path(text: str) -> bool:
+    separators = {"/", os.sep, os.altsep or "/"}
+    return text.startswith((".", "~")) or Path(text).suffix != "" or any(mark in text for mark in separators)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Dataset":
+        from deepal_autoal.datasets.base import Dataset
+
+        return Dataset
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,206 @@
+"""`Dataset`: training and test arrays with their labels, checked once."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from deepal_autoal.errors import InputError
+
+AUGMENTATIONS = frozenset({"crop", "flip"})
+FEATURE_DTYPES = ("float16", "float32", "float64")
+CHUNK_BYTES = 32 << 20
+
+logger = logging.getLogger(__name__)
+
+
+class NonFiniteError(InputError):
+    """A feature is NaN, infinite or beyond float32.
+
+    Attributes:
+        array: The array's field name in `Dataset`, such as ``"x_train"``.
+        row: The first such row.
+    """
+
+    def __init__(self, dataset: str, array: str, row: int) -> None:
+        super().__init__(
+            f"dataset {dataset!r}: {array} holds NaN, infinite or beyond-float32 values, first in row {row}; "
+            "remove or replace them"
+        )
+        self.array = array
+        self.row = row
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Images or feature vectors with labels, in a training split (the pool) and a test split.
+
+    The arrays may be read-only memory maps, those of ``.npz`` members not aligned to their item size: copy rows
+    (``array[indices]``) before handing them to torch.
+
+    Attributes:
+        name: Used in folder names and tables.
+        x_train: Images, uint8 (N, H, W, C) with any number of channels (greyscale C = 1), or vectors,
+            float16/32/64 (N, D), finite.
+        y_train: int64 (N,) in 0..n_classes-1. Integer arrays of another width are converted.
+        x_test: As ``x_train``: same dtype, same shape but for N.
+        y_test: As ``y_train``.
+        class_names: One a class, in the order of the labels.
+        augmentation: What the default recipe applies, a subset of ``{"crop", "flip"}``. Empty for own data: which
+            changes leave a label true (a flipped digit is none) only its owner knows.
+        source: Where the data came from, for the record.
+
+    Raises:
+        InputError: If an array is not of this form, or fewer than two classes occur in ``y_train``.
+    """
+
+    name: str
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    class_names: tuple[str, ...]
+    augmentation: tuple[str, ...] = ()
+    source: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "class_names", tuple(str(name) for name in self.class_names))
+        object.__setattr__(self, "augmentation", tuple(self.augmentation))
+        if len(set(self.class_names)) != len(self.class_names):
+            raise self._error("class_names holds a name twice; give every class its own")
+        for split in ("train", "test"):
+            self._check_inputs(f"x_{split}")
+            self._check_labels(f"y_{split}", len(getattr(self, f"x_{split}")))
+        if self.x_train.dtype != self.x_test.dtype or self.x_train.shape[1:] != self.x_test.shape[1:]:
+            raise self._error(
+                f"x_train is {_form(self.x_train)} but x_test {_form(self.x_test)}; make dtype and sample shape equal"
+            )
+        if not set(self.augmentation) <= AUGMENTATIONS or (self.augmentation and not self.is_image):
+            raise self._error(f"augmentation must be of {sorted(AUGMENTATIONS)} and for images only")
+        counts = self.class_counts
+        present = [name for name, count in zip(self.class_names, counts, strict=True) if count]
+        if len(present) < 2:
+            raise self._error(f"only one class ({present[0]}) occurs in the training labels; at least two are needed")
+        if len(present) < self.n_classes:
+            absent = [name for name, count in zip(self.class_names, counts, strict=True) if not count]
+            logger.warning(
+                "dataset %r: %d of %d classes have no training sample (%s)",
+                self.name, len(absent), self.n_classes, ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else ""),
+            )  # fmt: skip
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the samples are images (else feature vectors)."""
+        return self.x_train.ndim == 4
+
+    @property
+    def n_classes(self) -> int:
+        """The number of classes, also of those without a sample."""
+        return len(self.class_names)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """What a model takes per sample: (C, H, W) for images, (D,) for vectors."""
+        if self.is_image:
+            height, width, channels = self.x_train.shape[1:]
+            return (channels, height, width)
+        return (self.x_train.shape[1],)
+
+    @property
+    def class_counts(self) -> list[int]:
+        """Training samples per class."""
+        return [int(count) for count in np.bincount(self.y_train, minlength=self.n_classes)]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hex digest of all four arrays and the class names; the same for a memory map and its copy."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name in ("x_train", "y_train", "x_test", "y_test"):
+            array: np.ndarray = getattr(self, name)
+            digest.update(f"{name} {array.dtype.newbyteorder('<').str} {array.shape}\n".encode())
+            for _, chunk in row_chunks(array):
+                little = np.ascontiguousarray(chunk, dtype=chunk.dtype.newbyteorder("<"))
+                digest.update(little.reshape(-1).view(np.uint8).data)
+        digest.update("\0".join(self.class_names).encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """Return what goes into a run's record, JSON-able."""
+        return {
+            "name": self.name,
+            "kind": "images" if self.is_image else "vectors",
+            "n_train": len(self.x_train),
+            "n_test": len(self.x_test),
+            "n_classes": self.n_classes,
+            "class_names": list(self.class_names),
+            "class_counts": self.class_counts,
+            "input_shape": list(self.input_shape),
+            "dtype": str(self.x_train.dtype),
+            "augmentation": list(self.augmentation),
+            "fingerprint": self.fingerprint,
+            "source": dict(self.source),
+        }
+
+    def __repr__(self) -> str:
+        return (
+            f"Dataset({self.name!r}, x_train={_form(self.x_train)}, x_test={_form(self.x_test)}, "
+            f"n_classes={self.n_classes})"
+        )
+
+    def _check_inputs(self, name: str) -> None:
+        array = getattr(self, name)
+        if not isinstance(array, np.ndarray):
+            raise self._error(f"{name} is {type(array).__name__}; give a numpy array")
+        images = array.ndim == 4 and array.dtype == np.uint8
+        if not images and not (array.ndim == 2 and array.dtype.name in FEATURE_DTYPES):
+            raise self._error(f"{name} is {_form(array)}; give images uint8 (N, H, W, C) or vectors float (N, D)")
+        if array.size == 0:
+            raise self._error(f"{name} is empty: {_form(array)}; give at least one sample")
+        if not images:
+            if not array.dtype.isnative:
+                object.__setattr__(self, name, array.astype(array.dtype.newbyteorder("=")))
+            row = first_unusable_row(getattr(self, name))
+            if row is not None:
+                raise NonFiniteError(self.name, name, row)
+
+    def _check_labels(self, name: str, n_samples: int) -> None:
+        labels = np.asarray(getattr(self, name))
+        if labels.dtype.kind not in "iu" or labels.ndim != 1:
+            raise self._error(f"{name} is {_form(labels)}; give integer class numbers of shape (N,)")
+        if len(labels) != n_samples:
+            raise self._error(f"{name} has {len(labels)} labels for {n_samples} samples; give one a sample")
+        lowest, highest = int(labels.min()), int(labels.max())
+        if lowest < 0 or highest >= self.n_classes:
+            raise self._error(f"{name} holds labels {lowest}..{highest}; give class numbers 0..{self.n_classes - 1}")
+        object.__setattr__(self, name, labels.astype(np.int64, copy=False))
+
+    def _error(self, message: str) -> InputError:
+        return InputError(f"dataset {self.name!r}: {message}")
+
+
+def row_chunks(array: np.ndarray, chunk_bytes: int = CHUNK_BYTES) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (first row, rows) over an array in blocks of bounded size, so that a memory map is never held whole."""
+    rows = max(1, chunk_bytes // max(1, array[:1].nbytes))
+    for start in range(0, len(array), rows):
+        yield start, array[start : start + rows]
+
+
+def first_unusable_row(vectors: np.ndarray) -> int | None:
+    """Return the first row that holds NaN, an infinity or a number beyond float32, or None."""
+    limit = float(np.finfo(np.float32).max)
+    for start, chunk in row_chunks(vectors):
+        # One comparison catches all three: NaN compares false. float16 cannot hold the limit, hence isfinite there.
+        usable = np.isfinite(chunk) if chunk.dtype.itemsize < 8 else np.abs(chunk) <= limit
+        if not usable.all():
+            return start + int(np.flatnonzero(~usable.all(axis=1))[0])
+    return None
+
+
+def _form(array: np.ndarray) -> str:
+    return f"{array.dtype} {array.shape}"

@@ -1,0 +1,68 @@
+"""MNIST's IDX files, plain or gzip-compressed."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import sys
+import zlib
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from deepal_autoal.errors import InputError
+
+_UNSIGNED_BYTES = 8
+
+
+def read_idx(path: Path, n_dims: int) -> np.ndarray:
+    """Return the uint8 array of an IDX file; a plain file is memory-mapped, a ``.gz`` decompressed into memory.
+
+    Raises:
+        InputError: If the file is unreadable, no IDX file of unsigned bytes with ``n_dims`` dimensions, or
+            shorter or longer than its header says.
+    """
+    try:
+        if path.suffix == ".gz":
+            with gzip.open(path) as packed:
+                shape = _read_header(path, cast(BinaryIO, packed), n_dims)
+                # One byte more than promised: so excess is noticed, but not unpacked whole.
+                data = packed.read(min(math.prod(shape) + 1, sys.maxsize))
+            _check_length(path, len(data), shape)
+            return np.frombuffer(data, np.uint8).reshape(shape)
+        with open(path, "rb") as file:
+            shape = _read_header(path, file, n_dims)
+            offset = file.tell()
+        _check_length(path, path.stat().st_size - offset, shape)
+        return np.memmap(path, np.uint8, "r", offset, shape)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} cannot be read ({error}); remove it and get it anew") from error
+
+
+def _read_header(path: Path, file: BinaryIO, n_dims: int) -> tuple[int, ...]:
+    expected = bytes((0, 0, _UNSIGNED_BYTES, n_dims))
+    header = file.read(4 + 4 * n_dims)
+    if header[:4] != expected[: len(header)]:
+        raise InputError(
+            f"{path} is no IDX file of unsigned bytes with {n_dims} dimensions (it begins with {header[:4].hex()}, "
+            f"not {expected.hex()}); remove it and get it anew"
+        )
+    if len(header) < 4 + 4 * n_dims:
+        raise InputError(f"{path} is truncated: it ends within its header; remove it and get it anew")
+    shape: tuple[int, ...] = struct.unpack(f">{n_dims}I", header[4:])
+    if 0 in shape:
+        raise InputError(f"{path} holds no data: its header says {shape}; remove it and get it anew")
+    return shape
+
+
+def _check_length(path: Path, n_bytes: int, shape: tuple[int, ...]) -> None:
+    expected = math.prod(shape)
+    if n_bytes != expected:
+        found = f"only {n_bytes}" if n_bytes < expected else "more"
+        state = "truncated" if n_bytes < expected else "damaged"
+        raise InputError(
+            f"{path} is {state}: its header says {shape}, {expected} bytes, but {found} follow; remove it and get it "
+            "anew"
+        )

@@ -1,0 +1,91 @@
+"""Listed image files made into a `Dataset`: split, decoded once into the cache, mapped."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from deepal_autoal.datasets.array_cache import cached_array
+from deepal_autoal.datasets.base import Dataset
+from deepal_autoal.datasets.decoding import ColorFoundError, bombs_refused, decode_images
+from deepal_autoal.datasets.labels import encode_names
+from deepal_autoal.datasets.splits import HELD_OUT_NOTE, held_out_split
+
+_CACHE_FORMAT = "images 1"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """An image as listed.
+
+    Attributes:
+        relative: Its path relative to the dataset's folder.
+        state: What changes when the file does (see `file_state`).
+    """
+
+    relative: str
+    label: str
+    state: tuple[int, int, int]
+
+
+def file_state(status: os.stat_result) -> tuple[int, int, int]:
+    """Return size, modification time and change time; the latter catches a replaced file with a kept date."""
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def image_dataset(
+    kind: str, origin: Path, folder: Path, train: Sequence[ImageFile], test: Sequence[ImageFile]
+) -> Dataset:
+    """Return the dataset of listed images; without test images a fifth is held out.
+
+    Training images keep their listed order and come first in the cached array, so that both splits are
+    contiguous views of one memory map.
+
+    Args:
+        kind: For the record, such as ``"image folder"``.
+        origin: The path the user gave; it names the dataset.
+        folder: What the files' paths are relative to.
+
+    Raises:
+        InputError: If an image cannot be used, or the test data hold unknown classes.
+    """
+    y_train, y_test, class_names = encode_names([f.label for f in train], [f.label for f in test], str(origin))
+    files = [*train, *test]
+    if not test:
+        train_rows, test_rows = held_out_split(len(train))
+        files = [train[row] for row in (*train_rows, *test_rows)]
+        y_train, y_test = y_train[train_rows], y_train[test_rows]
+    images = _decoded(origin, folder, files)
+    resolved = origin.resolve()
+    return Dataset(
+        (resolved.name if origin.is_dir() else resolved.stem) or kind,
+        images[: len(y_train)],
+        y_train,
+        images[len(y_train) :],
+        y_test,
+        class_names,
+        source={"kind": kind, "path": str(origin), "test split": "given" if test else HELD_OUT_NOTE},
+    )
+
+
+def _decoded(origin: Path, folder: Path, files: Sequence[ImageFile]) -> np.ndarray:
+    digest = hashlib.blake2b(_CACHE_FORMAT.encode(), digest_size=16)
+    for file in files:
+        digest.update(os.fsencode("\0".join((file.relative, file.label, *map(str, file.state))) + "\n"))
+    paths = [folder / file.relative for file in files]
+
+    def decoded(grey: bool) -> np.ndarray:
+        with bombs_refused():
+            return cached_array(origin, digest.hexdigest(), len(paths), lambda: decode_images(paths, grey))
+
+    # Greyscale unless a colour image turns up; one that comes late costs a second pass, looking at all headers
+    # first would cost everybody one.
+    try:
+        return decoded(grey=True)
+    except ColorFoundError:
+        return decoded(grey=False)

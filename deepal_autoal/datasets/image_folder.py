@@ -1,0 +1,134 @@
+"""Own data as a folder of class folders, optionally under ``train/`` and ``test/``."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from deepal_autoal.datasets.base import Dataset
+from deepal_autoal.datasets.decoding import IMAGE_SUFFIXES
+from deepal_autoal.datasets.image_files import ImageFile, file_state, image_dataset
+from deepal_autoal.datasets.labels import class_order
+from deepal_autoal.errors import InputError
+
+# What cameras, systems and data sets leave beside images; anything else that is no image is reported.
+_SIDE_SUFFIXES = frozenset(
+    [
+        ".csv",
+        ".db",
+        ".htm",
+        ".html",
+        ".ini",
+        ".json",
+        ".log",
+        ".md",
+        ".toml",
+        ".tsv",
+        ".txt",
+        ".url",
+        ".xml",
+        ".yaml",
+        ".yml",
+    ]
+)
+_SIDE_NAMES = frozenset({"license", "readme", "__macosx", "@eadir", "$recycle.bin"})
+_OTHER_SPLITS = frozenset({"val", "valid", "validation"})
+
+logger = logging.getLogger(__name__)
+
+
+def load_image_folder(folder: Path) -> Dataset:
+    """Load ``folder/<class>/…`` or ``folder/train/<class>/…`` with ``folder/test/<class>/…``.
+
+    Every folder directly below is a class, and all images anywhere in it belong to it. Hidden files and usual
+    side files (``Thumbs.db``, ``*.txt``, ``*.json``, …) are passed over. Without ``test/`` a fifth is held out.
+
+    Raises:
+        InputError: If there is no image, a class folder has none, a file is neither an image nor a known side
+            file, or an image cannot be used; the message names it.
+    """
+    roots = _class_folders(folder)
+    others = set(roots) - {"train", "test"} - _OTHER_SPLITS
+    if "train" not in roots or (others and not _is_split(folder / "train")):
+        train, test = _images(folder, ""), []
+    else:
+        if others:
+            raise InputError(f"{folder} holds {min(others)} beside train; move it into train (and test), or away")
+        unused = sorted(set(roots) & _OTHER_SPLITS)
+        if unused and "test" not in roots:
+            raise InputError(f"{folder} holds train and {unused[0]} but no test; rename {unused[0]} to test")
+        if unused:
+            logger.warning("%s: %s is not used; only train and test are", folder, ", ".join(unused))
+        train = _images(folder / "train", "train/")
+        test = _images(folder / "test", "test/") if "test" in roots else []
+    return image_dataset("image folder", folder, folder, train, test)
+
+
+def _is_split(folder: Path) -> bool:
+    """Return whether ``train`` holds class folders only, rather than being a class called so."""
+    entries = _entries(folder)
+    return any(entry.is_dir() for entry in entries) and not any(_is_image(entry.name) for entry in entries)
+
+
+def _class_folders(folder: Path) -> list[str]:
+    names = []
+    for entry in _entries(folder):
+        if entry.is_dir():
+            names.append(entry.name)
+        elif not _is_side_file(entry.name):
+            raise InputError(f"{entry.path} lies outside the class folders; move it into one, or remove it")
+    if not names:
+        raise InputError(f"{folder} holds no class folders; give one folder a class, with its images in it")
+    return list(class_order(names))
+
+
+def _images(folder: Path, prefix: str) -> list[ImageFile]:
+    """Return the images of all class folders, class by class, each sorted; ``prefix`` begins their paths."""
+    files: list[ImageFile] = []
+    for label in _class_folders(folder):
+        found = [
+            ImageFile(relative, label, file_state(status))
+            for relative, status in _walk(folder / label, f"{prefix}{label}/", ())
+        ]
+        if not found:
+            raise InputError(f"the class folder {folder / label} holds no images; fill it or remove it")
+        files += found
+    return files
+
+
+def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield the image files in a folder and below; links to folders are followed, but not in circles."""
+    status = os.stat(folder)
+    identity = (status.st_dev, status.st_ino)
+    if identity in above:
+        raise InputError(f"{folder} links to a folder that holds it; remove the link")
+    for entry in _entries(folder):
+        if entry.is_dir():
+            yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", (*above, identity))
+        elif _is_image(entry.name):
+            if not entry.is_file():
+                raise InputError(f"{entry.path} is no readable file; remove it or replace it")
+            yield prefix + entry.name, entry.stat()
+        elif not _is_side_file(entry.name):
+            known = ", ".join(suffix.lstrip(".") for suffix in sorted(IMAGE_SUFFIXES))
+            raise InputError(f"{entry.path} is no image by its name ({known}); convert it, or remove it")
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """Return what is in a folder, without hidden entries, sorted by name: the file system's order is arbitrary."""
+    try:
+        with os.scandir(folder) as entries:
+            visible = [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise InputError(f"the folder {folder} cannot be read: {error.strerror}") from error
+    return sorted((e for e in visible if e.name.lower() not in _SIDE_NAMES), key=lambda entry: entry.name)
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def _is_side_file(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in _SIDE_SUFFIXES

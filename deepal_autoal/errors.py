@@ -1,0 +1,48 @@
+"""Every error this package raises on purpose: one root, each message says how to go on."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DeepALError(Exception):
+    """Root of all errors a user can act on; the command line prints it as one line ``Error: ...``."""
+
+
+class InputError(DeepALError, ValueError):
+    """Data or settings that cannot be used: wrong values, unreadable files, impossible budgets."""
+
+
+class UnknownNameError(InputError):
+    """A name that nothing registered.
+
+    Args:
+        kind: What was looked up, in the singular, such as ``"strategy"``.
+        name: What was asked for.
+        known: The names that exist; the nearest ones are offered.
+        hint: A sentence appended to the message.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        if near:
+            advice = "Did you mean " + " or ".join(repr(n) for n in near) + "?"
+        elif names:
+            advice = "Known: " + ", ".join(names) + "."
+        else:
+            advice = "None is registered."
+        super().__init__(" ".join(part for part in (f"unknown {kind} {name!r}.", advice, hint) if part))
+
+
+class PluginError(DeepALError):
+    """A plugin that could not be loaded, or broke the contract; names its distribution."""
+
+
+class QueryError(PluginError):
+    """A strategy returned something that is not a batch of distinct unlabelled pool indices."""
+
+
+class RunFolderError(DeepALError):
+    """A run folder that cannot be written, is in use, or holds another run."""

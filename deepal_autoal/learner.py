@@ -1,0 +1,329 @@
+"""`ActiveLearner`: ask which samples to label, tell their labels. `run` simulates the person who labels."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from deepal_autoal.context import QueryContext
+from deepal_autoal.devices import resolve_device
+from deepal_autoal.errors import InputError
+from deepal_autoal.factory import create_strategy, recreate_strategy
+from deepal_autoal.files import read_tensors, write_tensors
+from deepal_autoal.inputs import Inputs, Normalization
+from deepal_autoal.models import build_model, resolve_model
+from deepal_autoal.outputs import OutputCache
+from deepal_autoal.pool import Pool, draw_initial
+from deepal_autoal.predictor import Predictor, as_samples
+from deepal_autoal.randomness import global_torch_seed, stream_seed
+from deepal_autoal.strategy import Query, Strategy, check_query, describe_strategy
+from deepal_autoal.training import LabeledData, Recipe, Trainer, UnlabeledData
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from deepal_autoal.fitted import FittedModel
+    from deepal_autoal.models import TaskModel
+
+FORMAT = 1
+
+logger = logging.getLogger(__name__)
+
+
+class ActiveLearner:
+    """Pool-based active learning: `ask` for a batch, `tell` its labels, again.
+
+    Args:
+        pool: The samples: images uint8 (N, H, W) or (N, H, W, C), or feature vectors floating (N, D).
+        strategy: A registered name or a strategy.
+        n_classes: Number of classes; labels are 0 .. n_classes - 1.
+        model: A registered model's name; ``auto`` picks by the data.
+        recipe: Training settings; by default those for this kind of data.
+        seed: Of everything random.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
+        members: Pool indices that are in play; all by default.
+        n_rounds: Number of rounds, where it is known; strategies may plan with it.
+
+    Attributes:
+        strategy: The strategy.
+        n_classes: Number of classes.
+        model_name: Name of the task model.
+        recipe: Training settings.
+        round: Number of the last trained model, from 0; -1 before the first. Every training on new labels is a
+            round.
+
+    Raises:
+        InputError: If the pool cannot be used, or the model lacks what the strategy requires.
+    """
+
+    def __init__(
+        self,
+        pool: ArrayLike,
+        strategy: str | Strategy,
+        n_classes: int,
+        *,
+        model: str = "auto",
+        recipe: Recipe | None = None,
+        seed: int = 0,
+        device: str | torch.device = "auto",
+        members: ArrayLike | None = None,
+        n_rounds: int | None = None,
+    ) -> None:
+        samples = as_samples(pool, "pool")
+        if n_classes < 2:
+            raise InputError(f"n_classes is {n_classes}; at least two are needed")
+        if seed < 0:
+            raise InputError(f"seed {seed}: give 0 or more")
+        self.strategy = create_strategy(strategy) if isinstance(strategy, str) else strategy
+        self.n_classes = n_classes
+        self.n_rounds = n_rounds
+        self.seed = seed
+        self.device = resolve_device(device)
+        rows = np.arange(len(samples)) if members is None else np.asarray(members, dtype=np.int64)
+        self._pool = Pool(rows, n_classes)
+        self._inputs = Inputs(samples, Normalization.fit(samples, None if members is None else rows), self.device)
+        self.model_name = resolve_model(model, self._inputs.input_shape)
+        self.recipe = recipe if recipe is not None else Recipe.for_data(samples.ndim == 4)
+        self._require_capabilities()
+        self._trainer = self.strategy.wrap_trainer(Trainer(self._build, self.recipe, self.device))
+        self.round = -1
+        self._fitted: FittedModel | None = None
+        self._is_current = False
+        self._pending: Query | None = None
+        self._memory_before: dict[str, Any] | None = None
+
+    @property
+    def labeled_indices(self) -> NDArray[np.int64]:
+        """Pool indices of the labelled samples, int64 (M,), in the order in which their labels came."""
+        return self._pool.labeled
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Labels of `labeled_indices`, int64 (M,)."""
+        return self._pool.labels
+
+    @property
+    def unlabeled_indices(self) -> NDArray[np.int64]:
+        """Pool indices of the samples without a label, int64 (N,), ascending."""
+        return self._pool.unlabeled
+
+    @property
+    def normalization(self) -> Normalization:
+        """The statistics of the pool that model inputs are normalised with."""
+        return self._inputs.normalization
+
+    def tell(self, indices: ArrayLike, labels: ArrayLike) -> None:
+        """Take in labels, of the asked batch or of any other unlabelled samples.
+
+        Raises:
+            InputError: If one of them cannot be taken; then none is.
+        """
+        self._pool.add(indices, labels)
+        self._is_current = False
+        self._pending = None
+
+    def ask(self, batch_size: int) -> NDArray[np.int64]:
+        """Return the pool indices to label next, int64 (batch_size,).
+
+        Before any label they are drawn at random. Asking again before new labels are told returns the same batch.
+        """
+        return np.asarray(self.query(batch_size).indices)
+
+    def query(self, batch_size: int) -> Query:
+        """Return what `ask` does, with the strategy's report.
+
+        Raises:
+            InputError: If ``batch_size`` is not between 1 and the number of unlabelled samples.
+            QueryError: If the strategy's answer is no such batch.
+        """
+        candidates = self._pool.unlabeled
+        if not 1 <= batch_size <= len(candidates):
+            raise InputError(f"batch size {batch_size}: give 1 to {len(candidates)}, the number of unlabelled samples")
+        if not len(self._pool.labeled):
+            return Query(self._pool.members[draw_initial(len(self._pool), self.seed, batch_size)])
+        if self._pending is not None and self._is_current:
+            if len(np.asarray(self._pending.indices)) == batch_size:
+                return self._pending
+            if self._memory_before:
+                self.strategy.load_state_dict(self._memory_before)
+        model = self.fit()
+        self._memory_before = copy.deepcopy(self.strategy.state_dict())
+        context = self._context(model, candidates)
+        with global_torch_seed(stream_seed(self.seed, self.round, "query", "global"), self.device):
+            answer = self.strategy.query(context, batch_size)
+        self._pending = check_query(self.strategy, answer, candidates, batch_size)
+        return self._pending
+
+    def fit(self, progress: Callable[[int, int], None] | None = None) -> FittedModel:
+        """Train the task model on the labels told so far, unless that is done already.
+
+        Raises:
+            InputError: If there are no labels yet.
+        """
+        if self._is_current and self._fitted is not None:
+            return self._fitted
+        labeled, unlabeled = self._data()
+        warm = self._fitted.module.state_dict() if self.recipe.warm_start and self._fitted is not None else None
+        seed = stream_seed(self.seed, self.round + 1, "train")
+        self._fitted = self._trainer.fit(labeled, unlabeled, seed=seed, initial_state=warm, progress=progress)
+        self.round += 1
+        self._is_current = True
+        self._pending = None
+        return self._fitted
+
+    def predictor(self) -> Predictor:
+        """Return the trained model as a function of raw samples; trains it if labels are new."""
+        return Predictor(self.fit(), self.normalization)
+
+    def predict(self, samples: ArrayLike) -> NDArray[np.int64]:
+        """Return predicted classes, int64 (n,), of samples in the pool's form."""
+        return self.predictor().predict(samples)
+
+    def predict_proba(self, samples: ArrayLike) -> NDArray[np.float32]:
+        """Return class probabilities, float32 (n, C), of samples in the pool's form."""
+        return self.predictor().predict_proba(samples)
+
+    def save(self, path: str | Path) -> None:
+        """Write everything but the pool to one file, atomically.
+
+        Raises:
+            RunFolderError: If it cannot be written, or the strategy's state holds what a file cannot.
+        """
+        write_tensors(
+            Path(path),
+            {
+                "format": FORMAT,
+                "strategy": describe_strategy(self.strategy),
+                "n_classes": self.n_classes,
+                "n_rounds": self.n_rounds,
+                "model": self.model_name,
+                "recipe": asdict(self.recipe),
+                "seed": self.seed,
+                "members": self._pool.members,
+                "pool": self._inputs.fingerprint(),
+                "state": self.state_dict(),
+            },
+        )
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        pool: ArrayLike,
+        *,
+        strategy: Strategy | None = None,
+        device: str | torch.device = "auto",
+    ) -> ActiveLearner:
+        """Continue what `save` wrote.
+
+        Args:
+            path: The file.
+            pool: The same samples in the same order.
+            strategy: Only where the saved one was not created by a registered name.
+            device: As in the constructor.
+
+        Raises:
+            RunFolderError: If the file cannot be read.
+            InputError: If it belongs to another pool.
+        """
+        saved = read_tensors(Path(path))
+        if saved.get("format") != FORMAT:
+            raise InputError(f"{path} is no learner that this version can read (format {saved.get('format')!r})")
+        learner = cls(
+            pool,
+            recreate_strategy(saved["strategy"]) if strategy is None else strategy,
+            saved["n_classes"],
+            model=saved["model"],
+            recipe=Recipe(**{**saved["recipe"], "augmentation": tuple(saved["recipe"]["augmentation"])}),
+            seed=saved["seed"],
+            device=device,
+            members=saved["members"],
+            n_rounds=saved["n_rounds"],
+        )
+        if learner._inputs.fingerprint() != saved["pool"]:
+            raise InputError(f"{path} was saved over another pool; give the same samples in the same order")
+        learner.load_state_dict(saved["state"])
+        return learner
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what changes from round to round."""
+        return {
+            "labeled": self._pool.labeled,
+            "labels": self._pool.labels,
+            "round": self.round,
+            "is_current": self._is_current,
+            "model": dict(self._fitted.module.state_dict()) if self._fitted is not None else None,
+            "metrics": dict(self._fitted.metrics) if self._fitted is not None else None,
+            "precision": self._fitted.precision if self._fitted is not None else None,
+            "strategy": self.strategy.state_dict(),
+            "strategy_before": self._memory_before,
+            "pending": None if self._pending is None else np.asarray(self._pending.indices),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned, into a learner without labels."""
+        self._pool.add(state["labeled"], state["labels"])
+        self.round = state["round"]
+        self._is_current = state["is_current"]
+        if state["model"] is not None:
+            from deepal_autoal.fitted import FittedModel
+
+            module = self.new_module().to(self.device)
+            module.load_state_dict(state["model"])
+            seed = stream_seed(self.seed, self.round, "train")
+            self._fitted = FittedModel(
+                module, device=self.device, recipe=self.recipe, seed=seed, metrics=state["metrics"],
+                precision=state["precision"],
+            )  # fmt: skip
+        if state["strategy"]:
+            self.strategy.load_state_dict(state["strategy"])
+        self._memory_before = state["strategy_before"]
+        self._pending = None if state["pending"] is None else Query(state["pending"])
+
+    def new_module(self) -> TaskModel:
+        """Return an untrained task model, without touching torch's global generator."""
+        with global_torch_seed(0):
+            return self._build()
+
+    def _build(self) -> TaskModel:
+        return build_model(self.model_name, self._inputs.input_shape, self.n_classes)
+
+    def _require_capabilities(self) -> None:
+        """Refuse a model that lacks what the strategy requires, before anything is trained."""
+        parts = self.new_module().modules()
+        has_dropout = any(isinstance(part, torch.nn.modules.dropout._DropoutNd) and part.p > 0 for part in parts)
+        if "mc_dropout" in self.strategy.requires and not has_dropout:
+            raise InputError(
+                f"{self.strategy} requires mc_dropout, but the model {self.model_name!r} has no dropout; "
+                "choose another --model"
+            )
+
+    def _data(self) -> tuple[LabeledData, UnlabeledData]:
+        labeled = self._pool.labeled
+        if not len(labeled):
+            raise InputError("there are no labels yet: tell some first")
+        return LabeledData(self._inputs, labeled, self._pool.labels), UnlabeledData(self._inputs, self._pool.unlabeled)
+
+    def _context(self, model: FittedModel, candidates: NDArray[np.int64]) -> QueryContext:
+        key = (self.seed, self.round)
+        cache = OutputCache(self._inputs, self._trainer, key)
+        labeled, unlabeled = self._data()
+        cache.add(model, labeled, unlabeled, key)
+        return QueryContext(
+            candidates=candidates,
+            labeled=labeled.indices,
+            labels=labeled.labels,
+            model=model,
+            cache=cache,
+            n_classes=self.n_classes,
+            round=self.round,
+            n_rounds=self.n_rounds,
+            key=(*key, "query"),
+        )

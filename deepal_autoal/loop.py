@@ -1,0 +1,330 @@
+"""`run`: rounds of train, evaluate, query, label, with the dataset's own labels as the person who labels."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from deepal_autoal.datasets import load_dataset
+from deepal_autoal.devices import resolve_device
+from deepal_autoal.errors import InputError
+from deepal_autoal.factory import create_strategy
+from deepal_autoal.inputs import Inputs
+from deepal_autoal.learner import ActiveLearner
+from deepal_autoal.measure import PeakMemory, Stopwatch
+from deepal_autoal.plugins import PluginHost, plugin_host
+from deepal_autoal.pool import draw_initial, draw_members
+from deepal_autoal.records import FORMAT_VERSION, RunFolder, RunResult, describe_recipe
+from deepal_autoal.settings import Settings, check_budget, refuse_differences
+from deepal_autoal.strategy import Strategy, describe_strategy, providers_of
+from deepal_autoal.training import Recipe
+from deepal_autoal.versions import versions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from deepal_autoal.datasets import Dataset
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+
+
+class ActiveRun:
+    """A run under way, as event hooks see it.
+
+    Attributes:
+        config: The resolved settings, as in ``config.json``.
+        learner: The learner, with strategy, labels so far and trained model.
+        records: One record for each finished round.
+        folder: The run folder's path, or None.
+        stop_reason: A plugin's reason to stop, or None.
+    """
+
+    def __init__(
+        self, config: dict[str, Any], learner: ActiveLearner, dataset: Dataset, folder: RunFolder | None, progress: Progress
+    ) -> None:
+        self.config = config
+        self.learner = learner
+        self.records: list[dict[str, Any]] = []
+        self.folder: Path | None = folder.path if folder is not None else None
+        self.stop_reason: str | None = None
+        self._labels = dataset.y_train
+        self._test_labels = dataset.y_test
+        self._test = Inputs(dataset.x_test, learner.normalization, learner.device)
+        self._files = folder
+        self._host: PluginHost = plugin_host()
+        self._progress = progress
+
+    @property
+    def n_rounds(self) -> int:
+        """How many queries were asked for."""
+        return int(self.config["rounds"])
+
+    def start(self) -> None:
+        """Label the initial set, or take up the run where its folder stands."""
+        done = self._files.read_rounds() if self._files is not None else []
+        if done and self._files is not None:
+            state = self._files.read_state(done[-1]["round"])
+            self.records = done
+            self.stop_reason = state["stop_reason"]
+            self.learner.load_state_dict(state["learner"])
+        else:
+            initial = np.asarray(self.config["initial"], dtype=np.int64)
+            self.learner.tell(initial, self._labels[initial])
+        self._host.notify("deepal_run_started", run=self)
+
+    def rounds(self) -> Iterator[dict[str, Any]]:
+        """Do the remaining rounds; yields each one's record once it is written."""
+        while not self._is_complete:
+            number = len(self.records)
+            record = self._round(number)
+            self._host.notify("deepal_round_finished", run=self, record=record)
+            yield record
+
+    @property
+    def _is_complete(self) -> bool:
+        return self.stop_reason is not None or len(self.records) > self.n_rounds
+
+    def _round(self, number: int) -> dict[str, Any]:
+        learner = self.learner
+        n_labeled = len(learner.labeled_indices)
+        with Stopwatch() as train:
+            model = learner.fit(lambda done, total: self._progress("train", done, total))
+        self._progress("evaluate", 0, 1)
+        with Stopwatch() as evaluate:
+            accuracy = learner.predictor().accuracy(self._test, self._test_labels)
+        metrics = {"accuracy": accuracy, **model.metrics}
+        self._host.notify("deepal_model_trained", run=self, model=model, metrics=metrics)
+        self.stop_reason = self._host.notify("deepal_should_stop", run=self)
+        is_last = number == self.n_rounds or self.stop_reason is not None
+        queried: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        report: Mapping[str, Any] = {}
+        peak = PeakMemory(learner.device)
+        with Stopwatch() as ask:
+            if not is_last:
+                self._progress("query", 0, 1)
+                with peak:
+                    query = learner.query(self.config["batch_size"])
+                queried, report = np.asarray(query.indices), query.report
+        if is_last:
+            if self._files is not None:
+                self._files.write_model(learner)
+        else:
+            self._host.notify("deepal_batch_queried", run=self, query=query)
+            learner.tell(queried, self._labels[queried])
+        record = {
+            "round": number,
+            "n_labeled": n_labeled,
+            "accuracy": accuracy,
+            "queried": queried.tolist(),
+            "seconds": {"train": train.seconds, "evaluate": evaluate.seconds, "query": 0.0 if is_last else ask.seconds},
+            "query_peak_bytes": peak.n_bytes,
+            "strategy": dict(report),
+        }
+        self.records.append(record)
+        if self._files is not None:
+            state = learner.state_dict()
+            if not learner.recipe.warm_start:
+                state["model"] = None
+            self._files.write_round(self.records, {"learner": state, "stop_reason": self.stop_reason})
+        return record
+
+    def finish(self) -> RunResult:
+        """Write the summary and return the result."""
+        status = "finished" if self.stop_reason is None else "stopped"
+        result = RunResult(self.records, self.config, status, self.stop_reason, self.folder)
+        if self._files is not None:
+            self._files.write_summary(result.summary())
+        self._host.notify("deepal_run_finished", run=self)
+        return result
+
+
+def run(
+    strategy: str | Strategy | None = None,
+    dataset: str | Path | Dataset | None = None,
+    *,
+    candidates: Sequence[str] | None = None,
+    options: Mapping[str, Any] | None = None,
+    data_dir: str | Path | None = None,
+    model: str | None = None,
+    initial: int | None = None,
+    batch_size: int | None = None,
+    rounds: int | None = None,
+    epochs: int | None = None,
+    pool_size: int | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    recipe: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+    on_start: Callable[[ActiveRun], None] | None = None,
+    on_round: Callable[[ActiveRun, dict[str, Any]], None] | None = None,
+    command: Sequence[str] | None = None,
+) -> RunResult:
+    """Run one strategy on one dataset, with the dataset's labels as oracle.
+
+    Args:
+        strategy: A registered name or a strategy; ``random`` by default.
+        dataset: A registered name, a path to own data, or a `Dataset`; ``digits`` by default.
+        candidates: Names of a selector's candidates.
+        options: Constructor options of the strategy; ``"kmeans.max_iter"`` addresses a candidate.
+        data_dir: Where named datasets lie; by default the environment's ``DEEPAL_DATA``.
+        model: A registered model's name; ``auto`` picks by the data.
+        initial: Size of the initial labelled set; 50 by default, less in a small pool.
+        batch_size: Samples labelled a round; 20 by default.
+        rounds: Number of queries; 10 by default, fewer in a small pool. The model is trained ``rounds`` + 1 times.
+        epochs: Training epochs; the recipe's by default.
+        pool_size: Use a random subset of the pool of this size.
+        seed: Of everything random; 0 by default.
+        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:i``.
+        threads: CPU threads; results on the CPU depend on them. By default torch's, or the resumed run's.
+        recipe: Further changes to the training recipe, by the field names of `Recipe`.
+        out: Run folder to write; without it nothing is written.
+        resume: Continue the run in ``out``, or start it where there is none yet. Settings left open are the
+            recorded ones.
+        progress: Called as ``progress(phase, done, total)``.
+        on_start: Called once the run is set up, with rounds that were done before already in its records.
+        on_round: Called after each round with its record.
+        command: The command line, for the record.
+
+    Returns:
+        The result; the finished run's own when there is nothing left to do.
+
+    Raises:
+        InputError: If a setting or the data cannot be used.
+        RunFolderError: If ``out`` cannot be written, or holds another run.
+    """
+    if resume and out is None:
+        raise InputError("--resume needs --out DIR, the folder of the run to continue")
+    changes = {**(recipe or {}), **({} if epochs is None else {"epochs": epochs})}
+    given = Settings(
+        strategy=strategy if isinstance(strategy, str) else None,
+        candidates=candidates.split(",") if isinstance(candidates, str) else candidates,
+        options=options or None,
+        dataset=str(dataset) if isinstance(dataset, str | Path) else None,
+        data_dir=str(data_dir) if data_dir is not None else None,
+        model=model, initial=initial, batch_size=batch_size, rounds=rounds, pool_size=pool_size, seed=seed,
+        device=device, threads=threads, recipe=changes,
+    )  # fmt: skip
+    with RunFolder(out, resume) if out is not None else nullcontext() as folder:
+        recorded = folder.read_config() if folder is not None else None
+        if recorded is not None:
+            given = given.over(Settings(**recorded["settings"]))
+        settings = given.with_defaults()
+        with _threads(settings.threads):
+            active = _prepare(settings, strategy, dataset, folder, progress or _no_progress, command)
+            if recorded is not None and folder is not None:
+                refuse_differences(recorded, active.config, folder.path)
+                active.config = recorded
+                if folder.is_finished:
+                    return _finished(folder, recorded)
+            elif folder is not None:
+                folder.write_config(active.config)
+            active.start()
+            if on_start is not None:
+                on_start(active)
+            for record in active.rounds():
+                if on_round is not None:
+                    on_round(active, record)
+            return active.finish()
+
+
+def _prepare(
+    settings: Settings,
+    strategy: str | Strategy | None,
+    dataset: str | Path | Dataset | None,
+    folder: RunFolder | None,
+    progress: Progress,
+    command: Sequence[str] | None,
+) -> ActiveRun:
+    assert settings.strategy is not None and settings.dataset is not None and settings.seed is not None
+    if settings.seed < 0:
+        raise InputError(f"--seed {settings.seed}: give 0 or more")
+    made = strategy if isinstance(strategy, Strategy) else None
+    if made is None:
+        made = create_strategy(settings.strategy, settings.candidates, **dict(settings.options or {}))
+    device = resolve_device(settings.device or "auto")
+    data = dataset if dataset is not None and not isinstance(dataset, str | Path) else None
+    if data is None:
+        data = load_dataset(settings.dataset, settings.data_dir)
+    members = draw_members(len(data.x_train), settings.seed, settings.pool_size)
+    initial, batch_size, rounds = check_budget(settings, len(members))
+    recipe = Recipe.for_data(data.is_image, data.augmentation, **settings.recipe)
+    learner = ActiveLearner(
+        data.x_train, made, data.n_classes, model=settings.model or "auto", recipe=recipe, seed=settings.seed,
+        device=device, members=members if settings.pool_size is not None else None, n_rounds=rounds,
+    )  # fmt: skip
+    start = members[draw_initial(len(members), settings.seed, initial)]
+    _warn_of_missing_classes(data, start)
+    entries = plugin_host()
+    providers = list(providers_of(made))
+    if isinstance(settings.dataset, str) and settings.dataset in entries.datasets and data.name == settings.dataset:
+        providers.append(entries.datasets.get(settings.dataset).provider)
+    providers.append(entries.models.get(learner.model_name).provider)
+    module = learner.new_module()
+    config = {
+        "format_version": FORMAT_VERSION,
+        "dataset": data.describe(),
+        "pool_size": len(members),
+        "initial": start.tolist(),
+        "batch_size": batch_size,
+        "rounds": rounds,
+        "model": {
+            "name": learner.model_name,
+            "embedding_dim": module.embedding_dim,
+            "n_parameters": sum(parameter.numel() for parameter in module.parameters()),
+        },
+        "recipe": describe_recipe(recipe),
+        "strategy": describe_strategy(made),
+        "seed": settings.seed,
+        "threads": torch.get_num_threads(),
+        "device": str(device),
+        "versions": versions(),
+        "plugins": entries.distributions(providers),
+        "command": list(sys.argv if command is None else command),
+        "settings": {**settings.describe(), "threads": torch.get_num_threads()},
+    }
+    return ActiveRun(config, learner, data, folder, progress)
+
+
+def _finished(folder: RunFolder, config: dict[str, Any]) -> RunResult:
+    from deepal_autoal.files import read_json
+    from deepal_autoal.records import SUMMARY
+
+    summary = read_json(folder.path / SUMMARY)
+    return RunResult(folder.read_rounds(), config, summary["status"], summary.get("stop_reason"), folder.path)
+
+
+def _warn_of_missing_classes(data: Dataset, initial: NDArray[np.int64]) -> None:
+    present = set(data.y_train[initial].tolist())
+    missing = [name for number, name in enumerate(data.class_names) if number not in present]
+    if missing:
+        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        logger.warning("the initial labelled set has no sample of %d classes: %s", len(missing), shown)
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """Use this many CPU threads inside the block."""
+    if number is not None and number < 1:
+        raise InputError(f"--threads {number}: give at least 1")
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _no_progress(phase: str, done: int, total: int) -> None:
+    """Show nothing."""

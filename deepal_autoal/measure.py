@@ -1,0 +1,87 @@
+"""Time and peak memory of a piece of work."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+_CLEAR = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
+
+
+class Stopwatch:
+    """Times a ``with`` block: ``seconds`` is its wall time."""
+
+    seconds: float = 0.0
+
+    def __enter__(self) -> Stopwatch:
+        self._start = time.perf_counter()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.seconds = time.perf_counter() - self._start
+
+
+class PeakMemory:
+    """Measures a ``with`` block's peak memory above what was in use before it.
+
+    On CUDA the allocator's own count; on the CPU the process's resident memory, where the system lets its peak be
+    reset (Linux).
+
+    Attributes:
+        n_bytes: The peak; None where it cannot be measured.
+    """
+
+    n_bytes: int | None = None
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._before: int | None = None
+
+    def __enter__(self) -> PeakMemory:
+        if self._device.type == "cuda":
+            import torch
+
+            torch.cuda.reset_peak_memory_stats(self._device)
+            self._before = torch.cuda.memory_allocated(self._device)
+        else:
+            self._before = _reset_peak()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        if self._before is None:
+            return
+        if self._device.type == "cuda":
+            import torch
+
+            peak: int | None = torch.cuda.max_memory_allocated(self._device)
+        else:
+            peak = _resident("VmHWM")
+        if peak is not None:
+            self.n_bytes = max(0, peak - self._before)
+
+
+def _reset_peak() -> int | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        _CLEAR.write_text("5")
+    except OSError:
+        return None
+    return _resident("VmRSS")
+
+
+def _resident(field: str) -> int | None:
+    try:
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith(f"{field}:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None

@@ -1,0 +1,126 @@
+"""Constructor options of strategies: checked against the signature, converted from the command line's text."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Union
+
+from deepal_autoal.errors import InputError, UnknownNameError
+
+_BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+def constructor_options(cls: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Return the options of a strategy class: its constructor's parameters but ``candidates``."""
+    return {
+        name: parameter
+        for name, parameter in inspect.signature(cls).parameters.items()
+        if name != "candidates" and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    }
+
+
+def resolve_options(name: str, cls: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all options of a strategy with their values.
+
+    Args:
+        name: The strategy's name, for messages.
+        cls: Its class.
+        given: Options by name; text is converted to the annotated type.
+
+    Raises:
+        UnknownNameError: If there is no such option.
+        InputError: If a value does not fit the annotation, or an option without default is missing.
+    """
+    parameters = constructor_options(cls)
+    init = cls.__init__ if inspect.isclass(cls) else cls
+    try:
+        annotations = typing.get_type_hints(init)
+    except Exception:  # An annotation that exists for type checkers only; then the text's own form decides.
+        annotations = {}
+    options = {}
+    for key in given:
+        if key not in parameters:
+            raise UnknownNameError(f"option of strategy {name!r}:", key, parameters)
+    for key, parameter in parameters.items():
+        if key in given:
+            options[key] = convert(f"{name}.{key}", given[key], annotations.get(key, Any))
+        elif parameter.default is parameter.empty:
+            raise InputError(f"strategy {name!r} needs the option {key!r}: add -o {key}=VALUE")
+        else:
+            options[key] = parameter.default
+    return options
+
+
+def convert(name: str, value: Any, annotation: Any) -> Any:
+    """Return a value of the annotated type; text is parsed, anything else is checked.
+
+    Raises:
+        InputError: If the value does not fit.
+    """
+    for kind in _alternatives(annotation):
+        fitted, result = _fit(value, kind)
+        if fitted:
+            return result
+    raise InputError(f"option {name}: {value!r} is not {_spell(annotation)}")
+
+
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+    if typing.get_origin(annotation) in (Union, types.UnionType):
+        # None first: the text "none" is then never taken as a string.
+        return tuple(sorted(typing.get_args(annotation), key=lambda kind: kind is not type(None)))
+    return (annotation,)
+
+
+def _fit(value: Any, kind: Any) -> tuple[bool, Any]:
+    text = value.strip() if isinstance(value, str) else None
+    if kind is type(None):
+        return (value is None or (text is not None and text.lower() == "none")), None
+    if typing.get_origin(kind) is Literal:
+        return _fit_literal(value, typing.get_args(kind))
+    if kind is bool:
+        if text is not None:
+            return text.lower() in _BOOLEANS, _BOOLEANS.get(text.lower())
+        return isinstance(value, bool), value
+    if kind in (int, float):
+        return _fit_number(value if text is None else text, kind)
+    if kind is str:
+        return isinstance(value, str), value
+    if text is not None:
+        try:
+            return True, json.loads(text)
+        except ValueError:
+            return True, text
+    return True, value
+
+
+def _fit_literal(value: Any, choices: tuple[Any, ...]) -> tuple[bool, Any]:
+    for choice in choices:
+        if type(value) is type(choice) and value == choice or isinstance(value, str) and value == str(choice):
+            return True, choice
+    return False, None
+
+
+def _fit_number(value: Any, kind: type) -> tuple[bool, Any]:
+    if isinstance(value, bool):
+        return False, None
+    try:
+        number = kind(value)
+    except (TypeError, ValueError):
+        return False, None
+    if kind is int and not isinstance(value, str) and number != value:
+        return False, None
+    return True, number
+
+
+def _spell(annotation: Any) -> str:
+    kinds = []
+    for kind in _alternatives(annotation):
+        if typing.get_origin(kind) is Literal:
+            kinds += [str(choice) for choice in typing.get_args(kind)]
+        else:
+            kinds.append("none" if kind is type(None) else getattr(kind, "__name__", str(kind)))
+    return "one of " + ", ".join(kinds) if len(kinds) > 1 else f"of type {kinds[0]}"

@@ -1,0 +1,160 @@
+"""Outputs of fitted models: computed once for every sample, cached, and shared by all strategies of a round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from deepal_autoal.randomness import stream_seed, torch_stream
+from deepal_autoal.training import LabeledData, UnlabeledData
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from deepal_autoal.fitted import FittedModel
+    from deepal_autoal.inputs import Inputs
+    from deepal_autoal.training import Recipe, TrainerProtocol
+
+
+class RowStore:
+    """Logits and embeddings by pool index; each sample passes through the model once.
+
+    Rows are kept in the blocks in which they were computed, so that asking for the same indices again, the
+    common case, copies nothing.
+    """
+
+    def __init__(self, n_samples: int, compute: Callable[[NDArray[np.int64]], tuple[Tensor, ...]]) -> None:
+        self._compute = compute
+        self._block = np.full(n_samples, -1, dtype=np.int16)
+        self._row = np.zeros(n_samples, dtype=np.int32)
+        self._blocks: list[tuple[Tensor, ...]] = []
+
+    def take(self, indices: NDArray[np.int64], column: int) -> Tensor:
+        """Return the rows of ``indices``, in that order, of the ``column``-th output."""
+        missing = indices[self._block[indices] < 0]
+        if len(missing):
+            missing = missing[np.sort(np.unique(missing, return_index=True)[1])]
+            self._blocks.append(self._compute(missing))
+            self._block[missing] = len(self._blocks) - 1
+            self._row[missing] = np.arange(len(missing))
+        owners, rows = self._block[indices], self._row[indices].astype(np.int64)
+        if len(indices) and (owners == owners[0]).all():
+            block = self._blocks[owners[0]][column]
+            if (rows == np.arange(rows[0], rows[0] + len(rows))).all():
+                return block[rows[0] : rows[0] + len(rows)]
+            return block[torch.as_tensor(rows, device=block.device)]
+        first = self._blocks[0][column] if self._blocks else self._compute(indices)[column]
+        result = first.new_empty((len(indices), *first.shape[1:]))
+        for owner in np.unique(owners):
+            positions = np.flatnonzero(owners == owner)
+            block = self._blocks[owner][column]
+            picked = block[torch.as_tensor(rows[positions], device=block.device)]
+            result[torch.as_tensor(positions, device=block.device)] = picked
+        return result
+
+
+class ModelOutputs:
+    """What one fitted model says about the samples of one pool.
+
+    Args:
+        model: The fitted model.
+        inputs: The pool's samples and the evaluation transform.
+        key: Key of the random streams.
+        fit_member: Trains ensemble member 1, 2, ... (member 0 is ``model``) on the model's labelled set.
+    """
+
+    def __init__(
+        self,
+        model: FittedModel,
+        inputs: Inputs,
+        key: tuple[int | str, ...],
+        fit_member: Callable[[int], FittedModel],
+    ) -> None:
+        self.model = model
+        self.inputs = inputs
+        self._key = key
+        self._fit_member = fit_member
+        self._rows = RowStore(len(inputs), lambda indices: model.sweep(inputs, indices))
+        self._members: list[ModelOutputs] = []
+
+    def logits(self, indices: NDArray[np.int64]) -> Tensor:
+        """Return logits, float32 (n, C)."""
+        return self._rows.take(indices, 0)
+
+    def embeddings(self, indices: NDArray[np.int64]) -> Tensor:
+        """Return embeddings (the input of dropout and classifier), float32 (n, D)."""
+        return self._rows.take(indices, 1)
+
+    def mc_probabilities(self, indices: NDArray[np.int64], n_passes: int) -> Tensor:
+        """Return class probabilities of ``n_passes`` dropout passes, float32 (n_passes, n, C).
+
+        Where dropout sits only in front of the classifier, a pass draws one mask and applies it to all samples
+        (one draw of the network's weights, as in the derivation of MC dropout), on the cached embeddings. The
+        result then does not depend on which other samples are asked for. Deeper dropout needs full passes.
+        """
+        module = self.model.module
+        if not module.dropout_only_in_head:
+            generator = torch_stream(*self._key, "mc", device=self.model.device)
+            return self.model.dropout_logits(self.inputs, indices, n_passes, generator).softmax(dim=-1)
+        embeddings = self.embeddings(indices)
+        keep = 1.0 - module.dropout.p
+        passes = []
+        for number in range(n_passes):
+            generator = torch_stream(*self._key, "mc", number)
+            mask = torch.bernoulli(torch.full((module.embedding_dim,), keep), generator=generator) / keep
+            logits = self.model.logits_from_embeddings(embeddings * mask.to(embeddings.device))
+            passes.append(logits.softmax(dim=-1))
+        return torch.stack(passes)
+
+    def ensemble_probabilities(self, indices: NDArray[np.int64], n_members: int) -> Tensor:
+        """Return class probabilities of independently trained members, float32 (n_members, n, C)."""
+        while len(self._members) < n_members - 1:
+            number = len(self._members) + 1
+            member = self._fit_member(number)
+            self._members.append(ModelOutputs(member, self.inputs, (*self._key, "member", number), self._fit_member))
+        members = [self, *self._members[: n_members - 1]]
+        return torch.stack([member.logits(indices).softmax(dim=-1) for member in members])
+
+
+class OutputCache:
+    """The outputs of every model fitted in one round, and the way to fit further ones.
+
+    Args:
+        inputs: The pool's samples and the evaluation transform.
+        trainer: The trainer of the round.
+        key: Key of the random streams, (seed, round).
+    """
+
+    def __init__(self, inputs: Inputs, trainer: TrainerProtocol, key: tuple[int | str, ...]) -> None:
+        self.inputs = inputs
+        self._trainer = trainer
+        self._key = key
+        self._outputs: dict[int, ModelOutputs] = {}
+
+    def add(
+        self, model: FittedModel, labeled: LabeledData, unlabeled: UnlabeledData, key: tuple[int | str, ...]
+    ) -> ModelOutputs:
+        """Keep a fitted model's outputs; ``labeled`` is what it, and so its ensemble's members, are trained on."""
+
+        def fit_member(number: int) -> FittedModel:
+            return self._trainer.fit(labeled, unlabeled, seed=stream_seed(*key, "member", number))
+
+        outputs = ModelOutputs(model, self.inputs, key, fit_member)
+        self._outputs[id(model)] = outputs
+        return outputs
+
+    def fit(
+        self, labeled: LabeledData, unlabeled: UnlabeledData, key: tuple[int | str, ...], recipe: Recipe | None
+    ) -> FittedModel:
+        """Train a further model, and keep its outputs."""
+        model = self._trainer.fit(labeled, unlabeled, seed=stream_seed(*key, "train"), recipe=recipe)
+        self.add(model, labeled, unlabeled, key)
+        return model
+
+    def of(self, model: FittedModel) -> ModelOutputs:
+        """Return the outputs of a model that was added or fitted here."""
+        return self._outputs[id(model)]

@@ -1,0 +1,84 @@
+"""A trained task model as a function of raw samples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepal_autoal.errors import InputError
+from deepal_autoal.inputs import Inputs, Normalization
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+    from torch import Tensor
+
+    from deepal_autoal.fitted import FittedModel
+
+
+class Predictor:
+    """Predicts classes of samples in the form of the pool that the model was trained on.
+
+    Args:
+        model: The fitted model.
+        normalization: The pool's statistics.
+        class_names: Names of the classes, where they are known.
+
+    Attributes:
+        module: The torch module; it takes normalised inputs.
+    """
+
+    def __init__(self, model: FittedModel, normalization: Normalization, class_names: tuple[str, ...] = ()) -> None:
+        self.model = model
+        self.module = model.module
+        self.normalization = normalization
+        self.class_names = class_names
+
+    def predict(self, samples: ArrayLike) -> NDArray[np.int64]:
+        """Return predicted classes, int64 (n,)."""
+        return self.logits(samples).argmax(dim=1).cpu().numpy()
+
+    def predict_proba(self, samples: ArrayLike) -> NDArray[np.float32]:
+        """Return class probabilities, float32 (n, C)."""
+        return self.logits(samples).softmax(dim=1).cpu().numpy()
+
+    def accuracy(self, inputs: Inputs, labels: NDArray[np.int64]) -> float:
+        """Return the share of samples whose predicted class is their label, in [0, 1]."""
+        logits, _ = self.model.sweep(inputs, np.arange(len(inputs)))
+        return float((logits.argmax(dim=1).cpu().numpy() == labels).mean())
+
+    def logits(self, samples: ArrayLike) -> Tensor:
+        """Return logits, float32 (n, C), on the model's device."""
+        inputs = Inputs(as_samples(samples, "samples"), self.normalization, self.model.device)
+        return self.model.sweep(inputs, np.arange(len(inputs)))[0]
+
+
+def as_samples(samples: Any, what: str) -> NDArray[Any]:
+    """Return samples as the array form that the engine works on, without copying where that is possible.
+
+    Args:
+        samples: Images uint8 (N, H, W) or (N, H, W, C), or feature vectors floating (N, D).
+        what: Named in messages.
+
+    Raises:
+        InputError: If they are neither, empty, or not finite.
+    """
+    from deepal_autoal.datasets.base import first_unusable_row
+
+    array = samples if isinstance(samples, np.ndarray) else np.asarray(samples)
+    if array.ndim == 3 and array.dtype == np.uint8:
+        array = array[..., np.newaxis]
+    is_image = array.ndim == 4 and array.dtype == np.uint8
+    is_vector = array.ndim == 2 and array.dtype in (np.float16, np.float32, np.float64)
+    if not (is_image or is_vector):
+        raise InputError(
+            f"{what} has shape {array.shape} and type {array.dtype}; give images as uint8 (N, H, W[, C]) "
+            "or feature vectors as floats (N, D)"
+        )
+    if not array.size:
+        raise InputError(f"{what} is empty")
+    if is_vector:
+        row = first_unusable_row(array)
+        if row is not None:
+            raise InputError(f"{what} holds NaN, infinite or beyond-float32 values, first in row {row}")
+    return array

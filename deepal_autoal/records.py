@@ -1,0 +1,246 @@
+"""Run folders: one run's settings, rounds, summary and model, written so that a crash loses one round at most."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import filelock
+import numpy as np
+import torch
+
+from deepal_autoal.devices import resolve_device
+from deepal_autoal.errors import RunFolderError
+from deepal_autoal.files import TEMPORARY_SUFFIX, read_json, read_tensors, write_bytes, write_json, write_tensors
+
+if TYPE_CHECKING:
+    from deepal_autoal.learner import ActiveLearner
+    from deepal_autoal.predictor import Predictor
+
+FORMAT_VERSION = 1
+LOCK, CONFIG, ROUNDS, SUMMARY, MODEL = ".lock", "config.json", "rounds.jsonl", "summary.json", "model.pt"
+
+
+class RunFolder:
+    """One run's files. Use it as a context manager: it holds the folder's lock.
+
+    Args:
+        path: The folder; made if it is missing.
+        resume: Whether a run that lies there may be continued.
+
+    Raises:
+        RunFolderError: If the folder cannot be written, another process uses it, or it holds a run, or anything
+            else, that this run would overwrite.
+    """
+
+    def __init__(self, path: str | Path, resume: bool = False) -> None:
+        self.path = Path(path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = filelock.FileLock(self.path / LOCK)
+            self._lock.acquire(blocking=False)
+        except filelock.Timeout:
+            raise RunFolderError(f"{self.path} is in use by another process; wait for it or choose another --out") from None
+        except (OSError, NotImplementedError) as error:
+            raise RunFolderError(f"cannot write to {self.path}: {getattr(error, 'strerror', None) or error}") from error
+        try:
+            self._check(resume)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the lock."""
+        self._lock.release()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run is complete."""
+        return (self.path / SUMMARY).exists()
+
+    def read_config(self) -> dict[str, Any] | None:
+        """Return the settings of the run that lies here, or None."""
+        if not (self.path / CONFIG).exists():
+            return None
+        config = read_json(self.path / CONFIG)
+        if not isinstance(config, dict) or config.get("format_version") != FORMAT_VERSION:
+            raise RunFolderError(f"{self.path / CONFIG} is not of a format that this version can read")
+        return config
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Write the settings."""
+        write_json(self.path / CONFIG, config)
+
+    def read_rounds(self) -> list[dict[str, Any]]:
+        """Return the finished rounds' records."""
+        return read_rounds(self.path)
+
+    def write_round(self, records: Sequence[Mapping[str, Any]], state: Mapping[str, Any]) -> None:
+        """Make the last record, and the state to continue from, permanent together.
+
+        The state goes first, under the round's own name: a crash in between leaves the old pair valid.
+        """
+        number = records[-1]["round"]
+        write_tensors(self._state(number), state)
+        lines = [json.dumps(record, allow_nan=False) for record in records]
+        write_bytes(self.path / ROUNDS, ("\n".join(lines) + "\n").encode())
+        for path in self.path.glob("state-*.pt"):
+            if path != self._state(number):
+                path.unlink(missing_ok=True)
+
+    def read_state(self, number: int) -> dict[str, Any]:
+        """Return the state after a round."""
+        return read_tensors(self._state(number))
+
+    def write_model(self, learner: ActiveLearner) -> None:
+        """Write the task model's weights, with the inputs' normalisation, as one flat dict of tensors."""
+        weights = dict(learner.fit().module.state_dict())
+        weights["normalization.mean"] = torch.as_tensor(learner.normalization.mean)
+        weights["normalization.std"] = torch.as_tensor(learner.normalization.std)
+        write_tensors(self.path / MODEL, weights)
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write the summary, which marks the run as complete, and drop what only `read_state` needs."""
+        write_json(self.path / SUMMARY, summary)
+        for path in self.path.glob("state-*.pt"):
+            path.unlink(missing_ok=True)
+
+    def _state(self, number: int) -> Path:
+        return self.path / f"state-{number:05d}.pt"
+
+    def _check(self, resume: bool) -> None:
+        for path in self.path.glob(f".*{TEMPORARY_SUFFIX}"):
+            path.unlink(missing_ok=True)
+        content = {path.name for path in self.path.iterdir()} - {LOCK}
+        if CONFIG in content:
+            if not resume:
+                raise RunFolderError(f"{self.path} holds a run; continue it with --resume or choose another --out")
+        elif content:
+            raise RunFolderError(f"{self.path} is not empty and holds no run; choose another --out")
+
+
+def read_rounds(path: Path) -> list[dict[str, Any]]:
+    """Return the records of a run folder's finished rounds.
+
+    Raises:
+        RunFolderError: If the file is damaged.
+    """
+    file = path / ROUNDS
+    if not file.exists():
+        return []
+    try:
+        records = [json.loads(line) for line in file.read_text().splitlines()]
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"cannot read {file}: {error}") from error
+    if [record.get("round") for record in records] != list(range(len(records))):
+        raise RunFolderError(f"{file} is damaged: its rounds are not numbered 0, 1, 2, ...")
+    return records
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run.
+
+    Attributes:
+        rounds: One record a round, as in ``rounds.jsonl``.
+        config: The resolved settings, as in ``config.json``.
+        status: ``"finished"``, or ``"stopped"`` when a plugin stopped it early.
+        stop_reason: The plugin's reason.
+        folder: The run folder, or None.
+    """
+
+    rounds: list[dict[str, Any]]
+    config: dict[str, Any]
+    status: str = "finished"
+    stop_reason: str | None = None
+    folder: Path | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """Test accuracy after the last round, in [0, 1]."""
+        return float(self.rounds[-1]["accuracy"])
+
+    @property
+    def aubc(self) -> float:
+        """Area under the budget curve, in [0, 1] (see `area_under_budget_curve`)."""
+        return area_under_budget_curve(
+            [record["n_labeled"] for record in self.rounds], [record["accuracy"] for record in self.rounds]
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Return what ``summary.json`` holds."""
+        phases = sorted({phase for record in self.rounds for phase in record["seconds"]})
+        seconds = {phase: sum(record["seconds"].get(phase, 0.0) for record in self.rounds) for phase in phases}
+        summary = {
+            "aubc": self.aubc,
+            "final_accuracy": self.accuracy,
+            "n_rounds": self.rounds[-1]["round"],
+            "n_labeled": self.rounds[-1]["n_labeled"],
+            "seconds": {**seconds, "total": sum(seconds.values())},
+            "status": self.status,
+        }
+        return summary if self.stop_reason is None else {**summary, "stop_reason": self.stop_reason}
+
+
+def area_under_budget_curve(n_labeled: Sequence[int], accuracy: Sequence[float]) -> float:
+    """Return the trapezoid area under accuracy against labelled count, divided by the budget spent.
+
+    Args:
+        n_labeled: Labelled samples at each round, ascending.
+        accuracy: Test accuracy at each round, in [0, 1].
+
+    Returns:
+        In [0, 1], higher is better; the accuracy itself if there is one round only.
+    """
+    if len(n_labeled) == 1:
+        return float(accuracy[0])
+    x, y = np.asarray(n_labeled, dtype=float), np.asarray(accuracy, dtype=float)
+    return float((np.diff(x) * (y[1:] + y[:-1]) / 2).sum() / (x[-1] - x[0]))
+
+
+def load_model(folder: str | Path, device: str = "auto") -> Predictor:
+    """Rebuild the final task model of a run folder.
+
+    Returns:
+        A `Predictor`: ``predict(samples)`` and ``predict_proba(samples)`` on raw samples, ``module`` for torch.
+
+    Raises:
+        RunFolderError: If the folder holds no finished run.
+    """
+    from deepal_autoal.fitted import FittedModel
+    from deepal_autoal.inputs import Normalization
+    from deepal_autoal.models import build_model
+    from deepal_autoal.predictor import Predictor
+    from deepal_autoal.randomness import global_torch_seed
+    from deepal_autoal.training import Recipe
+
+    path = Path(folder)
+    for name in (CONFIG, MODEL):
+        if not (path / name).exists():
+            raise RunFolderError(f"{path} holds no finished run: {name} is missing")
+    config, weights = read_json(path / CONFIG), read_tensors(path / MODEL)
+    normalization = Normalization(weights.pop("normalization.mean"), weights.pop("normalization.std"))
+    shape, n_classes = tuple(config["dataset"]["input_shape"]), config["dataset"]["n_classes"]
+    with global_torch_seed(0):
+        module = build_model(config["model"]["name"], shape, n_classes)
+    module.load_state_dict(weights)
+    target = resolve_device(device)
+    recipe = Recipe(**{**config["recipe"], "augmentation": tuple(config["recipe"]["augmentation"])})
+    model = FittedModel(
+        module.to(target), device=target, recipe=recipe, seed=config["seed"], metrics={}, precision="float32"
+    )
+    return Predictor(model, normalization, tuple(config["dataset"]["class_names"]))
+
+
+def describe_recipe(recipe: Any) -> dict[str, Any]:
+    """Return a training recipe as a JSON-able dict."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(recipe).items()}

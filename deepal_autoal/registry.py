@@ -1,0 +1,231 @@
+"""Names of one kind (strategies, datasets, models), who provides them, and how they are loaded."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from deepal_autoal.errors import PluginError, UnknownNameError
+
+BUILTIN_DISTRIBUTION = "deepal_autoal"
+REQUIREMENTS = frozenset({"inputs", "probabilities", "embeddings", "mc_dropout", "ensemble", "gradients"})
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_DETAILS = {"strategy": {"family", "requires"}, "dataset": set(), "model": {"inputs"}}
+
+
+@dataclass(frozen=True)
+class Provider:
+    """The distribution that an entry comes from."""
+
+    distribution: str
+    version: str
+
+    @property
+    def builtin(self) -> bool:
+        """Whether this is our own distribution, whose names nobody can take."""
+        return normalize(self.distribution) == normalize(BUILTIN_DISTRIBUTION)
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version}".strip()
+
+
+def normalize(distribution: str) -> str:
+    """Return a distribution's name in the packaging specification's normal form."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered name.
+
+    Attributes:
+        kind: ``"strategy"``, ``"dataset"`` or ``"model"``.
+        target: The object itself, or ``"module:attribute"``, imported when it is first needed.
+        details: Further metadata of the kind: ``family`` and ``requires`` for strategies, ``inputs`` for models.
+    """
+
+    kind: str
+    name: str
+    target: Any
+    provider: Provider
+    summary: str = ""
+    reference: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def load(self) -> Any:
+        """Return the target, importing it where it is given by name.
+
+        Raises:
+            PluginError: If the import fails; the cause is chained.
+        """
+        if not isinstance(self.target, str):
+            return self.target
+        module, _, attribute = self.target.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except Exception as error:
+            raise PluginError(
+                f"{self.kind} {self.name!r} of {self.provider} cannot be imported from {self.target!r}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+    def describe(self) -> dict[str, Any]:
+        """Return the entry as a JSON-able dict, as the listings print it."""
+        described: dict[str, Any] = {"name": self.name, "summary": self.summary}
+        for key, value in self.details.items():
+            described[key] = sorted(value) if isinstance(value, frozenset) else value
+        described["reference"] = self.reference
+        described["distribution"] = self.provider.distribution
+        described["version"] = self.provider.version
+        return described
+
+
+class Registry:
+    """All entries of one kind by name.
+
+    Args:
+        kind: What an entry is, in the singular; used in messages.
+        explain: Called with a name that is not registered; returns the error to raise instead of
+            `UnknownNameError` when a plugin that should have provided the name failed, else None.
+    """
+
+    def __init__(self, kind: str, explain: Callable[[str], PluginError | None] = lambda name: None) -> None:
+        self.kind = kind
+        self._explain = explain
+        self._entries: dict[str, Entry] = {}
+        self._refused: dict[str, list[Provider]] = {}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def names(self) -> list[str]:
+        """Return the registered names, sorted."""
+        return sorted(self._entries)
+
+    def entries(self) -> list[Entry]:
+        """Return the entries, sorted by name."""
+        return [self._entries[name] for name in self.names()]
+
+    def get(self, name: str) -> Entry:
+        """Return the entry of a name.
+
+        Raises:
+            PluginError: If two distributions claim the name, or the plugin that bears it failed to load.
+            UnknownNameError: If nothing registered the name; the nearest names are offered.
+        """
+        if name in self._entries:
+            return self._entries[name]
+        if name in self._refused:
+            owners = " and ".join(str(provider) for provider in self._refused[name])
+            raise PluginError(
+                f"{self.kind} {name!r} is provided by {owners}; both are refused. Uninstall one of them."
+            )
+        explained = self._explain(name)
+        if explained is not None:
+            raise explained
+        raise UnknownNameError(self.kind, name, self.names(), f"`deepal {_plural(self.kind)}` lists all.")
+
+    def load(self, name: str) -> Any:
+        """Return the loaded target of a name (see `get` and `Entry.load`)."""
+        return self.get(name).load()
+
+    def insert(self, entry: Entry) -> str | None:
+        """Add an entry, and return why it was refused, or None.
+
+        A built-in keeps its name; of two third parties with one name neither gets it.
+        """
+        name, provider = entry.name, entry.provider
+        if name in self._refused:
+            self._refused[name].append(provider)
+        elif name in self._entries:
+            owner = self._entries[name].provider
+            if owner == provider:
+                return f"{self.kind} {name!r} is registered twice by {provider}"
+            if owner.builtin:
+                return f"{self.kind} {name!r} is the name of a built-in; choose another name"
+            self._refused[name] = [self._entries.pop(name).provider, provider]
+        else:
+            self._entries[name] = entry
+            return None
+        others = ", ".join(str(other) for other in self._refused[name] if other != provider)
+        return f"{self.kind} {name!r} is also provided by {others}; both are refused"
+
+    def remove(self, entries: Iterable[Entry]) -> None:
+        """Take entries out again, as when their plugin fails half-way through its registration."""
+        for entry in entries:
+            if self._entries.get(entry.name) is entry:
+                del self._entries[entry.name]
+
+
+class Registrar:
+    """What a plugin's registration hook receives as ``registry``: a registry, in the plugin's own name."""
+
+    def __init__(self, registry: Registry, provider: Provider) -> None:
+        self._registry = registry
+        self._provider = provider
+        self.added: list[Entry] = []
+        self.problems: list[str] = []
+
+    def add(self, name: str, target: Any, *, summary: str = "", reference: str = "", **details: Any) -> None:
+        """Register a name.
+
+        Args:
+            name: Letters, digits, ``-`` and ``_``, starting with a letter.
+            target: The class or function itself, or ``"module:attribute"``, which is imported on first use so
+                that listings stay fast.
+            summary: One line; by default the first line of the target's docstring.
+            reference: Where the method, data or model was published.
+            details: ``family`` and ``requires`` (strategies; a class given itself already tells what it
+                requires), ``inputs`` (models: ``"images"``, ``"vectors"`` or ``"any"``).
+
+        Raises:
+            PluginError: If the name, the target or a detail is not of this form.
+        """
+        kind = self._registry.kind
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise PluginError(f"{name!r} is no {kind} name: use letters, digits, - and _, starting with a letter")
+        unknown = set(details) - _DETAILS[kind]
+        if unknown:
+            raise PluginError(f"registry.add({name!r}) got unknown details {sorted(unknown)} for a {kind}")
+        if isinstance(target, str):
+            if not all(part.isidentifier() for part in target.replace(":", ".", 1).split(".")) or ":" not in target:
+                raise PluginError(f"{kind} {name!r}: the target {target!r} is not of the form 'module:attribute'")
+        elif not callable(target):
+            raise PluginError(f"{kind} {name!r}: the target must be callable or 'module:attribute', not {target!r}")
+        if kind == "strategy":
+            requires = details.get("requires", getattr(target, "requires", frozenset()))
+            details["requires"] = check_requires(name, requires if not isinstance(requires, property) else ())
+            details.setdefault("family", "")
+        if not summary and not isinstance(target, str):
+            summary = (getattr(target, "__doc__", None) or "").strip().partition("\n")[0]
+        entry = Entry(kind, name, target, self._provider, summary, reference, dict(details))
+        problem = self._registry.insert(entry)
+        if problem is None:
+            self.added.append(entry)
+        else:
+            self.problems.append(problem)
+
+
+def check_requires(name: str, requires: Iterable[str]) -> frozenset[str]:
+    """Return a strategy's requirements as a frozenset.
+
+    Raises:
+        PluginError: If one of them is not in `REQUIREMENTS`.
+    """
+    if isinstance(requires, str):
+        raise PluginError(f"strategy {name!r}: requires must be a set of names, not the string {requires!r}")
+    needed = frozenset(requires)
+    if not needed <= REQUIREMENTS:
+        raise PluginError(
+            f"strategy {name!r} requires {', '.join(sorted(map(str, needed - REQUIREMENTS)))}; "
+            f"known requirements: {', '.join(sorted(REQUIREMENTS))}"
+        )
+    return needed
+
+
+def _plural(kind: str) -> str:
+    return kind[:-1] + "ies" if kind.endswith("y") else kind + "s"

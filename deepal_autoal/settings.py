@@ -1,0 +1,145 @@
+"""A run's settings: what the user may give, what is filled in, and what must not change on resume."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from deepal_autoal.errors import InputError, RunFolderError
+
+DEFAULT_DATASET = "digits"
+DEFAULT_INITIAL = 50
+DEFAULT_BATCH_SIZE = 20
+DEFAULT_ROUNDS = 10
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is asked to do; None leaves a setting to its default.
+
+    Attributes:
+        strategy: A registered name.
+        candidates: Names, for selectors.
+        options: Constructor options of the strategy; ``name.key`` addresses a candidate.
+        dataset: A registered name or a path.
+        data_dir: Where named datasets lie.
+        model: A registered name.
+        initial: Size of the initial labelled set (M).
+        batch_size: Samples a round (B).
+        rounds: Number of queries (R).
+        pool_size: Size of a random subset of the pool.
+        seed: Of everything random.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
+        threads: CPU threads.
+        recipe: Changes to the training recipe, by field name.
+    """
+
+    strategy: str | None = None
+    candidates: Sequence[str] | None = None
+    options: Mapping[str, Any] | None = None
+    dataset: str | None = None
+    data_dir: str | None = None
+    model: str | None = None
+    initial: int | None = None
+    batch_size: int | None = None
+    rounds: int | None = None
+    pool_size: int | None = None
+    seed: int | None = None
+    device: str | None = None
+    threads: int | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+    def over(self, recorded: Settings) -> Settings:
+        """Return these settings with what they leave open taken from a recorded run."""
+        given = {item.name: getattr(self, item.name) for item in fields(self) if getattr(self, item.name) is not None}
+        given["recipe"] = {**recorded.recipe, **self.recipe}
+        return replace(recorded, **given)
+
+    def with_defaults(self) -> Settings:
+        """Return these settings with the defaults that depend on nothing else."""
+        dataset = self.dataset or DEFAULT_DATASET
+        if os.path.exists(dataset) and (os.sep in dataset or dataset.endswith((".csv", ".npz"))):
+            dataset = os.path.abspath(dataset)
+        data_dir = self.data_dir or os.environ.get("DEEPAL_DATA")
+        return replace(
+            self,
+            strategy=self.strategy or "random",
+            candidates=list(self.candidates) if self.candidates is not None else None,
+            options=dict(self.options or {}),
+            dataset=dataset,
+            data_dir=os.path.abspath(data_dir) if data_dir else None,
+            model=self.model or "auto",
+            seed=0 if self.seed is None else self.seed,
+            device=self.device or "auto",
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings as a JSON-able dict."""
+        return asdict(self)
+
+
+def check_budget(settings: Settings, pool_size: int) -> tuple[int, int, int]:
+    """Return initial size, batch size and number of rounds; defaults shrink to fit a small pool.
+
+    Raises:
+        InputError: If they cannot be met; names the largest possible number of rounds.
+    """
+    initial = min(DEFAULT_INITIAL, max(1, pool_size // 2)) if settings.initial is None else settings.initial
+    batch_size = min(DEFAULT_BATCH_SIZE, max(1, pool_size - initial)) if settings.batch_size is None else settings.batch_size
+    possible = max(0, (pool_size - initial) // batch_size) if batch_size > 0 else 0
+    rounds = min(DEFAULT_ROUNDS, possible) if settings.rounds is None else settings.rounds
+    largest = f"the pool has {pool_size} samples, so with --initial {initial} --batch-size {batch_size} "
+    if initial < 1 or initial > pool_size:
+        shown = _largest_rounds(pool_size, max(1, min(initial, pool_size)), batch_size)
+        raise InputError(f"--initial {initial}: give 1 to {pool_size}, the pool's size; {shown}")
+    if batch_size < 1:
+        raise InputError(f"--batch-size {batch_size}: give at least 1; {_largest_rounds(pool_size, initial, 1)}")
+    if rounds < 0:
+        raise InputError(f"--rounds {rounds}: give 0 or more; {largest}at most --rounds {possible} is possible")
+    if initial + rounds * batch_size > pool_size:
+        raise InputError(f"--rounds {rounds} is too many: {largest}at most --rounds {possible} is possible")
+    return initial, batch_size, rounds
+
+
+def _largest_rounds(pool_size: int, initial: int, batch_size: int) -> str:
+    rounds = max(0, (pool_size - initial) // max(1, batch_size))
+    return f"with --initial {initial} --batch-size {max(1, batch_size)} at most --rounds {rounds} is possible"
+
+
+# What decides a run's picks and accuracies. Everything else in config.json only describes it.
+COMPARED = ("dataset", "pool_size", "initial", "batch_size", "rounds", "model", "recipe", "strategy", "seed",
+            "device", "threads")  # fmt: skip
+
+
+def refuse_differences(recorded: Mapping[str, Any], current: Mapping[str, Any], folder: Path) -> None:
+    """Refuse to resume a run under other settings.
+
+    Raises:
+        RunFolderError: With every difference.
+    """
+    differences = [line for key in COMPARED for line in _differences(key, recorded.get(key), current.get(key))]
+    if differences:
+        raise RunFolderError(
+            f"{folder} was run with other settings: {'; '.join(differences)}. "
+            "Resume with the recorded ones or choose another --out"
+        )
+
+
+def _differences(name: str, recorded: Any, current: Any) -> list[str]:
+    if isinstance(recorded, Mapping) and isinstance(current, Mapping):
+        keys = [*recorded, *(key for key in current if key not in recorded)]
+        skipped = {"source", "version", "distribution"}
+        return [
+            line
+            for key in keys
+            if key not in skipped
+            for line in _differences(f"{name}.{key}", recorded.get(key), current.get(key))
+        ]
+    if recorded == current:
+        return []
+    if isinstance(recorded, list) and isinstance(current, list) and len(recorded) + len(current) > 12:
+        return [f"{name} differs ({len(recorded)} and {len(current)} entries)"]
+    return [f"{name} was {recorded!r} and is now {current!r}"]

@@ -1,0 +1,247 @@
+"""The contract of a query strategy: what the core calls, and what it accepts as an answer.
+
+This module imports neither torch nor numpy when it is loaded, so that a plugin that only defines strategies
+costs nothing in a listing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from deepal_autoal.errors import InputError, QueryError
+from deepal_autoal.registry import Provider
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+    from torch import Tensor
+
+    from deepal_autoal.context import QueryContext
+    from deepal_autoal.training import TrainerProtocol
+
+
+@dataclass(frozen=True)
+class Query:
+    """A batch that a strategy chose.
+
+    Attributes:
+        indices: Pool indices (not positions in a view), distinct, exactly as many as were asked for.
+        report: JSON-able values for the round's record, such as learned weights or losses.
+    """
+
+    indices: ArrayLike
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Strategy:
+    """Chooses the next batch to label.
+
+    Constructor arguments are the strategy's options (``-o key=value``); check them there and annotate them, so
+    that the command line can convert them.
+
+    Attributes:
+        requires: What the strategy needs of the model, a subset of ``{"inputs", "probabilities", "embeddings",
+            "mc_dropout", "ensemble", "gradients"}``; what a model lacks is said before any training starts.
+        name: The name it was created by, or the class's.
+        options: Its constructor options, JSON-able.
+        provider: The distribution that it comes from; None when it was constructed directly.
+    """
+
+    requires: frozenset[str] = frozenset()
+    name: str = ""
+    options: Mapping[str, Any] = {}
+    provider: Provider | None = None
+
+    def query(self, context: QueryContext, batch_size: int) -> Query | ArrayLike:
+        """Choose exactly ``batch_size`` distinct pool indices out of ``context.candidates.indices``."""
+        raise TypeError(f"{type(self).__name__} does not implement query(context, batch_size)")
+
+    def wrap_trainer(self, trainer: TrainerProtocol) -> TrainerProtocol:
+        """Return the trainer to use; override it to change how the task model is trained.
+
+        A trainer's ``fit`` gets labelled data and label-free unlabelled data and returns a fitted model. Runs of
+        a strategy that overrides this are recorded as having changed training.
+        """
+        return trainer
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the strategy remembers between rounds: numbers, strings, lists, dicts, arrays, tensors."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned.
+
+        Raises:
+            InputError: If there is a state but the strategy has no memory.
+        """
+        if state:
+            raise InputError(f"{self} has no memory, but a state with {sorted(state)} was given to it")
+
+    @property
+    def changes_training(self) -> bool:
+        """Whether the strategy overrides `wrap_trainer`."""
+        return type(self).wrap_trainer is not Strategy.wrap_trainer
+
+    def __str__(self) -> str:
+        origin = f" of {self.provider}" if self.provider is not None else ""
+        return f"strategy {self.name or type(self).__name__!r}{origin}"
+
+
+class ScoringStrategy(Strategy):
+    """Scores every candidate and queries the highest scores; ties are broken by the context's generator."""
+
+    def score(self, context: QueryContext) -> Tensor:
+        """Return one score a candidate, shape (n_candidates,), higher = more informative; no NaN."""
+        raise TypeError(f"{type(self).__name__} does not implement score(context)")
+
+    def query(self, context: QueryContext, batch_size: int) -> Query | ArrayLike:
+        """Return the ``batch_size`` candidates of the highest score."""
+        from deepal_autoal.selection import top_scores
+
+        scores = self.checked_scores(context)
+        return context.candidates.indices[top_scores(scores, batch_size, context.generator).cpu().numpy()]
+
+    def checked_scores(self, context: QueryContext) -> Tensor:
+        """Return `score` after checking its shape.
+
+        Raises:
+            QueryError: If it is not one number for each candidate, or any of them is NaN.
+        """
+        import torch
+
+        scores = torch.as_tensor(self.score(context), device=context.device).detach()
+        expected = (len(context.candidates),)
+        if tuple(scores.shape) != expected:
+            raise QueryError(f"{self}: score() returned shape {tuple(scores.shape)}; expected {expected}")
+        if scores.isnan().any():
+            raise QueryError(f"{self}: score() returned NaN for {int(scores.isnan().sum())} of {expected[0]} candidates")
+        return scores
+
+
+class SelectorStrategy(Strategy):
+    """Composes other registered strategies, its candidates.
+
+    Args:
+        candidates: Strategies by name, in the order in which they are reported.
+
+    Attributes:
+        default_candidates: The names used where none are given.
+        candidates: The candidate strategies by name.
+    """
+
+    default_candidates: ClassVar[tuple[str, ...]] = ()
+    own_requires: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, candidates: Mapping[str, Strategy]) -> None:
+        if not candidates:
+            raise InputError(f"{type(self).__name__} needs at least one candidate strategy")
+        self.candidates = dict(candidates)
+
+    @property
+    def requires(self) -> frozenset[str]:  # type: ignore[override]
+        """The union of the candidates' requirements and the selector's own (``own_requires``)."""
+        return self.own_requires.union(*(candidate.requires for candidate in self.candidates.values()))
+
+    def ask_candidate(self, name: str, context: QueryContext, batch_size: int) -> NDArray[np.int64]:
+        """Return the candidate's checked batch; its random streams depend on its name, not on call order."""
+        candidate = self.candidates[name]
+        own = context.for_candidate(name)
+        with _blaming(candidate):
+            answer = candidate.query(own, batch_size)
+        return check_query(candidate, answer, own.candidates.indices, batch_size).indices  # type: ignore[return-value]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the candidates' memories by name; a selector with a memory of its own adds to it."""
+        states = {name: candidate.state_dict() for name, candidate in self.candidates.items()}
+        return {"candidates": states} if any(states.values()) else {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        for name, candidate_state in state.get("candidates", {}).items():
+            self.candidates[name].load_state_dict(candidate_state)
+
+
+def check_query(
+    strategy: Strategy, answer: Query | ArrayLike, allowed: NDArray[np.int64], batch_size: int
+) -> Query:
+    """Check a strategy's answer, once, at the core's boundary.
+
+    Args:
+        strategy: Who answered; named in the message, with its distribution and version.
+        answer: What it returned.
+        allowed: The pool indices that may be queried.
+        batch_size: How many were asked for.
+
+    Returns:
+        The query with indices as int64 array of shape (batch_size,).
+
+    Raises:
+        QueryError: If they are not exactly ``batch_size`` distinct integers out of ``allowed``.
+    """
+    import numpy as np
+    import torch
+
+    query = answer if isinstance(answer, Query) else Query(answer)
+    raw = query.indices
+    values = raw.detach().cpu().numpy() if isinstance(raw, torch.Tensor) else np.asarray(raw)
+    expected = f"; expected {batch_size} distinct pool indices of unlabelled candidates"
+    if values.ndim != 1 or values.dtype.kind not in "iuf":
+        raise QueryError(f"{strategy} returned an array of shape {values.shape} and type {values.dtype}{expected}")
+    if values.dtype.kind == "f":
+        problem = "NaN" if np.isnan(values).any() else f"numbers of type {values.dtype}"
+        raise QueryError(f"{strategy} returned {problem}{expected}")
+    if len(values) != batch_size:
+        raise QueryError(f"{strategy} returned {len(values)} indices{expected}")
+    indices = values.astype(np.int64)
+    distinct, counts = np.unique(indices, return_counts=True)
+    if len(distinct) < len(indices):
+        repeated = distinct[counts > 1]
+        raise QueryError(f"{strategy} returned duplicates (index {repeated[0]}, for one){expected}")
+    outside = indices[~np.isin(indices, allowed)]
+    if len(outside):
+        raise QueryError(
+            f"{strategy} returned {len(outside)} indices that are labelled or not in the pool "
+            f"(index {outside[0]}, for one){expected}"
+        )
+    if not isinstance(query.report, Mapping):
+        raise QueryError(f"{strategy} returned a report of type {type(query.report).__name__}; expected a mapping")
+    return Query(indices, dict(query.report))
+
+
+@contextmanager
+def _blaming(candidate: Strategy) -> Iterator[None]:
+    """Add the candidate's name to whatever it raises, so that a selector does not hide the culprit."""
+    try:
+        yield
+    except QueryError:
+        raise
+    except Exception as error:
+        raise QueryError(f"{candidate} failed in query: {type(error).__name__}: {error}") from error
+
+
+def describe_strategy(strategy: Strategy) -> dict[str, Any]:
+    """Return name, options, distribution and candidates of a strategy as a JSON-able dict, for the record."""
+    described: dict[str, Any] = {
+        "name": strategy.name or type(strategy).__name__,
+        "options": dict(strategy.options),
+        "requires": sorted(strategy.requires),
+        "changes_training": strategy.changes_training,
+    }
+    if strategy.provider is not None:
+        described["distribution"] = strategy.provider.distribution
+        described["version"] = strategy.provider.version
+    if isinstance(strategy, SelectorStrategy):
+        described["candidates"] = [describe_strategy(candidate) for candidate in strategy.candidates.values()]
+    return described
+
+
+def providers_of(strategy: Strategy) -> Sequence[Provider]:
+    """Return the distributions of a strategy and of its candidates."""
+    own = [strategy.provider] if strategy.provider is not None else []
+    if isinstance(strategy, SelectorStrategy):
+        for candidate in strategy.candidates.values():
+            own.extend(providers_of(candidate))
+    return own

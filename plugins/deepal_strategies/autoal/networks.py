@@ -1,0 +1,132 @@
+"""AutoAL's two networks, and the loss-prediction module."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WIDTH = 64
+_LOSS_WIDTH = 32
+# Small heads: the search starts from weights that are nearly uniform.
+_INITIAL_DEVIATION = 0.01
+
+
+class Standardize(nn.Module):
+    """Shifts and scales features by fixed statistics, so that one learning rate serves all models.
+
+    Statistics belong to the data, not to a batch: a sample's outputs do not depend on its neighbours.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, *parts: Tensor) -> None:
+        super().__init__()
+        count = sum(len(part) for part in parts)
+        mean = torch.stack([part.double().sum(dim=0) for part in parts]).sum(dim=0) / count
+        square = torch.stack([(part.double() - mean).square().sum(dim=0) for part in parts]).sum(dim=0) / count
+        deviation = square.sqrt()
+        # A dead unit says nothing; dividing by its deviation would blow rounding errors up.
+        deviation[deviation < 1e-6 * deviation.max().clamp_min(1e-6)] = 1.0
+        self.register_buffer("mean", mean.float())
+        self.register_buffer("deviation", deviation.float())
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return (features - mean)/deviation, (n, D)."""
+        return (features - self.mean) / self.deviation
+
+
+class Backbone(nn.Module):
+    """A trainable copy of a fitted model's backbone: model inputs → embeddings.
+
+    It stays in evaluation mode: BatchNorm keeps the fitted statistics, which a handful of labelled samples could
+    only spoil, and the search is free of dropout noise.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(module).requires_grad_(True).eval()
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Stay in evaluation mode."""
+        return self
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return embeddings, (n, D)."""
+        return cast("Tensor", self.model.features(inputs))  # type: ignore[operator]
+
+
+class FitNet(nn.Module):
+    """Ω_F, a classifier: features of the half's model → logits (n, C).
+
+    Args:
+        body: Turns the given samples into embeddings; identity where they are embeddings already.
+        standardize: Statistics of the embeddings.
+        n_features: D.
+        n_classes: C.
+    """
+
+    def __init__(self, body: nn.Module, standardize: Standardize, n_features: int, n_classes: int) -> None:
+        super().__init__()
+        self.body = body
+        self.standardize = standardize
+        self.head = nn.Linear(n_features, n_classes)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Return logits (n, C)."""
+        return cast("Tensor", self.head(self.standardize(self.body(samples))))
+
+
+class SearchNet(nn.Module):
+    """Ω_S: features of the task model → how far to trust each of K candidates on each sample.
+
+    Args:
+        body: As for `FitNet`.
+        standardize: As for `FitNet`.
+        n_features: D.
+        n_candidates: K.
+    """
+
+    def __init__(self, body: nn.Module, standardize: Standardize, n_features: int, n_candidates: int) -> None:
+        super().__init__()
+        self.body = body
+        self.standardize = standardize
+        self.stages = nn.ModuleList([nn.Linear(n_features, WIDTH), nn.Linear(WIDTH, WIDTH)])
+        self.strategy_head = nn.Linear(WIDTH, n_candidates)
+        self.mixing_head = nn.Linear(WIDTH, n_candidates)
+        for head in (self.strategy_head, self.mixing_head):
+            nn.init.normal_(head.weight, std=_INITIAL_DEVIATION)
+            nn.init.zeros_(head.bias)
+
+    def forward(self, samples: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Return W (n, K), rows summing to 1, Θ (n, K), and the hidden stages, (n, WIDTH) each."""
+        hidden = self.standardize(self.body(samples))
+        stages = []
+        for stage in self.stages:
+            hidden = stage(hidden).relu()
+            stages.append(hidden)
+        return self.strategy_head(hidden).softmax(dim=1), self.mixing_head(hidden), stages
+
+
+class LossPrediction(nn.Module):
+    """Predicts a sample's loss from SearchNet's hidden stages (Yoo & Kweon 2019).
+
+    Each stage → FC → ReLU, concatenated → FC 1. It learns together with SearchNet, so that its gradient shapes
+    SearchNet's stages.
+    """
+
+    def __init__(self, n_stages: int) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList([nn.Linear(WIDTH, _LOSS_WIDTH) for _ in range(n_stages)])
+        self.head = nn.Linear(n_stages * _LOSS_WIDTH, 1)
+
+    def forward(self, stages: list[Tensor]) -> Tensor:
+        """Return predicted losses, (n,); only their order means something."""
+        parts = [layer(stage).relu() for layer, stage in zip(self.stages, stages, strict=True)]
+        return cast("Tensor", self.head(torch.cat(parts, dim=1)).squeeze(1))

@@ -1,0 +1,161 @@
+"""One cycle of AutoAL: selection played inside the labelled set, whose labels are known."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from deepal_autoal import Strategy
+from deepal_strategies.autoal.threshold import shared_threshold
+from deepal_strategies.votes import Votes, collect_votes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from deepal_autoal import FittedModel, QueryContext, SelectorStrategy
+    from deepal_strategies.autoal.settings import Settings
+
+# Below this many labelled samples no half has two samples to compare.
+MIN_LABELED = 4
+# A share t = b/(M+N) of a half is often below one sample; of this share of it, and of two, more can be learnt.
+MIN_RATE = 0.1
+MIN_SELECTED = 2
+
+Fetch = Callable[["Tensor"], "Tensor"]
+
+
+@dataclass(frozen=True)
+class Half:
+    """A random half of the labelled set, n samples.
+
+    Attributes:
+        labels: int64 (n,).
+        scores: S_κ(x_j), float32 (n, K) in [0, 1].
+        search_samples: Returns SearchNet's samples of given rows.
+        fit_samples: Returns FitNet's samples of given rows.
+    """
+
+    labels: Tensor
+    scores: Tensor
+    search_samples: Fetch
+    fit_samples: Fetch
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """A split of the labelled set, the model of its first half, and the candidates' votes on both halves.
+
+    Attributes:
+        seen: The half that plays the labelled pool; ``model`` was trained on it.
+        held_out: The half that plays the unlabelled pool; ``model`` has not seen it.
+        model: Fitted on ``seen``.
+        embeddings: ``model``'s embeddings of both halves, to take statistics of.
+        rate: Share ρ of a half that is selected, the same for the candidates' picks, ϑ and L_re.
+        threshold: ϑ.
+    """
+
+    seen: Half
+    held_out: Half
+    model: FittedModel
+    embeddings: Tensor
+    rate: float
+    threshold: float
+
+
+def selection_rate(n_half: int, n_pool: int, batch_size: int) -> float:
+    """Return ρ, the share of a half to select: t = b/(M+N), but at least a few samples and less than all.
+
+    A few are two samples or a tenth of the half, whichever is more: the picks of a share of 1 % of 50 samples
+    would say nothing about a candidate.
+
+    Args:
+        n_half: Samples in the half, at least 2.
+        n_pool: M + N, labelled and unlabelled samples.
+        batch_size: b.
+    """
+    few = max(MIN_SELECTED, math.ceil(MIN_RATE * n_half))
+    return min(max(few, round(n_half * batch_size / n_pool)), n_half - 1) / n_half
+
+
+def vote_scores_of(votes: Votes, scores: str) -> Tensor:
+    """Return S, (n, K), from votes: ``"ranks"`` or, as printed, the binary ``"picks"``."""
+    return (votes.ranks if scores == "ranks" else votes.picks).T.contiguous()
+
+
+def simulate_cycle(
+    selector: SelectorStrategy, context: QueryContext, batch_size: int, number: int, settings: Settings
+) -> Cycle:
+    """Split the labelled set, train a model on one half, and ask every candidate once about each half.
+
+    The candidates' votes, and later FitNet's losses, on the held-out half thus come from models that have not seen
+    it. The votes on the other half, which only weigh FitNet's samples in (7), come from the model trained on it:
+    votes from a second model would double the cost of a cycle.
+
+    Args:
+        selector: Whose candidates vote.
+        context: The round's context, with at least `MIN_LABELED` labelled samples.
+        batch_size: The round's batch size b.
+        number: Of the cycle, from 0; it names the random streams.
+        settings: Which scores, threshold and networks.
+    """
+    n_labeled = len(context.labeled)
+    order = context.rng.permutation(n_labeled)
+    held_out_size = n_labeled // 2
+    held_out, seen = np.sort(order[:held_out_size]), np.sort(order[held_out_size:])
+    a, b = context.labeled.indices[seen], context.labeled.indices[held_out]
+    # A model for ranking samples is good enough once it has learnt its half; the full schedule would cost more.
+    recipe = dataclasses.replace(context.model.recipe, stop_at_full_accuracy=True)
+    model = context.fit(a, purpose=f"cycle{number}", recipe=recipe)
+    rate = selection_rate(len(held_out), n_labeled + len(context.candidates), batch_size)
+
+    actors = rehearsing(selector)
+    on_held_out = context.rebuild(candidates=b, labeled=a, model=model, purpose=f"cycle{number}-held-out")
+    on_seen = context.rebuild(candidates=a, labeled=b, model=model, purpose=f"cycle{number}-seen")
+    halves, embeddings = [], []
+    for sample_rows, rebuilt in ((seen, on_seen), (held_out, on_held_out)):
+        n_selected = min(max(1, round(rate * len(sample_rows))), len(sample_rows) - 1)
+        votes = collect_votes(actors, rebuilt, n_selected)
+        embeddings.append(rebuilt.candidates.embeddings())
+        rows = torch.as_tensor(sample_rows, device=context.device)
+        if settings.networks == "heads":
+            search_samples, fit_samples = _rows_of(context.labeled.embeddings()[rows]), _rows_of(embeddings[-1])
+        else:
+            search_samples = fit_samples = _inputs_of(rebuilt)
+        labels = context.labeled.labels[rows]
+        halves.append(Half(labels, vote_scores_of(votes, settings.scores), search_samples, fit_samples))
+    combined_scores = torch.cat([half.scores for half in halves]).double().mean(dim=1).cpu().numpy()
+    threshold = shared_threshold(combined_scores, rate, context.rng, settings.threshold)
+    return Cycle(halves[0], halves[1], model, torch.cat(embeddings), rate, threshold)
+
+
+def rehearsing(selector: SelectorStrategy) -> SelectorStrategy:
+    """Return the selector with copies of the candidates that have a memory: rehearsals leave no trace in it."""
+    actors = copy.copy(selector)
+    actors.candidates = {
+        name: copy.deepcopy(candidate) if type(candidate).state_dict is not Strategy.state_dict else candidate
+        for name, candidate in selector.candidates.items()
+    }
+    return actors
+
+
+def _rows_of(samples: Tensor) -> Fetch:
+    return lambda rows: samples[rows]
+
+
+def _inputs_of(rebuilt: QueryContext) -> Fetch:
+    def fetch(rows: Tensor) -> Tensor:
+        positions: NDArray[np.int64] = rows.cpu().numpy()
+        return rebuilt.candidates.inputs(positions)
+
+    return fetch

@@ -1,0 +1,102 @@
+"""Diverse batches: k-means with one sample from each cluster, and the final stage that vote and autoal share."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deepal_autoal import top_scores
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from deepal_autoal import QueryContext
+
+# Lloyd iterations; centres hardly move after the first few, and a query must not wait for the last digits.
+MAX_ITERATIONS = 20
+# N·b·D, the multiplications of one Lloyd iteration, above which mini-batches stand in for full passes.
+FULL_PASS_LIMIT = 10**9
+_CHUNK_ROWS = 8192
+
+
+def nearest_to_centroids(embeddings: Tensor, batch_size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return exactly ``batch_size`` distinct rows, from each k-means cluster the member nearest to its centre.
+
+    A row belongs to one cluster only, so no row is chosen twice. Where rows coincide there can be fewer clusters
+    than asked for; the rest are then random other rows. Rows are shuffled first, so ties never go by position.
+
+    Args:
+        embeddings: Shape (N, D), finite.
+        batch_size: Number of clusters b, 1 ... N.
+        rng: Seeds the shuffle and the clustering.
+
+    Returns:
+        Row numbers, int64 (b,), in random order.
+    """
+    n_rows = len(embeddings)
+    shuffle = rng.permutation(n_rows)
+    if batch_size >= n_rows:
+        return shuffle
+    rows = embeddings.detach().float().cpu().numpy()[shuffle]
+    clusters, centers = _cluster(rows, batch_size, int(rng.integers(2**31)))
+    distances = np.empty(n_rows, dtype=np.float32)
+    for start in range(0, n_rows, _CHUNK_ROWS):
+        part = slice(start, start + _CHUNK_ROWS)
+        distances[part] = np.square(rows[part] - centers[clusters[part]]).sum(axis=1)
+    # Stable: of equally near members the first of the shuffled order.
+    order = np.lexsort((distances, clusters))
+    first_of_cluster = np.unique(clusters[order], return_index=True)[1]
+    chosen = order[first_of_cluster]
+    if len(chosen) < batch_size:
+        others = np.setdiff1d(np.arange(n_rows), chosen)
+        chosen = np.concatenate([chosen, others[: batch_size - len(chosen)]])
+    return shuffle[chosen]
+
+
+def select_final(
+    context: QueryContext, scores: Tensor, batch_size: int, final: str, oversample: int
+) -> NDArray[np.int64]:
+    """Choose a selector's batch from its combined scores.
+
+    Args:
+        context: Its candidates are the rows of ``scores``; equal scores go by its generator.
+        scores: Combined score of each candidate, (N,), higher = more informative.
+        batch_size: How many to choose, b.
+        final: ``"top"``: the b highest scores. ``"diverse"``: the ``oversample``·b highest (at most all), then
+            k-means on the task model's embeddings with one sample from each of b clusters. The highest b
+            resemble each other; in our measurements this stage matters more than how the scores are combined.
+        oversample: Width of the filter in batches.
+
+    Returns:
+        Pool indices, int64 (b,).
+    """
+    width = batch_size if final == "top" else min(len(scores), oversample * batch_size)
+    positions = top_scores(scores, width, context.generator).cpu().numpy()
+    if final == "diverse":
+        kept = context.candidates.embeddings()[positions]
+        positions = positions[nearest_to_centroids(kept, batch_size, context.rng)]
+    return context.candidates.indices[positions]
+
+
+def _cluster(rows: NDArray[np.float32], n_clusters: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return each row's cluster and the clusters' centres."""
+    from sklearn.cluster import KMeans, MiniBatchKMeans
+    from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
+
+    if rows.size * n_clusters <= FULL_PASS_LIMIT:
+        model = KMeans(n_clusters, n_init=1, max_iter=MAX_ITERATIONS, random_state=seed)
+    else:
+        model = MiniBatchKMeans(
+            n_clusters, n_init=1, max_iter=MAX_ITERATIONS, batch_size=max(1024, 4 * n_clusters), random_state=seed
+        )
+    # One thread: scikit-learn adds the threads' partial sums in arrival order, which would change the last bits.
+    with threadpool_limits(1), warnings.catch_warnings():
+        # Fewer distinct rows than clusters: the caller fills up.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(rows)
+    clusters: NDArray[np.int64] = model.labels_.astype(np.int64)
+    return clusters, model.cluster_centers_

@@ -1,0 +1,23 @@
+"""Gap between the two most probable classes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deepal_autoal import ScoringStrategy
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from deepal_autoal import QueryContext
+
+
+class Margin(ScoringStrategy):
+    """Smallest gap p_(1) - p_(2) between the two most probable classes (Roth & Small 2006)."""
+
+    requires = frozenset({"probabilities"})
+
+    def score(self, context: QueryContext) -> Tensor:
+        """Return the negative margin, in [-1, 0], float32 (N,)."""
+        best_two = context.candidates.log_probabilities().topk(2, dim=1).values.exp()
+        return best_two[:, 1] - best_two[:, 0]

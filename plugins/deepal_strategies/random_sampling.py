@@ -1,0 +1,23 @@
+"""Uniformly random queries, the control of every study."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from deepal_autoal import ScoringStrategy
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from deepal_autoal import QueryContext
+
+
+class RandomSampling(ScoringStrategy):
+    """Uniformly random samples, without replacement."""
+
+    def score(self, context: QueryContext) -> Tensor:
+        """Return a random permutation of 0 ... N-1, so that no two scores are equal; float64 (N,)."""
+        order = torch.randperm(len(context.candidates), generator=context.generator, device=context.generator.device)
+        return order.double()

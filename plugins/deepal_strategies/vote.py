@@ -1,0 +1,57 @@
+"""Uniform vote of the candidates: what AutoAL has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from deepal_autoal import Query, SelectorStrategy, Strategy
+from deepal_strategies.diversity import select_final
+from deepal_strategies.options import check_at_least, check_choice
+from deepal_strategies.votes import Votes, collect_votes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from deepal_autoal import QueryContext
+
+
+class Vote(SelectorStrategy):
+    """Uniform vote of the candidates: the number of those that select a sample, ties by mean rank.
+
+    Args:
+        candidates: Strategies by name.
+        final: ``"diverse"`` filters by the votes and takes a diverse batch out of that; ``"top"`` takes the
+            samples of most votes (see `select_final`).
+        oversample: Width of the diverse stage's filter in batches.
+
+    Raises:
+        InputError: If an option is out of range.
+    """
+
+    default_candidates: ClassVar[tuple[str, ...]] = ("entropy", "margin", "kmeans")
+    own_requires: ClassVar[frozenset[str]] = frozenset({"embeddings"})
+
+    def __init__(
+        self,
+        candidates: Mapping[str, Strategy],
+        final: Literal["diverse", "top"] = "diverse",
+        oversample: int = 10,
+    ) -> None:
+        super().__init__(candidates)
+        check_choice("final", final, ("diverse", "top"))
+        check_at_least("oversample", oversample, 1)
+        self.final = final
+        self.oversample = oversample
+
+    def query(self, context: QueryContext, batch_size: int) -> Query:
+        """Return the batch; the report holds the weights, which are all alike."""
+        votes = collect_votes(self, context, batch_size)
+        indices = select_final(context, vote_scores(votes), batch_size, self.final, self.oversample)
+        weight = 1.0 / len(self.candidates)
+        return Query(indices, {"weights": dict.fromkeys(self.candidates, weight)})
+
+
+def vote_scores(votes: Votes) -> Tensor:
+    """Return number of picks plus half the mean rank, float64 (n,): the rank decides between equal counts only."""
+    return votes.picks.double().sum(dim=0) + 0.5 * votes.ranks.double().mean(dim=0)

@@ -1,0 +1,71 @@
+"""What a selector's candidates say about every sample: the batch each would query, and a soft rank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from deepal_autoal import DeepALError, QueryError, ScoringStrategy, top_scores
+from deepal_strategies.ranks import mid_ranks
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from deepal_autoal import QueryContext, SelectorStrategy
+
+
+@dataclass(frozen=True)
+class Votes:
+    """Votes of K candidates on n samples.
+
+    Attributes:
+        picks: Whether the candidate queries the sample, float32 (K, n) of 0 and 1, the same number of 1 a row.
+        ranks: The candidate's rank of the sample, float32 (K, n) in [0, 1], 1 = most informative, mean 1/2.
+    """
+
+    picks: Tensor
+    ranks: Tensor
+
+
+def collect_votes(selector: SelectorStrategy, context: QueryContext, n_selected: int) -> Votes:
+    """Ask every candidate of a selector once.
+
+    A candidate that scores gives its whole ranking; of any other only the batch is known, so its picks share
+    the mean rank of the highest places and all other samples that of the rest.
+
+    Args:
+        selector: Whose candidates vote, in the order of ``selector.candidates``.
+        context: Each candidate gets it with random streams of its own.
+        n_selected: How many samples each candidate picks, 1 ... n.
+
+    Raises:
+        DeepALError: If a candidate fails or answers something else than it was asked for; names the candidate.
+    """
+    picks, ranks = [], []
+    for name in selector.candidates:
+        picked, ranked = _vote(selector, name, context, n_selected)
+        picks.append(picked)
+        ranks.append(ranked)
+    return Votes(torch.stack(picks), torch.stack(ranks))
+
+
+def _vote(selector: SelectorStrategy, name: str, context: QueryContext, n_selected: int) -> tuple[Tensor, Tensor]:
+    candidate = selector.candidates[name]
+    picked = torch.zeros(len(context.candidates), device=context.device)
+    if isinstance(candidate, ScoringStrategy) and type(candidate).query is ScoringStrategy.query:
+        # Scored once for both; the streams are those of `ask_candidate`, so the picks are the same too.
+        own = context.for_candidate(name)
+        try:
+            scores = candidate.checked_scores(own)
+        except DeepALError:
+            raise
+        except Exception as error:
+            raise QueryError(f"{candidate} failed in score: {type(error).__name__}: {error}") from error
+        picked[top_scores(scores, n_selected, own.generator)] = 1.0
+        return picked, mid_ranks(scores)
+    indices = selector.ask_candidate(name, context, n_selected)
+    picked[torch.as_tensor(np.isin(context.candidates.indices, indices), device=context.device)] = 1.0
+    return picked, mid_ranks(picked)
