@@ -1,0 +1,172 @@
+"""Commands, exit statuses and messages, in process."""
+
+import json
+import logging
+
+import pytest
+
+from deepal_autoal.cli.main import cli, main
+
+QUICK = ["--model", "linear", "--epochs", "2", "--min-steps", "4", "--initial", "10", "--batch-size", "5", "--rounds", "2",
+         "--threads", "1"]  # fmt: skip
+
+
+@pytest.fixture
+def deepal(capsys, monkeypatch, tmp_path):
+    """Return a function that runs the command line and returns (status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    levels = {name: logging.getLogger(name).propagate for name in ("deepal_autoal", "deepal_strategies")}
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as stopped:
+            main([str(argument) for argument in arguments])
+        output = capsys.readouterr()
+        return stopped.value.code, output.out, output.err
+
+    yield call
+    for name, propagate in levels.items():
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], propagate
+        logger.setLevel(logging.NOTSET)
+
+
+@pytest.mark.parametrize("kind", ["strategies", "datasets", "models", "plugins"])
+def test_listings(deepal, kind):
+    status, out, _ = deepal(kind, "--json")
+    rows = json.loads(out)
+    assert status == 0 and rows and all(row["name"] and row["summary"] for row in rows)
+    status, out, _ = deepal(kind)
+    assert status == 0 and all(row["name"] in out for row in rows)
+
+
+def test_strategies_say_family_needs_reference_and_origin(deepal):
+    rows = {row["name"]: row for row in json.loads(deepal("strategies", "--json")[1])}
+    for row in rows.values():
+        assert row["family"] and row["reference"] and row["distribution"] == "deepal_autoal" and row["version"]
+    assert rows["entropy"]["requires"] == ["probabilities"]
+
+
+def test_help_and_version(deepal):
+    status, out, _ = deepal("--help")
+    assert status == 0 and all(command in out for command in cli.commands)
+    status, out, _ = deepal("--version")
+    assert status == 0 and out.startswith("deepal ")
+    status, out, _ = deepal("run", "--help")
+    assert status == 0 and "--candidates" in out
+
+
+def test_every_option_says_what_it_does():
+    for command in cli.commands.values():
+        assert command.help
+        for parameter in command.params:
+            assert getattr(parameter, "help", None), f"{command.name} {parameter.name}"
+
+
+def test_run_writes_a_folder_and_shows_a_table(deepal, blob_file, tmp_path):
+    status, out, err = deepal("run", "--strategy", "autoal", "--candidates", "entropy,margin", "--dataset", blob_file, *QUICK)
+    assert status == 0, err
+    folders = list((tmp_path / "runs").iterdir())
+    assert len(folders) == 1 and str(folders[0].relative_to(tmp_path)) in out
+    assert "accuracy" in out and "AUBC" in out and "entropy 0." in out and "round 2/2" in err
+    config = json.loads((folders[0] / "config.json").read_text())
+    assert config["command"][:2] == ["deepal", "run"] or config["command"][0] == "deepal"
+    assert [candidate["name"] for candidate in config["strategy"]["candidates"]] == ["entropy", "margin"]
+    status, out, _ = deepal("run", "--dataset", blob_file, "--quiet", *QUICK)
+    assert status == 0 and len(out.splitlines()) == 1 and (tmp_path / out.strip() / "summary.json").exists()
+
+
+def test_two_runs_on_one_day_get_two_folders(deepal, blob_file):
+    outs = [deepal("run", "--dataset", blob_file, "--quiet", *QUICK)[1].strip() for _ in range(2)]
+    assert outs[1] == f"{outs[0]}-2"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--strategy", "entrpy"], "Did you mean 'entropy'"),
+        (["--dataset", "digts"], "Did you mean 'digits'"),
+        (["--model", "cn"], "Did you mean 'cnn'"),
+        (["--strategy", "entropy", "--candidates", "margin"], "takes no candidates"),
+        (["--strategy", "autoal", "--candidates", "entropy,margn"], "Did you mean 'margin'"),
+        (["--strategy", "vote", "-o", "oversampl=3"], "Did you mean 'oversample'"),
+        (["--strategy", "vote", "-o", "oversample"], "KEY=VALUE"),
+        (["--rounds", "many"], "--rounds"),
+        (["--round", "3"], "--round"),
+        (["--resume"], "--out"),
+        (["--initial", "0"], "--initial 0"),
+        (["--batch-size", "5000"], "largest|at most --rounds 0"),
+        (["--rounds", "100"], "at most --rounds 69"),
+        (["--device", "cuda:7"], "cuda:7"),
+        (["--dataset", "./nowhere.npz"], "nowhere.npz"),
+        (["--config", "nowhere.toml"], "nowhere.toml"),
+    ],
+)
+def test_wrong_use_is_status_2_and_one_line(deepal, tmp_path, arguments, message):
+    status, out, err = deepal("run", *arguments)
+    assert status == 2 and out == ""
+    lines = err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("Error: ")
+    assert any(part in lines[0] for part in message.split("|"))
+    assert not list(tmp_path.glob("runs/*"))  # nothing is left behind
+
+
+def test_unknown_command(deepal):
+    status, _, err = deepal("rnu")
+    assert status == 2 and err.startswith("Error: ") and len(err.splitlines()) == 1
+
+
+def test_config_file_and_command_line_wins(deepal, blob_file, tmp_path):
+    (tmp_path / "study.toml").write_text(
+        f'strategy = "vote"\ncandidates = ["entropy", "margin"]\ndataset = "{blob_file}"\nmodel = "linear"\n'
+        'initial = 10\nbatch-size = 5\nrounds = 3\nepochs = 2\nmin-steps = 4\nwarm-start = true\n'
+        "[options]\noversample = 4\n"
+    )
+    status, _, err = deepal("run", "--config", "study.toml", "--rounds", "1", "--out", "run")
+    assert status == 0, err
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["rounds"] == 1 and config["batch_size"] == 5 and config["recipe"]["warm_start"] is True
+    assert config["strategy"]["options"]["oversample"] == 4
+    assert [candidate["name"] for candidate in config["strategy"]["candidates"]] == ["entropy", "margin"]
+    (tmp_path / "bad.toml").write_text("stratgy = 'vote'\n")
+    status, _, err = deepal("run", "--config", "bad.toml")
+    assert status == 2 and "Did you mean 'strategy'" in err
+    (tmp_path / "worse.toml").write_text("strategy = \n")
+    assert deepal("run", "--config", "worse.toml")[0] == 2
+
+
+def test_interrupt_keeps_rounds_and_names_the_resuming_command(deepal, blob_file, tmp_path, monkeypatch):
+    from deepal_autoal.cli.progress import RunDisplay
+
+    show = RunDisplay.round
+
+    def interrupt(self, run, record):
+        show(self, run, record)
+        if record["round"] == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunDisplay, "round", interrupt)
+    status, _, err = deepal("run", "--dataset", blob_file, "--out", "run", *QUICK)
+    assert status == 130 and "deepal run --resume --out run" in err
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    status, out, err = deepal("run", "--resume", "--out", "run")
+    assert status == 0 and "continuing after round 1" in err and "final accuracy" in out
+
+
+def test_folder_of_another_run(deepal, blob_file):
+    assert deepal("run", "--dataset", blob_file, "--out", "run", *QUICK)[0] == 0
+    status, _, err = deepal("run", "--dataset", blob_file, "--out", "run", *QUICK)
+    assert status == 2 and "--resume" in err
+    status, _, err = deepal("run", "--dataset", blob_file, "--out", "run", "--resume", *QUICK, "--seed", "5")
+    assert status == 2 and "seed was 0 and is now 5" in err
+
+
+def test_unexpected_errors_keep_their_traceback(blob_file, monkeypatch):
+    import deepal_autoal.loop
+
+    def fail(*arguments, **settings):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(deepal_autoal.loop, "run", fail)
+    with pytest.raises(ZeroDivisionError):
+        main(["run", "--dataset", str(blob_file)])

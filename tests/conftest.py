@@ -1,0 +1,52 @@
+"""Small data and quick settings that the tests share."""
+
+import numpy as np
+import pytest
+
+from deepal_autoal.datasets.base import Dataset
+
+
+def blobs(n, n_classes=3, n_features=6, seed=0):
+    """Return n points of Gaussian blobs with their labels."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % n_classes
+    centers = np.random.default_rng(99).normal(size=(n_classes, n_features)) * 2
+    return (centers[labels] + rng.normal(size=(n, n_features))).astype(np.float32), labels.astype(np.int64)
+
+
+@pytest.fixture
+def blob_data():
+    """A dataset of 120 pool samples and 60 test samples, 6 features, 3 classes."""
+    x, y = blobs(120)
+    x_test, y_test = blobs(60, seed=1)
+    return Dataset("blobs", x, y, x_test, y_test, ("a", "b", "c"))
+
+
+@pytest.fixture
+def blob_file(tmp_path, blob_data):
+    """The same as an .npz file."""
+    path = tmp_path / "blobs.npz"
+    data = blob_data
+    np.savez(path, x=data.x_train, y=data.y_train, x_test=data.x_test, y_test=data.y_test)
+    return path
+
+
+@pytest.fixture
+def image_data():
+    """Forty 8x8 grey images of two classes: bright left half, bright right half."""
+    rng = np.random.default_rng(5)
+    x = rng.integers(0, 100, size=(60, 8, 8, 1), dtype=np.uint8)
+    y = np.arange(60) % 2
+    x[y == 0, :, :4] += 120
+    x[y == 1, :, 4:] += 120
+    return Dataset("halves", x[:40], y[:40], x[40:], y[40:], ("left", "right"))
+
+
+QUICK = {"epochs": 3, "recipe": {"min_steps": 5}, "model": "linear", "initial": 12, "batch_size": 6, "rounds": 3,
+         "threads": 1}  # fmt: skip
+
+
+@pytest.fixture
+def quick():
+    """Settings of a run that takes a moment."""
+    return dict(QUICK)

@@ -1,0 +1,135 @@
+"""Views and contexts over a real learner: one pass for everybody, no labels of others, rebuilding."""
+
+import numpy as np
+import pytest
+import torch
+
+from deepal_autoal import ActiveLearner, Query, Recipe, Strategy
+from deepal_autoal.errors import InputError
+
+
+class Capture(Strategy):
+    """Keeps the context for inspection."""
+
+    def query(self, context, batch_size):
+        self.context = context
+        return Query(context.candidates.indices[:batch_size])
+
+
+@pytest.fixture
+def learner(image_data):
+    learner = ActiveLearner(
+        image_data.x_train, Capture(), 2, model="cnn", device="cpu", recipe=Recipe(epochs=2, min_steps=4)
+    )
+    learner.tell(np.arange(10), image_data.y_train[:10])
+    learner.ask(4)
+    return learner
+
+
+@pytest.fixture
+def context(learner):
+    return learner.strategy.context
+
+
+def count_rows(module):
+    """Count the rows that pass through the network's backbone."""
+    rows = []
+    module.backbone.register_forward_hook(lambda _module, inputs, _output: rows.append(len(inputs[0])))
+    return rows
+
+
+def test_shapes_and_values(context):
+    view = context.candidates
+    assert len(view) == 30 and view.indices.tolist() == list(range(10, 40))
+    p, h = view.probabilities(), view.embeddings()
+    assert p.shape == (30, 2) and h.shape == (30, context.model.module.embedding_dim)
+    assert torch.allclose(p.sum(1), torch.ones(30), atol=1e-6)
+    assert torch.allclose(view.log_probabilities().exp(), p, atol=1e-6)
+    with torch.no_grad():
+        direct = context.model.module(view.inputs())
+    assert torch.allclose(view.logits(), direct, atol=1e-5)
+    q, factor = view.gradient_factors()
+    onehot = torch.nn.functional.one_hot(p.argmax(1), 2)
+    assert torch.allclose(q, p - onehot) and torch.equal(factor, h)
+    assert torch.equal(torch.cat(list(view.batches(7))), view.inputs())
+    assert torch.equal(view.inputs([3, 1]), view.inputs()[[3, 1]])
+
+
+def test_one_pass_serves_everybody(learner, image_data):
+    rows = count_rows(learner.fit().module)
+    context = learner._context(learner.fit(), learner.unlabeled_indices)
+    view = context.candidates
+    for name in "abcdef":
+        other = context.for_candidate(name).candidates
+        other.probabilities(), other.embeddings(), other.gradient_factors(), other.mc_probabilities(10)
+    assert sum(rows) == 30
+    context.labeled.embeddings()
+    assert sum(rows) == 40
+    part = context.rebuild(candidates=view.indices[::2], labeled=context.labeled.indices[:3])
+    part.candidates.probabilities(), part.labeled.embeddings()
+    assert sum(rows) == 40
+
+
+def test_labels_of_others_are_not_there(context):
+    assert not hasattr(context.candidates, "labels")
+    assert context.labeled.labels.tolist() == [0, 1] * 5
+    with pytest.raises(InputError, match="no label"):
+        context.rebuild(candidates=[0], labeled=[1, 20])
+    with pytest.raises(InputError, match="candidates and labelled at once"):
+        context.rebuild(candidates=[1, 2], labeled=[2, 3])
+    with pytest.raises(InputError, match="no label"):
+        context.fit([0, 25], "probe")
+
+
+def test_selection_played_inside_the_labelled_pool(context):
+    """The other half as candidates, a model that has not seen it."""
+    first, second = context.labeled.indices[:5], context.labeled.indices[5:]
+    model = context.fit(first, "half")
+    played = context.rebuild(candidates=second, labeled=first, model=model, purpose="play")
+    assert played.candidates.indices.tolist() == second.tolist() and played.labeled.labels.tolist() == [0, 1, 0, 1, 0]
+    with torch.no_grad():
+        assert torch.allclose(played.candidates.logits(), model.module(played.candidates.inputs()), atol=1e-5)
+    assert not torch.allclose(played.candidates.logits(), context.labeled.logits()[5:], atol=1e-3)
+    again = context.fit(first, "half")
+    assert all(torch.equal(a, b) for a, b in zip(model.module.parameters(), again.module.parameters(), strict=True))
+
+
+def test_streams_depend_on_names_not_on_order(context):
+    first = context.for_candidate("a").rng.integers(1 << 30), context.for_candidate("b").rng.integers(1 << 30)
+    second = context.for_candidate("b").rng.integers(1 << 30), context.for_candidate("a").rng.integers(1 << 30)
+    assert first == second[::-1] and first[0] != first[1]
+    assert context.rng is context.rng
+
+
+def test_mc_passes_are_true_dropout_and_shared(context):
+    p = context.candidates.mc_probabilities(8)
+    assert p.shape == (8, 30, 2) and torch.allclose(p.sum(-1), torch.ones(8, 30), atol=1e-5)
+    assert p.std(dim=0).max() > 0
+    assert torch.equal(context.candidates.mc_probabilities(8), p)
+    part = context.rebuild(candidates=context.candidates.indices[5:9])
+    assert torch.allclose(part.candidates.mc_probabilities(4), p[:4, 5:9])
+    many = context.candidates.mc_probabilities(400)
+    module, h = context.model.module, context.candidates.embeddings()
+    generator = torch.Generator().manual_seed(0)
+    keep = 1 - module.dropout.p
+    masks = torch.bernoulli(torch.full((400, 1, h.shape[1]), keep), generator=generator) / keep
+    with torch.no_grad():
+        independent = module.head(h * masks).softmax(-1)
+    assert (many.mean(0) - independent.mean(0)).abs().max() < 0.06
+
+
+def test_ensemble_members_differ_and_start_with_the_task_model(context):
+    p = context.candidates.ensemble_probabilities(3)
+    assert p.shape == (3, 30, 2) and torch.equal(p[0], context.candidates.probabilities())
+    assert (p[1] - p[0]).abs().max() > 1e-4 and (p[2] - p[1]).abs().max() > 1e-4
+    assert torch.equal(context.candidates.ensemble_probabilities(2), p[:2])
+
+
+def test_scoring_leaves_the_model_as_it_was(context):
+    module = context.model.module
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    state = torch.get_rng_state()
+    context.candidates.mc_probabilities(3), context.candidates.ensemble_probabilities(2)
+    context.fit(context.labeled.indices[:4], "other")
+    assert all(torch.equal(before[key], value) for key, value in module.state_dict().items())
+    assert not module.training and torch.equal(state, torch.get_rng_state())

@@ -1,0 +1,94 @@
+"""Ask and tell."""
+
+import numpy as np
+import pytest
+
+from deepal_autoal import ActiveLearner, Recipe, create_strategy
+from deepal_autoal.errors import InputError, RunFolderError
+
+QUICK = Recipe(epochs=2, min_steps=5)
+
+
+def make(data, strategy="margin", **arguments):
+    return ActiveLearner(data.x_train, strategy, 3, model="linear", recipe=QUICK, device="cpu", **arguments)
+
+
+def test_ask_tell_predict(blob_data):
+    learner = make(blob_data)
+    first = learner.ask(12)
+    assert len(set(first.tolist())) == 12
+    learner.tell(first, blob_data.y_train[first])
+    second = learner.ask(5)
+    assert learner.ask(5).tolist() == second.tolist()  # nothing new was told
+    assert not set(first.tolist()) & set(second.tolist())
+    learner.tell(second, blob_data.y_train[second])
+    assert learner.round == 0 and len(learner.labeled_indices) == 17
+    assert learner.predict(blob_data.x_test).shape == (60,) and learner.round == 1
+    assert learner.predict_proba(blob_data.x_test).shape == (60, 3)
+
+
+def test_other_samples_than_asked_may_be_told(blob_data):
+    learner = make(blob_data)
+    learner.tell([7, 3], [1, 0])
+    learner.tell([50], [2])
+    assert learner.labeled_indices.tolist() == [7, 3, 50]
+    assert set(learner.ask(117).tolist()) == set(range(120)) - {7, 3, 50}
+
+
+def test_bad_use(blob_data):
+    learner = make(blob_data)
+    with pytest.raises(InputError, match="no labels yet"):
+        learner.predict(blob_data.x_test)
+    for size in (0, 121):
+        with pytest.raises(InputError, match="give 1 to 120"):
+            learner.ask(size)
+    learner.tell([0, 1], [0, 1])
+    with pytest.raises(InputError, match="has a label already"):
+        learner.tell([1], [1])
+    with pytest.raises(InputError, match="shape"):
+        learner.predict(np.zeros((3, 4, 5)))
+    for pool, message in [
+        (np.full((5, 2), np.nan), "NaN"),
+        (np.zeros((5, 2), dtype=int), "int64"),
+        (np.zeros((0, 2)), "empty"),
+        (np.zeros(5), "shape"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            ActiveLearner(pool, "random", 3)
+    with pytest.raises(InputError, match="at least two"):
+        ActiveLearner(blob_data.x_train, "random", 1)
+
+
+def test_wrong_width_is_refused(blob_data):
+    learner = make(blob_data)
+    learner.tell([0, 1, 2], [0, 1, 2])
+    with pytest.raises(InputError):
+        learner.predict(np.zeros((3, 4), dtype=np.float32))
+
+
+@pytest.mark.parametrize("name", ["margin", "autoal"])
+def test_save_and_load_go_on_alike(tmp_path, blob_data, name):
+    learner = make(blob_data, create_strategy(name, **({"candidates": ["entropy", "kmeans"]} if name == "autoal" else {})))
+    first = learner.ask(12)
+    learner.tell(first, blob_data.y_train[first])
+    second = learner.ask(5)
+    learner.save(tmp_path / "learner.pt")
+    loaded = ActiveLearner.load(tmp_path / "learner.pt", blob_data.x_train, device="cpu")
+    assert loaded.ask(5).tolist() == second.tolist() and loaded.round == 0
+    assert np.array_equal(loaded.predict_proba(blob_data.x_test), learner.predict_proba(blob_data.x_test))
+    for each in (learner, loaded):
+        each.tell(second, blob_data.y_train[second])
+    assert loaded.ask(5).tolist() == learner.ask(5).tolist()
+    with pytest.raises(InputError, match="another pool"):
+        ActiveLearner.load(tmp_path / "learner.pt", blob_data.x_train + 1, device="cpu")
+    (tmp_path / "junk.pt").write_bytes(b"junk")
+    with pytest.raises(RunFolderError, match="cannot read"):
+        ActiveLearner.load(tmp_path / "junk.pt", blob_data.x_train)
+
+
+def test_asking_for_another_size_forgets_the_first_answer(blob_data):
+    learner, fresh = make(blob_data), make(blob_data)
+    for each in (learner, fresh):
+        each.tell(np.arange(9), blob_data.y_train[:9])
+    learner.ask(3)
+    assert learner.ask(7).tolist() == fresh.ask(7).tolist()

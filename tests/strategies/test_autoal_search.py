@@ -1,0 +1,202 @@
+"""The search: a live and aligned gradient, the networks, and what they are trained on."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from deepal_autoal import DeepALError, ScoringStrategy
+from deepal_strategies.autoal import equations
+from deepal_strategies.autoal.networks import FitNet, LossPrediction, SearchNet, Standardize
+from deepal_strategies.autoal.search import Search
+from deepal_strategies.autoal.simulation import simulate_cycle
+from deepal_strategies.autoal.strategy import AutoAL
+from deepal_strategies.entropy import Entropy
+from deepal_strategies.kmeans import KMeansSampling
+from deepal_strategies.margin import Margin
+
+THREE = {"entropy": Entropy, "margin": Margin, "kmeans": KMeansSampling}
+
+
+def make_search(round_, **options):
+    strategy = AutoAL({name: cls() for name, cls in THREE.items()}, **options)
+    search = Search(round_.context, 3, strategy.settings)
+    cycle = simulate_cycle(strategy, round_.context, 10, 0, strategy.settings)
+    fit_net = FitNet(nn.Identity(), Standardize(cycle.embeddings), cycle.embeddings.shape[1], 3)
+    return search, cycle, fit_net
+
+
+def gradients(module):
+    return {name: parameter.grad for name, parameter in module.named_parameters()}
+
+
+@pytest.mark.parametrize("variant", ["default", "paper"])
+def test_equation_8_reaches_every_parameter_of_searchnet(make_round, variant):
+    search, cycle, fit_net = make_search(make_round(), variant=variant, regularizer_weight=0.0)
+    rows = torch.arange(len(cycle.held_out))
+    search.search_losses(fit_net, cycle, rows)["search_loss"].backward()
+    for name, gradient in gradients(search.net).items():
+        assert gradient.isfinite().all(), name
+        assert gradient.abs().max() > 1e-7, name
+    assert all(parameter.grad is None for parameter in fit_net.parameters())
+
+
+@pytest.mark.parametrize("variant", ["default", "paper"])
+def test_the_regularizer_alone_reaches_searchnet(make_round, variant):
+    search, cycle, _ = make_search(make_round(), variant=variant)
+    rows = torch.arange(len(cycle.held_out))
+    scores, _ = search.scores(cycle.held_out, rows, cycle.threshold)
+    equations.selection_penalty(equations.soft_count(scores), 1.0).backward()
+    for gradient in gradients(search.net).values():
+        assert gradient.isfinite().all()
+        assert gradient.abs().max() > 1e-9
+
+
+def test_steps_raise_the_scores_of_samples_with_high_loss(make_round):
+    search, cycle, fit_net = make_search(make_round(), regularizer_weight=0.0)
+    rows = torch.arange(len(cycle.held_out))
+    cross_entropy = F.cross_entropy(fit_net(cycle.held_out.fit_samples(rows)), cycle.held_out.labels, reduction="none")
+    utility = equations.utilities(cross_entropy, "ranked")
+
+    def agreement():
+        scores, _ = search.scores(cycle.held_out, rows, cycle.threshold)
+        return (scores / equations.spread(scores) * utility).mean().item()
+
+    before = agreement()
+    optimizer = torch.optim.SGD(search.net.parameters(), lr=0.05)
+    for _ in range(20):
+        optimizer.zero_grad()
+        search.search_losses(fit_net, cycle, rows)["search_loss"].backward()
+        optimizer.step()
+    assert agreement() > before + 0.01
+
+
+def test_the_loss_module_shapes_searchnet_and_can_be_left_out(make_round):
+    search, cycle, fit_net = make_search(make_round())
+    rows = torch.arange(len(cycle.held_out))
+    search.search_losses(fit_net, cycle, rows)["loss_prediction_loss"].backward()
+    reached = gradients(search.net)
+    for name in ("stages.0.weight", "stages.1.weight"):
+        assert reached[name].abs().max() > 1e-6
+    assert reached["strategy_head.weight"] is None and reached["mixing_head.weight"] is None
+    assert all(gradient.abs().max() > 0 for gradient in gradients(search.loss_module).values())
+    without, cycle, fit_net = make_search(make_round(), loss_module=False)
+    assert without.search_losses(fit_net, cycle, rows)["loss_prediction_loss"].item() == 0.0
+
+
+@pytest.mark.parametrize("variant", ["default", "paper"])
+def test_permuting_a_batch_permutes_scores_and_keeps_losses(make_round, variant):
+    search, cycle, fit_net = make_search(make_round(), variant=variant)
+    rows = torch.arange(len(cycle.held_out))
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
+    scores, _ = search.scores(cycle.held_out, rows, cycle.threshold)
+    permuted, _ = search.scores(cycle.held_out, rows[order], cycle.threshold)
+    torch.testing.assert_close(permuted, scores[order])
+    plain, shuffled = (search.search_losses(fit_net, cycle, which) for which in (rows, rows[order]))
+    for name, value in plain.items():
+        torch.testing.assert_close(shuffled[name], value)
+
+
+def test_fitnet_learns_a_fixed_batch_and_leaves_searchnet_alone(make_round):
+    search, cycle, fit_net = make_search(make_round())
+    rows = torch.arange(len(cycle.seen))
+    before = {name: value.clone() for name, value in search.net.state_dict().items()}
+    optimizer = torch.optim.Adam(fit_net.parameters(), lr=0.01)
+    losses = [search.fit_step(fit_net, optimizer, cycle, rows).item() for _ in range(60)]
+    assert losses[-1] < 0.5 * losses[0]
+    assert all(torch.equal(value, before[name]) for name, value in search.net.state_dict().items())
+    assert all(parameter.grad is None for parameter in search.net.parameters())
+
+
+def test_fitnet_never_learns_from_the_held_out_half(make_round):
+    round_ = make_round()
+    search, cycle, _ = make_search(round_)
+    fetched = []
+    fit_samples = cycle.held_out.fit_samples
+
+    def watch(rows):
+        fetched.append(torch.is_grad_enabled())
+        return fit_samples(rows)
+
+    object.__setattr__(cycle.held_out, "fit_samples", watch)
+    search.run(cycle)
+    assert fetched and not any(fetched)
+
+
+def test_frozen_searchnet_stays_and_trained_moves(make_round):
+    for mode in ("frozen", "trained"):
+        search, cycle, _ = make_search(make_round(), search=mode)
+        before = search.net.strategy_head.weight.clone()
+        losses = search.run(cycle)
+        assert torch.equal(search.net.strategy_head.weight, before) == (mode == "frozen")
+        assert set(losses) == {"search_loss", "fit_loss", "regularizer", "loss_prediction_loss"}
+
+
+def test_initial_weights_are_nearly_uniform(make_round):
+    search, cycle, _ = make_search(make_round())
+    weights, theta, _ = search.net(cycle.held_out.search_samples(torch.arange(20)))
+    torch.testing.assert_close(weights, torch.full((20, 3), 1 / 3), atol=0.05, rtol=0)
+    assert theta.abs().max() < 0.2
+
+
+def test_divergence_is_an_error(make_round):
+    search, cycle, _ = make_search(make_round(), learning_rate=1e30)
+    with pytest.raises(DeepALError, match="diverged"):
+        search.run(cycle)
+
+
+def test_batches_visit_everything_and_never_hold_one_sample(make_round):
+    search, _, _ = make_search(make_round(), train_batch_size=2)
+    batches = search._batches(7)
+    epoch = [next(batches) for _ in range(3)]
+    assert sorted(torch.cat(epoch).tolist()) == list(range(7))
+    assert min(len(batch) for batch in epoch) >= 2
+
+
+def test_standardize_joins_parts_and_leaves_dead_units_alone():
+    rows = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 100.0, 0.0])
+    result = Standardize(rows[:10], rows[10:])(rows)
+    torch.testing.assert_close(result[:, :2].mean(dim=0), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(result[:, :2].std(dim=0, correction=0), torch.ones(2))
+    assert (result[:, 2] == 0).all()
+    assert (Standardize(torch.ones(5, 2))(torch.ones(5, 2)) == 0).all()
+
+
+def test_loss_prediction_is_one_number_a_sample():
+    net = SearchNet(nn.Identity(), Standardize(torch.randn(9, 4)), 4, 5)
+    weights, theta, stages = net(torch.randn(6, 4))
+    assert weights.shape == theta.shape == (6, 5)
+    assert LossPrediction(len(stages))(stages).shape == (6,)
+
+
+class Planted(ScoringStrategy):
+    """Prefers given pool indices, or none; otherwise noise."""
+
+    def __init__(self, preferred, seed):
+        self.preferred = preferred
+        self.noise = torch.rand(1000, generator=torch.Generator().manual_seed(seed))
+
+    def score(self, context):
+        rows = torch.as_tensor(context.candidates.indices)
+        return self.noise[rows] + self.preferred[rows]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, 3])
+def test_the_candidate_that_picks_high_losses_gets_the_largest_weight(make_round, place):
+    plain = make_round(120, 200)
+    # A third of the samples bear labels that their embeddings contradict: FitNet's loss is high there.
+    hard = torch.rand(320, generator=torch.Generator().manual_seed(5)) < 0.33
+    labels = plain.labels.copy()
+    labels[hard.numpy()] = (labels[hard.numpy()] + 1) % 3
+    embeddings = plain.trainer.embeddings
+    candidates = {f"c{k}": Planted(hard.float() if k == place else torch.zeros(320), k) for k in range(4)}
+    weights = {}
+    for mode in ("trained", "frozen"):
+        context = make_round(120, 200, labels=labels, embeddings=embeddings).context
+        weights[mode] = list(AutoAL(candidates, search=mode).query(context, 20).report["weights"].values())
+    trained, frozen = weights["trained"], weights["frozen"]
+    assert max(trained) == trained[place]
+    assert trained[place] > 0.35
+    assert max(frozen) - min(frozen) < 0.05

@@ -1,0 +1,264 @@
+"""AutoAL as a strategy: exact batches from any start, what it computes once, what it reports."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from deepal_autoal import InputError, ScoringStrategy, Strategy
+from deepal_autoal.strategy import check_query
+from deepal_strategies.autoal.simulation import rehearsing
+from deepal_strategies.autoal.strategy import AutoAL
+from deepal_strategies.entropy import Entropy
+from deepal_strategies.kmeans import KMeansSampling
+from deepal_strategies.leastconf import LeastConfidence
+from deepal_strategies.margin import Margin
+from deepal_strategies.random_sampling import RandomSampling
+from deepal_strategies.vote import Vote
+
+
+def three():
+    return {"entropy": Entropy(), "margin": Margin(), "kmeans": KMeansSampling()}
+
+
+def quick(candidates=None, **options):
+    return AutoAL(candidates or three(), **{"warmup_steps": 5, "steps": 10, **options})
+
+
+def ask(strategy, round_, batch_size=10):
+    return check_query(strategy, strategy.query(round_.context, batch_size), round_.context.candidates.indices, batch_size)
+
+
+class Counting(ScoringStrategy):
+    """Counts whom it was asked about."""
+
+    def __init__(self):
+        self.asked = []
+
+    def score(self, context):
+        self.asked.append((context.candidates.indices.tolist(), context.labeled.indices.tolist(), context.model))
+        return context.candidates.embeddings()[:, 0]
+
+
+class Remembering(RandomSampling):
+    """Remembers how often it was asked."""
+
+    def __init__(self):
+        self.times = 0
+
+    def query(self, context, batch_size):
+        self.times += 1
+        return super().query(context, batch_size)
+
+    def state_dict(self):
+        return {"times": self.times}
+
+    def load_state_dict(self, state):
+        self.times = state["times"]
+
+
+@pytest.mark.parametrize("variant", ["default", "paper"])
+@pytest.mark.parametrize("n_labeled", [1, 3, 4, 5, 9, 60])
+def test_any_number_of_labels(make_round, variant, n_labeled):
+    strategy = quick(variant=variant)
+    query = ask(strategy, make_round(n_labeled, 60))
+    assert query.report["searched"] == (n_labeled >= 4)
+    assert sum(query.report["weights"].values()) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 59, 60])
+def test_any_batch_size(make_round, batch_size):
+    for variant in ("default", "paper"):
+        ask(quick(variant=variant), make_round(20, 60), batch_size)
+
+
+@pytest.mark.parametrize("n_classes", [2, 100])
+def test_any_number_of_classes(make_round, n_classes):
+    ask(quick(), make_round(50, 60, n_classes))
+
+
+@pytest.mark.parametrize(
+    "candidates",
+    [
+        {"entropy": Entropy()},
+        {"kmeans": KMeansSampling()},
+        {f"c{k}": RandomSampling() for k in range(20)},
+        {"a": Margin(), "b": Margin()},
+        {"vote": Vote({"entropy": Entropy(), "kmeans": KMeansSampling()}), "random": RandomSampling()},
+    ],
+    ids=["one", "one without scores", "twenty", "agreeing", "selector"],
+)
+def test_any_candidates(make_round, candidates):
+    for variant in ("default", "paper"):
+        query = ask(quick(candidates, variant=variant), make_round())
+        assert list(query.report["weights"]) == list(candidates)
+
+
+def test_one_class_equal_embeddings_and_constant_scores(make_round):
+    ask(quick(), make_round(20, 60, labels=np.zeros(80, dtype=np.int64)))
+    ask(quick(), make_round(20, 60, embeddings=torch.zeros(80, 8), logits=torch.zeros(80, 3)))
+    ask(quick({"entropy": Entropy()}), make_round(20, 60, logits=torch.zeros(80, 3)))
+
+
+def test_one_sample_a_class(make_round):
+    ask(quick(), make_round(10, 60, 70, labels=np.arange(70)))
+
+
+def test_the_report_is_json_with_losses_by_cycle(make_round):
+    report = json.loads(json.dumps(ask(quick(n_cycles=2), make_round()).report))
+    for name in ("search_loss", "fit_loss", "regularizer", "loss_prediction_loss"):
+        assert len(report[name]) == 2
+        assert np.isfinite(report[name]).all()
+    assert report["n_cycles"] == 2
+    assert 0 < report["rate"] < 1
+    assert 0 <= report["threshold"] <= 1
+    assert min(report["weights"].values()) >= 0
+
+
+def test_candidates_are_asked_once_a_cycle_and_half(make_round):
+    for n_cycles in (1, 3):
+        counting, round_ = Counting(), make_round(40, 60)
+        ask(quick({"counting": counting, "entropy": Entropy()}, n_cycles=n_cycles), round_)
+        assert len(counting.asked) == 2 * n_cycles + 1
+        labeled = set(round_.context.labeled.indices.tolist())
+        for seen, held_out in zip(counting.asked[:-1:2], counting.asked[1:-1:2], strict=True):
+            assert set(held_out[0]) == set(seen[1]) and set(held_out[1]) == set(seen[0])
+            assert set(seen[0]) | set(held_out[0]) == labeled
+        assert counting.asked[-1][0] == round_.context.candidates.indices.tolist()
+        assert counting.asked[-1][2] is round_.task_model
+
+
+def test_votes_on_the_held_out_half_come_from_a_model_that_has_not_seen_it(make_round):
+    counting, round_ = Counting(), make_round(40, 60)
+    ask(quick({"counting": counting}, n_cycles=2), round_)
+    halves = []
+    for cycle in range(2):
+        candidates, _, model = counting.asked[2 * cycle + 1]
+        fitted = next(k for k, other in enumerate(round_.trainer.models) if other is model)
+        labeled, unlabeled, recipe = round_.trainer.fits[fitted]
+        assert not set(labeled.indices.tolist()) & set(candidates)
+        assert set(candidates) <= set(unlabeled.indices.tolist())
+        assert len(labeled.indices) == len(candidates) == 20
+        assert recipe.stop_at_full_accuracy
+        halves.append(set(candidates))
+    assert halves[0] != halves[1]
+    assert len(round_.trainer.fits) == 3
+
+
+def test_no_sample_passes_twice_and_the_pool_passes_through_the_task_model_only(make_round):
+    more = {**three(), "leastconf": LeastConfidence(), "random": RandomSampling(), "kmeans2": KMeansSampling()}
+    for candidates in (three(), more):
+        round_ = make_round(40, 60)
+        ask(quick(candidates, n_cycles=2), round_)
+        passed = Counter(index for chunk in round_.task_model.swept for index in chunk)
+        assert set(passed.values()) == {1} and len(passed) == 100
+        for model in round_.trainer.models[1:]:
+            passed = Counter(index for chunk in model.swept for index in chunk)
+            assert set(passed) == set(round_.context.labeled.indices.tolist())
+            assert set(passed.values()) == {1}
+
+
+def test_same_seed_same_answer_and_global_generators_untouched(make_round):
+    torch.manual_seed(1)
+    np.random.seed(1)
+    states = torch.get_rng_state(), np.random.get_state()[1].copy()
+    first = ask(quick(), make_round())
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert (np.random.get_state()[1] == states[1]).all()
+    torch.manual_seed(2)
+    second = ask(quick(), make_round())
+    assert first.indices.tolist() == second.indices.tolist()
+    assert first.report == second.report
+    assert ask(quick(), make_round(seed=1)).report["weights"] != first.report["weights"]
+
+
+def test_labels_of_the_pool_do_not_matter(make_round):
+    answers = [ask(quick(), make_round(poison=poison)) for poison in (0, 1)]
+    assert answers[0].indices.tolist() == answers[1].indices.tolist()
+    assert answers[0].report == answers[1].report
+
+
+def test_labels_of_the_labelled_set_do_matter(make_round):
+    rng = np.random.default_rng(0)
+    embeddings = torch.as_tensor(rng.normal(size=(100, 8)), dtype=torch.float32)
+    logits = embeddings[:, :3]
+    answers = [
+        quick(steps=50).query(
+            make_round(embeddings=embeddings, logits=logits, labels=rng.integers(3, size=100)).context, 10
+        )
+        for _ in range(2)
+    ]
+    assert answers[0].report["weights"] != answers[1].report["weights"]
+
+
+def test_rehearsals_leave_no_trace_in_a_candidate_with_a_memory(make_round):
+    candidate = Remembering()
+    strategy = quick({"remembering": candidate, "entropy": Entropy()}, n_cycles=2)
+    ask(strategy, make_round())
+    assert candidate.times == 1
+    assert rehearsing(strategy).candidates["entropy"] is strategy.candidates["entropy"]
+    assert strategy.state_dict() == {"candidates": {"remembering": {"times": 1}, "entropy": {}}}
+
+
+def test_top_takes_the_highest_scores_and_diverse_filters_by_them(make_round):
+    """With one candidate that scores, the order of S̄ is the candidate's wherever SearchNet is nearly constant."""
+    candidate = {"counting": Counting()}
+    round_ = make_round(40, 60)
+    scores = round_.context.candidates.embeddings()[:, 0]
+    top = ask(quick(candidate, final="top", search="frozen"), make_round(40, 60), 5).indices
+    highest = round_.context.candidates.indices[scores.topk(10).indices.numpy()]
+    assert set(top.tolist()) <= set(highest.tolist())
+    diverse = ask(quick(candidate, oversample=2, search="frozen"), make_round(40, 60), 5).indices
+    highest = round_.context.candidates.indices[scores.topk(15).indices.numpy()]
+    assert set(diverse.tolist()) <= set(highest.tolist())
+
+
+def test_variants_stand_for_settings_that_options_override():
+    paper = AutoAL(three(), variant="paper")
+    settings = paper.settings
+    assert (settings.scores, settings.objective, settings.regularizer) == ("picks", "loss", "printed")
+    assert (settings.fit_weights, paper.final) == ("printed", "top")
+    mixed = AutoAL(three(), variant="paper", objective="ranked", final="diverse")
+    assert (mixed.settings.objective, mixed.settings.scores, mixed.final) == ("ranked", "picks", "diverse")
+    default = AutoAL(three())
+    assert (default.settings.scores, default.settings.objective, default.final) == ("ranks", "ranked", "diverse")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"variant": "other"},
+        {"n_cycles": 0},
+        {"steps": 0},
+        {"warmup_steps": -1},
+        {"learning_rate": 0.0},
+        {"learning_rate": float("nan")},
+        {"regularizer_weight": -1.0},
+        {"train_batch_size": 1},
+        {"search": "half"},
+        {"threshold": "mean"},
+        {"networks": "huge"},
+        {"scores": "votes"},
+        {"objective": "max"},
+        {"regularizer": "none"},
+        {"fit_weights": "none"},
+        {"final": "best"},
+        {"oversample": 0},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_bad_options_are_refused(options):
+    with pytest.raises(InputError, match=f"option {next(iter(options))}"):
+        AutoAL(three(), **options)
+
+
+def test_requires_joins_candidates_and_networks():
+    class Dropout(Strategy):
+        requires = frozenset({"mc_dropout"})
+
+    assert AutoAL({"a": Dropout()}).requires == {"mc_dropout", "probabilities", "embeddings"}
+    assert AutoAL({"a": Entropy()}, networks="backbones").requires == {"probabilities", "embeddings", "inputs"}

@@ -1,0 +1,128 @@
+"""Votes, ranks and the uniform vote."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from deepal_autoal import InputError, QueryError, ScoringStrategy, Strategy
+from deepal_autoal.strategy import check_query
+from deepal_strategies.entropy import Entropy
+from deepal_strategies.kmeans import KMeansSampling
+from deepal_strategies.margin import Margin
+from deepal_strategies.random_sampling import RandomSampling
+from deepal_strategies.ranks import mid_ranks
+from deepal_strategies.vote import Vote, vote_scores
+from deepal_strategies.votes import Votes, collect_votes
+
+
+class Fixed(ScoringStrategy):
+    """Scores by pool index."""
+
+    def __init__(self, table):
+        self.table = torch.as_tensor(table, dtype=torch.float32)
+
+    def score(self, context):
+        return self.table[torch.as_tensor(context.candidates.indices)]
+
+
+class FirstOnes(Strategy):
+    """Queries the lowest pool indices; has no scores."""
+
+    def query(self, context, batch_size):
+        return context.candidates.indices[:batch_size]
+
+
+class Failing(ScoringStrategy):
+    name = "failing"
+
+    def score(self, context):
+        raise ZeroDivisionError("no luck")
+
+
+def naive_borda(values):
+    n = len(values)
+    below = [sum(other < value for other in values) for value in values]
+    equal = [sum(other == value for other in values) for value in values]
+    return [(b + (e - 1) / 2) / (n - 1) for b, e in zip(below, equal, strict=True)]
+
+
+def test_mid_ranks_are_borda_percentiles():
+    rng = np.random.default_rng(0)
+    for values in (rng.normal(size=30), rng.integers(4, size=30).astype(float), np.ones(5), [np.inf, -np.inf, 0.0]):
+        ranks = mid_ranks(torch.as_tensor(values))
+        np.testing.assert_allclose(ranks.numpy(), naive_borda(list(values)), atol=1e-6)
+    assert mid_ranks(torch.tensor([3.0])).tolist() == [0.5]
+
+
+def test_votes_of_scoring_and_other_candidates(make_round):
+    context = make_round(10, 40).context
+    selector = Vote({"entropy": Entropy(), "first": FirstOnes()})
+    votes = collect_votes(selector, context, 8)
+    scores = Entropy().score(context)
+    np.testing.assert_allclose(votes.ranks[0].numpy(), naive_borda(scores.tolist()), atol=1e-6)
+    assert set(votes.picks[0].nonzero().ravel().tolist()) == set(scores.topk(8).indices.tolist())
+    assert votes.picks[1].tolist() == [1.0] * 8 + [0.0] * 32
+    # Places 32 ... 39 of 0 ... 39 have mean 35.5; places 0 ... 31 have mean 15.5.
+    np.testing.assert_allclose(votes.ranks[1].numpy(), [35.5 / 39] * 8 + [15.5 / 39] * 32, atol=1e-6)
+    np.testing.assert_allclose(votes.ranks.mean(dim=1).numpy(), 0.5, atol=1e-6)
+
+
+@pytest.mark.parametrize("candidate", [RandomSampling, Entropy, KMeansSampling])
+def test_picks_are_what_the_candidate_would_query(make_round, candidate):
+    context = make_round(10, 40, logits=torch.zeros(50, 3)).context
+    selector = Vote({"a": Entropy(), "b": candidate()})
+    picks = collect_votes(selector, context, 8).picks[1]
+    asked = selector.ask_candidate("b", make_round(10, 40, logits=torch.zeros(50, 3)).context, 8)
+    assert set(context.candidates.indices[picks.bool().numpy()].tolist()) == set(asked.tolist())
+
+
+def test_a_failing_candidate_is_named(make_round):
+    with pytest.raises(QueryError, match=r"failing.*ZeroDivisionError: no luck"):
+        Vote({"failing": Failing()}).query(make_round().context, 5)
+
+
+def test_vote_counts_first_and_ranks_break_ties(make_round):
+    # Two candidates agree on 10 and 11 (two votes); others have one vote; sample 3 has the best mean rank of those.
+    context = make_round(0, 20, labels=np.arange(20) % 3).context
+    a, b, c = np.zeros(20), np.zeros(20), np.zeros(20)
+    a[[10, 11, 3]] = [9, 8, 7]
+    b[[10, 11, 5]] = [9, 8, 7]
+    c[[1, 2, 4]] = [9, 8, 7]
+    b[3] = c[3] = 6
+    votes = Vote({"a": Fixed(a), "b": Fixed(b), "c": Fixed(c)}, final="top")
+    assert votes.query(context, 3).indices.tolist()[:2] in ([10, 11], [11, 10])
+    assert votes.query(context, 3).indices.tolist()[2] == 3
+    report = votes.query(context, 3).report
+    assert report["weights"] == {"a": 1 / 3, "b": 1 / 3, "c": 1 / 3}
+
+
+def test_no_mean_rank_outweighs_a_vote():
+    picks = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    ranks = torch.tensor([[0.6, 1.0], [0.0, 1.0]])
+    first, second = vote_scores(Votes(picks, ranks)).tolist()
+    assert first > second
+
+
+@pytest.mark.parametrize("final", ["diverse", "top"])
+@pytest.mark.parametrize("batch_size", [1, 7, 60])
+def test_vote_returns_exact_batches(make_round, final, batch_size):
+    context = make_round(20, 60).context
+    vote = Vote({"entropy": Entropy(), "margin": Margin(), "kmeans": KMeansSampling()}, final=final, oversample=3)
+    answer = vote.query(context, batch_size)
+    check_query(vote, answer, context.candidates.indices, batch_size)
+
+
+def test_diverse_vote_stays_within_the_filter(make_round):
+    context = make_round(10, 90).context
+    scores = np.random.default_rng(0).normal(size=100)
+    vote = Vote({"fixed": Fixed(scores)}, oversample=3)
+    allowed = context.candidates.indices[np.argsort(scores[context.candidates.indices])[::-1][:15]]
+    assert set(vote.query(context, 5).indices.tolist()) <= set(allowed.tolist())
+
+
+@pytest.mark.parametrize("options", [{"final": "best"}, {"oversample": 0}])
+def test_bad_options_are_refused(options):
+    with pytest.raises(InputError):
+        Vote({"entropy": Entropy()}, **options)
