@@ -180,7 +180,7 @@ class ActiveLearner:
 
     def predictor(self) -> Predictor:
         """Return the trained model as a function of raw samples; trains it if labels are new."""
-        return Predictor(self.fit(), self.normalization)
+        return Predictor(self.fit(), self.normalization, self._inputs.input_shape)
 
     def predict(self, samples: ArrayLike) -> NDArray[np.int64]:
         """Return predicted classes, int64 (n,), of samples in the pool's form."""

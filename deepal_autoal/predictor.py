@@ -22,16 +22,24 @@ class Predictor:
     Args:
         model: The fitted model.
         normalization: The pool's statistics.
+        input_shape: (C, H, W) of the pool's images, or (D,) of its vectors.
         class_names: Names of the classes, where they are known.
 
     Attributes:
         module: The torch module; it takes normalised inputs.
     """
 
-    def __init__(self, model: FittedModel, normalization: Normalization, class_names: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        model: FittedModel,
+        normalization: Normalization,
+        input_shape: tuple[int, ...],
+        class_names: tuple[str, ...] = (),
+    ) -> None:
         self.model = model
         self.module = model.module
         self.normalization = normalization
+        self.input_shape = input_shape
         self.class_names = class_names
 
     def predict(self, samples: ArrayLike) -> NDArray[np.int64]:
@@ -50,6 +58,8 @@ class Predictor:
     def logits(self, samples: ArrayLike) -> Tensor:
         """Return logits, float32 (n, C), on the model's device."""
         inputs = Inputs(as_samples(samples, "samples"), self.normalization, self.model.device)
+        if inputs.input_shape != self.input_shape:
+            raise InputError(f"samples have input shape {inputs.input_shape}; the model takes {self.input_shape}")
         return self.model.sweep(inputs, np.arange(len(inputs)))[0]
 
 

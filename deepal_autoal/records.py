@@ -238,7 +238,7 @@ def load_model(folder: str | Path, device: str = "auto") -> Predictor:
     model = FittedModel(
         module.to(target), device=target, recipe=recipe, seed=config["seed"], metrics={}, precision="float32"
     )
-    return Predictor(model, normalization, tuple(config["dataset"]["class_names"]))
+    return Predictor(model, normalization, shape, tuple(config["dataset"]["class_names"]))
 
 
 def describe_recipe(recipe: Any) -> dict[str, Any]:

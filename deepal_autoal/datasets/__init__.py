@@ -41,8 +41,9 @@ def load_dataset(name_or_path: str | Path, data_dir: str | Path | None = None) -
         raise InputError("the dataset is empty or no name: give a name that `deepal datasets` lists, or a path")
     registry = plugin_host().datasets
     if isinstance(name_or_path, Path) or name_or_path not in registry:
-        path = Path(name_or_path).expanduser()
-        if path.exists():
+        # os.path's functions take what Path's raise for: unknown users, unreadable parents, overlong names.
+        path = Path(os.path.expanduser(name_or_path))
+        if os.path.exists(path):
             from deepal_autoal.datasets.own import load_path
 
             return load_path(path)

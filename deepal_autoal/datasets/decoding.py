@@ -22,10 +22,10 @@ MAX_PIXELS = 64 * 1024 * 1024
 """Larger images are refused from their header, before anything is decoded."""
 
 IMAGE_SUFFIXES = frozenset(
-    [".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"]
+    {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
 # Formats whose decoders are self-contained; EPS, for one, would run Ghostscript on the file.
-_FORMATS = ("BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 _ORIENTATION_TAG = 0x0112
 _BLOCK_BYTES = 64 << 20

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import math
 import struct
-import sys
 import zlib
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -15,6 +14,7 @@ import numpy as np
 from deepal_autoal.errors import InputError
 
 _UNSIGNED_BYTES = 8
+_CHUNK_BYTES = 16 << 20
 
 
 def read_idx(path: Path, n_dims: int) -> np.ndarray:
@@ -28,8 +28,7 @@ def read_idx(path: Path, n_dims: int) -> np.ndarray:
         if path.suffix == ".gz":
             with gzip.open(path) as packed:
                 shape = _read_header(path, cast(BinaryIO, packed), n_dims)
-                # One byte more than promised: so excess is noticed, but not unpacked whole.
-                data = packed.read(min(math.prod(shape) + 1, sys.maxsize))
+                data = _read_at_most(packed, math.prod(shape) + 1)  # one more, to notice excess
             _check_length(path, len(data), shape)
             return np.frombuffer(data, np.uint8).reshape(shape)
         with open(path, "rb") as file:
@@ -55,6 +54,14 @@ def _read_header(path: Path, file: BinaryIO, n_dims: int) -> tuple[int, ...]:
     if 0 in shape:
         raise InputError(f"{path} holds no data: its header says {shape}; remove it and get it anew")
     return shape
+
+
+def _read_at_most(file: gzip.GzipFile, n_bytes: int) -> bytearray:
+    """Read up to ``n_bytes`` in chunks: one call would reserve what a damaged header promises."""
+    data = bytearray()
+    while len(data) < n_bytes and (chunk := file.read(min(_CHUNK_BYTES, n_bytes - len(data)))):
+        data += chunk
+    return data
 
 
 def _check_length(path: Path, n_bytes: int, shape: tuple[int, ...]) -> None:

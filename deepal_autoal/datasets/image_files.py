@@ -57,7 +57,7 @@ def image_dataset(
     y_train, y_test, class_names = encode_names([f.label for f in train], [f.label for f in test], str(origin))
     files = [*train, *test]
     if not test:
-        train_rows, test_rows = held_out_split(len(train))
+        train_rows, test_rows = held_out_split(len(train), str(origin))
         files = [train[row] for row in (*train_rows, *test_rows)]
         y_train, y_test = y_train[train_rows], y_train[test_rows]
     images = _decoded(origin, folder, files)

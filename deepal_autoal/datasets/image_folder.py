@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from deepal_autoal.errors import InputError
 
 # What cameras, systems and data sets leave beside images; anything else that is no image is reported.
 _SIDE_SUFFIXES = frozenset(
-    [
+    {
         ".csv",
         ".db",
         ".htm",
@@ -31,7 +32,7 @@ _SIDE_SUFFIXES = frozenset(
         ".xml",
         ".yaml",
         ".yml",
-    ]
+    }
 )
 _SIDE_NAMES = frozenset({"license", "readme", "__macosx", "@eadir", "$recycle.bin"})
 _OTHER_SPLITS = frozenset({"val", "valid", "validation"})
@@ -108,12 +109,18 @@ def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iter
         if entry.is_dir():
             yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", (*above, identity))
         elif _is_image(entry.name):
-            if not entry.is_file():
-                raise InputError(f"{entry.path} is no readable file; remove it or replace it")
-            yield prefix + entry.name, entry.stat()
+            yield prefix + entry.name, _file_status(entry)
         elif not _is_side_file(entry.name):
             known = ", ".join(suffix.lstrip(".") for suffix in sorted(IMAGE_SUFFIXES))
             raise InputError(f"{entry.path} is no image by its name ({known}); convert it, or remove it")
+
+
+def _file_status(entry: os.DirEntry[str]) -> os.stat_result:
+    # A named pipe would be waited for, a broken link has no status.
+    with contextlib.suppress(OSError):
+        if entry.is_file():
+            return entry.stat()
+    raise InputError(f"{entry.path} is no readable file; remove it or replace it")
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -59,7 +59,7 @@ def load_npz(path: Path) -> Dataset:
         raise InputError(f"{path}: x is {_form(x)} but x_test {_form(x_test)}; make dtype and sample shape equal")
     rows: dict[str, tuple[str, np.ndarray | None]] = {"x_train": ("x", None), "x_test": ("x_test", None)}
     if not given:
-        train_rows, test_rows = held_out_split(len(x))
+        train_rows, test_rows = held_out_split(len(x), str(path))
         x, x_test = _split(path, x, train_rows, test_rows)
         y, y_test = y[train_rows], y[test_rows]
         rows = {"x_train": ("x", train_rows), "x_test": ("x", test_rows)}
@@ -98,6 +98,8 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 def _inputs(path: Path, name: str, array: np.ndarray) -> np.ndarray:
     """Return images as (N, H, W, C), vectors as they are."""
+    if array.ndim and not array.size:
+        raise InputError(f"{path}: {name} is empty: {_form(array)}; save at least one sample")
     floating = array.dtype.name in FEATURE_DTYPES
     if floating and array.ndim == 2:
         return array

@@ -74,7 +74,7 @@ def select_final(
         Pool indices, int64 (b,).
     """
     width = batch_size if final == "top" else min(len(scores), oversample * batch_size)
-    positions = top_scores(scores, width, context.generator).cpu().numpy()
+    positions: NDArray[np.int64] = top_scores(scores, width, context.generator).cpu().numpy()
     if final == "diverse":
         kept = context.candidates.embeddings()[positions]
         positions = positions[nearest_to_centroids(kept, batch_size, context.rng)]

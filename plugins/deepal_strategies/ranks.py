@@ -22,7 +22,7 @@ def mid_ranks(values: Tensor) -> Tensor:
     if len(values) == 1:
         return torch.full_like(values, 0.5, dtype=torch.float32)
     _, inverse, counts = torch.unique(values, sorted=True, return_inverse=True, return_counts=True)
-    # Twice the ranks are integers: exact, whatever n.
+    # Twice the ranks are integers: one rounding only, in the division.
     twice = 2 * (counts.cumsum(0) - counts) + counts - 1
-    ranks: Tensor = twice[inverse].double() / (2 * (len(values) - 1))
+    ranks: Tensor = twice[inverse] / (2 * (len(values) - 1))
     return ranks.float()

@@ -53,5 +53,9 @@ class Vote(SelectorStrategy):
 
 
 def vote_scores(votes: Votes) -> Tensor:
-    """Return number of picks plus half the mean rank, float64 (n,): the rank decides between equal counts only."""
-    return votes.picks.double().sum(dim=0) + 0.5 * votes.ranks.double().mean(dim=0)
+    """Return number of picks plus half the mean rank, (n,): the rank decides between equal counts only.
+
+    In float64, which tells the ranks of large pools apart next to the counts, and on the CPU, as not every device
+    has it.
+    """
+    return votes.picks.cpu().double().sum(dim=0) + 0.5 * votes.ranks.cpu().double().mean(dim=0)

@@ -14,6 +14,7 @@ import pytest
 
 from deepal_autoal.datasets import array_cache, decoding
 from deepal_autoal.datasets.array_cache import ArrayBlocks, cache_folder, cached_array
+from deepal_autoal.datasets.image_files import file_state
 from deepal_autoal.datasets.image_folder import load_image_folder
 
 Write = Callable[..., Path]
@@ -188,3 +189,9 @@ def as_bitmap(file: Path) -> None:
 
     Image.open(file).save(file.with_suffix(".bmp"))
     file.unlink()
+
+
+def test_size_and_both_times_are_part_of_a_files_state(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"contents")
+    status = os.stat(tmp_path / "file")
+    assert file_state(status) == (8, status.st_mtime_ns, status.st_ctime_ns)

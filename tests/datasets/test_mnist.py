@@ -245,3 +245,9 @@ def test_read_idx_maps_plain_files(tmp_path: Path, idx_bytes: Callable[[np.ndarr
     assert isinstance(found, np.memmap) and not found.flags.writeable
     np.testing.assert_array_equal(found, array)
     shutil.rmtree(tmp_path)
+
+
+def test_a_download_leaves_an_existing_file(tmp_path: Path) -> None:
+    (tmp_path / "file.gz").write_bytes(b"mine")
+    download.download(["https://first.example/file.gz"], tmp_path / "file.gz", "0" * 32)
+    assert (tmp_path / "file.gz").read_bytes() == b"mine"

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from deepal_autoal import DeepALError, ScoringStrategy
+from deepal_autoal import DeepALError, ScoringStrategy, global_torch_seed
 from deepal_strategies.autoal import equations
 from deepal_strategies.autoal.networks import FitNet, LossPrediction, SearchNet, Standardize
 from deepal_strategies.autoal.search import Search
@@ -20,11 +20,12 @@ from deepal_strategies.margin import Margin
 THREE = {"entropy": Entropy, "margin": Margin, "kmeans": KMeansSampling}
 
 
-def make_search(round_, **options):
+def make_search(round_, seed=0, **options):
     strategy = AutoAL({name: cls() for name, cls in THREE.items()}, **options)
     search = Search(round_.context, 3, strategy.settings)
     cycle = simulate_cycle(strategy, round_.context, 10, 0, strategy.settings)
-    fit_net = FitNet(nn.Identity(), Standardize(cycle.embeddings), cycle.embeddings.shape[1], 3)
+    with global_torch_seed(seed):
+        fit_net = FitNet(nn.Identity(), Standardize(cycle.embeddings), cycle.embeddings.shape[1], 3)
     return search, cycle, fit_net
 
 
@@ -66,11 +67,11 @@ def test_steps_raise_the_scores_of_samples_with_high_loss(make_round):
 
     before = agreement()
     optimizer = torch.optim.SGD(search.net.parameters(), lr=0.05)
-    for _ in range(20):
+    for _ in range(100):
         optimizer.zero_grad()
         search.search_losses(fit_net, cycle, rows)["search_loss"].backward()
         optimizer.step()
-    assert agreement() > before + 0.01
+    assert agreement() > before + 0.04
 
 
 def test_the_loss_module_shapes_searchnet_and_can_be_left_out(make_round):
@@ -81,7 +82,9 @@ def test_the_loss_module_shapes_searchnet_and_can_be_left_out(make_round):
     for name in ("stages.0.weight", "stages.1.weight"):
         assert reached[name].abs().max() > 1e-6
     assert reached["strategy_head.weight"] is None and reached["mixing_head.weight"] is None
-    assert all(gradient.abs().max() > 0 for gradient in gradients(search.loss_module).values())
+    for name, gradient in gradients(search.loss_module).items():
+        # Only differences count: the last bias has no say.
+        assert (gradient.abs().max() > 1e-6) == (name != "head.bias"), name
     without, cycle, fit_net = make_search(make_round(), loss_module=False)
     assert without.search_losses(fit_net, cycle, rows)["loss_prediction_loss"].item() == 0.0
 
@@ -176,7 +179,7 @@ class Planted(ScoringStrategy):
 
     def __init__(self, preferred, seed):
         self.preferred = preferred
-        self.noise = torch.rand(1000, generator=torch.Generator().manual_seed(seed))
+        self.noise = torch.rand(300, generator=torch.Generator().manual_seed(seed))
 
     def score(self, context):
         rows = torch.as_tensor(context.candidates.indices)
@@ -185,16 +188,16 @@ class Planted(ScoringStrategy):
 
 @pytest.mark.parametrize("place", [0, 1, 2, 3])
 def test_the_candidate_that_picks_high_losses_gets_the_largest_weight(make_round, place):
-    plain = make_round(120, 200)
-    # A third of the samples bear labels that their embeddings contradict: FitNet's loss is high there.
-    hard = torch.rand(320, generator=torch.Generator().manual_seed(5)) < 0.33
+    plain = make_round(200, 100)
+    # Some samples bear labels that their embeddings contradict: FitNet's loss is high there.
+    hard = torch.rand(300, generator=torch.Generator().manual_seed(50)) < 0.15
     labels = plain.labels.copy()
     labels[hard.numpy()] = (labels[hard.numpy()] + 1) % 3
     embeddings = plain.trainer.embeddings
-    candidates = {f"c{k}": Planted(hard.float() if k == place else torch.zeros(320), k) for k in range(4)}
+    candidates = {f"c{k}": Planted(hard.float() if k == place else torch.zeros(300), k) for k in range(4)}
     weights = {}
     for mode in ("trained", "frozen"):
-        context = make_round(120, 200, labels=labels, embeddings=embeddings).context
+        context = make_round(200, 100, labels=labels, embeddings=embeddings).context
         weights[mode] = list(AutoAL(candidates, search=mode).query(context, 20).report["weights"].values())
     trained, frozen = weights["trained"], weights["frozen"]
     assert max(trained) == trained[place]

@@ -30,7 +30,9 @@ def quick(candidates=None, **options):
 
 
 def ask(strategy, round_, batch_size=10):
-    return check_query(strategy, strategy.query(round_.context, batch_size), round_.context.candidates.indices, batch_size)
+    return check_query(
+        strategy, strategy.query(round_.context, batch_size), round_.context.candidates.indices, batch_size
+    )
 
 
 class Counting(ScoringStrategy):

@@ -34,7 +34,15 @@ def test_entry_matches_its_class(name):
     else:
         strategy = cls()
     assert entry.details["requires"] == strategy.requires
-    assert entry.details["family"] in {"uncertainty", "diversity", "hybrid", "learned", "ensemble", "selector", "control"}
+    assert entry.details["family"] in {
+        "uncertainty",
+        "diversity",
+        "hybrid",
+        "learned",
+        "ensemble",
+        "selector",
+        "control",
+    }
     assert entry.summary and entry.reference and cls.__doc__
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # Width of the soft count's step, in units of the batch's root mean square of S̄.
-TEMPERATURE = 0.1
+TEMPERATURE = 0.25
 _TINY = 1e-12
 
 

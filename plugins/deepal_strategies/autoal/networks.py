@@ -28,14 +28,15 @@ class Standardize(nn.Module):
 
     def __init__(self, *parts: Tensor) -> None:
         super().__init__()
-        count = sum(len(part) for part in parts)
-        mean = torch.stack([part.double().sum(dim=0) for part in parts]).sum(dim=0) / count
-        square = torch.stack([(part.double() - mean).square().sum(dim=0) for part in parts]).sum(dim=0) / count
-        deviation = square.sqrt()
+        moments = [torch.var_mean(part, dim=0, correction=0) for part in parts]
+        shares = [len(part) / sum(map(len, parts)) for part in parts]
+        mean = torch.stack([share * own for share, (_, own) in zip(shares, moments, strict=True)]).sum(dim=0)
+        within = [share * (own + (at - mean).square()) for share, (own, at) in zip(shares, moments, strict=True)]
+        deviation = torch.stack(within).sum(dim=0).sqrt()
         # A dead unit says nothing; dividing by its deviation would blow rounding errors up.
         deviation[deviation < 1e-6 * deviation.max().clamp_min(1e-6)] = 1.0
-        self.register_buffer("mean", mean.float())
-        self.register_buffer("deviation", deviation.float())
+        self.register_buffer("mean", mean)
+        self.register_buffer("deviation", deviation)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return (features - mean)/deviation, (n, D)."""

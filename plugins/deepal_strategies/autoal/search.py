@@ -131,7 +131,7 @@ class Search:
 
     @torch.no_grad()
     def score_pool(self, scores: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-        """Return S̄ of all unlabelled candidates, (N,), and the weight of each strategy, float64 (K,), sum 1.
+        """Return S̄ of all unlabelled candidates, (N,), and the weight of each strategy, float64 (K,) on the CPU, sum 1.
 
         A strategy's weight is the mean of W·sigmoid(Θ) over the candidates, normalised over the strategies.
 
@@ -147,12 +147,12 @@ class Search:
             chunks = iter(torch.split(view.embeddings(), _EMBEDDING_CHUNK))
         else:
             chunks = view.batches(_INPUT_CHUNK)
-        parts, total, start = [], torch.zeros(scores.shape[1], dtype=torch.float64, device=scores.device), 0
+        parts, total, start = [], torch.zeros(scores.shape[1], dtype=torch.float64), 0
         for samples in chunks:
             weights, mixing_logits, _ = self.net(samples)
             rows = scores[start : start + len(samples)]
             parts.append(equations.combined(equations.thresholded(rows, threshold, weights), mixing_logits))
-            total += (weights * mixing_logits.sigmoid()).double().sum(dim=0)
+            total += (weights * mixing_logits.sigmoid()).sum(dim=0).cpu().double()
             start += len(samples)
         result = torch.cat(parts)
         if not (result.isfinite().all() and total.isfinite().all()):

@@ -134,7 +134,7 @@ def simulate_cycle(
             search_samples = fit_samples = _inputs_of(rebuilt)
         labels = context.labeled.labels[rows]
         halves.append(Half(labels, vote_scores_of(votes, settings.scores), search_samples, fit_samples))
-    combined_scores = torch.cat([half.scores for half in halves]).double().mean(dim=1).cpu().numpy()
+    combined_scores = torch.cat([half.scores for half in halves]).cpu().double().mean(dim=1).numpy()
     threshold = shared_threshold(combined_scores, rate, context.rng, settings.threshold)
     return Cycle(halves[0], halves[1], model, torch.cat(embeddings), rate, threshold)
 

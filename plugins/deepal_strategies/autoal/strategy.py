@@ -65,7 +65,7 @@ class AutoAL(SelectorStrategy):
         warmup_steps: int = 50,
         steps: int = 100,
         learning_rate: float = 0.005,
-        regularizer_weight: float = 1.0,
+        regularizer_weight: float = 0.1,
         train_batch_size: int = 128,
         loss_module: bool = True,
         search: Literal["trained", "frozen"] = "trained",

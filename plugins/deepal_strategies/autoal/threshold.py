@@ -74,7 +74,8 @@ def shared_threshold(scores: NDArray[np.float64], rate: float, rng: np.random.Ge
 
     Args:
         scores: S(x) = mean over the candidates of S_κ(x), (n,). The mean puts S and S_κ on one scale, so that one
-            threshold serves all candidates.
+            threshold serves all candidates. It varies less than a single S_κ: where one candidate gets all the
+            weight, more than ρ pass, and a heavy λ̄ then pulls back towards equal weights.
         rate: Share ρ to pass, the one rate also of the candidates' picks and of L_re.
         rng: Draws the sample.
         method: ``"mixture"``, the equations, or ``"quantile"``, of the scores themselves.

@@ -1,0 +1,167 @@
+"""`FittedModel`: a trained task model, and the passes over samples that strategies and evaluation need."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from deepal_autoal.models.base import dropout_parts
+from deepal_autoal.placement import autocast, place
+from deepal_autoal.randomness import global_torch_seed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from deepal_autoal.inputs import Inputs
+    from deepal_autoal.models import TaskModel
+    from deepal_autoal.recipe import Recipe
+
+# Bytes that a layer of 32 float32 maps in the image's resolution may take. On the CPU activations must stay in the
+# cache: at 28x28, chunks of 64 to 128 are fastest, and chunks of 512 take up to twice as long.
+_CPU_BYTES = 8 << 20
+_ACCELERATOR_BYTES = 256 << 20
+_IMAGE_WIDTH = 32
+_VECTOR_WIDTH = 1024
+_MASK_NUMBERS = 1 << 24
+
+
+class FittedModel:
+    """A trained model, in evaluation mode and without gradients of its weights.
+
+    No pass changes weights, mode, BatchNorm statistics or torch's global generator. Passes run without gradient
+    tracking, but what they return may enter later computations of gradients.
+
+    Args:
+        module: The model; it is moved to the device.
+        device: Where it computes.
+        recipe: How it was trained.
+        seed: Of its training.
+        metrics: Of its training: ``epochs``, ``steps``, ``train_loss``, ``train_accuracy``.
+        precision: ``float32`` or ``bfloat16``, in which the backbone computes; the head computes in float32.
+    """
+
+    def __init__(
+        self,
+        module: TaskModel,
+        *,
+        device: torch.device,
+        recipe: Recipe,
+        seed: int,
+        metrics: Mapping[str, Any] | None = None,
+        precision: str = "float32",
+    ) -> None:
+        self.module = place(module, device).eval().requires_grad_(False)
+        self.device = device
+        self.recipe = recipe
+        self.seed = seed
+        self.metrics: dict[str, Any] = dict(metrics or {})
+        self.precision = precision
+
+    def sweep(self, inputs: Inputs, indices: NDArray[np.int64], batch_size: int | None = None) -> tuple[Tensor, Tensor]:
+        """Pass every sample through the model once.
+
+        Args:
+            inputs: Where the samples are.
+            indices: Which of them, (n,).
+            batch_size: Samples in a chunk; by default chosen to bound memory.
+
+        Returns:
+            Logits, float32 (n, C), and embeddings, float32 (n, D), on the device, in the order of ``indices``.
+        """
+        n, module = len(indices), self.module
+        logits = torch.empty((n, module.n_classes), device=self.device)
+        embeddings = torch.empty((n, module.embedding_dim), device=self.device)
+        with torch.no_grad():
+            for rows in self._chunks(inputs, n, batch_size):
+                with autocast(self.precision, self.device):
+                    features = module.features(inputs.batch(indices[rows]))
+                embeddings[rows] = features
+                logits[rows] = module.head(embeddings[rows])
+        return logits, embeddings
+
+    def logits_from_embeddings(self, embeddings: Tensor) -> Tensor:
+        """Return the head's logits, float32 (n, C), of embeddings (n, D), without dropout."""
+        with torch.no_grad():
+            logits: Tensor = self.module.head(embeddings)
+            return logits
+
+    def dropout_logits(
+        self, inputs: Inputs, indices: NDArray[np.int64], n_passes: int, generator: torch.Generator
+    ) -> Tensor:
+        """Return logits, float32 (n_passes, n, C), under dropout, with new masks for every sample and pass.
+
+        Only dropout is random: BatchNorm stays in evaluation mode. Where the backbone has dropout, every pass is a
+        pass through the whole model.
+
+        Args:
+            inputs: Where the samples are.
+            indices: Which of them, (n,).
+            n_passes: Number of passes.
+            generator: Of the masks.
+        """
+        if self.module.dropout_only_in_head:
+            return self.dropout_logits_from_embeddings(self.sweep(inputs, indices)[1], n_passes, generator)
+        seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+        logits = torch.empty((n_passes, len(indices), self.module.n_classes), device=self.device)
+        with torch.no_grad(), global_torch_seed(seed, self.device), _dropping(self.module):
+            for rows in self._chunks(inputs, len(indices), None):
+                batch = inputs.batch(indices[rows])
+                for number in range(n_passes):
+                    with autocast(self.precision, self.device):
+                        features = self.module.features(batch)
+                    logits[number, rows] = self.module.head(self.module.dropout(features.float()))
+        return logits
+
+    def dropout_logits_from_embeddings(self, embeddings: Tensor, n_passes: int, generator: torch.Generator) -> Tensor:
+        """Return logits, float32 (n_passes, n, C), under the dropout in front of the head.
+
+        Args:
+            embeddings: (n, D), as `sweep` returns them.
+            n_passes: Number of passes.
+            generator: Of the masks.
+        """
+        keep = 1.0 - self.module.dropout.p
+        n, width = embeddings.shape
+        logits = torch.empty((n_passes, n, self.module.n_classes), device=self.device)
+        size = max(1, _MASK_NUMBERS // width)
+        with torch.no_grad():
+            for number in range(n_passes):
+                for start in range(0, n, size):
+                    part = embeddings[start : start + size]
+                    mask = torch.empty(part.shape, device=generator.device).bernoulli_(keep, generator=generator)
+                    logits[number, start : start + size] = self.module.head(part * mask.to(part.device).div_(keep))
+        return logits
+
+    def _chunks(self, inputs: Inputs, n: int, batch_size: int | None) -> Iterator[slice]:
+        size = batch_size or chunk_size(inputs.input_shape, self.device)
+        for start in range(0, n, size):
+            yield slice(start, min(start + size, n))
+
+
+def chunk_size(input_shape: tuple[int, ...], device: torch.device) -> int:
+    """Return how many samples to pass through a model at once, between 8 and 8192, by the inputs' size."""
+    if len(input_shape) > 1:
+        numbers = max(input_shape[0], _IMAGE_WIDTH) * math.prod(input_shape[1:])
+    else:
+        numbers = input_shape[0] + _VECTOR_WIDTH
+    limit = _CPU_BYTES if device.type == "cpu" else _ACCELERATOR_BYTES
+    return min(max(limit // (4 * numbers), 8), 8192)
+
+
+@contextmanager
+def _dropping(module: nn.Module) -> Iterator[None]:
+    """Put the parts that drop something, and nothing else, into training mode."""
+    before = [(part, part.training) for part in dropout_parts(module)]
+    try:
+        for part, _ in before:
+            part.training = True
+        yield
+    finally:
+        for part, training in before:
+            part.training = training

@@ -1,0 +1,192 @@
+"""Samples of one array, and the evaluation transform that makes model inputs of them on the device."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from deepal_autoal.errors import InputError
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+_CHUNK_BYTES = 16 << 20
+_MAX_PIXEL = 255.0
+
+
+class Normalization:
+    """Means and standard deviations of model inputs; computed from inputs alone, never from labels.
+
+    Attributes:
+        mean: float32 (C,) of images scaled to [0, 1], or (D,) of vectors.
+        std: Likewise, positive: a constant feature has 1.
+    """
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        self.mean = mean.detach().to("cpu", torch.float32)
+        self.std = std.detach().to("cpu", torch.float32)
+
+    @classmethod
+    def fit(cls, array: NDArray[Any], indices: NDArray[np.int64] | None = None) -> Normalization:
+        """Return the statistics per channel of images, or per feature of vectors.
+
+        Args:
+            array: Images uint8 (N, H, W, C), or vectors floating (N, D).
+            indices: The rows that count; all by default.
+
+        Raises:
+            InputError: If there are none.
+        """
+        if not (len(array) if indices is None else len(indices)):
+            raise InputError("there are no samples to normalise by; give at least one")
+        mean, std = (_image_moments if array.ndim == 4 else _vector_moments)(array, indices)
+        std32 = std.astype(np.float32)
+        return cls(torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(np.where(std32 > 0, std32, 1)))
+
+
+class Inputs:
+    """Access to samples by index, as model inputs on a device.
+
+    Images stay uint8 until they are on the device. On CUDA an array that takes less than half of the free memory
+    lies on the device; elsewhere, rows are copied as they are asked for, and a memory-mapped array stays mapped.
+
+    Args:
+        array: Images uint8 (N, H, W, C), or vectors floating (N, D).
+        normalization: Applied to every sample.
+        device: Where model inputs go.
+    """
+
+    def __init__(self, array: NDArray[Any], normalization: Normalization, device: torch.device) -> None:
+        self._array = array
+        self._is_image = array.ndim == 4
+        self.normalization = normalization
+        self.device = device
+        mean, std = normalization.mean.to(device), normalization.std.to(device)
+        if self._is_image:
+            # (x/255 - mean)/std in one multiplication and one addition.
+            self._scale = (1.0 / (_MAX_PIXEL * std)).view(-1, 1, 1)
+            self._shift = (-mean / std).view(-1, 1, 1)
+        else:
+            self._mean, self._std = mean, std
+        self._resident: Tensor | None = None
+        if device.type == "cuda" and array.nbytes < torch.cuda.mem_get_info(device)[0] // 2:
+            for rows in _slices(array):
+                part = _to_tensor(array[rows].copy(), device)
+                if self._resident is None:
+                    self._resident = part.new_empty((len(array), *part.shape[1:]))
+                self._resident[rows] = part
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one model input: (C, H, W) or (D,)."""
+        if self._is_image:
+            height, width, channels = self._array.shape[1:]
+            return (channels, height, width)
+        return (self._array.shape[1],)
+
+    def raw(self, indices: NDArray[np.int64] | Tensor) -> Tensor:
+        """Return samples before normalisation, on the device: uint8 (n, C, H, W), or floating (n, D).
+
+        Images lie channels last in memory, as they do in the array.
+        """
+        if self._resident is not None:
+            rows = self._resident[torch.as_tensor(indices, device=self.device)]
+        else:
+            picked = indices.cpu().numpy() if isinstance(indices, torch.Tensor) else indices
+            rows = _to_tensor(self._array[picked], self.device)
+        return rows.permute(0, 3, 1, 2) if self._is_image else rows
+
+    def normalize(self, raw: Tensor) -> Tensor:
+        """Return model inputs, float32, of what `raw` returned."""
+        if self._is_image:
+            return raw.to(torch.float32).mul_(self._scale).add_(self._shift)
+        # In the samples' own precision: features may lie close together and far from zero.
+        wide = raw if raw.dtype == torch.float64 else raw.to(torch.float32)
+        return ((wide - self._mean) / self._std).to(torch.float32)
+
+    def batch(self, indices: NDArray[np.int64] | Tensor) -> Tensor:
+        """Return model inputs, normalised float32 (n, C, H, W) or (n, D), on the device."""
+        return self.normalize(self.raw(indices))
+
+    def fingerprint(self) -> str:
+        """Return a hash of the samples, to recognise them by."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256(f"{self._array.dtype.str} {self._array.shape}".encode())
+        for rows in _slices(self._array):
+            digest.update(np.ascontiguousarray(self._array[rows]).data)
+        return digest.hexdigest()
+
+
+def _slices(array: NDArray[Any], n_rows: int | None = None) -> Iterator[slice]:
+    """Yield consecutive slices over an array's rows, or over ``n_rows`` of them, of a bounded number of bytes."""
+    size = max(1, _CHUNK_BYTES // max(1, array[:1].nbytes))
+    for start in range(0, len(array) if n_rows is None else n_rows, size):
+        yield slice(start, start + size)
+
+
+def _parts(array: NDArray[Any], indices: NDArray[np.int64] | None) -> Iterator[NDArray[Any]]:
+    """Yield the rows of an array, or those of ``indices``, a bounded number of bytes at a time."""
+    for rows in _slices(array, None if indices is None else len(indices)):
+        yield array[rows] if indices is None else array[indices[rows]]
+
+
+def _to_tensor(rows: NDArray[Any], device: torch.device) -> Tensor:
+    """Move rows to a device; they are copies of our own, since memory maps may be read-only and unaligned."""
+    native = rows.dtype.newbyteorder("=")
+    if device.type == "mps" and native == np.float64:
+        native = np.dtype(np.float32)
+    return torch.from_numpy(rows.astype(native, copy=False)).to(device)
+
+
+def _image_moments(
+    array: NDArray[Any], indices: NDArray[np.int64] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    channels = array.shape[3]
+    counts = np.zeros((channels, 256), dtype=np.int64)
+    for rows in _parts(array, indices):
+        pixels = rows.reshape(-1, channels)
+        for channel in range(channels):
+            counts[channel] += np.bincount(pixels[:, channel], minlength=256)
+    values = np.arange(256) / _MAX_PIXEL
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    mean = shares @ values
+    std = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(axis=1))
+    std[(counts > 0).sum(axis=1) == 1] = 1.0
+    return mean, std
+
+
+def _vector_moments(
+    array: NDArray[Any], indices: NDArray[np.int64] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    width, seen = array.shape[1], 0
+    mean, squares = np.zeros(width), np.zeros(width)
+    low, high = np.full(width, np.inf), np.full(width, -np.inf)
+    for rows in _parts(array, indices):
+        part = rows.astype(np.float64)
+        np.minimum(low, part.min(axis=0), out=low)
+        np.maximum(high, part.max(axis=0), out=high)
+        # Chan's update: the difference of large sums would lose the small deviations of offset features.
+        n, part_mean = len(part), part.mean(axis=0)
+        delta = part_mean - mean
+        part -= part_mean
+        squares += (part**2).sum(axis=0) + delta**2 * (seen * n / (seen + n))
+        mean += delta * (n / (seen + n))
+        seen += n
+    std = np.sqrt(squares / seen)
+    # Rounding may leave a constant feature a deviation of 1e-17, which would blow its noise up.
+    constant = low == high
+    return np.where(constant, low, mean), np.where(constant, 1.0, std)

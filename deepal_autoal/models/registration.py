@@ -1,0 +1,40 @@
+"""Registers the built-in models; imports nothing heavy, since every listing runs it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deepal_autoal.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from deepal_autoal.registry import Registrar
+
+
+@hookimpl
+def deepal_register_models(registry: Registrar) -> None:
+    """Add ``linear``, ``mlp``, ``cnn`` and ``resnet18``."""
+    registry.add(
+        "linear",
+        "deepal_autoal.models.linear:build",
+        summary="Logistic regression on the standardised inputs, for precomputed embeddings",
+        inputs="any",
+    )
+    registry.add(
+        "mlp",
+        "deepal_autoal.models.mlp:build",
+        summary="Two hidden layers (256, 128) with BatchNorm, for feature vectors",
+        inputs="any",
+    )
+    registry.add(
+        "cnn",
+        "deepal_autoal.models.cnn:build",
+        summary="Three convolutions and a dense layer, for images of about 8x8 to 32x32; fast on a CPU",
+        inputs="images",
+    )
+    registry.add(
+        "resnet18",
+        "deepal_autoal.models.resnet:build",
+        summary="ResNet-18 from scratch; CIFAR's stem up to 64 pixels a side, the standard one above",
+        reference="He, Zhang, Ren & Sun 2016, Deep residual learning for image recognition",
+        inputs="images",
+    )

@@ -1,0 +1,24 @@
+"""What a model can take."""
+
+from __future__ import annotations
+
+from deepal_autoal.errors import InputError
+
+
+def image_shape(model: str, input_shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return an input shape as (C, H, W).
+
+    Args:
+        model: Named in the message.
+        input_shape: Shape of one sample.
+
+    Raises:
+        InputError: If it is not that of an image.
+    """
+    if len(input_shape) != 3:
+        raise InputError(
+            f"model {model!r} takes images, and these samples are feature vectors of shape {tuple(input_shape)}; "
+            "use --model mlp or linear"
+        )
+    channels, height, width = input_shape
+    return channels, height, width

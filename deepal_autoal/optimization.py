@@ -1,0 +1,73 @@
+"""Optimisers and learning-rate schedules by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from deepal_autoal.recipe import Recipe
+
+# Where onecycle turns, and its first and last learning rate relative to the highest.
+_PEAK, _START, _END = 0.3, 1 / 25, 1e-5
+
+
+def _adam(parameters: Iterable[nn.Parameter], recipe: Recipe, fused: bool) -> torch.optim.Optimizer:
+    return torch.optim.Adam(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused)
+
+
+def _adamw(parameters: Iterable[nn.Parameter], recipe: Recipe, fused: bool) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused)
+
+
+def _sgd(parameters: Iterable[nn.Parameter], recipe: Recipe, fused: bool) -> torch.optim.Optimizer:
+    return torch.optim.SGD(
+        parameters, recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay,
+        nesterov=recipe.momentum > 0, fused=fused,
+    )  # fmt: skip
+
+
+OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter], Recipe, bool], torch.optim.Optimizer]] = {
+    "adam": _adam,
+    "adamw": _adamw,
+    "sgd": _sgd,
+}
+
+
+def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
+    """Return the recipe's optimiser, in torch's fused form where the device has one."""
+    return OPTIMIZERS[recipe.optimizer](parameters, recipe, device.type in ("cpu", "cuda"))
+
+
+def _constant(progress: float) -> float:
+    return 1.0
+
+
+def _cosine(progress: float) -> float:
+    return (1.0 + math.cos(math.pi * progress)) / 2.0
+
+
+def _onecycle(progress: float) -> float:
+    if progress < _PEAK:
+        return _START + (1.0 - _START) * progress / _PEAK
+    return _END + (1.0 - _END) * _cosine((progress - _PEAK) / (1.0 - _PEAK))
+
+
+SCHEDULES: dict[str, Callable[[float], float]] = {"constant": _constant, "cosine": _cosine, "onecycle": _onecycle}
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, progress: float) -> None:
+    """Set the schedule's learning rate for a step.
+
+    Args:
+        optimizer: Made by `make_optimizer`.
+        recipe: Its recipe.
+        progress: Share of the steps taken so far, in [0, 1).
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = recipe.learning_rate * SCHEDULES[recipe.schedule](progress)

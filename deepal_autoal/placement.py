@@ -1,0 +1,42 @@
+"""Where, and in which number and memory format, a module computes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from deepal_autoal.errors import InputError
+
+if TYPE_CHECKING:
+    from deepal_autoal.models import TaskModel
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """Return ``float32`` or ``bfloat16``: ``auto`` is bfloat16 on a CUDA device that computes in it, else float32.
+
+    Raises:
+        InputError: If bfloat16 is asked for on a CUDA device that does not.
+    """
+    if precision == "float32":
+        return precision
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            supported = torch.cuda.is_bf16_supported(including_emulation=False)
+        if precision == "bfloat16" and not supported:
+            raise InputError(f"{torch.cuda.get_device_name(device)} does not compute in bfloat16; use float32")
+        return "bfloat16" if supported else "float32"
+    return "float32" if precision == "auto" else precision
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """Return the context in which modules compute in a resolved precision."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def place(module: TaskModel, device: torch.device) -> TaskModel:
+    """Move a module to a device, on CUDA with its convolutions channels last, as tensor cores read them."""
+    module = module.to(device)
+    return module.to(memory_format=torch.channels_last) if device.type == "cuda" else module

@@ -1,0 +1,224 @@
+"""Training a task model from labelled data."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from deepal_autoal.augmentation import augment
+from deepal_autoal.errors import DeepALError, InputError
+from deepal_autoal.fitted import FittedModel
+from deepal_autoal.inputs import Inputs
+from deepal_autoal.optimization import make_optimizer, set_learning_rate
+from deepal_autoal.placement import autocast, place, resolve_precision
+from deepal_autoal.randomness import global_torch_seed, stream_seed, torch_stream
+from deepal_autoal.recipe import FEWEST_EPOCHS, Recipe
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from deepal_autoal.models import TaskModel
+
+# Labelled samples that take no more than this are gathered once, not anew for every batch.
+_GATHERED_BYTES = 1 << 30
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class LabeledData:
+    """Samples with labels.
+
+    Attributes:
+        inputs: Where the samples are.
+        indices: Which of them, int64 (M,).
+        labels: Their classes, int64 (M,).
+    """
+
+    inputs: Inputs
+    indices: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class UnlabeledData:
+    """Samples without labels, for strategies that train on them too.
+
+    Attributes:
+        inputs: Where the samples are.
+        indices: Which of them, int64 (N,).
+    """
+
+    inputs: Inputs
+    indices: NDArray[np.int64]
+
+
+class TrainerProtocol(Protocol):
+    """What a strategy's ``wrap_trainer`` takes and returns."""
+
+    def fit(
+        self,
+        labeled: LabeledData,
+        unlabeled: UnlabeledData,
+        *,
+        seed: int,
+        initial_state: Mapping[str, Tensor] | None = None,
+        recipe: Recipe | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> FittedModel:
+        """Return a trained model (see `Trainer.fit`)."""
+
+
+class Trainer:
+    """Trains a new model in every `fit`.
+
+    Args:
+        build: Returns a model, initialised from torch's global generator.
+        recipe: Training settings.
+        device: Where to train.
+    """
+
+    def __init__(self, build: Callable[[], TaskModel], recipe: Recipe, device: torch.device) -> None:
+        self.build = build
+        self.recipe = recipe
+        self.device = device
+
+    def fit(
+        self,
+        labeled: LabeledData,
+        unlabeled: UnlabeledData,
+        *,
+        seed: int,
+        initial_state: Mapping[str, Tensor] | None = None,
+        recipe: Recipe | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> FittedModel:
+        """Return a model trained on the labelled data; the unlabelled data is for trainers that wrap this one.
+
+        Initialisation, order of the data, augmentation and dropout have random streams of their own, so that the
+        same seed gives the same initial weights whatever is labelled. Torch's global generator is left as it was.
+
+        Args:
+            labeled: At least one sample; classes may be missing.
+            unlabeled: Not used here.
+            seed: Of everything random, at least 0.
+            initial_state: Weights to start from (a warm start) instead of new ones.
+            recipe: Training settings instead of the trainer's.
+            progress: Called after every epoch with the steps done and the steps in all.
+
+        Raises:
+            InputError: If there are no labels, or they are not classes of the model.
+            DeepALError: If the loss becomes NaN or infinite.
+        """
+        recipe = recipe or self.recipe
+        precision = resolve_precision(recipe.precision, self.device)
+        with global_torch_seed(stream_seed(seed, "init"), self.device):
+            module = self.build()
+        _check_labels(labeled, module.n_classes)
+        if initial_state is not None:
+            module.load_state_dict(initial_state)
+        module = place(module, self.device).train().requires_grad_(True)
+        if len(labeled.indices) == 1:
+            # One sample has no variance to normalise by: keep the statistics as they are.
+            for part in module.modules():
+                if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                    part.eval()
+        with global_torch_seed(stream_seed(seed, "dropout"), self.device):
+            metrics = self._optimize(module, labeled, recipe, precision, seed, progress)
+        return FittedModel(module, device=self.device, recipe=recipe, seed=seed, metrics=metrics, precision=precision)
+
+    def _optimize(
+        self,
+        module: TaskModel,
+        labeled: LabeledData,
+        recipe: Recipe,
+        precision: str,
+        seed: int,
+        progress: Callable[[int, int], None] | None,
+    ) -> dict[str, float]:
+        n, inputs = len(labeled.indices), labeled.inputs
+        order = torch_stream(seed, "order", device=self.device)
+        changes = torch_stream(seed, "augmentation", device=self.device)
+        labels = torch.as_tensor(labeled.labels, device=self.device)
+        read = _reader(labeled)
+        optimizer = make_optimizer(module.parameters(), recipe, self.device)
+        n_batches, n_epochs = recipe.n_batches(n), recipe.n_epochs(n)
+        total = n_batches * n_epochs
+        metrics: dict[str, float] = {}
+        step = 0
+        for epoch in range(1, n_epochs + 1):
+            # Summed on the device: reading a number back at every step would stall it.
+            loss_sum = torch.zeros((), device=self.device)
+            n_correct = torch.zeros((), dtype=torch.int64, device=self.device)
+            for rows in torch.randperm(n, generator=order, device=self.device).tensor_split(n_batches):
+                batch = inputs.normalize(augment(read(rows), recipe.augmentation, changes))
+                set_learning_rate(optimizer, recipe, step / total)
+                with autocast(precision, self.device):
+                    logits = module(batch)
+                loss = F.cross_entropy(logits.float(), labels[rows])
+                optimizer.zero_grad()
+                torch.autograd.backward(loss)
+                optimizer.step()
+                step += 1
+                loss_sum += loss.detach() * len(rows)
+                n_correct += (logits.detach().argmax(dim=1) == labels[rows]).sum()
+            metrics = {
+                "epochs": epoch,
+                "steps": step,
+                "train_loss": float(loss_sum) / n,
+                "train_accuracy": int(n_correct) / n,
+            }
+            if not math.isfinite(metrics["train_loss"]):
+                raise _diverged(
+                    f"the loss is {metrics['train_loss']} in epoch {epoch} of {n_epochs}", recipe, precision
+                )
+            if progress is not None:
+                progress(step, total)
+            if recipe.stop_at_full_accuracy and epoch >= FEWEST_EPOCHS and metrics["train_accuracy"] == 1.0:
+                break
+        if not torch.stack([parameter.isfinite().all() for parameter in module.parameters()]).all():
+            raise _diverged("there are infinite weights after the last step", recipe, precision)
+        logger.debug("trained on %d samples: %s", n, metrics)
+        return metrics
+
+
+def _diverged(what: str, recipe: Recipe, precision: str) -> DeepALError:
+    advice = f"lower --learning-rate (it is {recipe.learning_rate:g})"
+    if precision != "float32":
+        advice += ", or use --precision float32"
+    return DeepALError(f"training diverged: {what}; {advice}")
+
+
+def _check_labels(labeled: LabeledData, n_classes: int) -> None:
+    if not len(labeled.indices):
+        raise InputError("there is nothing to train on: give at least one labelled sample")
+    if len(labeled.labels) != len(labeled.indices):
+        raise InputError(f"{len(labeled.indices)} samples have {len(labeled.labels)} labels; give each sample one")
+    low, high = int(labeled.labels.min()), int(labeled.labels.max())
+    if low < 0 or high >= n_classes:
+        raise InputError(
+            f"labels range from {low} to {high}; a model of {n_classes} classes takes 0 to {n_classes - 1}"
+        )
+
+
+def _reader(labeled: LabeledData) -> Callable[[Tensor], Tensor]:
+    """Return a function from positions in the labelled set, on the device, to samples before normalisation."""
+    inputs = labeled.inputs
+    indices = torch.as_tensor(labeled.indices, device=inputs.device)
+    one = inputs.raw(indices[:1])
+    if one.nbytes * len(indices) > _GATHERED_BYTES:
+        return lambda rows: inputs.raw(indices[rows])
+    gathered = inputs.raw(indices)
+    return lambda rows: gathered[rows]
+
+
+__all__ = ["LabeledData", "Recipe", "Trainer", "TrainerProtocol", "UnlabeledData"]

@@ -1,0 +1,62 @@
+"""The wheel holds the two packages and nothing else, and works without the checkout."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Build the wheel from a copy, so that nothing is left in the checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    files = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
+    if files.returncode:
+        pytest.skip("needs a git checkout")
+    for name in files.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (folder / "src" / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "src" / name).write_bytes((ROOT / name).read_bytes())
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder), str(folder / "src")], check=True
+    )
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+def test_contents(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert tops == {"deepal_autoal", "deepal_strategies", next(top for top in tops if top.endswith(".dist-info"))}
+    for package, root in (("deepal_autoal", ROOT), ("deepal_strategies", ROOT / "plugins")):
+        wanted = {str(path.relative_to(root)) for path in (root / package).rglob("*.py")}
+        assert wanted | {f"{package}/py.typed"} <= set(names)
+
+
+def test_runs_without_the_checkout(wheel, tmp_path):
+    site = tmp_path / "site"
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)], check=True
+    )
+    # Ahead of the editable installation; -P keeps the checkout itself out.
+    environment = {**os.environ, "PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
+    code = (
+        "import deepal_autoal, deepal_strategies, sys\n"
+        "assert all('site' in m.__file__ for m in (deepal_autoal, deepal_strategies)), deepal_autoal.__file__\n"
+        "sys.argv = ['deepal', 'run', '--strategy', 'autoal', '--candidates', 'entropy,kmeans', '--pool-size', '60',\n"
+        "  '--initial', '20', '--rounds', '1', '--epochs', '1', '--model', 'linear', '--out', 'run', '--threads', '1']\n"
+        "from deepal_autoal.cli.main import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "summary.json").exists()
