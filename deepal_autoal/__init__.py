@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from deepal_autoal.models import TaskModel
     from deepal_autoal.plugins import plugin_host
     from deepal_autoal.randomness import global_torch_seed, stream_seed
+    from deepal_autoal.recipe import Recipe
     from deepal_autoal.records import RunResult, load_model
+    from deepal_autoal.registry import Registrar
     from deepal_autoal.selection import top_scores
     from deepal_autoal.strategy import Query, ScoringStrategy, SelectorStrategy, Strategy
-    from deepal_autoal.training import LabeledData, Recipe, Trainer, TrainerProtocol, UnlabeledData
+    from deepal_autoal.training import LabeledData, Trainer, TrainerProtocol, UnlabeledData
 
 _HOMES = {
     "ActiveLearner": "learner",
@@ -42,7 +44,8 @@ _HOMES = {
     "Query": "strategy",
     "QueryContext": "context",
     "QueryError": "errors",
-    "Recipe": "training",
+    "Recipe": "recipe",
+    "Registrar": "registry",
     "RunFolderError": "errors",
     "RunResult": "records",
     "ScoringStrategy": "strategy",
@@ -64,7 +67,41 @@ _HOMES = {
     "top_scores": "selection",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = [
+    "ActiveLearner",
+    "Dataset",
+    "DeepALError",
+    "FittedModel",
+    "InputError",
+    "LabeledData",
+    "LabeledView",
+    "PluginError",
+    "PoolView",
+    "Query",
+    "QueryContext",
+    "QueryError",
+    "Recipe",
+    "Registrar",
+    "RunFolderError",
+    "RunResult",
+    "ScoringStrategy",
+    "SelectorStrategy",
+    "Strategy",
+    "TaskModel",
+    "Trainer",
+    "TrainerProtocol",
+    "UnknownNameError",
+    "UnlabeledData",
+    "create_strategy",
+    "global_torch_seed",
+    "hookimpl",
+    "load_dataset",
+    "load_model",
+    "plugin_host",
+    "run",
+    "stream_seed",
+    "top_scores",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
     from deepal_autoal.fitted import FittedModel
     from deepal_autoal.outputs import ModelOutputs, OutputCache
-    from deepal_autoal.training import Recipe
+    from deepal_autoal.recipe import Recipe
+
+
+T = TypeVar("T")
 
 
 class PoolView:
@@ -101,11 +104,11 @@ class PoolView:
 
         return self._once("gradient_factors", 0, compute)
 
-    def _once(self, what: str, parameter: int, compute: Callable[[], Any]) -> Any:
+    def _once(self, what: str, parameter: int, compute: Callable[[], T]) -> T:
         key = (what, parameter)
         if key not in self._results:
             self._results[key] = compute()
-        return self._results[key]
+        return cast("T", self._results[key])
 
 
 class LabeledView(PoolView):

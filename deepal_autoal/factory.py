@@ -44,7 +44,9 @@ def recreate_strategy(described: Mapping[str, Any]) -> Strategy:
     return create_strategy(described["name"], names, **options)
 
 
-def _create(name: str, candidates: Sequence[str] | None, options: Mapping[str, Any], within: tuple[str, ...]) -> Strategy:
+def _create(
+    name: str, candidates: Sequence[str] | None, options: Mapping[str, Any], within: tuple[str, ...]
+) -> Strategy:
     entry = plugin_host().strategies.get(name)
     if name in within:
         raise InputError(f"strategy {name!r} would be its own candidate: {' > '.join((*within, name))}")
@@ -58,7 +60,9 @@ def _create(name: str, candidates: Sequence[str] | None, options: Mapping[str, A
         names = _candidate_names(name, cls, candidates)
         for key in addressed:
             if key.partition(".")[0] not in names:
-                raise InputError(f"option {key}: {key.partition('.')[0]!r} is not among the candidates {', '.join(names)}")
+                raise InputError(
+                    f"option {key}: {key.partition('.')[0]!r} is not among the candidates {', '.join(names)}"
+                )
         made = {}
         for candidate in names:
             theirs = {key.partition(".")[2]: options[key] for key in addressed if key.startswith(f"{candidate}.")}

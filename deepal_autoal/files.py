@@ -33,7 +33,9 @@ def write_bytes(path: Path, content: bytes) -> None:
         _sync_folder(path.parent)
     except OSError as error:
         aside.unlink(missing_ok=True)
-        raise RunFolderError(f"cannot write {path}: {error.strerror or error}; what was written before is kept") from error
+        raise RunFolderError(
+            f"cannot write {path}: {error.strerror or error}; what was written before is kept"
+        ) from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -79,7 +81,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
 
 def _encode(value: Any, where: str) -> Any:
     """Return the value in types that ``torch.load(weights_only=True)`` accepts; arrays become marked tensors."""
-    if value is None or isinstance(value, bool | int | float | str) and not isinstance(value, np.generic):
+    if isinstance(value, bool | int | float | str | None) and not isinstance(value, np.generic):
         return value
     if isinstance(value, np.generic):
         return value.item()
@@ -91,7 +93,9 @@ def _encode(value: Any, where: str) -> Any:
         return {_key(key, where): _encode(item, where) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_encode(item, where) for item in value]
-    raise RunFolderError(f"{where} cannot hold {type(value).__name__}: use numbers, strings, lists, dicts, arrays, tensors")
+    raise RunFolderError(
+        f"{where} cannot hold {type(value).__name__}: use numbers, strings, lists, dicts, arrays, tensors"
+    )
 
 
 def _key(key: Any, where: str) -> str | int:

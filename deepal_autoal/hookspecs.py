@@ -8,7 +8,7 @@ arguments that it does not need. Registration hooks run once, when plugins are l
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
@@ -29,7 +29,7 @@ _impl = pluggy.HookimplMarker(PROJECT)
 
 def hookimpl(function: F) -> F:
     """Mark a function as the implementation of the hook whose name it bears."""
-    return cast("F", _impl(function))
+    return _impl(function)
 
 
 @_spec

@@ -23,8 +23,9 @@ from deepal_autoal.outputs import OutputCache
 from deepal_autoal.pool import Pool, draw_initial
 from deepal_autoal.predictor import Predictor, as_samples
 from deepal_autoal.randomness import global_torch_seed, stream_seed
+from deepal_autoal.recipe import Recipe
 from deepal_autoal.strategy import Query, Strategy, check_query, describe_strategy
-from deepal_autoal.training import LabeledData, Recipe, Trainer, UnlabeledData
+from deepal_autoal.training import LabeledData, Trainer, UnlabeledData
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

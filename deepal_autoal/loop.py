@@ -21,10 +21,10 @@ from deepal_autoal.learner import ActiveLearner
 from deepal_autoal.measure import PeakMemory, Stopwatch
 from deepal_autoal.plugins import PluginHost, plugin_host
 from deepal_autoal.pool import draw_initial, draw_members
+from deepal_autoal.recipe import Recipe
 from deepal_autoal.records import FORMAT_VERSION, RunFolder, RunResult, describe_recipe
 from deepal_autoal.settings import Settings, check_budget, refuse_differences
 from deepal_autoal.strategy import Strategy, describe_strategy, providers_of
-from deepal_autoal.training import Recipe
 from deepal_autoal.versions import versions
 
 if TYPE_CHECKING:
@@ -49,7 +49,12 @@ class ActiveRun:
     """
 
     def __init__(
-        self, config: dict[str, Any], learner: ActiveLearner, dataset: Dataset, folder: RunFolder | None, progress: Progress
+        self,
+        config: dict[str, Any],
+        learner: ActiveLearner,
+        dataset: Dataset,
+        folder: RunFolder | None,
+        progress: Progress,
     ) -> None:
         self.config = config
         self.learner = learner

@@ -99,7 +99,7 @@ def _fit(value: Any, kind: Any) -> tuple[bool, Any]:
 
 def _fit_literal(value: Any, choices: tuple[Any, ...]) -> tuple[bool, Any]:
     for choice in choices:
-        if type(value) is type(choice) and value == choice or isinstance(value, str) and value == str(choice):
+        if (type(value) is type(choice) and value == choice) or (isinstance(value, str) and value == str(choice)):
             return True, choice
     return False, None
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from deepal_autoal.fitted import FittedModel
     from deepal_autoal.inputs import Inputs
-    from deepal_autoal.training import Recipe, TrainerProtocol
+    from deepal_autoal.recipe import Recipe
+    from deepal_autoal.training import TrainerProtocol
 
 
 class RowStore:
@@ -43,7 +44,7 @@ class RowStore:
             self._row[missing] = np.arange(len(missing))
         owners, rows = self._block[indices], self._row[indices].astype(np.int64)
         if len(indices) and (owners == owners[0]).all():
-            block = self._blocks[owners[0]][column]
+            block: Tensor = self._blocks[owners[0]][column]
             if (rows == np.arange(rows[0], rows[0] + len(rows))).all():
                 return block[rows[0] : rows[0] + len(rows)]
             return block[torch.as_tensor(rows, device=block.device)]

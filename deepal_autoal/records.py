@@ -43,7 +43,9 @@ class RunFolder:
             self._lock = filelock.FileLock(self.path / LOCK)
             self._lock.acquire(blocking=False)
         except filelock.Timeout:
-            raise RunFolderError(f"{self.path} is in use by another process; wait for it or choose another --out") from None
+            raise RunFolderError(
+                f"{self.path} is in use by another process; wait for it or choose another --out"
+            ) from None
         except (OSError, NotImplementedError) as error:
             raise RunFolderError(f"cannot write to {self.path}: {getattr(error, 'strerror', None) or error}") from error
         try:
@@ -221,7 +223,7 @@ def load_model(folder: str | Path, device: str = "auto") -> Predictor:
     from deepal_autoal.models import build_model
     from deepal_autoal.predictor import Predictor
     from deepal_autoal.randomness import global_torch_seed
-    from deepal_autoal.training import Recipe
+    from deepal_autoal.recipe import Recipe
 
     path = Path(folder)
     for name in (CONFIG, MODEL):

@@ -121,9 +121,7 @@ class Registry:
             return self._entries[name]
         if name in self._refused:
             owners = " and ".join(str(provider) for provider in self._refused[name])
-            raise PluginError(
-                f"{self.kind} {name!r} is provided by {owners}; both are refused. Uninstall one of them."
-            )
+            raise PluginError(f"{self.kind} {name!r} is provided by {owners}; both are refused. Uninstall one of them.")
         explained = self._explain(name)
         if explained is not None:
             raise explained

@@ -88,7 +88,9 @@ def check_budget(settings: Settings, pool_size: int) -> tuple[int, int, int]:
         InputError: If they cannot be met; names the largest possible number of rounds.
     """
     initial = min(DEFAULT_INITIAL, max(1, pool_size // 2)) if settings.initial is None else settings.initial
-    batch_size = min(DEFAULT_BATCH_SIZE, max(1, pool_size - initial)) if settings.batch_size is None else settings.batch_size
+    batch_size = (
+        min(DEFAULT_BATCH_SIZE, max(1, pool_size - initial)) if settings.batch_size is None else settings.batch_size
+    )
     possible = max(0, (pool_size - initial) // batch_size) if batch_size > 0 else 0
     rounds = min(DEFAULT_ROUNDS, possible) if settings.rounds is None else settings.rounds
     largest = f"the pool has {pool_size} samples, so with --initial {initial} --batch-size {batch_size} "
@@ -97,6 +99,8 @@ def check_budget(settings: Settings, pool_size: int) -> tuple[int, int, int]:
         raise InputError(f"--initial {initial}: give 1 to {pool_size}, the pool's size; {shown}")
     if batch_size < 1:
         raise InputError(f"--batch-size {batch_size}: give at least 1; {_largest_rounds(pool_size, initial, 1)}")
+    if settings.rounds is None and possible == 0 and settings.batch_size is not None:
+        raise InputError(f"--batch-size {batch_size} is too large: {largest}at most --rounds 0 is possible")
     if rounds < 0:
         raise InputError(f"--rounds {rounds}: give 0 or more; {largest}at most --rounds {possible} is possible")
     if initial + rounds * batch_size > pool_size:

@@ -102,7 +102,8 @@ class ScoringStrategy(Strategy):
         from deepal_autoal.selection import top_scores
 
         scores = self.checked_scores(context)
-        return context.candidates.indices[top_scores(scores, batch_size, context.generator).cpu().numpy()]
+        positions: NDArray[np.int64] = top_scores(scores, batch_size, context.generator).cpu().numpy()
+        return context.candidates.indices[positions]
 
     def checked_scores(self, context: QueryContext) -> Tensor:
         """Return `score` after checking its shape.
@@ -117,7 +118,9 @@ class ScoringStrategy(Strategy):
         if tuple(scores.shape) != expected:
             raise QueryError(f"{self}: score() returned shape {tuple(scores.shape)}; expected {expected}")
         if scores.isnan().any():
-            raise QueryError(f"{self}: score() returned NaN for {int(scores.isnan().sum())} of {expected[0]} candidates")
+            raise QueryError(
+                f"{self}: score() returned NaN for {int(scores.isnan().sum())} of {expected[0]} candidates"
+            )
         return scores
 
 
@@ -164,9 +167,7 @@ class SelectorStrategy(Strategy):
             self.candidates[name].load_state_dict(candidate_state)
 
 
-def check_query(
-    strategy: Strategy, answer: Query | ArrayLike, allowed: NDArray[np.int64], batch_size: int
-) -> Query:
+def check_query(strategy: Strategy, answer: Query | ArrayLike, allowed: NDArray[np.int64], batch_size: int) -> Query:
     """Check a strategy's answer, once, at the core's boundary.
 
     Args:

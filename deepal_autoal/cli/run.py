@@ -25,11 +25,11 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: Path 
     """Make the file's settings the defaults, so that the command line wins."""
     if path is None:
         return
-    known = {option.name for option in context.command.params if option.name not in ("config", "resume")}
+    known = {str(option.name) for option in context.command.params if option.name not in ("config", "resume")}
     context.default_map = {**(context.default_map or {}), **_defaults_of(path, known)}
 
 
-def _defaults_of(path: Path, known: set[str | None]) -> dict[str, Any]:
+def _defaults_of(path: Path, known: set[str]) -> dict[str, Any]:
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -46,7 +46,7 @@ def _defaults_of(path: Path, known: set[str | None]) -> dict[str, Any]:
                 raise InputError(f"{path}: {key} must be a table, such as [options] with oversample = 5")
             defaults["options"] = [f"{option}={item}" for option, item in _flat(value)]
         elif name not in known:
-            raise UnknownNameError("setting", key, [str(item) for item in known], f"It stands in {path}.")
+            raise UnknownNameError("setting", key, known, f"It stands in {path}.")
         elif isinstance(value, list):
             defaults[name] = ",".join(map(str, value))
         else:
@@ -68,10 +68,19 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 @click.command("run")
 @click.option("--strategy", metavar="NAME", help="Query strategy (`deepal strategies`); default random.")
 @click.option("--candidates", metavar="A,B,C", help="Candidates of a selector such as autoal or vote.")
-@click.option("-o", "--option", "options", multiple=True, metavar="KEY=VALUE",
-              help="Option of the strategy; NAME.KEY=VALUE addresses a candidate. Repeatable.")
-@click.option("--dataset", metavar="NAME|PATH", help="`deepal datasets`, or own data: a folder of class folders, a "
-              "CSV manifest or an .npz file; default digits.")
+@click.option(
+    "-o",
+    "--option",
+    "options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Option of the strategy; NAME.KEY=VALUE addresses a candidate. Repeatable.",
+)
+@click.option(
+    "--dataset",
+    metavar="NAME|PATH",
+    help="`deepal datasets`, or own data: a folder of class folders, a CSV manifest or an .npz file; default digits.",
+)
 @click.option("--data-dir", envvar="DEEPAL_DATA", metavar="DIR", help="Where named datasets lie.")
 @click.option("--model", metavar="NAME", help="Task model (`deepal models`); default auto, by the data.")
 @click.option("--initial", type=int, metavar="M", help="Size of the initial labelled set; default 50.")
@@ -92,9 +101,15 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 @click.option("--warm-start", is_flag=True, default=None, help="Continue training from the last round's weights.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Run folder; default runs/<date>-...")
 @click.option("--resume", is_flag=True, help="Continue the run in --out, or start it where there is none.")
-@click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE.toml",
-              is_eager=True, expose_value=False, callback=_read_config,
-              help="Settings by the long options' names; the command line wins.")
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE.toml",
+    is_eager=True,
+    expose_value=False,
+    callback=_read_config,
+    help="Settings by the long options' names; the command line wins.",
+)
 @click.option("--quiet", is_flag=True, help="Print the run folder only.")
 @click.option("--verbose", is_flag=True, help="Print log messages.")
 def run_command(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from deepal_autoal import hookimpl
 
 if TYPE_CHECKING:
-    from deepal_autoal.registry import Registrar
+    from deepal_autoal import Registrar
 
 
 @hookimpl

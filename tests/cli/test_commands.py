@@ -7,8 +7,8 @@ import pytest
 
 from deepal_autoal.cli.main import cli, main
 
-QUICK = ["--model", "linear", "--epochs", "2", "--min-steps", "4", "--initial", "10", "--batch-size", "5", "--rounds", "2",
-         "--threads", "1"]  # fmt: skip
+QUICK = ["--model", "linear", "--epochs", "2", "--min-steps", "4", "--initial", "10", "--batch-size", "5",
+         "--rounds", "2", "--threads", "1"]  # fmt: skip
 
 
 @pytest.fixture
@@ -63,7 +63,9 @@ def test_every_option_says_what_it_does():
 
 
 def test_run_writes_a_folder_and_shows_a_table(deepal, blob_file, tmp_path):
-    status, out, err = deepal("run", "--strategy", "autoal", "--candidates", "entropy,margin", "--dataset", blob_file, *QUICK)
+    status, out, err = deepal(
+        "run", "--strategy", "autoal", "--candidates", "entropy,margin", "--dataset", blob_file, *QUICK
+    )
     assert status == 0, err
     folders = list((tmp_path / "runs").iterdir())
     assert len(folders) == 1 and str(folders[0].relative_to(tmp_path)) in out
@@ -118,7 +120,7 @@ def test_unknown_command(deepal):
 def test_config_file_and_command_line_wins(deepal, blob_file, tmp_path):
     (tmp_path / "study.toml").write_text(
         f'strategy = "vote"\ncandidates = ["entropy", "margin"]\ndataset = "{blob_file}"\nmodel = "linear"\n'
-        'initial = 10\nbatch-size = 5\nrounds = 3\nepochs = 2\nmin-steps = 4\nwarm-start = true\n'
+        "initial = 10\nbatch-size = 5\nrounds = 3\nepochs = 2\nmin-steps = 4\nwarm-start = true\n"
         "[options]\noversample = 4\n"
     )
     status, _, err = deepal("run", "--config", "study.toml", "--rounds", "1", "--out", "run")

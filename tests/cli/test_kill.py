@@ -29,7 +29,9 @@ def test_kill_at_any_moment(tmp_path, blob_file):
     out = tmp_path / "killed"
     kills = 0
     for wait_for in (0, 4, 13):  # finished rounds to see before the kill
-        process = subprocess.Popen(command(blob_file, out, "--resume"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command(blob_file, out, "--resume"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and process.poll() is None:
             target = out / ("rounds.jsonl" if wait_for else "config.json")

@@ -68,7 +68,9 @@ def test_wrong_width_is_refused(blob_data):
 
 @pytest.mark.parametrize("name", ["margin", "autoal"])
 def test_save_and_load_go_on_alike(tmp_path, blob_data, name):
-    learner = make(blob_data, create_strategy(name, **({"candidates": ["entropy", "kmeans"]} if name == "autoal" else {})))
+    learner = make(
+        blob_data, create_strategy(name, **({"candidates": ["entropy", "kmeans"]} if name == "autoal" else {}))
+    )
     first = learner.ask(12)
     learner.tell(first, blob_data.y_train[first])
     second = learner.ask(5)

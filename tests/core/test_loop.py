@@ -151,7 +151,7 @@ def test_resume_rules(tmp_path, blob_data, quick):
     ]:
         with pytest.raises(RunFolderError, match=message):
             run("entropy", blob_data, out=out, resume=True, **{**quick, **change})
-    with pytest.raises(RunFolderError, match="strategy.name was 'entropy' and is now 'margin'"):
+    with pytest.raises(RunFolderError, match=r"strategy\.name was 'entropy' and is now 'margin'"):
         run("margin", blob_data, out=out, resume=True)
     other = dataclasses.replace(blob_data, x_train=blob_data.x_train + 1)
     with pytest.raises(RunFolderError, match=r"dataset.fingerprint"):
@@ -270,10 +270,12 @@ def test_missing_class_warns_and_works(blob_data, quick, caplog):
 
 
 @pytest.mark.parametrize("change, message", [
-    ({"initial": 0}, "at most --rounds"), ({"batch_size": 0}, "at most --rounds"), ({"rounds": 19}, "at most --rounds 18"),
+    ({"initial": 0}, "at most --rounds"), ({"batch_size": 0}, "at most --rounds"),
+    ({"rounds": 19}, "at most --rounds 18"),
     ({"batch_size": 200}, "at most --rounds 0"), ({"seed": -1}, "--seed -1"), ({"threads": 0}, "--threads 0"),
     ({"device": "cuda:9"}, "cuda:9"), ({"device": "tpu"}, "tpu"), ({"model": "cnn"}, "cnn"),
-    ({"model": "lineer"}, "Did you mean 'linear'"), ({"epochs": 0}, "epochs"), ({"recipe": {"optimizer": "adamm"}}, "adamm"),
+    ({"model": "lineer"}, "Did you mean 'linear'"), ({"epochs": 0}, "epochs"),
+    ({"recipe": {"optimizer": "adamm"}}, "adamm"),
     ({"pool_size": 999}, "--pool-size 999"),
 ])  # fmt: skip
 def test_bad_settings_are_one_clear_line(tmp_path, blob_data, quick, change, message):

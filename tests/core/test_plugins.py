@@ -103,7 +103,7 @@ def test_two_distributions_with_one_entry_point_name_are_both_refused(distributi
     host = load()
     assert [record.state for record in host.records if record.name == "twin"] == ["refused", "refused"]
     assert "twin" not in host.strategies
-    with pytest.raises(PluginError, match="one 1.*two 2|two 2.*one 1"):
+    with pytest.raises(PluginError, match=r"one 1.*two 2|two 2.*one 1"):
         host.strategies.get("twin")
 
 
@@ -139,7 +139,10 @@ def test_one_module_under_two_entry_point_names(distribution):
         ("@hookimpl\ndef deepal_register_strategies(registry): registry.add('x', 'not a target')", "module:attribute"),
         ("@hookimpl\ndef deepal_register_strategies(registry): registry.add('x', int, requires={'magic'})", "magic"),
         ("@hookimpl\ndef deepal_register_strategies(registry): registry.add('x', int, colour='red')", "colour"),
-        ("@hookimpl\ndef deepal_register_strategies(registry):\n  registry.add('x', int)\n  raise OSError('late')", "late"),
+        (
+            "@hookimpl\ndef deepal_register_strategies(registry):\n  registry.add('x', int)\n  raise OSError('late')",
+            "late",
+        ),
     ],
 )
 def test_contract_breaches_fail_the_whole_plugin(distribution, source, expected):

@@ -137,6 +137,31 @@ def test_frozen_searchnet_stays_and_trained_moves(make_round):
         assert set(losses) == {"search_loss", "fit_loss", "regularizer", "loss_prediction_loss"}
 
 
+def test_the_loss_module_is_trained_with_searchnet(make_round):
+    trained = {}
+    for loss_module in (True, False):
+        search, cycle, _ = make_search(make_round(), loss_module=loss_module)
+        before = search.loss_module.head.weight.clone()
+        search.run(cycle)
+        assert torch.equal(search.loss_module.head.weight, before) != loss_module
+        trained[loss_module] = search.net.stages[0].weight
+    assert not torch.equal(trained[True], trained[False])
+
+
+def test_pool_scores_and_reported_weights_follow_their_definition(make_round):
+    search, cycle, _ = make_search(make_round())
+    search.run(cycle)
+    scores = torch.rand(60, 3, generator=torch.Generator().manual_seed(0))
+    result, weights = search.score_pool(scores, 0.7)
+    w, theta, _ = search.net(search.context.candidates.embeddings())
+    expected = [
+        sum(w[j, k] / (1 + torch.exp(-theta[j, k])) * (scores[j, k] - 0.7) for k in range(3)).item() for j in range(60)
+    ]
+    torch.testing.assert_close(result, torch.tensor(expected))
+    means = [sum(w[j, k] / (1 + torch.exp(-theta[j, k])) for j in range(60)).item() for k in range(3)]
+    torch.testing.assert_close(weights.float(), torch.tensor(means) / sum(means))
+
+
 def test_initial_weights_are_nearly_uniform(make_round):
     search, cycle, _ = make_search(make_round())
     weights, theta, _ = search.net(cycle.held_out.search_samples(torch.arange(20)))

@@ -100,6 +100,11 @@ def test_any_candidates(make_round, candidates):
         assert list(query.report["weights"]) == list(candidates)
 
 
+def test_autoal_can_be_a_candidate_itself(make_round):
+    ask(Vote({"autoal": quick(), "entropy": Entropy()}), make_round())
+    ask(quick({"autoal": quick(), "entropy": Entropy()}), make_round())
+
+
 def test_one_class_equal_embeddings_and_constant_scores(make_round):
     ask(quick(), make_round(20, 60, labels=np.zeros(80, dtype=np.int64)))
     ask(quick(), make_round(20, 60, embeddings=torch.zeros(80, 8), logits=torch.zeros(80, 3)))
