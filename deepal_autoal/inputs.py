@@ -77,7 +77,7 @@ class Inputs:
         else:
             self._mean, self._std = mean, std
         self._resident: Tensor | None = None
-        if device.type == "cuda" and array.nbytes < torch.cuda.mem_get_info(device)[0] // 2:
+        if _may_reside(device, array.nbytes):
             for rows in _slices(array):
                 part = _to_tensor(array[rows].copy(), device)
                 if self._resident is None:
@@ -134,6 +134,11 @@ class Inputs:
         return digest.hexdigest()
 
 
+def _may_reside(device: torch.device, n_bytes: int) -> bool:
+    """Whether an array may lie on the device: it does already on the CPU, where it may also be a memory map."""
+    return device.type == "cuda" and n_bytes < torch.cuda.mem_get_info(device)[0] // 2
+
+
 def _slices(array: NDArray[Any], n_rows: int | None = None) -> Iterator[slice]:
     """Yield consecutive slices over an array's rows, or over ``n_rows`` of them, of a bounded number of bytes."""
     size = max(1, _CHUNK_BYTES // max(1, array[:1].nbytes))
@@ -168,7 +173,6 @@ def _image_moments(
     shares = counts / counts.sum(axis=1, keepdims=True)
     mean = shares @ values
     std = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(axis=1))
-    std[(counts > 0).sum(axis=1) == 1] = 1.0
     return mean, std
 
 

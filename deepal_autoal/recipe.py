@@ -73,7 +73,7 @@ class Recipe:
             _require(name in AUGMENTATIONS, "augmentation", name, "some of " + ", ".join(AUGMENTATIONS))
 
     @classmethod
-    def for_data(cls, is_image: bool, augmentation: Iterable[str] = (), **changes: Any) -> Recipe:
+    def for_data(cls, is_image: bool, augmentation: Iterable[str] = (), /, **changes: Any) -> Recipe:
         """Return the defaults for a kind of data: on vectors, a higher learning rate and more steps.
 
         Args:

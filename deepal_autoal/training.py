@@ -123,10 +123,10 @@ class Trainer:
         precision = resolve_precision(recipe.precision, self.device)
         with global_torch_seed(stream_seed(seed, "init"), self.device):
             module = self.build()
-        _check_labels(labeled, module.n_classes)
+        _check_data(labeled, module.n_classes, recipe)
         if initial_state is not None:
             module.load_state_dict(initial_state)
-        module = place(module, self.device).train().requires_grad_(True)
+        module = place(module, self.device).train()
         if len(labeled.indices) == 1:
             # One sample has no variance to normalise by: keep the statistics as they are.
             for part in module.modules():
@@ -198,7 +198,9 @@ def _diverged(what: str, recipe: Recipe, precision: str) -> DeepALError:
     return DeepALError(f"training diverged: {what}; {advice}")
 
 
-def _check_labels(labeled: LabeledData, n_classes: int) -> None:
+def _check_data(labeled: LabeledData, n_classes: int, recipe: Recipe) -> None:
+    if recipe.augmentation and len(labeled.inputs.input_shape) == 1:
+        raise InputError(f"augmentation {', '.join(recipe.augmentation)} is for images; leave it out for vectors")
     if not len(labeled.indices):
         raise InputError("there is nothing to train on: give at least one labelled sample")
     if len(labeled.labels) != len(labeled.indices):

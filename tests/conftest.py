@@ -1,5 +1,9 @@
 """Small data and quick settings that the tests share."""
 
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does; before torch is loaded
+
 import numpy as np
 import pytest
 

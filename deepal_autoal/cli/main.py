@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -41,7 +42,10 @@ cli.add_command(list_plugins)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit with its status: 0, 1, 2 or 130 (see the README)."""
+    """Run the command line and exit with its status: 0, 2 or 130 (see the README)."""
+    # OpenMP's threads otherwise wait for each other in busy loops: two runs that share cores, or one beside any other
+    # load, then take ten times as long or worse. It is read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         status = cli.main(arguments, prog_name="deepal", standalone_mode=False)
     except click.Abort:

@@ -1,0 +1,75 @@
+"""Batched augmentation, against one image at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from deepal_autoal.augmentation import AUGMENTATIONS, augment, crop_at, random_crop, random_flip
+from deepal_autoal.datasets.base import AUGMENTATIONS as KNOWN_TO_DATASETS
+
+
+def pictures(n=40, channels=3, height=9, width=12, dtype=torch.uint8):
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(1, 256, (n, channels, height, width), generator=generator).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_crops_are_windows_of_the_padded_images(dtype, channels_last):
+    images = pictures(dtype=dtype)
+    if channels_last:
+        images = images.contiguous(memory_format=torch.channels_last)
+    generator = torch.Generator().manual_seed(2)
+    tops, lefts = torch.randint(0, 9, (2, len(images)), generator=generator)
+    cropped = crop_at(images, tops, lefts, 4)
+    assert cropped.shape == images.shape and cropped.dtype == dtype
+    for image, top, left, result in zip(images.numpy(), tops.tolist(), lefts.tolist(), cropped.numpy(), strict=True):
+        padded = np.pad(image, ((0, 0), (4, 4), (4, 4)))
+        assert np.array_equal(result, padded[:, top : top + 9, left : left + 12])
+
+
+@pytest.mark.parametrize(("side", "padding"), [(32, 4), (16, 4), (8, 2), (3, 1)])
+def test_crop_offsets_are_each_images_own(side, padding):
+    images = torch.zeros((400, 1, side, side), dtype=torch.uint8)
+    images[:, :, side // 2, side // 2] = 1
+    cropped = random_crop(images, torch.Generator().manual_seed(0))
+    where = cropped.nonzero()
+    assert len(where) == 400
+    for axis in (2, 3):
+        shifts = (where[:, axis] - side // 2).unique().tolist()
+        assert shifts == list(range(-padding, padding + 1))
+
+
+def test_flips_half_of_the_images():
+    images = pictures(n=400)
+    flipped = random_flip(images, torch.Generator().manual_seed(0))
+    mirrored = [
+        bool((result == image[:, :, ::-1]).all()) for image, result in zip(images.numpy(), flipped.numpy(), strict=True)
+    ]
+    kept = (flipped == images).flatten(1).all(dim=1).tolist()
+    assert all(a != b for a, b in zip(mirrored, kept, strict=True))
+    assert 150 < sum(mirrored) < 250
+
+
+@pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
+def test_same_generator_same_images_and_global_state_untouched(name):
+    images = pictures()
+    state = torch.get_rng_state()
+    first, second, other = (augment(images, (name,), torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, second) and not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(images, pictures())
+
+
+def test_augmentations_are_applied_in_order():
+    images = pictures()
+    generator = torch.Generator().manual_seed(5)
+    expected = random_flip(random_crop(images, generator), generator)
+    assert torch.equal(augment(images, ("crop", "flip"), torch.Generator().manual_seed(5)), expected)
+    assert augment(images, (), generator) is images
+
+
+def test_datasets_know_the_same_augmentations():
+    assert set(AUGMENTATIONS) == set(KNOWN_TO_DATASETS)

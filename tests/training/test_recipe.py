@@ -1,0 +1,89 @@
+"""Training settings, the rule for steps, and schedules."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+
+import pytest
+import torch
+from torch import nn
+
+from deepal_autoal import InputError, Recipe
+from deepal_autoal.optimization import OPTIMIZERS, SCHEDULES, make_optimizer, set_learning_rate
+from deepal_autoal.placement import resolve_precision
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("epochs", 0), ("min_steps", -1), ("train_batch_size", 1), ("optimizer", "lion"), ("learning_rate", 0.0),
+        ("learning_rate", math.nan), ("learning_rate", math.inf), ("weight_decay", -1.0), ("momentum", 1.0),
+        ("schedule", "step"), ("augmentation", ("rotate",)), ("precision", "float16"),
+    ],
+)  # fmt: skip
+def test_impossible_settings_are_refused(setting, value):
+    with pytest.raises(InputError, match=setting):
+        Recipe(**{setting: value})
+
+
+def test_recipes_survive_json():
+    recipe = Recipe(augmentation=("crop", "flip"), optimizer="sgd")
+    assert Recipe(**json.loads(json.dumps(asdict(recipe)))) == recipe
+
+
+def test_defaults_by_data():
+    assert Recipe.for_data(True, ["flip"]).augmentation == ("flip",)
+    assert Recipe.for_data(True, ["flip"], augmentation=(), epochs=3) == Recipe(epochs=3)
+    vectors = Recipe.for_data(False, ("flip",))
+    assert vectors.augmentation == () and vectors.min_steps > Recipe().min_steps
+    assert Recipe.for_data(False, min_steps=1).min_steps == 1
+    with pytest.raises(InputError, match=r"epoch'.*epochs"):
+        Recipe.for_data(True, epoch=3)
+
+
+@pytest.mark.parametrize(
+    ("n", "epochs", "min_steps", "steps"),
+    [(1, 3, 0, 3), (50, 3, 0, 3), (50, 3, 10, 10), (65, 3, 0, 6), (65, 3, 7, 8), (640, 3, 25, 30), (640, 3, 35, 40)],
+)
+def test_steps_rule(n, epochs, min_steps, steps):
+    recipe = Recipe(epochs=epochs, min_steps=min_steps, train_batch_size=64)
+    assert recipe.n_batches(n) == math.ceil(n / 64)
+    assert recipe.n_batches(n) * recipe.n_epochs(n) == steps
+
+
+def test_no_batch_has_one_sample():
+    for size in (2, 3, 4, 7):
+        recipe = Recipe(train_batch_size=size)
+        for n in range(2, 60):
+            sizes = [len(part) for part in torch.arange(n).tensor_split(recipe.n_batches(n))]
+            assert sum(sizes) == n and min(sizes) >= 2 and max(sizes) <= max(size, 3)
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_optimizers_carry_the_settings(name):
+    recipe = Recipe(optimizer=name, learning_rate=0.02, weight_decay=0.3, momentum=0.7)
+    optimizer = make_optimizer([nn.Parameter(torch.ones(1))], recipe, CPU)
+    assert type(optimizer).__name__.lower() == name
+    assert optimizer.defaults["lr"] == 0.02 and optimizer.defaults["weight_decay"] == 0.3
+    assert optimizer.defaults.get("momentum", 0.7) == 0.7
+
+
+def test_schedules():
+    values = {name: [schedule(step / 1000) for step in range(1000)] for name, schedule in SCHEDULES.items()}
+    assert set(values["constant"]) == {1.0}
+    assert values["cosine"][0] == 1.0 and values["cosine"][500] == pytest.approx(0.5) and values["cosine"][-1] < 0.01
+    cycle = values["onecycle"]
+    assert cycle[0] == pytest.approx(0.04) and max(cycle) == cycle[300] == pytest.approx(1.0) and cycle[-1] < 0.01
+    assert cycle[:301] == sorted(cycle[:301]) and cycle[300:] == sorted(cycle[300:], reverse=True)
+    optimizer = make_optimizer([nn.Parameter(torch.ones(1))], Recipe(), CPU)
+    set_learning_rate(optimizer, Recipe(schedule="cosine", learning_rate=0.2), 0.5)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1)
+
+
+def test_precision_on_the_cpu():
+    assert resolve_precision("auto", CPU) == resolve_precision("float32", CPU) == "float32"
+    assert resolve_precision("bfloat16", CPU) == "bfloat16"
