@@ -24,7 +24,7 @@ from deepal_autoal.pool import Pool, draw_initial
 from deepal_autoal.predictor import Predictor, as_samples
 from deepal_autoal.randomness import global_torch_seed, stream_seed
 from deepal_autoal.recipe import Recipe
-from deepal_autoal.strategy import Query, Strategy, check_query, describe_strategy
+from deepal_autoal.strategy import Query, Strategy, blaming, check_query, describe_strategy
 from deepal_autoal.training import LabeledData, Trainer, UnlabeledData
 
 if TYPE_CHECKING:
@@ -157,7 +157,8 @@ class ActiveLearner:
         model = self.fit()
         self._memory_before = copy.deepcopy(self.strategy.state_dict())
         context = self._context(model, candidates)
-        with global_torch_seed(stream_seed(self.seed, self.round, "query", "global"), self.device):
+        seed = stream_seed(self.seed, self.round, "query", "global")
+        with global_torch_seed(seed, self.device), blaming(self.strategy):
             answer = self.strategy.query(context, batch_size)
         self._pending = check_query(self.strategy, answer, candidates, batch_size)
         return self._pending

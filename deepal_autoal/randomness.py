@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -19,9 +19,8 @@ def stream_seed(*key: int | str) -> int:
     Args:
         key: Non-negative integers and strings, such as ``(seed, round, "train")``.
     """
-    words = [zlib.crc32(part.encode()) if isinstance(part, str) else int(part) for part in key]
-    state = np.random.SeedSequence(words).generate_state(2, np.uint32)
-    return (int(state[0]) << 31) ^ int(state[1])
+    text = repr([part if isinstance(part, str) else int(part) for part in key])
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
 def numpy_stream(*key: int | str) -> np.random.Generator:
@@ -45,9 +44,19 @@ def global_torch_seed(seed: int, device: torch.device | str = "cpu") -> Iterator
     import torch
 
     device = torch.device(device)
-    devices = []
+    # Not torch.manual_seed, which would also seed the generators of devices that nobody restores.
+    generators = [torch.default_generator]
     if device.type == "cuda":
-        devices = [device.index if device.index is not None else torch.cuda.current_device()]
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+        index = device.index if device.index is not None else torch.cuda.current_device()
+        generators.append(torch.cuda.default_generators[index])
+    elif device.type == "mps":
+        generators.append(torch.mps._get_default_mps_generator())
+    states = [generator.get_state() for generator in generators]
+    try:
+        for generator in generators:
+            generator.manual_seed(seed)
         yield
+    finally:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)

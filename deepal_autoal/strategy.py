@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from deepal_autoal.errors import InputError, QueryError
+from deepal_autoal.errors import DeepALError, InputError, QueryError
 from deepal_autoal.registry import Provider
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class SelectorStrategy(Strategy):
         """Return the candidate's checked batch; its random streams depend on its name, not on call order."""
         candidate = self.candidates[name]
         own = context.for_candidate(name)
-        with _blaming(candidate):
+        with blaming(candidate):
             answer = candidate.query(own, batch_size)
         return check_query(candidate, answer, own.candidates.indices, batch_size).indices  # type: ignore[return-value]
 
@@ -213,14 +213,14 @@ def check_query(strategy: Strategy, answer: Query | ArrayLike, allowed: NDArray[
 
 
 @contextmanager
-def _blaming(candidate: Strategy) -> Iterator[None]:
-    """Add the candidate's name to whatever it raises, so that a selector does not hide the culprit."""
+def blaming(strategy: Strategy) -> Iterator[None]:
+    """Turn what a strategy raises inside the block into a `QueryError` that names it, with the cause chained."""
     try:
         yield
-    except QueryError:
+    except DeepALError:
         raise
     except Exception as error:
-        raise QueryError(f"{candidate} failed in query: {type(error).__name__}: {error}") from error
+        raise QueryError(f"{strategy} failed in query: {type(error).__name__}: {error}") from error
 
 
 def describe_strategy(strategy: Strategy) -> dict[str, Any]:

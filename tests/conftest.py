@@ -6,8 +6,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does;
 
 import numpy as np
 import pytest
+import torch
 
 from deepal_autoal.datasets.base import Dataset
+
+torch.set_num_threads(1)  # the tests' tensors are small
 
 
 def blobs(n, n_classes=3, n_features=6, seed=0):

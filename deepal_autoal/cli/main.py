@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -11,7 +12,7 @@ import click
 
 from deepal_autoal.cli.listings import list_datasets, list_models, list_plugins, list_strategies
 from deepal_autoal.cli.run import run_command
-from deepal_autoal.errors import DeepALError
+from deepal_autoal.errors import DeepALError, QueryError
 
 WRONG_USE = 2
 INTERRUPTED = 130
@@ -53,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except click.ClickException as error:
         status = _complain(error.format_message())
     except DeepALError as error:
+        if isinstance(error, QueryError) and error.__cause__ is not None:
+            # A fault in somebody's code: its author needs to see where.
+            traceback.print_exception(error.__cause__)
         status = _complain(str(error))
     except BrokenPipeError:  # The reader, such as `head`, has seen enough.
         sys.stdout = None

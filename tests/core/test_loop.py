@@ -343,3 +343,13 @@ def test_global_state_is_left_alone(blob_data, quick):
     run(create_strategy("autoal", ["entropy", "kmeans"]), blob_data, **quick)
     assert torch.equal(states[0], torch.get_rng_state()) and (states[1] == np.random.get_state()[1]).all()
     assert torch.get_num_threads() == threads
+
+
+def test_strategy_that_raises_is_named(blob_data, quick):
+    class Raises(Strategy):
+        def query(self, context, batch_size):
+            raise KeyError("oops")
+
+    with pytest.raises(QueryError, match=r"Raises.* failed in query: KeyError: 'oops'") as caught:
+        run(Raises(), blob_data, **quick)
+    assert isinstance(caught.value.__cause__, KeyError)
