@@ -70,6 +70,8 @@ def test_autoal_on_a_trained_network(fitted, options):
         answers.append(check_query(strategy, strategy.query(current, 10), current.candidates.indices, 10))
     assert answers[0].indices.tolist() == answers[1].indices.tolist()
     assert answers[0].report == answers[1].report
+    weights = answers[0].report["weights"].values()
+    assert sum(weights) == pytest.approx(1) and min(weights) >= 0  # NaN fails both
     # Copies are trained, never the task model: its weights, BatchNorm statistics and mode stay.
     assert all(torch.equal(value, before[name]) for name, value in model.module.state_dict().items())
     assert not model.module.training

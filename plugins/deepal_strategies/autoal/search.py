@@ -147,17 +147,20 @@ class Search:
             chunks = iter(torch.split(view.embeddings(), _EMBEDDING_CHUNK))
         else:
             chunks = view.batches(_INPUT_CHUNK)
-        parts, total, start = [], torch.zeros(scores.shape[1], dtype=torch.float64), 0
+        # In logarithms: a search that only ever loses turns sigmoid(Θ) down until it underflows.
+        parts, total, start = [], torch.full((scores.shape[1],), -torch.inf, dtype=torch.float64), 0
         for samples in chunks:
             weights, mixing_logits, _ = self.net(samples)
             rows = scores[start : start + len(samples)]
             parts.append(equations.combined(equations.thresholded(rows, threshold, weights), mixing_logits))
-            total += (weights * mixing_logits.sigmoid()).sum(dim=0).cpu().double()
+            trust = weights.cpu().double().log() + F.logsigmoid(mixing_logits.cpu().double())
+            total = torch.logaddexp(total, trust.logsumexp(dim=0))
             start += len(samples)
         result = torch.cat(parts)
-        if not (result.isfinite().all() and total.isfinite().all()):
+        shares = total.softmax(dim=0)
+        if not (result.isfinite().all() and shares.isfinite().all()):
             raise DeepALError("autoal's SearchNet gave scores that are not finite: use a lower learning_rate")
-        return result, total / total.sum()
+        return result, shares
 
     def _body(self, module: nn.Module) -> nn.Module:
         return nn.Identity() if self.settings.networks == "heads" else Backbone(module)
