@@ -36,7 +36,9 @@ class PoolView:
     """
 
     def __init__(self, indices: NDArray[np.int64], outputs: ModelOutputs) -> None:
-        self.indices = indices
+        # A copy of its own that nobody can write to: candidates share views.
+        self.indices = np.array(indices)
+        self.indices.setflags(write=False)
         self._outputs = outputs
         self._results: dict[tuple[str, int], Any] = {}
 
@@ -192,7 +194,7 @@ class QueryContext:
         Returns:
             A fitted model for `rebuild`.
         """
-        indices = np.asarray(labeled, dtype=np.int64)
+        indices = self._checked("labeled", labeled)
         inputs = self._cache.inputs
         rest = np.union1d(self.candidates.indices, self.labeled.indices)
         rest = rest[~np.isin(rest, indices)]
@@ -225,8 +227,8 @@ class QueryContext:
         Raises:
             InputError: If a sample would be candidate and labelled at once, or ``labeled`` has no known label.
         """
-        chosen = self.candidates.indices if candidates is None else np.asarray(candidates, dtype=np.int64)
-        kept = self.labeled.indices if labeled is None else np.asarray(labeled, dtype=np.int64)
+        chosen = self.candidates.indices if candidates is None else self._checked("candidates", candidates)
+        kept = self.labeled.indices if labeled is None else self._checked("labeled", labeled)
         both = np.intersect1d(chosen, kept)
         if len(both):
             raise InputError(f"{len(both)} samples would be candidates and labelled at once (index {both[0]}, for one)")
@@ -241,6 +243,15 @@ class QueryContext:
             n_rounds=self.n_rounds,
             key=(*self._key, purpose),
         )
+
+    def _checked(self, what: str, indices: ArrayLike) -> NDArray[np.int64]:
+        values = np.asarray(indices)
+        n_samples = len(self._cache.inputs)
+        if values.ndim != 1 or values.dtype.kind not in "iu" or len(np.unique(values)) < len(values):
+            raise InputError(f"{what} must be distinct pool indices, not {values.dtype} of shape {values.shape}")
+        if len(values) and not 0 <= values.min() <= values.max() < n_samples:
+            raise InputError(f"{what} must be pool indices from 0 to {n_samples - 1}")
+        return values.astype(np.int64)
 
     def _labels_of(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         unknown = [index for index in indices.tolist() if index not in self._labels]

@@ -40,6 +40,10 @@ class PluginError(DeepALError):
     """A plugin that could not be loaded, or broke the contract; names its distribution."""
 
 
+class PluginCodeError(PluginError):
+    """A plugin's own code raised; the cause is chained."""
+
+
 class QueryError(PluginError):
     """A strategy returned something that is not a batch of distinct unlabelled pool indices."""
 

@@ -71,13 +71,13 @@ def _create(
                 raise InputError(
                     f"{candidate!r} changes how the task model is trained and cannot be a candidate of {name!r}"
                 )
-        strategy: Strategy = cls(candidates=made, **arguments)
+        strategy: Strategy = entry.call(candidates=made, **arguments)
     else:
         if candidates is not None:
             raise InputError(f"strategy {name!r} takes no candidates; only selectors such as autoal and vote do")
         if addressed:
             raise InputError(f"option {addressed[0]}: strategy {name!r} has no candidates")
-        strategy = cls(**arguments)
+        strategy = entry.call(**arguments)
     strategy.name = name
     strategy.options = arguments
     strategy.provider = entry.provider
@@ -88,7 +88,9 @@ def _create(
 def _candidate_names(name: str, cls: type[SelectorStrategy], candidates: Sequence[str] | None) -> list[str]:
     if isinstance(candidates, str):
         candidates = candidates.split(",")
-    names = [candidate.strip() for candidate in (cls.default_candidates if candidates is None else candidates)]
+    names = [str(candidate).strip() for candidate in (cls.default_candidates if candidates is None else candidates)]
+    if any(not isinstance(candidate, str) for candidate in candidates or ()):
+        raise InputError(f"the candidates of strategy {name!r} are given by their registered names")
     if not all(names) or not names:
         raise InputError(f"strategy {name!r} needs candidates, such as --candidates entropy,margin,kmeans")
     repeated = sorted({candidate for candidate in names if names.count(candidate) > 1})

@@ -58,7 +58,7 @@ def read_json(path: Path) -> Any:
 def write_tensors(path: Path, value: Mapping[str, Any]) -> None:
     """Replace a file of tensors, arrays, numbers, strings, lists and dicts atomically (see `read_tensors`)."""
     buffer = io.BytesIO()
-    torch.save(_encode(value, path.name), buffer)
+    torch.save(encode(value, path.name), buffer)
     write_bytes(path, buffer.getvalue())
 
 
@@ -79,23 +79,26 @@ def read_tensors(path: Path) -> dict[str, Any]:
     return decoded
 
 
-def _encode(value: Any, where: str) -> Any:
-    """Return the value in types that ``torch.load(weights_only=True)`` accepts; arrays become marked tensors."""
+def encode(value: Any, where: str) -> Any:
+    """Return the value in types that ``torch.load(weights_only=True)`` accepts; arrays become marked tensors.
+
+    Raises:
+        RunFolderError: If it holds anything else.
+    """
     if isinstance(value, bool | int | float | str | None) and not isinstance(value, np.generic):
         return value
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, torch.Tensor):
-        return value.detach().cpu()
-    if isinstance(value, np.ndarray):
-        return {"__array__": torch.from_numpy(np.ascontiguousarray(value))}
+        return value.detach().cpu().clone()  # a view would take its whole storage along
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
+        return {"__array__": torch.from_numpy(np.array(value, order="C"))}
     if isinstance(value, Mapping):
-        return {_key(key, where): _encode(item, where) for key, item in value.items()}
+        return {_key(key, where): encode(item, where) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_encode(item, where) for item in value]
-    raise RunFolderError(
-        f"{where} cannot hold {type(value).__name__}: use numbers, strings, lists, dicts, arrays, tensors"
-    )
+        return [encode(item, where) for item in value]
+    kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
+    raise RunFolderError(f"{where} cannot hold {kind}: use numbers, strings, lists, dicts, arrays, tensors")
 
 
 def _key(key: Any, where: str) -> str | int:

@@ -101,7 +101,8 @@ class Inputs:
         Images lie channels last in memory, as they do in the array.
         """
         if self._resident is not None:
-            rows = self._resident[torch.as_tensor(indices, device=self.device)]
+            chosen = indices if isinstance(indices, torch.Tensor) else torch.from_numpy(np.array(indices))
+            rows = self._resident[chosen.to(self.device)]
         else:
             picked = indices.cpu().numpy() if isinstance(indices, torch.Tensor) else indices
             rows = _to_tensor(self._array[picked], self.device)

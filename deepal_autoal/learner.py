@@ -16,9 +16,10 @@ from deepal_autoal.context import QueryContext
 from deepal_autoal.devices import resolve_device
 from deepal_autoal.errors import InputError
 from deepal_autoal.factory import create_strategy, recreate_strategy
-from deepal_autoal.files import read_tensors, write_tensors
+from deepal_autoal.files import encode, read_tensors, write_tensors
 from deepal_autoal.inputs import Inputs, Normalization
 from deepal_autoal.models import build_model, resolve_model
+from deepal_autoal.models.base import dropout_parts
 from deepal_autoal.outputs import OutputCache
 from deepal_autoal.pool import Pool, draw_initial
 from deepal_autoal.predictor import Predictor, as_samples
@@ -87,7 +88,7 @@ class ActiveLearner:
         self.n_rounds = n_rounds
         self.seed = seed
         self.device = resolve_device(device)
-        rows = np.arange(len(samples)) if members is None else np.asarray(members, dtype=np.int64)
+        rows = np.arange(len(samples)) if members is None else _checked_members(members, len(samples))
         self._pool = Pool(rows, n_classes)
         self._inputs = Inputs(samples, Normalization.fit(samples, None if members is None else rows), self.device)
         self.model_name = resolve_model(model, self._inputs.input_shape)
@@ -126,9 +127,11 @@ class ActiveLearner:
         Raises:
             InputError: If one of them cannot be taken; then none is.
         """
+        n_before = len(self._pool.labeled)
         self._pool.add(indices, labels)
-        self._is_current = False
-        self._pending = None
+        if len(self._pool.labeled) > n_before:
+            self._is_current = False
+            self._pending = None
 
     def ask(self, batch_size: int) -> NDArray[np.int64]:
         """Return the pool indices to label next, int64 (batch_size,).
@@ -145,6 +148,10 @@ class ActiveLearner:
             QueryError: If the strategy's answer is no such batch.
         """
         candidates = self._pool.unlabeled
+        if not len(candidates):
+            raise InputError("all samples of the pool are labelled; there is nothing left to ask for")
+        if not isinstance(batch_size, int | np.integer) or isinstance(batch_size, bool):
+            raise InputError(f"batch size {batch_size!r}: give a whole number")
         if not 1 <= batch_size <= len(candidates):
             raise InputError(f"batch size {batch_size}: give 1 to {len(candidates)}, the number of unlabelled samples")
         if not len(self._pool.labeled):
@@ -236,7 +243,7 @@ class ActiveLearner:
             InputError: If it belongs to another pool.
         """
         saved = read_tensors(Path(path))
-        if saved.get("format") != FORMAT:
+        if saved.get("format") != FORMAT or "state" not in saved:
             raise InputError(f"{path} is no learner that this version can read (format {saved.get('format')!r})")
         learner = cls(
             pool,
@@ -264,7 +271,7 @@ class ActiveLearner:
             "model": dict(self._fitted.module.state_dict()) if self._fitted is not None else None,
             "metrics": dict(self._fitted.metrics) if self._fitted is not None else None,
             "precision": self._fitted.precision if self._fitted is not None else None,
-            "strategy": self.strategy.state_dict(),
+            "strategy": self._strategy_state(),
             "strategy_before": self._memory_before,
             "pending": None if self._pending is None else np.asarray(self._pending.indices),
         }
@@ -289,6 +296,12 @@ class ActiveLearner:
         self._memory_before = state["strategy_before"]
         self._pending = None if state["pending"] is None else Query(state["pending"])
 
+    def _strategy_state(self) -> dict[str, Any]:
+        with blaming(self.strategy, "state_dict"):
+            state = self.strategy.state_dict()
+            encode(state, "state_dict()")
+        return state
+
     def new_module(self) -> TaskModel:
         """Return an untrained task model, without touching torch's global generator."""
         with global_torch_seed(0):
@@ -299,9 +312,7 @@ class ActiveLearner:
 
     def _require_capabilities(self) -> None:
         """Refuse a model that lacks what the strategy requires, before anything is trained."""
-        parts = self.new_module().modules()
-        has_dropout = any(isinstance(part, torch.nn.modules.dropout._DropoutNd) and part.p > 0 for part in parts)
-        if "mc_dropout" in self.strategy.requires and not has_dropout:
+        if "mc_dropout" in self.strategy.requires and not dropout_parts(self.new_module()):
             raise InputError(
                 f"{self.strategy} requires mc_dropout, but the model {self.model_name!r} has no dropout; "
                 "choose another --model"
@@ -329,3 +340,12 @@ class ActiveLearner:
             n_rounds=self.n_rounds,
             key=(*key, "query"),
         )
+
+
+def _checked_members(members: ArrayLike, n_samples: int) -> NDArray[np.int64]:
+    rows = np.asarray(members)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or not len(rows) or len(np.unique(rows)) < len(rows):
+        raise InputError("members must be distinct pool indices")
+    if rows.min() < 0 or rows.max() >= n_samples:
+        raise InputError(f"members must be pool indices from 0 to {n_samples - 1}")
+    return rows.astype(np.int64)

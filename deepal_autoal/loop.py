@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import operator
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -19,11 +21,12 @@ from deepal_autoal.factory import create_strategy
 from deepal_autoal.inputs import Inputs
 from deepal_autoal.learner import ActiveLearner
 from deepal_autoal.measure import PeakMemory, Stopwatch
+from deepal_autoal.plain import plain
 from deepal_autoal.plugins import PluginHost, plugin_host
 from deepal_autoal.pool import draw_initial, draw_members
 from deepal_autoal.recipe import Recipe
 from deepal_autoal.records import FORMAT_VERSION, RunFolder, RunResult, describe_recipe
-from deepal_autoal.settings import Settings, check_budget, refuse_differences
+from deepal_autoal.settings import Settings, check_budget, refuse_differences, refuse_given
 from deepal_autoal.strategy import Strategy, describe_strategy, providers_of
 from deepal_autoal.versions import versions
 
@@ -84,6 +87,8 @@ class ActiveRun:
         else:
             initial = np.asarray(self.config["initial"], dtype=np.int64)
             self.learner.tell(initial, self._labels[initial])
+        # The first optimizer imports a good part of torch, which is no training time.
+        torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
         self._host.notify("deepal_run_started", run=self)
 
     def rounds(self) -> Iterator[dict[str, Any]]:
@@ -91,7 +96,7 @@ class ActiveRun:
         while not self._is_complete:
             number = len(self.records)
             record = self._round(number)
-            self._host.notify("deepal_round_finished", run=self, record=record)
+            self._host.notify("deepal_round_finished", run=self, record=copy.deepcopy(record))
             yield record
 
     @property
@@ -106,9 +111,10 @@ class ActiveRun:
         self._progress("evaluate", 0, 1)
         with Stopwatch() as evaluate:
             accuracy = learner.predictor().accuracy(self._test, self._test_labels)
-        metrics = {"accuracy": accuracy, **model.metrics}
+        metrics = {**model.metrics, "accuracy": accuracy}
         self._host.notify("deepal_model_trained", run=self, model=model, metrics=metrics)
-        self.stop_reason = self._host.notify("deepal_should_stop", run=self)
+        reason = self._host.notify("deepal_should_stop", run=self)
+        self.stop_reason = None if reason is None else str(reason)
         is_last = number == self.n_rounds or self.stop_reason is not None
         queried: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         report: Mapping[str, Any] = {}
@@ -211,6 +217,8 @@ def run(
     """
     if resume and out is None:
         raise InputError("--resume needs --out DIR, the folder of the run to continue")
+    if isinstance(strategy, Strategy) and (candidates is not None or options):
+        raise InputError("candidates and options go with a strategy's name; the strategy given is made already")
     changes = {**(recipe or {}), **({} if epochs is None else {"epochs": epochs})}
     given = Settings(
         strategy=strategy if isinstance(strategy, str) else None,
@@ -218,13 +226,19 @@ def run(
         options=options or None,
         dataset=str(dataset) if isinstance(dataset, str | Path) else None,
         data_dir=str(data_dir) if data_dir is not None else None,
-        model=model, initial=initial, batch_size=batch_size, rounds=rounds, pool_size=pool_size, seed=seed,
-        device=device, threads=threads, recipe=changes,
+        model=model, initial=_whole("initial", initial), batch_size=_whole("batch_size", batch_size),
+        rounds=_whole("rounds", rounds), pool_size=_whole("pool_size", pool_size), seed=_whole("seed", seed),
+        device=device, threads=_whole("threads", threads), recipe=changes,
     )  # fmt: skip
     with RunFolder(out, resume) if out is not None else nullcontext() as folder:
         recorded = folder.read_config() if folder is not None else None
-        if recorded is not None:
-            given = given.over(Settings(**recorded["settings"]))
+        if recorded is not None and folder is not None:
+            refuse_given(recorded, given, folder.path)
+            kept = Settings(**recorded["settings"])
+            for what, old, new in (("strategy", kept.strategy, strategy), ("dataset", kept.dataset, dataset)):
+                if old is None and new is None:
+                    raise InputError(f"{folder.path} was run with a {what} made in Python; resume it from there")
+            given = given.over(kept)
         settings = given.with_defaults()
         with _threads(settings.threads):
             active = _prepare(settings, strategy, dataset, folder, progress or _no_progress, command)
@@ -273,7 +287,7 @@ def _prepare(
     _warn_of_missing_classes(data, start)
     entries = plugin_host()
     providers = list(providers_of(made))
-    if isinstance(settings.dataset, str) and settings.dataset in entries.datasets and data.name == settings.dataset:
+    if data is not dataset and settings.dataset in entries.datasets:
         providers.append(entries.datasets.get(settings.dataset).provider)
     providers.append(entries.models.get(learner.model_name).provider)
     module = learner.new_module()
@@ -297,16 +311,20 @@ def _prepare(
         "versions": versions(),
         "plugins": entries.distributions(providers),
         "command": list(sys.argv if command is None else command),
-        "settings": {**settings.describe(), "threads": torch.get_num_threads()},
+        "settings": {
+            **settings.describe(),
+            "threads": torch.get_num_threads(),
+            "strategy": None if made is strategy else settings.strategy,
+            "dataset": None if data is dataset else settings.dataset,
+        },
     }
+    config["settings"] = plain(config["settings"], strict=False)
     return ActiveRun(config, learner, data, folder, progress)
 
 
 def _finished(folder: RunFolder, config: dict[str, Any]) -> RunResult:
-    from deepal_autoal.files import read_json
-    from deepal_autoal.records import SUMMARY
-
-    summary = read_json(folder.path / SUMMARY)
+    summary = folder.read_summary()
+    folder.drop_states()  # a kill may have come before it was done
     return RunResult(folder.read_rounds(), config, summary["status"], summary.get("stop_reason"), folder.path)
 
 
@@ -329,6 +347,14 @@ def _threads(number: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _whole(name: str, value: Any) -> int | None:
+    """Return a whole number as Python's own, whatever integer type it comes in."""
+    try:
+        return None if value is None else operator.index(value)
+    except TypeError:
+        raise InputError(f"{name} must be a whole number, not {value!r}") from None
 
 
 def _no_progress(phase: str, done: int, total: int) -> None:

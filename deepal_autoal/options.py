@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -61,6 +62,8 @@ def convert(name: str, value: Any, annotation: Any) -> Any:
     Raises:
         InputError: If the value does not fit.
     """
+    if hasattr(value, "item") and getattr(value, "shape", None) == ():
+        value = value.item()  # a scalar of numpy or torch
     for kind in _alternatives(annotation):
         fitted, result = _fit(value, kind)
         if fitted:
@@ -109,9 +112,9 @@ def _fit_number(value: Any, kind: type) -> tuple[bool, Any]:
         return False, None
     try:
         number = kind(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False, None
-    if kind is int and not isinstance(value, str) and number != value:
+    if (kind is int and not isinstance(value, str) and number != value) or not math.isfinite(number):
         return False, None
     return True, number
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from deepal_autoal.errors import InputError
 from deepal_autoal.randomness import stream_seed, torch_stream
 from deepal_autoal.training import LabeledData, UnlabeledData
 
@@ -30,7 +31,7 @@ class RowStore:
 
     def __init__(self, n_samples: int, compute: Callable[[NDArray[np.int64]], tuple[Tensor, ...]]) -> None:
         self._compute = compute
-        self._block = np.full(n_samples, -1, dtype=np.int16)
+        self._block = np.full(n_samples, -1, dtype=np.int32)
         self._row = np.zeros(n_samples, dtype=np.int32)
         self._blocks: list[tuple[Tensor, ...]] = []
 
@@ -157,5 +158,11 @@ class OutputCache:
         return model
 
     def of(self, model: FittedModel) -> ModelOutputs:
-        """Return the outputs of a model that was added or fitted here."""
+        """Return the outputs of a model that was added or fitted here.
+
+        Raises:
+            InputError: If it was not.
+        """
+        if id(model) not in self._outputs:
+            raise InputError("the model is not of this round: use context.model or one that context.fit returned")
         return self._outputs[id(model)]

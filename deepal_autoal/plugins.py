@@ -20,10 +20,10 @@ import pluggy
 
 from deepal_autoal import hookspecs
 from deepal_autoal.errors import PluginError
-from deepal_autoal.registry import Entry, Provider, Registrar, Registry
+from deepal_autoal.registry import IN_PROCESS_DISTRIBUTION, Entry, Provider, Registrar, Registry
 
 ENTRY_POINT_GROUP = "deepal"
-IN_PROCESS = Provider("this process", "")
+IN_PROCESS = Provider(IN_PROCESS_DISTRIBUTION, "")
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +95,7 @@ class PluginHost:
                 _fail(record, error)
                 continue
             self._register(plugin, record)
+        self._note_refused()
         self.records.sort(key=lambda record: (record.name, str(record.provider)))
 
     def register(self, plugin: Any, name: str) -> PluginRecord:
@@ -131,7 +132,7 @@ class PluginHost:
         for implementation in reversed(caller.get_hookimpls()):
             try:
                 result = self._alone(hook, implementation.plugin)(**arguments)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 provider = self._providers.get(implementation.plugin_name, IN_PROCESS)
                 logger.warning(
                     "plugin of %s failed in %s: %s: %s", provider, hook, type(error).__name__, error, exc_info=True
@@ -204,6 +205,18 @@ class PluginHost:
             record.provides += [f"{entry.kind} {entry.name}" for entry in registrar.added]
             record.problems += registrar.problems
 
+    def _note_refused(self) -> None:
+        """Tell the first of two claimants of a name too, which had it until the second came."""
+        for registry in (self.strategies, self.datasets, self.models):
+            for name, claimants in registry.refused().items():
+                for record in self.records:
+                    if f"{registry.kind} {name}" in record.provides:
+                        record.provides.remove(f"{registry.kind} {name}")
+                        others = ", ".join(str(other) for other in claimants if other != record.provider)
+                        record.problems.append(
+                            f"{registry.kind} {name!r} is also provided by {others}; both are refused"
+                        )
+
     def _alone(self, hook: str, plugin: Any) -> pluggy.HookCaller:
         others = [other for other in self.manager.get_plugins() if other is not plugin]
         return self.manager.subset_hook_caller(hook, remove_plugins=others)
@@ -212,8 +225,8 @@ class PluginHost:
         for record in self.records:
             if record.name == name and record.state != "loaded":
                 error = PluginError(
-                    f"{name!r} is unavailable: the plugin of {record.provider} was {record.state}: "
-                    + "; ".join(record.problems)
+                    f"{name!r} is unavailable: the plugin of {record.provider} "
+                    f"{'was refused' if record.state == 'refused' else 'failed to load'}: " + "; ".join(record.problems)
                 )
                 error.__cause__ = record.error
                 return error
@@ -229,9 +242,12 @@ def plugin_host() -> PluginHost:
 
 
 def _provider(point: importlib.metadata.EntryPoint) -> Provider:
-    if point.dist is None:
-        return Provider("unknown distribution", "")
-    return Provider(point.dist.name, point.dist.version)
+    # A half-removed distribution has no metadata any more; then name and version are missing or raise.
+    try:
+        name, version = (point.dist.name, point.dist.version) if point.dist is not None else (None, None)
+    except Exception:
+        name, version = None, None
+    return Provider(str(name or "unknown distribution"), str(version or ""))
 
 
 def _load_order(found: tuple[Provider, importlib.metadata.EntryPoint]) -> tuple[bool, str, str]:

@@ -74,7 +74,7 @@ class RunFolder:
         if not (self.path / CONFIG).exists():
             return None
         config = read_json(self.path / CONFIG)
-        if not isinstance(config, dict) or config.get("format_version") != FORMAT_VERSION:
+        if not isinstance(config, dict) or config.get("format_version") != FORMAT_VERSION or "settings" not in config:
             raise RunFolderError(f"{self.path / CONFIG} is not of a format that this version can read")
         return config
 
@@ -113,6 +113,17 @@ class RunFolder:
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write the summary, which marks the run as complete, and drop what only `read_state` needs."""
         write_json(self.path / SUMMARY, summary)
+        self.drop_states()
+
+    def read_summary(self) -> dict[str, Any]:
+        """Return a complete run's summary."""
+        summary = read_json(self.path / SUMMARY)
+        if not isinstance(summary, dict) or "status" not in summary:
+            raise RunFolderError(f"{self.path / SUMMARY} is damaged")
+        return summary
+
+    def drop_states(self) -> None:
+        """Remove what only an unfinished run needs."""
         for path in self.path.glob("state-*.pt"):
             path.unlink(missing_ok=True)
 
@@ -143,7 +154,7 @@ def read_rounds(path: Path) -> list[dict[str, Any]]:
         records = [json.loads(line) for line in file.read_text().splitlines()]
     except (OSError, ValueError) as error:
         raise RunFolderError(f"cannot read {file}: {error}") from error
-    if [record.get("round") for record in records] != list(range(len(records))):
+    if [record.get("round") if isinstance(record, dict) else None for record in records] != list(range(len(records))):
         raise RunFolderError(f"{file} is damaged: its rounds are not numbered 0, 1, 2, ...")
     return records
 

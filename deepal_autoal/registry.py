@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from deepal_autoal.errors import PluginError, UnknownNameError
+from deepal_autoal.errors import DeepALError, PluginCodeError, PluginError, UnknownNameError
 
 BUILTIN_DISTRIBUTION = "deepal_autoal"
+IN_PROCESS_DISTRIBUTION = "this process"
 REQUIREMENTS = frozenset({"inputs", "probabilities", "embeddings", "mc_dropout", "ensemble", "gradients"})
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -71,6 +72,22 @@ class Entry:
             raise PluginError(
                 f"{self.kind} {self.name!r} of {self.provider} cannot be imported from {self.target!r}: "
                 f"{type(error).__name__}: {error}"
+            ) from error
+
+    def call(self, *arguments: Any, **named: Any) -> Any:
+        """Load the target and call it.
+
+        Raises:
+            PluginCodeError: If it raises anything but a `DeepALError`; names the provider, with the cause chained.
+        """
+        target = self.load()
+        try:
+            return target(*arguments, **named)
+        except DeepALError:
+            raise
+        except Exception as error:
+            raise PluginCodeError(
+                f"{self.kind} {self.name!r} of {self.provider} failed: {type(error).__name__}: {error}"
             ) from error
 
     def describe(self) -> dict[str, Any]:
@@ -141,6 +158,8 @@ class Registry:
             self._refused[name].append(provider)
         elif name in self._entries:
             owner = self._entries[name].provider
+            if provider.distribution == IN_PROCESS_DISTRIBUTION:
+                return f"{self.kind} {name!r} is provided by {owner} already"
             if owner == provider:
                 return f"{self.kind} {name!r} is registered twice by {provider}"
             if owner.builtin:
@@ -151,6 +170,10 @@ class Registry:
             return None
         others = ", ".join(str(other) for other in self._refused[name] if other != provider)
         return f"{self.kind} {name!r} is also provided by {others}; both are refused"
+
+    def refused(self) -> dict[str, list[Provider]]:
+        """Return the names that several third parties claim, with who does."""
+        return {name: list(providers) for name, providers in self._refused.items()}
 
     def remove(self, entries: Iterable[Entry]) -> None:
         """Take entries out again, as when their plugin fails half-way through its registration."""
@@ -200,6 +223,11 @@ class Registrar:
             details.setdefault("family", "")
         if not summary and not isinstance(target, str):
             summary = (getattr(target, "__doc__", None) or "").strip().partition("\n")[0]
+        texts = {"summary": summary, "reference": reference}
+        texts |= {key: value for key, value in details.items() if key != "requires"}
+        for key, text in texts.items():
+            if not isinstance(text, str) or not text.isprintable():
+                raise PluginError(f"{kind} {name!r}: {key} must be one line of text, not {text!r}")
         entry = Entry(kind, name, target, self._provider, summary, reference, dict(details))
         problem = self._registry.insert(entry)
         if problem is None:

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from deepal_autoal.errors import InputError, RunFolderError
+from deepal_autoal.plain import plain
+from deepal_autoal.plugins import plugin_host
 
 DEFAULT_DATASET = "digits"
+DEFAULT_DATA_DIR = "data"
 DEFAULT_INITIAL = 50
 DEFAULT_BATCH_SIZE = 20
 DEFAULT_ROUNDS = 10
@@ -56,21 +59,22 @@ class Settings:
         """Return these settings with what they leave open taken from a recorded run."""
         given = {item.name: getattr(self, item.name) for item in fields(self) if getattr(self, item.name) is not None}
         given["recipe"] = {**recorded.recipe, **self.recipe}
+        given["options"] = {**(recorded.options or {}), **(self.options or {})}
         return replace(recorded, **given)
 
     def with_defaults(self) -> Settings:
         """Return these settings with the defaults that depend on nothing else."""
         dataset = self.dataset or DEFAULT_DATASET
-        if os.path.exists(dataset) and (os.sep in dataset or dataset.endswith((".csv", ".npz"))):
-            dataset = os.path.abspath(dataset)
-        data_dir = self.data_dir or os.environ.get("DEEPAL_DATA")
+        if dataset not in plugin_host().datasets and os.path.exists(dataset):
+            dataset = os.path.abspath(dataset)  # a resumed run may start in another folder
+        data_dir = self.data_dir or os.environ.get("DEEPAL_DATA") or DEFAULT_DATA_DIR
         return replace(
             self,
             strategy=self.strategy or "random",
             candidates=list(self.candidates) if self.candidates is not None else None,
             options=dict(self.options or {}),
             dataset=dataset,
-            data_dir=os.path.abspath(data_dir) if data_dir else None,
+            data_dir=os.path.abspath(data_dir),
             model=self.model or "auto",
             seed=0 if self.seed is None else self.seed,
             device=self.device or "auto",
@@ -124,7 +128,33 @@ def refuse_differences(recorded: Mapping[str, Any], current: Mapping[str, Any], 
     Raises:
         RunFolderError: With every difference.
     """
-    differences = [line for key in COMPARED for line in _differences(key, recorded.get(key), current.get(key))]
+    now = plain(current, strict=False)
+    _refuse([line for key in COMPARED for line in _differences(key, recorded.get(key), now.get(key))], folder)
+
+
+def refuse_given(recorded: Mapping[str, Any], given: Settings, folder: Path) -> None:
+    """Refuse what was explicitly asked for and plainly differs, before other settings are made to fit it.
+
+    Raises:
+        RunFolderError: With every difference.
+    """
+    strategy = recorded["strategy"]
+    candidates = [candidate["name"] for candidate in strategy.get("candidates", ())]
+    known = {
+        "strategy": strategy["name"],
+        "candidates": candidates,
+        "initial": len(recorded["initial"]),
+        **{key: recorded[key] for key in ("pool_size", "batch_size", "rounds", "seed", "threads")},
+    }
+    lines = []
+    for key, value in known.items():
+        asked = getattr(given, key)
+        if asked is not None:
+            lines += _differences(key, value, plain(asked))
+    _refuse(lines, folder)
+
+
+def _refuse(differences: Sequence[str], folder: Path) -> None:
     if differences:
         raise RunFolderError(
             f"{folder} was run with other settings: {'; '.join(differences)}. "
@@ -144,6 +174,10 @@ def _differences(name: str, recorded: Any, current: Any) -> list[str]:
         ]
     if recorded == current:
         return []
+    if isinstance(recorded, list) and isinstance(current, list) and len(recorded) == len(current):
+        pairs = list(zip(recorded, current, strict=True))
+        if all(isinstance(item, Mapping) for pair in pairs for item in pair):
+            return [line for number, pair in enumerate(pairs) for line in _differences(f"{name}.{number}", *pair)]
     if isinstance(recorded, list) and isinstance(current, list) and len(recorded) + len(current) > 12:
         return [f"{name} differs ({len(recorded)} and {len(current)} entries)"]
     return [f"{name} was {recorded!r} and is now {current!r}"]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deepal_autoal.errors import DeepALError, InputError, QueryError
+from deepal_autoal.plain import plain
 from deepal_autoal.registry import Provider
 
 if TYPE_CHECKING:
@@ -187,15 +188,18 @@ def check_query(strategy: Strategy, answer: Query | ArrayLike, allowed: NDArray[
 
     query = answer if isinstance(answer, Query) else Query(answer)
     raw = query.indices
-    values = raw.detach().cpu().numpy() if isinstance(raw, torch.Tensor) else np.asarray(raw)
     expected = f"; expected {batch_size} distinct pool indices of unlabelled candidates"
+    try:
+        values = raw.detach().cpu().numpy() if isinstance(raw, torch.Tensor) else np.asarray(raw)
+    except ValueError as error:
+        raise QueryError(f"{strategy} returned what is no array ({error}){expected}") from error
+    if values.ndim == 1 and len(values) != batch_size:
+        raise QueryError(f"{strategy} returned {len(values)} indices{expected}")
     if values.ndim != 1 or values.dtype.kind not in "iuf":
         raise QueryError(f"{strategy} returned an array of shape {values.shape} and type {values.dtype}{expected}")
     if values.dtype.kind == "f":
         problem = "NaN" if np.isnan(values).any() else f"numbers of type {values.dtype}"
         raise QueryError(f"{strategy} returned {problem}{expected}")
-    if len(values) != batch_size:
-        raise QueryError(f"{strategy} returned {len(values)} indices{expected}")
     indices = values.astype(np.int64)
     distinct, counts = np.unique(indices, return_counts=True)
     if len(distinct) < len(indices):
@@ -209,25 +213,32 @@ def check_query(strategy: Strategy, answer: Query | ArrayLike, allowed: NDArray[
         )
     if not isinstance(query.report, Mapping):
         raise QueryError(f"{strategy} returned a report of type {type(query.report).__name__}; expected a mapping")
-    return Query(indices, dict(query.report))
+    try:
+        report = plain(query.report)
+    except ValueError as error:
+        raise QueryError(f"{strategy} returned a report that JSON cannot hold: {error}") from error
+    indices.setflags(write=False)
+    return Query(indices, report)
 
 
 @contextmanager
-def blaming(strategy: Strategy) -> Iterator[None]:
-    """Turn what a strategy raises inside the block into a `QueryError` that names it, with the cause chained."""
+def blaming(culprit: object, doing: str = "query") -> Iterator[None]:
+    """Turn what somebody's code raises inside the block into an error that names it, with the cause chained."""
     try:
         yield
-    except DeepALError:
+    except QueryError:
         raise
+    except DeepALError as error:
+        raise QueryError(f"{culprit} failed in {doing}: {error}") from None
     except Exception as error:
-        raise QueryError(f"{strategy} failed in query: {type(error).__name__}: {error}") from error
+        raise QueryError(f"{culprit} failed in {doing}: {type(error).__name__}: {error}") from error
 
 
 def describe_strategy(strategy: Strategy) -> dict[str, Any]:
     """Return name, options, distribution and candidates of a strategy as a JSON-able dict, for the record."""
     described: dict[str, Any] = {
         "name": strategy.name or type(strategy).__name__,
-        "options": dict(strategy.options),
+        "options": {key: plain(value, strict=False) for key, value in strategy.options.items()},
         "requires": sorted(strategy.requires),
         "changes_training": strategy.changes_training,
     }

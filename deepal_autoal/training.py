@@ -215,7 +215,7 @@ def _check_data(labeled: LabeledData, n_classes: int, recipe: Recipe) -> None:
 def _reader(labeled: LabeledData) -> Callable[[Tensor], Tensor]:
     """Return a function from positions in the labelled set, on the device, to samples before normalisation."""
     inputs = labeled.inputs
-    indices = torch.as_tensor(labeled.indices, device=inputs.device)
+    indices = torch.tensor(labeled.indices, device=inputs.device)
     one = inputs.raw(indices[:1])
     if one.nbytes * len(indices) > _GATHERED_BYTES:
         return lambda rows: inputs.raw(indices[rows])

@@ -12,7 +12,7 @@ import click
 
 from deepal_autoal.cli.listings import list_datasets, list_models, list_plugins, list_strategies
 from deepal_autoal.cli.run import run_command
-from deepal_autoal.errors import DeepALError, QueryError
+from deepal_autoal.errors import DeepALError, PluginCodeError, QueryError, UnknownNameError
 
 WRONG_USE = 2
 INTERRUPTED = 130
@@ -26,13 +26,30 @@ def _print_version(context: click.Context, parameter: click.Parameter, value: bo
         context.exit()
 
 
+class SuggestingGroup(click.Group):
+    """A group that offers the nearest commands for a mistyped one."""
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command; an unknown one is an error with suggestions."""
+        if arguments and self.get_command(context, arguments[0]) is None and not arguments[0].startswith("-"):
+            raise UnknownNameError("command", arguments[0], self.commands, "`deepal --help` lists all.")
+        return super().resolve_command(context, arguments)
+
+
 @click.group(
+    cls=SuggestingGroup,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Start with: deepal run --strategy autoal --candidates entropy,margin,kmeans",
 )
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show it.")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Deep active learning with query strategies as plugins."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 cli.add_command(run_command)
@@ -47,20 +64,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # OpenMP's threads otherwise wait for each other in busy loops: two runs that share cores, or one beside any other
     # load, then take ten times as long or worse. It is read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = cli.main(arguments, prog_name="deepal", standalone_mode=False)
-    except click.Abort:
+        status = cli.main(given, prog_name="deepal", standalone_mode=False, obj=given)
+    except (click.Abort, KeyboardInterrupt):
         status = INTERRUPTED
     except click.ClickException as error:
         status = _complain(error.format_message())
     except DeepALError as error:
-        if isinstance(error, QueryError) and error.__cause__ is not None:
+        if isinstance(error, QueryError | PluginCodeError) and error.__cause__ is not None:
             # A fault in somebody's code: its author needs to see where.
             traceback.print_exception(error.__cause__)
         status = _complain(str(error))
-    except BrokenPipeError:  # The reader, such as `head`, has seen enough.
-        sys.stdout = None
-        status = 0
     sys.exit(status if isinstance(status, int) else 0)
 
 

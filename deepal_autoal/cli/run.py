@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 import re
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ import click
 from deepal_autoal.errors import InputError, RunFolderError, UnknownNameError
 
 RUNS = Path("runs")
+FILE_OPTIONS = "deepal.options"
 RECIPE_OPTIONS = (
     "optimizer", "learning_rate", "schedule", "train_batch_size", "min_steps", "stop_at_full_accuracy",
     "warm_start", "precision",
@@ -26,7 +28,9 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: Path 
     if path is None:
         return
     known = {str(option.name) for option in context.command.params if option.name not in ("config", "resume")}
-    context.default_map = {**(context.default_map or {}), **_defaults_of(path, known)}
+    defaults = _defaults_of(path, known)
+    context.meta[FILE_OPTIONS] = defaults.pop("options", [])  # -o adds to them, option by option
+    context.default_map = {**(context.default_map or {}), **defaults}
 
 
 def _defaults_of(path: Path, known: set[str]) -> dict[str, Any]:
@@ -39,18 +43,23 @@ def _defaults_of(path: Path, known: set[str]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {error}") from error
     defaults: dict[str, Any] = {}
+    flags = {"stop_at_full_accuracy", "warm_start", "quiet", "verbose"}
     for key, value in content.items():
         name = key.replace("-", "_")
         if name in ("option", "options"):
             if not isinstance(value, Mapping):
                 raise InputError(f"{path}: {key} must be a table, such as [options] with oversample = 5")
             defaults["options"] = [f"{option}={item}" for option, item in _flat(value)]
+        elif name in flags and not isinstance(value, bool):
+            raise InputError(f"{path}: {key} must be true or false, not {value!r}")
+        elif isinstance(value, Mapping):
+            raise InputError(f"{path}: {key} must be a single value, not a table")
         elif name not in known:
             raise UnknownNameError("setting", key, known, f"It stands in {path}.")
         elif isinstance(value, list):
             defaults[name] = ",".join(map(str, value))
         else:
-            defaults[name] = value
+            defaults[name] = value if name in flags else str(value)  # as if typed
     return defaults
 
 
@@ -81,7 +90,7 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     metavar="NAME|PATH",
     help="`deepal datasets`, or own data: a folder of class folders, a CSV manifest or an .npz file; default digits.",
 )
-@click.option("--data-dir", envvar="DEEPAL_DATA", metavar="DIR", help="Where named datasets lie.")
+@click.option("--data-dir", metavar="DIR", help="Where named datasets lie; default $DEEPAL_DATA, else data.")
 @click.option("--model", metavar="NAME", help="Task model (`deepal models`); default auto, by the data.")
 @click.option("--initial", type=int, metavar="M", help="Size of the initial labelled set; default 50.")
 @click.option("--batch-size", type=int, metavar="B", help="Samples labelled a round; default 20.")
@@ -110,7 +119,7 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     callback=_read_config,
     help="Settings by the long options' names; the command line wins.",
 )
-@click.option("--quiet", is_flag=True, help="Print the run folder only.")
+@click.option("--quiet", is_flag=True, help="Print the run folder only, and warnings.")
 @click.option("--verbose", is_flag=True, help="Print log messages.")
 def run_command(
     candidates: str | None, options: tuple[str, ...], out: Path | None, resume: bool, quiet: bool, verbose: bool,
@@ -121,32 +130,53 @@ def run_command(
     The run folder holds config.json, rounds.jsonl, summary.json and model.pt. A run that was interrupted, or
     killed, continues with --resume --out DIR.
     """
-    _set_up_logging(quiet, verbose)
+    _set_up_logging(verbose)
     if resume and out is None:
         raise InputError("--resume needs --out DIR, the folder of the run to continue")
     recipe = {name: settings.pop(name) for name in RECIPE_OPTIONS}
     changes = {name: value for name, value in recipe.items() if value is not None}
-    given_options = dict(_split(option) for option in options)
+    context = click.get_current_context()
+    given_options = dict(_split(option) for option in [*context.meta.get(FILE_OPTIONS, []), *options])
+    command = ["deepal", *(context.obj or [])]
+    is_new = out is None
+    try:
+        if out is None:
+            out = _new_folder(settings)
+        _run(out, resume, quiet, command, {
+            **settings, "candidates": _names(candidates), "options": given_options, "recipe": changes,
+        })  # fmt: skip
+    except KeyboardInterrupt:
+        click.echo(f"\nInterrupted; finished rounds are kept. Resume with: {_resuming(command, out)}", err=True)
+        sys.exit(130)
+    except BaseException:
+        if is_new and out is not None:
+            _remove_if_unused(out)
+        raise
+
+
+def _run(out: Path, resume: bool, quiet: bool, command: list[str], settings: Mapping[str, Any]) -> None:
     from deepal_autoal.cli.progress import RunDisplay
     from deepal_autoal.loop import run
 
-    if out is None:
-        out = _new_folder(settings)
     display = RunDisplay(quiet)
     try:
         result = run(
-            **settings, candidates=_names(candidates), options=given_options, recipe=changes, out=out, resume=resume,
-            progress=display.phase, on_start=display.start, on_round=display.round, command=["deepal", *sys.argv[1:]],
+            **settings, out=out, resume=resume, progress=display.phase, on_start=display.start,
+            on_round=display.round, command=command,
         )  # fmt: skip
-    except KeyboardInterrupt:
+    finally:
         display.close()
-        click.echo(f"\nInterrupted; finished rounds are kept. Resume with: deepal run --resume --out {out}", err=True)
-        sys.exit(130)
-    except BaseException:
-        display.close()
-        _remove_if_unused(out)
-        raise
     display.finish(result)
+
+
+def _resuming(command: list[str], out: Path | None) -> str:
+    """Return the command that continues an interrupted run, or starts it where nothing was written yet."""
+    if out is not None and (out / "config.json").exists():
+        return shlex.join(["deepal", "run", "--resume", "--out", str(out)])
+    more = [] if "--resume" in command else ["--resume"]
+    if out is not None and not any(part == "--out" or part.startswith("--out=") for part in command):
+        more += ["--out", str(out)]
+    return shlex.join(command + (more if out is not None else []))
 
 
 def _names(text: str | None) -> list[str] | None:
@@ -164,7 +194,8 @@ def _new_folder(settings: Mapping[str, Any]) -> Path:
     """Make the default run folder; a number is appended where it exists already."""
     dataset = re.sub(r"[^\w.-]+", "-", Path(settings["dataset"] or "digits").name).strip("-.") or "data"
     seed = settings["seed"] or 0
-    stem = f"{datetime.date.today().isoformat()}-{dataset}-{settings['strategy'] or 'random'}-s{seed}"
+    strategy = re.sub(r"[^\w-]+", "-", settings["strategy"] or "random")
+    stem = f"{datetime.date.today().isoformat()}-{dataset}-{strategy}-s{seed}"
     number = 1
     while True:
         folder = RUNS / (stem if number == 1 else f"{stem}-{number}")
@@ -188,8 +219,8 @@ def _remove_if_unused(folder: Path) -> None:
         pass
 
 
-def _set_up_logging(quiet: bool, verbose: bool) -> None:
-    level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING
+def _set_up_logging(verbose: bool) -> None:
+    level = logging.DEBUG if verbose else logging.WARNING
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter(verbose))
     for name in ("deepal_autoal", "deepal_strategies"):

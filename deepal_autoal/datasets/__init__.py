@@ -51,7 +51,7 @@ def load_dataset(name_or_path: str | Path, data_dir: str | Path | None = None) -
             raise InputError(f"there is no file or folder {path}; give an existing path or a registered name")
     entry = registry.get(str(name_or_path))
     folder = Path(data_dir if data_dir is not None else os.environ.get(DATA_DIR_VARIABLE) or "data").expanduser()
-    dataset: Any = entry.load()(folder)
+    dataset: Any = entry.call(folder)
     if not isinstance(dataset, Dataset):
         raise PluginError(
             f"the loader of dataset {entry.name!r} ({entry.provider}) returned {type(dataset).__name__}, not a Dataset"

@@ -50,7 +50,7 @@ def build_model(name: str, input_shape: tuple[int, ...], n_classes: int) -> Task
     from deepal_autoal.plugins import plugin_host
 
     entry = plugin_host().models.get(resolve_model(name, input_shape))
-    model = entry.load()(tuple(input_shape), n_classes)
+    model = entry.call(tuple(input_shape), n_classes)
     if not isinstance(model, TaskModel) or model.n_classes != n_classes:
         raise PluginError(
             f"model {entry.name!r} of {entry.provider}: its factory must return a TaskModel of {n_classes} classes, "

@@ -1,0 +1,32 @@
+"""Values as JSON holds them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def plain(value: Any, strict: bool = True) -> Any:
+    """Return a value in JSON's own types: arrays, tensors and tuples become lists, their scalars numbers.
+
+    Args:
+        value: Anything.
+        strict: Whether what JSON cannot hold, NaN and infinity among them, is an error; else its text is returned.
+
+    Raises:
+        ValueError: If it is, and JSON cannot hold the value.
+    """
+    if hasattr(value, "tolist"):  # numpy's and torch's arrays and scalars
+        value = value.tolist()
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, strict) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, strict) for item in value]
+    if strict:
+        raise ValueError(f"{value!r} of type {type(value).__name__}")
+    return repr(value)
