@@ -172,3 +172,67 @@ def test_unexpected_errors_keep_their_traceback(blob_file, monkeypatch):
     monkeypatch.setattr(deepal_autoal.loop, "run", fail)
     with pytest.raises(ZeroDivisionError):
         main(["run", "--dataset", str(blob_file)])
+
+
+def test_bare_command_shows_help_and_typos_get_suggestions(deepal):
+    status, out, err = deepal()
+    assert status == 0 and "Commands:" in out and err == ""
+    assert "Did you mean 'strategies'" in deepal("strategy")[2]
+    assert "--strategy" in deepal("run", "--stratgy", "margin")[2]
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [("rounds = 1.5", "1.5"), ("rounds = true", "True"), ("warm-start = 3", "true or false"), ("seed = [1, 2]", "1,2"),
+     ("strategy = {name = 'x'}", "single value"), ("options = 3", "table")],
+)  # fmt: skip
+def test_config_values_of_the_wrong_kind(deepal, tmp_path, line, message):
+    (tmp_path / "bad.toml").write_text(line + "\n")
+    status, _, err = deepal("run", "--config", "bad.toml")
+    assert status == 2 and message in err and len(err.splitlines()) == 1
+
+
+def test_options_on_the_command_line_add_to_the_files(deepal, blob_file, tmp_path):
+    (tmp_path / "study.toml").write_text('[options]\nfinal = "top"\noversample = 4\n')
+    arguments = ["run", "--config", "study.toml", "-o", "oversample=6", "--strategy", "vote", "--dataset", blob_file]
+    status, _, err = deepal(*arguments, "--out", "run", *QUICK)
+    assert status == 0, err
+    options = json.loads((tmp_path / "run" / "config.json").read_text())["strategy"]["options"]
+    assert options["final"] == "top" and options["oversample"] == 6
+
+
+def test_a_folder_in_use_is_left_alone(deepal, blob_file, tmp_path):
+    from deepal_autoal.records import RunFolder
+
+    with RunFolder(tmp_path / "run"):
+        status, _, err = deepal("run", "--dataset", blob_file, "--out", "run", *QUICK)
+        assert status == 2 and "in use" in err and (tmp_path / "run" / ".lock").exists()
+    (tmp_path / "mine").mkdir()
+    assert deepal("run", "--strategy", "entrpy", "--out", "mine")[0] == 2
+    assert (tmp_path / "mine").exists()
+
+
+def test_interrupt_before_anything_is_written_repeats_the_command(deepal, monkeypatch, tmp_path):
+    import deepal_autoal.loop
+
+    def interrupt(*arguments, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(deepal_autoal.loop, "run", interrupt)
+    status, _, err = deepal("run", "--strategy", "margin", "--out", "my run")
+    assert status == 130 and "deepal run --strategy margin --out 'my run' --resume" in err
+
+
+def test_a_strategy_name_makes_no_folders_elsewhere(deepal, tmp_path):
+    assert deepal("run", "--strategy", "../../elsewhere/x")[0] == 2
+    assert not (tmp_path / "elsewhere").exists() and not (tmp_path.parent / "elsewhere").exists()
+
+
+def test_somebody_elses_fault_shows_where(deepal, blob_file, monkeypatch):
+    from deepal_strategies.margin import Margin
+
+    monkeypatch.setattr(Margin, "score", lambda self, context: 1 / 0)
+    status, _, err = deepal("run", "--strategy", "margin", "--dataset", blob_file, *QUICK)
+    lines = err.strip().splitlines()
+    assert status == 2 and "Traceback" in err
+    assert lines[-1].startswith("Error: strategy 'margin' of deepal_autoal") and "ZeroDivisionError" in lines[-1]

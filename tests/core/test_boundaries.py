@@ -53,7 +53,7 @@ def test_reports_that_json_cannot_hold_name_the_strategy(blob_data, quick, value
         def query(self, context, batch_size):
             return Query(context.candidates.indices[:batch_size], {"x": value})
 
-    with pytest.raises(QueryError, match="Reports.*report that JSON cannot hold"):
+    with pytest.raises(QueryError, match=r"Reports.*report that JSON cannot hold"):
         run(Reports(), blob_data, **quick)
 
 
@@ -77,7 +77,7 @@ def test_states_that_files_cannot_hold_name_the_strategy(tmp_path, blob_data, qu
         def state_dict(self):
             return {"names": np.array(["a"])}
 
-    with pytest.raises(QueryError, match="Remembers.*failed in state_dict.*array of <U1"):
+    with pytest.raises(QueryError, match=r"Remembers.*failed in state_dict.*array of <U1"):
         run(Remembers(), blob_data, out=tmp_path / "run", **quick)
 
 
@@ -144,7 +144,9 @@ def test_failing_code_of_others_is_named(blob_data, quick, registered, tmp_path)
         run("random", blob_data, **{**quick, "model": "layerless"})
 
 
-@pytest.mark.parametrize("details", [{"family": {"x"}}, {"summary": "two\nlines"}, {"summary": 3}, {"summary": "\x1b[31m"}])
+@pytest.mark.parametrize(
+    "details", [{"family": {"x"}}, {"summary": "two\nlines"}, {"summary": 3}, {"summary": "\x1b[31m"}]
+)
 def test_details_must_be_lines_of_text(details):
     class Plugin:
         @hookimpl

@@ -133,3 +133,11 @@ def test_scoring_leaves_the_model_as_it_was(context):
     context.fit(context.labeled.indices[:4], "other")
     assert all(torch.equal(before[key], value) for key, value in module.state_dict().items())
     assert not module.training and torch.equal(state, torch.get_rng_state())
+
+
+def test_rebuild_and_fit_check_their_indices(context):
+    for wrong in ([-1], [0, 0], [1.5], [True], [[1]], [40]):
+        with pytest.raises(InputError, match="candidates must be"):
+            context.rebuild(candidates=wrong)
+    with pytest.raises(InputError, match="not of this round"):
+        context.rebuild(candidates=[20], model=object())

@@ -94,3 +94,25 @@ def test_asking_for_another_size_forgets_the_first_answer(blob_data):
         each.tell(np.arange(9), blob_data.y_train[:9])
     learner.ask(3)
     assert learner.ask(7).tolist() == fresh.ask(7).tolist()
+
+
+def test_members_and_sizes_are_checked(blob_data):
+    for members in ([1, 1, 2], [0, 120], [-1], [], [True, False], [1.5]):
+        with pytest.raises(InputError, match="members"):
+            make(blob_data, members=members)
+    learner = make(blob_data, members=[5, 6, 7, 8])
+    assert set(learner.ask(4).tolist()) == {5, 6, 7, 8}
+    for size in (2.5, True, "3"):
+        with pytest.raises(InputError, match="whole number"):
+            learner.ask(size)
+    learner.tell([5, 6, 7, 8], [0, 1, 2, 0])
+    with pytest.raises(InputError, match="nothing left to ask"):
+        learner.ask(1)
+
+
+def test_telling_nothing_changes_nothing(blob_data):
+    learner = make(blob_data)
+    learner.tell([0, 1, 2], [0, 1, 2])
+    first = learner.ask(3)
+    learner.tell([], [])
+    assert learner.ask(3).tolist() == first.tolist() and learner.round == 0

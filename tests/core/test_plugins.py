@@ -226,3 +226,18 @@ def test_listing_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
+
+
+def test_half_removed_distribution_breaks_nothing(distribution, tmp_path):
+    distribution("ghost", "1", {"gini": "gini_plugin"}, gini_plugin=GOOD.replace("NAME", "gini"))
+    (tmp_path / "ghost-1.dist-info" / "METADATA").unlink()
+    host = load()
+    assert "entropy" in host.strategies and host.describe()
+
+
+def test_both_claimants_of_a_name_are_told(distribution):
+    distribution("one", "1", {"first": "twin_one"}, twin_one=GOOD.replace("NAME", "twin"))
+    distribution("two", "2", {"second": "twin_two"}, twin_two=GOOD.replace("NAME", "twin"))
+    host = load()
+    assert "two 2" in record_of(host, "first").problems[0] and "one 1" in record_of(host, "second").problems[0]
+    assert not record_of(host, "first").provides
