@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepal_autoal import ActiveLearner, Query, Recipe, Strategy
+from deepal_autoal import ActiveLearner, Query, Recipe, Strategy, create_strategy
 from deepal_autoal.errors import InputError
 
 
@@ -141,3 +141,28 @@ def test_rebuild_and_fit_check_their_indices(context):
             context.rebuild(candidates=wrong)
     with pytest.raises(InputError, match="not of this round"):
         context.rebuild(candidates=[20], model=object())
+
+
+@pytest.mark.parametrize("selector", ["vote", "autoal"])
+def test_more_candidates_cost_no_further_pass(image_data, selector):
+    """Rows that pass through any network during a query: the same for one cheap candidate as for five."""
+    counts = []
+    for candidates in (["entropy"], ["entropy", "margin", "leastconf", "random", "kmeans"]):
+        strategy = create_strategy(selector, candidates)
+        learner = ActiveLearner(
+            image_data.x_train, strategy, 2, model="cnn", device="cpu", recipe=Recipe(epochs=2, min_steps=4)
+        )
+        learner.tell(np.arange(10), image_data.y_train[:10])
+        pool_rows = count_rows(learner.fit().module)
+        all_rows = []
+
+        def note(module, inputs, _output, rows=all_rows):
+            if type(module).__name__ == "CnnBackbone":
+                rows.append(len(inputs[0]))
+
+        hook = torch.nn.modules.module.register_module_forward_hook(note)
+        learner.ask(4)
+        hook.remove()
+        assert sum(pool_rows) == (30 if selector == "vote" else 40)  # the pool once; autoal also the labelled set
+        counts.append(sum(all_rows))
+    assert counts[0] == counts[1] > 0
