@@ -18,7 +18,7 @@ def create_strategy(name: str, candidates: Sequence[str] | None = None, **option
     Args:
         name: A registered name; ``deepal strategies`` lists them.
         candidates: Names of the candidates, for selectors only; each selector has defaults.
-        options: Constructor options; ``**{"kmeans.max_iter": 10}`` addresses the candidate ``kmeans``. Text is
+        options: Constructor options; ``**{"vote.oversample": 5}`` addresses the candidate ``vote``. Text is
             converted to the annotated type.
 
     Raises:

@@ -47,7 +47,7 @@ class ActiveLearner:
         strategy: A registered name or a strategy.
         n_classes: Number of classes; labels are 0 .. n_classes - 1.
         model: A registered model's name; ``auto`` picks by the data.
-        recipe: Training settings; by default those for this kind of data.
+        recipe: Training settings, or changes to the default ones for this kind of data by name.
         seed: Of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
         members: Pool indices that are in play; all by default.
@@ -72,7 +72,7 @@ class ActiveLearner:
         n_classes: int,
         *,
         model: str = "auto",
-        recipe: Recipe | None = None,
+        recipe: Recipe | Mapping[str, Any] | None = None,
         seed: int = 0,
         device: str | torch.device = "auto",
         members: ArrayLike | None = None,
@@ -81,8 +81,8 @@ class ActiveLearner:
         samples = as_samples(pool, "pool")
         if n_classes < 2:
             raise InputError(f"n_classes is {n_classes}; at least two are needed")
-        if seed < 0:
-            raise InputError(f"seed {seed}: give 0 or more")
+        if not isinstance(seed, int | np.integer) or seed < 0:
+            raise InputError(f"seed {seed!r}: give a whole number of at least 0")
         self.strategy = create_strategy(strategy) if isinstance(strategy, str) else strategy
         self.n_classes = n_classes
         self.n_rounds = n_rounds
@@ -92,7 +92,7 @@ class ActiveLearner:
         self._pool = Pool(rows, n_classes)
         self._inputs = Inputs(samples, Normalization.fit(samples, None if members is None else rows), self.device)
         self.model_name = resolve_model(model, self._inputs.input_shape)
-        self.recipe = recipe if recipe is not None else Recipe.for_data(samples.ndim == 4)
+        self.recipe = recipe if isinstance(recipe, Recipe) else Recipe.for_data(samples.ndim == 4, **dict(recipe or {}))
         self._require_capabilities()
         self._trainer = self.strategy.wrap_trainer(Trainer(self._build, self.recipe, self.device))
         self.round = -1

@@ -21,6 +21,7 @@ from deepal_autoal.factory import create_strategy
 from deepal_autoal.inputs import Inputs
 from deepal_autoal.learner import ActiveLearner
 from deepal_autoal.measure import PeakMemory, Stopwatch
+from deepal_autoal.placement import resolve_precision
 from deepal_autoal.plain import plain
 from deepal_autoal.plugins import PluginHost, plugin_host
 from deepal_autoal.pool import draw_initial, draw_members
@@ -188,7 +189,7 @@ def run(
         strategy: A registered name or a strategy; ``random`` by default.
         dataset: A registered name, a path to own data, or a `Dataset`; ``digits`` by default.
         candidates: Names of a selector's candidates.
-        options: Constructor options of the strategy; ``"kmeans.max_iter"`` addresses a candidate.
+        options: Constructor options of the strategy; ``"vote.oversample"`` addresses the candidate ``vote``.
         data_dir: Where named datasets lie; by default the environment's ``DEEPAL_DATA``.
         model: A registered model's name; ``auto`` picks by the data.
         initial: Size of the initial labelled set; 50 by default, less in a small pool.
@@ -304,6 +305,7 @@ def _prepare(
             "n_parameters": sum(parameter.numel() for parameter in module.parameters()),
         },
         "recipe": describe_recipe(recipe),
+        "precision": resolve_precision(recipe.precision, device),
         "strategy": describe_strategy(made),
         "seed": settings.seed,
         "threads": torch.get_num_threads(),
@@ -333,7 +335,7 @@ def _warn_of_missing_classes(data: Dataset, initial: NDArray[np.int64]) -> None:
     missing = [name for number, name in enumerate(data.class_names) if number not in present]
     if missing:
         shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        logger.warning("the initial labelled set has no sample of %d classes: %s", len(missing), shown)
+        logger.warning("the initial labelled set lacks %d of %d classes: %s", len(missing), data.n_classes, shown)
 
 
 @contextmanager

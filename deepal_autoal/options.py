@@ -44,6 +44,8 @@ def resolve_options(name: str, cls: Callable[..., Any], given: Mapping[str, Any]
         annotations = {}
     options = {}
     for key in given:
+        if not parameters:
+            raise InputError(f"strategy {name!r} takes no options, but {key!r} was given")
         if key not in parameters:
             raise UnknownNameError(f"option of strategy {name!r}:", key, parameters)
     for key, parameter in parameters.items():
@@ -121,7 +123,8 @@ def _fit_number(value: Any, kind: type) -> tuple[bool, Any]:
 
 def _spell(annotation: Any) -> str:
     kinds = []
-    for kind in _alternatives(annotation):
+    alternatives = [kind for kind in _alternatives(annotation) if kind is not type(None)] or [type(None)]
+    for kind in alternatives:
         if typing.get_origin(kind) is Literal:
             kinds += [str(choice) for choice in typing.get_args(kind)]
         else:

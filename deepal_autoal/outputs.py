@@ -96,12 +96,14 @@ class ModelOutputs:
 
         Where dropout sits only in front of the classifier, a pass draws one mask and applies it to all samples
         (one draw of the network's weights, as in the derivation of MC dropout), on the cached embeddings. The
-        result then does not depend on which other samples are asked for. Deeper dropout needs full passes.
+        result then does not depend on which other samples are asked for. Deeper dropout needs full passes, with
+        masks for every sample, so there it does.
         """
         module = self.model.module
         if not module.dropout_only_in_head:
-            generator = torch_stream(*self._key, "mc", device=self.model.device)
-            return self.model.dropout_logits(self.inputs, indices, n_passes, generator).softmax(dim=-1)
+            streams = (torch_stream(*self._key, "mc", number) for number in range(n_passes))
+            full_passes = [self.model.dropout_logits(self.inputs, indices, 1, stream) for stream in streams]
+            return torch.cat(full_passes).softmax(dim=-1)
         embeddings = self.embeddings(indices)
         keep = 1.0 - module.dropout.p
         passes = []

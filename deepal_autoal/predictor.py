@@ -79,6 +79,8 @@ def as_samples(samples: Any, what: str) -> NDArray[Any]:
     if array.ndim == 3 and array.dtype == np.uint8:
         array = array[..., np.newaxis]
     is_image = array.ndim == 4 and array.dtype == np.uint8
+    if array.dtype.kind == "f" and not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     is_vector = array.ndim == 2 and array.dtype in (np.float16, np.float32, np.float64)
     if not (is_image or is_vector):
         raise InputError(

@@ -62,6 +62,12 @@ class Recipe:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "augmentation", tuple(self.augmentation))
+        for item in fields(self):
+            value, kind = getattr(self, item.name), type(item.default)
+            if kind is float and isinstance(value, int) and not isinstance(value, bool):
+                object.__setattr__(self, item.name, float(value))
+            elif kind is not tuple:
+                _require(type(value) is kind, item.name, value, f"a value of type {kind.__name__}")
         for name, least in (("epochs", 1), ("min_steps", 0), ("train_batch_size", 2)):
             _require(getattr(self, name) >= least, name, getattr(self, name), f"at least {least}")
         _require(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "a positive number")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ class RunFolder:
     def __init__(self, path: str | Path, resume: bool = False) -> None:
         self.path = Path(path)
         try:
+            self._is_new = not self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = filelock.FileLock(self.path / LOCK)
             self._lock.acquire(blocking=False)
@@ -61,7 +62,10 @@ class RunFolder:
         self.close()
 
     def close(self) -> None:
-        """Release the lock."""
+        """Release the lock; a new folder in which nothing was written goes with it."""
+        if self._is_new and [path.name for path in self.path.iterdir()] == [LOCK]:
+            (self.path / LOCK).unlink(missing_ok=True)
+            self.path.rmdir()
         self._lock.release()
 
     @property
@@ -171,8 +175,8 @@ class RunResult:
         folder: The run folder, or None.
     """
 
-    rounds: list[dict[str, Any]]
-    config: dict[str, Any]
+    rounds: list[dict[str, Any]] = field(repr=False)
+    config: dict[str, Any] = field(repr=False)
     status: str = "finished"
     stop_reason: str | None = None
     folder: Path | None = None

@@ -60,6 +60,10 @@ class Strategy:
         """Choose exactly ``batch_size`` distinct pool indices out of ``context.candidates.indices``."""
         raise TypeError(f"{type(self).__name__} does not implement query(context, batch_size)")
 
+    def describe_options(self) -> dict[str, Any]:
+        """Return the options for the record; override it where an option's value only stands for others."""
+        return dict(self.options)
+
     def wrap_trainer(self, trainer: TrainerProtocol) -> TrainerProtocol:
         """Return the trainer to use; override it to change how the task model is trained.
 
@@ -238,7 +242,7 @@ def describe_strategy(strategy: Strategy) -> dict[str, Any]:
     """Return name, options, distribution and candidates of a strategy as a JSON-able dict, for the record."""
     described: dict[str, Any] = {
         "name": strategy.name or type(strategy).__name__,
-        "options": {key: plain(value, strict=False) for key, value in strategy.options.items()},
+        "options": {key: plain(value, strict=False) for key, value in strategy.describe_options().items()},
         "requires": sorted(strategy.requires),
         "changes_training": strategy.changes_training,
     }

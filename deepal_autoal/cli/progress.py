@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,6 +27,7 @@ class RunDisplay:
         self._quiet = quiet
         self._bar: tqdm[Any] | None = None
         self._is_terminal = sys.stderr.isatty()
+        self._shown_at = 0.0
 
     def start(self, run: ActiveRun) -> None:
         """Say what runs, and open the bar."""
@@ -48,16 +50,22 @@ class RunDisplay:
     def phase(self, phase: str, done: int, total: int) -> None:
         """Show the phase within the round."""
         if self._bar is not None and self._is_terminal:
-            self._bar.set_postfix_str(f"{phase} {100 * done // max(total, 1)} %" if total > 1 else phase)
+            now = time.monotonic()
+            if total <= 1 or now - self._shown_at > 0.2:
+                self._shown_at = now
+                self._bar.set_postfix_str(f"{phase} {100 * done // total} %" if total > 1 else phase)
 
     def round(self, run: ActiveRun, record: dict[str, Any]) -> None:
         """Show a finished round."""
         if self._bar is None:
             return
+        line = (f"round {record['round']}/{run.n_rounds}: {record['n_labeled']} labelled, "
+                f"accuracy {record['accuracy']:.4f}")  # fmt: skip
+        if self._is_terminal:
+            self._bar.write(line, file=sys.stderr)
+        else:
+            _say(line)
         self._bar.update()
-        if not self._is_terminal:
-            _say(f"round {record['round']}/{run.n_rounds}: {record['n_labeled']} labelled, "
-                 f"accuracy {record['accuracy']:.4f}")  # fmt: skip
 
     def close(self) -> None:
         """Take the bar away."""

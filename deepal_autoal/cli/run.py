@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from deepal_autoal.errors import InputError, RunFolderError, UnknownNameError
+from deepal_autoal.plugins import plugin_host
 
 RUNS = Path("runs")
 FILE_OPTIONS = "deepal.options"
@@ -139,11 +140,15 @@ def run_command(
     given_options = dict(_split(option) for option in [*context.meta.get(FILE_OPTIONS, []), *options])
     command = ["deepal", *(context.obj or [])]
     is_new = out is None
+    names = _names(candidates)
+    for name in [settings["strategy"], *(names or [])]:
+        if name is not None:
+            plugin_host().strategies.get(name)  # a typo is told before torch is loaded
     try:
         if out is None:
             out = _new_folder(settings)
         _run(out, resume, quiet, command, {
-            **settings, "candidates": _names(candidates), "options": given_options, "recipe": changes,
+            **settings, "candidates": names, "options": given_options, "recipe": changes,
         })  # fmt: skip
     except KeyboardInterrupt:
         click.echo(f"\nInterrupted; finished rounds are kept. Resume with: {_resuming(command, out)}", err=True)
@@ -192,7 +197,8 @@ def _split(option: str) -> tuple[str, str]:
 
 def _new_folder(settings: Mapping[str, Any]) -> Path:
     """Make the default run folder; a number is appended where it exists already."""
-    dataset = re.sub(r"[^\w.-]+", "-", Path(settings["dataset"] or "digits").name).strip("-.") or "data"
+    path = Path(settings["dataset"] or "digits")
+    dataset = re.sub(r"[^\w.-]+", "-", path.stem if path.is_file() else path.name).strip("-.") or "data"
     seed = settings["seed"] or 0
     strategy = re.sub(r"[^\w-]+", "-", settings["strategy"] or "random")
     stem = f"{datetime.date.today().isoformat()}-{dataset}-{strategy}-s{seed}"
@@ -215,6 +221,7 @@ def _remove_if_unused(folder: Path) -> None:
         if names in ([], [".lock"]):
             (folder / ".lock").unlink(missing_ok=True)
             folder.rmdir()
+            folder.parent.rmdir()  # fails, as it should, unless it is empty
     except OSError:
         pass
 

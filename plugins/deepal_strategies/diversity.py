@@ -6,6 +6,9 @@ import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
+from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 
 from deepal_autoal import top_scores
 
@@ -83,10 +86,6 @@ def select_final(
 
 def _cluster(rows: NDArray[np.float32], n_clusters: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return each row's cluster and the clusters' centres."""
-    from sklearn.cluster import KMeans, MiniBatchKMeans
-    from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits
-
     if rows.size * n_clusters <= FULL_PASS_LIMIT:
         model = KMeans(n_clusters, n_init=1, max_iter=MAX_ITERATIONS, random_state=seed)
     else:

@@ -16,10 +16,10 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
 def check_at_least(name: str, value: float, minimum: float) -> None:
     """Raise `InputError` unless ``value`` is a finite number of at least ``minimum``."""
     if not minimum <= value < float("inf"):
-        raise InputError(f"option {name} is {value}; it must be at least {minimum}")
+        raise InputError(f"option {name} is {value}; it must be a finite number of at least {minimum}")
 
 
 def check_positive(name: str, value: float) -> None:
     """Raise `InputError` unless ``value`` is a finite number above 0."""
     if not 0 < value < float("inf"):
-        raise InputError(f"option {name} is {value}; it must be above 0")
+        raise InputError(f"option {name} is {value}; it must be a finite number above 0")

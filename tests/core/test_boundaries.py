@@ -237,3 +237,41 @@ def test_selector_needs_names():
         create_strategy("vote", [create_strategy("margin")])
     with pytest.raises(InputError, match="at least one candidate"):
         SelectorStrategy({})
+
+
+def test_the_record_says_what_a_variant_stands_for(tmp_path, blob_data, quick):
+    run("autoal", blob_data, candidates=["entropy"], options={"variant": "paper"}, out=tmp_path / "run", **quick)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    options = config["strategy"]["options"]
+    assert options["scores"] == "picks" and options["final"] == "top" and options["objective"] == "loss"
+    assert config["precision"] == "float32"
+    run(dataset=blob_data, out=tmp_path / "run", resume=True)
+
+
+def test_deep_dropout_passes_add_up(image_data):
+    from deepal_autoal import ActiveLearner, Recipe, TaskModel
+
+    def build(input_shape, n_classes):
+        layers = [torch.nn.Flatten(), torch.nn.Linear(64, 8), torch.nn.Dropout(0.4), torch.nn.ReLU()]
+        return TaskModel(torch.nn.Sequential(*layers), 8, n_classes)
+
+    class Plugin:
+        @hookimpl
+        def deepal_register_models(self, registry):
+            registry.add("deepdrop", build, summary="x")
+
+    class Looks(Strategy):
+        def query(self, context, batch_size):
+            view = context.candidates
+            assert torch.equal(view.mc_probabilities(5)[:3], view.mc_probabilities(3))
+            assert view.mc_probabilities(5).std(dim=0).max() > 0
+            return view.indices[:batch_size]
+
+    plugin = Plugin()
+    plugin_host().register(plugin, "deepdrop")
+    try:
+        learner = ActiveLearner(image_data.x_train, Looks(), 2, model="deepdrop", recipe=Recipe(epochs=1, min_steps=2))
+        learner.tell(np.arange(6), image_data.y_train[:6])
+        assert len(learner.ask(3)) == 3
+    finally:
+        plugin_host().unregister(plugin)

@@ -116,3 +116,14 @@ def test_telling_nothing_changes_nothing(blob_data):
     first = learner.ask(3)
     learner.tell([], [])
     assert learner.ask(3).tolist() == first.tolist() and learner.round == 0
+
+
+def test_recipe_by_names_and_of_the_right_types(blob_data):
+    learner = ActiveLearner(blob_data.x_train, "margin", 3, model="linear", recipe={"epochs": 2, "min_steps": 5})
+    assert learner.recipe.epochs == 2 and learner.recipe.learning_rate == 3e-3
+    for wrong in ({"epochs": "3"}, {"epochs": 1.5}, {"warm_start": 1}, {"learning_rate": "fast"}, {"epoch": 3}):
+        with pytest.raises(InputError):
+            ActiveLearner(blob_data.x_train, "margin", 3, recipe=wrong)
+    assert Recipe(weight_decay=0).weight_decay == 0.0
+    with pytest.raises(InputError, match="seed"):
+        make(blob_data, seed=1.5)

@@ -181,3 +181,13 @@ def test_pair_ranking_loss_by_hand_and_in_any_order():
 )
 def test_one_rate_for_everything(n_half, n_pool, batch_size, expected):
     assert selection_rate(n_half, n_pool, batch_size) * n_half == pytest.approx(expected)
+
+
+def test_the_scale_of_the_scores_has_no_gradient():
+    """Else a search whose picks have low loss shrinks all of S̄ towards 0 instead of choosing."""
+    scores = torch.tensor([0.3, -0.2, 0.9, -0.4], requires_grad=True)
+    utility = torch.tensor([-1.0, 0.5, -0.25, 0.75])
+    loss = equations.search_loss(scores / equations.spread(scores), utility, torch.tensor(0.0), 0.0)
+    (slope,) = torch.autograd.grad(loss + equations.soft_count(scores), scores)
+    assert slope.abs().max() > 1e-2
+    assert abs(float((slope * scores).sum().detach())) < 1e-6

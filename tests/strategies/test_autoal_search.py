@@ -207,7 +207,7 @@ class Planted(ScoringStrategy):
         self.noise = torch.rand(300, generator=torch.Generator().manual_seed(seed))
 
     def score(self, context):
-        rows = torch.as_tensor(context.candidates.indices)
+        rows = torch.tensor(context.candidates.indices)
         return self.noise[rows] + self.preferred[rows]
 
 

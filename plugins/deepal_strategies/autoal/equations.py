@@ -56,12 +56,13 @@ def combined(thresholded_scores: Tensor, mixing_logits: Tensor, scale: float = 1
 
 
 def spread(search_scores: Tensor) -> Tensor:
-    """Return the root mean square of S̄ over the batch, a constant to the gradient.
+    """Return the root mean square of S̄ over the batch, with its gradient.
 
-    Dividing by it frees losses and counts of the arbitrary scale of W, Θ and λ: the search cannot satisfy them
-    by shrinking all of S̄ alike.
+    Dividing by it frees losses and counts of the arbitrary scale of W, Θ and λ. The gradient must pass through it:
+    were it a constant, the losses' values would not depend on the scale but their gradients would, and a search
+    whose picks have low loss would shrink all of S̄, and with it sigmoid(Θ), towards 0.
     """
-    return search_scores.detach().square().mean().sqrt().clamp_min(_TINY)
+    return search_scores.square().mean().clamp_min(_TINY).sqrt()
 
 
 def fit_weights(search_scores: Tensor, method: str) -> Tensor:

@@ -43,6 +43,7 @@ class Settings:
     """
 
     n_cycles: int
+    half_effort: float
     warmup_steps: int
     steps: int
     learning_rate: float
@@ -59,6 +60,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_at_least("n_cycles", self.n_cycles, 1)
+        check_positive("half_effort", self.half_effort)
         check_at_least("warmup_steps", self.warmup_steps, 0)
         check_at_least("steps", self.steps, 1)
         check_positive("learning_rate", self.learning_rate)

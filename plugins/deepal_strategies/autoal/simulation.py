@@ -114,8 +114,14 @@ def simulate_cycle(
     held_out_size = n_labeled // 2
     held_out, seen = np.sort(order[:held_out_size]), np.sort(order[held_out_size:])
     a, b = context.labeled.indices[seen], context.labeled.indices[held_out]
-    # A model for ranking samples is good enough once it has learnt its half; the full schedule would cost more.
-    recipe = dataclasses.replace(context.model.recipe, stop_at_full_accuracy=True)
+    # To rank samples a model need not be trained to the end; the full schedule would be half of AutoAL's cost.
+    full, effort = context.model.recipe, settings.half_effort
+    recipe = dataclasses.replace(
+        full,
+        epochs=math.ceil(effort * full.epochs),
+        min_steps=math.ceil(effort * full.min_steps),
+        stop_at_full_accuracy=True,
+    )
     model = context.fit(a, purpose=f"cycle{number}", recipe=recipe)
     rate = selection_rate(len(held_out), n_labeled + len(context.candidates), batch_size)
 

@@ -32,6 +32,8 @@ class AutoAL(SelectorStrategy):
             `equations`). It stands for the values of ``scores``, ``objective``, ``regularizer``, ``fit_weights``
             and ``final`` that are not given.
         n_cycles: Halvings C; each trains a task model on half the labelled set.
+        half_effort: Share of the recipe's epochs and steps that the model of a half gets, at most; it stops earlier
+            once it has learnt its half. 1 trains it like the task model.
         warmup_steps: FitNet's steps before the search, in each cycle.
         steps: Alternating steps of FitNet and SearchNet, in each cycle.
         learning_rate: Of all three optimisers.
@@ -62,6 +64,7 @@ class AutoAL(SelectorStrategy):
         candidates: Mapping[str, Strategy],
         variant: Literal["default", "paper"] = "default",
         n_cycles: int = 1,
+        half_effort: float = 0.5,
         warmup_steps: int = 50,
         steps: int = 100,
         learning_rate: float = 0.005,
@@ -83,6 +86,7 @@ class AutoAL(SelectorStrategy):
         preset = VARIANTS[variant]
         self.settings = Settings(
             n_cycles=n_cycles,
+            half_effort=half_effort,
             warmup_steps=warmup_steps,
             steps=steps,
             learning_rate=learning_rate,
@@ -101,6 +105,11 @@ class AutoAL(SelectorStrategy):
         self.oversample = oversample
         check_choice("final", self.final, FINALS)
         check_at_least("oversample", oversample, 1)
+
+    def describe_options(self) -> dict[str, Any]:
+        """Return the options with what the variant stands for."""
+        described = {**super().describe_options(), "final": self.final}
+        return {key: getattr(self.settings, key, value) for key, value in described.items()}
 
     @property
     def requires(self) -> frozenset[str]:  # type: ignore[override]

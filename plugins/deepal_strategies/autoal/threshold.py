@@ -6,6 +6,9 @@ import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,10 +33,6 @@ def fit_mixture(
     Returns:
         Weights (summing to 1), means and standard deviations of the components, (n_components,) each.
     """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture
-    from threadpoolctl import threadpool_limits
-
     center, scale = scores.mean(), scores.std()
     standardized = ((scores - center) / scale)[:, None]
     model = GaussianMixture(
