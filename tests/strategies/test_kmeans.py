@@ -71,7 +71,7 @@ def test_final_stage_filters_then_spreads(make_round):
     # Four tight blobs among the candidates; the highest scores all lie in the first two.
     rows = torch.as_tensor(blobs(4, 25), dtype=torch.float32)
     context = make_round(0, 100, embeddings=rows, labels=np.arange(100) % 3).context
-    blob = torch.as_tensor(context.candidates.indices) // 25
+    blob = torch.tensor(context.candidates.indices) // 25
     scores = torch.tensor([3.0, 2.9, 1.0, 0.0])[blob] + 0.01 * torch.rand(100)
     top = select_final(context, scores, 4, "top", 10)
     assert set((top // 25).tolist()) == {0}
