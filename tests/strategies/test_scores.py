@@ -35,7 +35,7 @@ SCORES = [(Entropy, naive_entropy), (Margin, naive_margin), (LeastConfidence, na
 def test_score_follows_its_definition(make_round, strategy, reference, n_classes):
     logits = 3 * torch.randn(50, n_classes, generator=torch.Generator().manual_seed(0))
     context = make_round(10, 40, n_classes, logits=logits).context
-    rows = logits.double().softmax(dim=1)[torch.as_tensor(context.candidates.indices)].tolist()
+    rows = logits.double().softmax(dim=1)[torch.tensor(context.candidates.indices)].tolist()
     expected = [reference(row) for row in rows]
     scores = strategy().score(context)
     np.testing.assert_allclose(scores.numpy(), expected, atol=2e-6)
@@ -50,7 +50,7 @@ def test_impossible_classes_give_finite_scores(make_round, strategy, reference):
     logits[:, 0] = 0.0
     logits[::2, 1] = 0.0
     context = make_round(4, 16, 3, logits=logits).context
-    rows = logits.softmax(dim=1)[torch.as_tensor(context.candidates.indices)].tolist()
+    rows = logits.softmax(dim=1)[torch.tensor(context.candidates.indices)].tolist()
     np.testing.assert_allclose(strategy().score(context).numpy(), [reference(row) for row in rows], atol=1e-6)
 
 
