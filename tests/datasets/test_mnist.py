@@ -158,7 +158,7 @@ def test_an_unwritable_data_folder_is_named(tmp_path: Path, mirror: Path) -> Non
 
 def test_the_mirrors_are_torchvisions() -> None:
     datasets = pytest.importorskip("torchvision.datasets")
-    assert mnist.SOURCE.mirrors == tuple(datasets.MNIST.mirrors)
+    assert set(mnist.SOURCE.mirrors) == set(datasets.MNIST.mirrors)  # their order changed between versions
     assert {f"{PARTS[part]}.gz": md5 for part, md5 in mnist.SOURCE.md5.items()} == dict(datasets.MNIST.resources)
 
 
