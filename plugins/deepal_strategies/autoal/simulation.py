@@ -114,7 +114,7 @@ def simulate_cycle(
     held_out_size = n_labeled // 2
     held_out, seen = np.sort(order[:held_out_size]), np.sort(order[held_out_size:])
     a, b = context.labeled.indices[seen], context.labeled.indices[held_out]
-    # To rank samples a model need not be trained to the end; the full schedule would be half of AutoAL's cost.
+    # To rank samples a model need not be trained to the end.
     full, effort = context.model.recipe, settings.half_effort
     recipe = dataclasses.replace(
         full,
