@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from deepal_autoal.learner import ActiveLearner
     from deepal_autoal.loop import run
     from deepal_autoal.models import TaskModel
+    from deepal_autoal.objective import Objective
     from deepal_autoal.plugins import plugin_host
     from deepal_autoal.randomness import global_torch_seed, stream_seed
     from deepal_autoal.recipe import Recipe
@@ -39,6 +40,7 @@ _HOMES = {
     "InputError": "errors",
     "LabeledData": "training",
     "LabeledView": "context",
+    "Objective": "objective",
     "PluginError": "errors",
     "PoolView": "context",
     "Query": "strategy",
@@ -75,6 +77,7 @@ __all__ = [
     "InputError",
     "LabeledData",
     "LabeledView",
+    "Objective",
     "PluginError",
     "PoolView",
     "Query",

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from deepal_autoal.models.base import dropout_parts
+from deepal_autoal.objective import Objective
 from deepal_autoal.placement import autocast, place
 from deepal_autoal.randomness import global_torch_seed
 
@@ -28,7 +29,6 @@ _CPU_BYTES = 8 << 20
 _ACCELERATOR_BYTES = 256 << 20
 _IMAGE_WIDTH = 32
 _VECTOR_WIDTH = 1024
-_MASK_NUMBERS = 1 << 24
 
 
 class FittedModel:
@@ -44,6 +44,7 @@ class FittedModel:
         seed: Of its training.
         metrics: Of its training: ``epochs``, ``steps``, ``train_loss``, ``train_accuracy``.
         precision: ``float32`` or ``bfloat16``, in which the backbone computes; the head computes in float32.
+        objective: What it was trained by, with any networks that were trained beside it; the plain one by default.
     """
 
     def __init__(
@@ -55,8 +56,10 @@ class FittedModel:
         seed: int,
         metrics: Mapping[str, Any] | None = None,
         precision: str = "float32",
+        objective: Objective | None = None,
     ) -> None:
-        self.module = place(module, device).eval().requires_grad_(False)
+        self.objective = place(objective or Objective(module), device).eval().requires_grad_(False)
+        self.module = self.objective.model
         self.device = device
         self.recipe = recipe
         self.seed = seed
@@ -96,8 +99,7 @@ class FittedModel:
     ) -> Tensor:
         """Return logits, float32 (n_passes, n, C), under dropout, with new masks for every sample and pass.
 
-        Only dropout is random: BatchNorm stays in evaluation mode. Where the backbone has dropout, every pass is a
-        pass through the whole model.
+        Only dropout is random: BatchNorm stays in evaluation mode. Every pass goes through the whole model.
 
         Args:
             inputs: Where the samples are.
@@ -105,8 +107,6 @@ class FittedModel:
             n_passes: Number of passes.
             generator: Of the masks.
         """
-        if self.module.dropout_only_in_head:
-            return self.dropout_logits_from_embeddings(self.sweep(inputs, indices)[1], n_passes, generator)
         seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
         logits = torch.empty((n_passes, len(indices), self.module.n_classes), device=self.device)
         with torch.no_grad(), global_torch_seed(seed, self.device), _dropping(self.module):
@@ -116,26 +116,6 @@ class FittedModel:
                     with autocast(self.precision, self.device):
                         features = self.module.features(batch)
                     logits[number, rows] = self.module.head(self.module.dropout(features.float()))
-        return logits
-
-    def dropout_logits_from_embeddings(self, embeddings: Tensor, n_passes: int, generator: torch.Generator) -> Tensor:
-        """Return logits, float32 (n_passes, n, C), under the dropout in front of the head.
-
-        Args:
-            embeddings: (n, D), as `sweep` returns them.
-            n_passes: Number of passes.
-            generator: Of the masks.
-        """
-        keep = 1.0 - self.module.dropout.p
-        n, width = embeddings.shape
-        logits = torch.empty((n_passes, n, self.module.n_classes), device=self.device)
-        size = max(1, _MASK_NUMBERS // width)
-        with torch.no_grad():
-            for number in range(n_passes):
-                for start in range(0, n, size):
-                    part = embeddings[start : start + size]
-                    mask = torch.empty(part.shape, device=generator.device).bernoulli_(keep, generator=generator)
-                    logits[number, start : start + size] = self.module.head(part * mask.to(part.device).div_(keep))
         return logits
 
     def _chunks(self, inputs: Inputs, n: int, batch_size: int | None) -> Iterator[slice]:

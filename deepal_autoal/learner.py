@@ -26,7 +26,7 @@ from deepal_autoal.predictor import Predictor, as_samples
 from deepal_autoal.randomness import global_torch_seed, stream_seed
 from deepal_autoal.recipe import Recipe
 from deepal_autoal.strategy import Query, Strategy, blaming, check_query, describe_strategy
-from deepal_autoal.training import LabeledData, Trainer, UnlabeledData
+from deepal_autoal.training import LabeledData, Trainer, UnlabeledData, rebuilding_trainer
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from deepal_autoal.fitted import FittedModel
     from deepal_autoal.models import TaskModel
 
-FORMAT = 1
+FORMAT = 2
 
 logger = logging.getLogger(__name__)
 
@@ -93,8 +93,10 @@ class ActiveLearner:
         self._inputs = Inputs(samples, Normalization.fit(samples, None if members is None else rows), self.device)
         self.model_name = resolve_model(model, self._inputs.input_shape)
         self.recipe = recipe if isinstance(recipe, Recipe) else Recipe.for_data(samples.ndim == 4, **dict(recipe or {}))
+        plain = Trainer(self._build, self.recipe, self.device)
+        self._trainer = self.strategy.wrap_trainer(plain)
+        self._rebuilding = rebuilding_trainer(self._trainer, plain)
         self._require_capabilities()
-        self._trainer = self.strategy.wrap_trainer(Trainer(self._build, self.recipe, self.device))
         self.round = -1
         self._fitted: FittedModel | None = None
         self._is_current = False
@@ -268,7 +270,7 @@ class ActiveLearner:
             "labels": self._pool.labels,
             "round": self.round,
             "is_current": self._is_current,
-            "model": dict(self._fitted.module.state_dict()) if self._fitted is not None else None,
+            "model": dict(self._fitted.objective.state_dict()) if self._fitted is not None else None,
             "metrics": dict(self._fitted.metrics) if self._fitted is not None else None,
             "precision": self._fitted.precision if self._fitted is not None else None,
             "strategy": self._strategy_state(),
@@ -284,12 +286,12 @@ class ActiveLearner:
         if state["model"] is not None:
             from deepal_autoal.fitted import FittedModel
 
-            module = self.new_module().to(self.device)
-            module.load_state_dict(state["model"])
+            objective = self._rebuilding.new_objective()
+            objective.load_state_dict(state["model"])
             seed = stream_seed(self.seed, self.round, "train")
             self._fitted = FittedModel(
-                module, device=self.device, recipe=self.recipe, seed=seed, metrics=state["metrics"],
-                precision=state["precision"],
+                objective.model, device=self.device, recipe=self.recipe, seed=seed, metrics=state["metrics"],
+                precision=state["precision"], objective=objective,
             )  # fmt: skip
         if state["strategy"]:
             self.strategy.load_state_dict(state["strategy"])
@@ -304,15 +306,18 @@ class ActiveLearner:
 
     def new_module(self) -> TaskModel:
         """Return an untrained task model, without touching torch's global generator."""
-        with global_torch_seed(0):
-            return self._build()
+        return self._rebuilding.new_objective().model
 
     def _build(self) -> TaskModel:
         return build_model(self.model_name, self._inputs.input_shape, self.n_classes)
 
     def _require_capabilities(self) -> None:
         """Refuse a model that lacks what the strategy requires, before anything is trained."""
-        if "mc_dropout" in self.strategy.requires and not dropout_parts(self.new_module()):
+        needs_dropout = "mc_dropout" in self.strategy.requires
+        if not needs_dropout and not self.strategy.changes_training:
+            return
+        module = self.new_module()  # a changed objective says here what it lacks
+        if needs_dropout and not dropout_parts(module):
             raise InputError(
                 f"{self.strategy} requires mc_dropout, but the model {self.model_name!r} has no dropout; "
                 "choose another --model"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import torch
+from torch import nn
 
 from deepal_autoal.errors import InputError
 
-if TYPE_CHECKING:
-    from deepal_autoal.models import TaskModel
+M = TypeVar("M", bound=nn.Module)
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -36,7 +36,9 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
 
 
-def place(module: TaskModel, device: torch.device) -> TaskModel:
+def place(module: M, device: torch.device) -> M:
     """Move a module to a device, on CUDA with its convolutions channels last, as tensor cores read them."""
     module = module.to(device)
-    return module.to(memory_format=torch.channels_last) if device.type == "cuda" else module
+    if device.type == "cuda":
+        module = module.to(memory_format=torch.channels_last)
+    return module

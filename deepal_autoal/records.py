@@ -233,12 +233,13 @@ def load_model(folder: str | Path, device: str = "auto") -> Predictor:
     Raises:
         RunFolderError: If the folder holds no finished run.
     """
+    from deepal_autoal.factory import recreate_strategy
     from deepal_autoal.fitted import FittedModel
     from deepal_autoal.inputs import Normalization
     from deepal_autoal.models import build_model
     from deepal_autoal.predictor import Predictor
-    from deepal_autoal.randomness import global_torch_seed
     from deepal_autoal.recipe import Recipe
+    from deepal_autoal.training import Trainer, rebuilding_trainer
 
     path = Path(folder)
     for name in (CONFIG, MODEL):
@@ -247,14 +248,14 @@ def load_model(folder: str | Path, device: str = "auto") -> Predictor:
     config, weights = read_json(path / CONFIG), read_tensors(path / MODEL)
     normalization = Normalization(weights.pop("normalization.mean"), weights.pop("normalization.std"))
     shape, n_classes = tuple(config["dataset"]["input_shape"]), config["dataset"]["n_classes"]
-    with global_torch_seed(0):
-        module = build_model(config["model"]["name"], shape, n_classes)
-    module.load_state_dict(weights)
     target = resolve_device(device)
     recipe = Recipe(**{**config["recipe"], "augmentation": tuple(config["recipe"]["augmentation"])})
-    model = FittedModel(
-        module.to(target), device=target, recipe=recipe, seed=config["seed"], metrics={}, precision="float32"
-    )
+    trainer = Trainer(lambda: build_model(config["model"]["name"], shape, n_classes), recipe, target)
+    if config["strategy"]["changes_training"]:
+        trainer = rebuilding_trainer(recreate_strategy(config["strategy"]).wrap_trainer(trainer), trainer)
+    module = trainer.new_objective().model
+    module.load_state_dict(weights)
+    model = FittedModel(module, device=target, recipe=recipe, seed=config["seed"], precision="float32")
     return Predictor(model, normalization, shape, tuple(config["dataset"]["class_names"]))
 
 

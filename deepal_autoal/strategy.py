@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deepal_autoal.context import QueryContext
-    from deepal_autoal.training import TrainerProtocol
+    from deepal_autoal.training import Trainer, TrainerProtocol
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,13 @@ class Strategy:
         """Return the options for the record; override it where an option's value only stands for others."""
         return dict(self.options)
 
-    def wrap_trainer(self, trainer: TrainerProtocol) -> TrainerProtocol:
+    def wrap_trainer(self, trainer: Trainer) -> TrainerProtocol:
         """Return the trainer to use; override it to change how the task model is trained.
 
-        A trainer's ``fit`` gets labelled data and label-free unlabelled data and returns a fitted model. Runs of
-        a strategy that overrides this are recorded as having changed training.
+        A trainer's ``fit`` gets labelled data and label-free unlabelled data and returns a fitted model. For
+        another loss, further networks or a changed network, return ``trainer.with_objective(...)`` (see
+        `Objective`); ``context.model.objective`` is then the trained one. Runs of a strategy that overrides this
+        are recorded as having changed training.
         """
         return trainer
 

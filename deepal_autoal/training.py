@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections.abc import Callable, Mapping
@@ -10,12 +11,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from deepal_autoal.augmentation import augment
 from deepal_autoal.errors import DeepALError, InputError
 from deepal_autoal.fitted import FittedModel
 from deepal_autoal.inputs import Inputs
+from deepal_autoal.objective import Objective
 from deepal_autoal.optimization import make_optimizer, set_learning_rate
 from deepal_autoal.placement import autocast, place, resolve_precision
 from deepal_autoal.randomness import global_torch_seed, stream_seed, torch_stream
@@ -63,7 +64,7 @@ class UnlabeledData:
 
 
 class TrainerProtocol(Protocol):
-    """What a strategy's ``wrap_trainer`` takes and returns."""
+    """What a strategy's ``wrap_trainer`` returns."""
 
     def fit(
         self,
@@ -85,12 +86,31 @@ class Trainer:
         build: Returns a model, initialised from torch's global generator.
         recipe: Training settings.
         device: Where to train.
+        objective: Makes of a new model what training minimises.
     """
 
-    def __init__(self, build: Callable[[], TaskModel], recipe: Recipe, device: torch.device) -> None:
+    def __init__(
+        self,
+        build: Callable[[], TaskModel],
+        recipe: Recipe,
+        device: torch.device,
+        objective: Callable[[TaskModel], Objective] = Objective,
+    ) -> None:
         self.build = build
         self.recipe = recipe
         self.device = device
+        self.objective = objective
+
+    def with_objective(self, objective: Callable[[TaskModel], Objective]) -> Trainer:
+        """Return a trainer that differs in its objective; what most ``wrap_trainer`` need."""
+        other = copy.copy(self)
+        other.objective = objective
+        return other
+
+    def new_objective(self, seed: int = 0) -> Objective:
+        """Return a new model within its objective, untrained, without touching torch's global generator."""
+        with global_torch_seed(seed, self.device):
+            return self.objective(self.build())
 
     def fit(
         self,
@@ -121,24 +141,26 @@ class Trainer:
         """
         recipe = recipe or self.recipe
         precision = resolve_precision(recipe.precision, self.device)
-        with global_torch_seed(stream_seed(seed, "init"), self.device):
-            module = self.build()
-        _check_data(labeled, module.n_classes, recipe)
+        objective = self.new_objective(stream_seed(seed, "init"))
+        _check_data(labeled, objective.model.n_classes, recipe)
         if initial_state is not None:
-            module.load_state_dict(initial_state)
-        module = place(module, self.device).train()
+            objective.model.load_state_dict(initial_state)
+        objective = place(objective, self.device).train()
         if len(labeled.indices) == 1:
             # One sample has no variance to normalise by: keep the statistics as they are.
-            for part in module.modules():
+            for part in objective.modules():
                 if isinstance(part, nn.modules.batchnorm._BatchNorm):
                     part.eval()
         with global_torch_seed(stream_seed(seed, "dropout"), self.device):
-            metrics = self._optimize(module, labeled, recipe, precision, seed, progress)
-        return FittedModel(module, device=self.device, recipe=recipe, seed=seed, metrics=metrics, precision=precision)
+            metrics = self._optimize(objective, labeled, recipe, precision, seed, progress)
+        return FittedModel(
+            objective.model, device=self.device, recipe=recipe, seed=seed, metrics=metrics, precision=precision,
+            objective=objective,
+        )  # fmt: skip
 
     def _optimize(
         self,
-        module: TaskModel,
+        objective: Objective,
         labeled: LabeledData,
         recipe: Recipe,
         precision: str,
@@ -150,7 +172,7 @@ class Trainer:
         changes = torch_stream(seed, "augmentation", device=self.device)
         labels = torch.as_tensor(labeled.labels, device=self.device)
         read = _reader(labeled)
-        optimizer = make_optimizer(module.parameters(), recipe, self.device)
+        optimizer = make_optimizer(objective.parameters(), recipe, self.device)
         n_batches, n_epochs = recipe.n_batches(n), recipe.n_epochs(n)
         total = n_batches * n_epochs
         metrics: dict[str, float] = {}
@@ -163,8 +185,7 @@ class Trainer:
                 batch = inputs.normalize(augment(read(rows), recipe.augmentation, changes))
                 set_learning_rate(optimizer, recipe, step / total)
                 with autocast(precision, self.device):
-                    logits = module(batch)
-                loss = F.cross_entropy(logits.float(), labels[rows])
+                    logits, loss = objective(batch, labels[rows], step / total)
                 optimizer.zero_grad()
                 torch.autograd.backward(loss)
                 optimizer.step()
@@ -185,10 +206,18 @@ class Trainer:
                 progress(step, total)
             if recipe.stop_at_full_accuracy and epoch >= FEWEST_EPOCHS and metrics["train_accuracy"] == 1.0:
                 break
-        if not torch.stack([parameter.isfinite().all() for parameter in module.parameters()]).all():
+        if not torch.stack([parameter.isfinite().all() for parameter in objective.parameters()]).all():
             raise _diverged("there are infinite weights after the last step", recipe, precision)
         logger.debug("trained on %d samples: %s", n, metrics)
         return metrics
+
+
+def rebuilding_trainer(trainer: TrainerProtocol, plain: Trainer) -> Trainer:
+    """Return the trainer that rebuilds models of ``trainer`` from their weights.
+
+    A trainer of another class than `Trainer` must leave the architecture as the plain one's.
+    """
+    return trainer if isinstance(trainer, Trainer) else plain
 
 
 def _diverged(what: str, recipe: Recipe, precision: str) -> DeepALError:

@@ -115,46 +115,6 @@ def test_dropout_passes_follow_the_generator(setup, trained, deep):
     assert not torch.equal(model.dropout_logits(setup.inputs, ROWS, 4, generator), first), "the generator must advance"
 
 
-def test_head_passes_equal_the_full_model_with_the_same_masks(setup, trained, monkeypatch):
-    logits = trained.dropout_logits(setup.inputs, ROWS, 3, torch.Generator().manual_seed(5))
-    generator = torch.Generator().manual_seed(5)
-    keep = 1 - trained.module.dropout.p
-    reference = copy.deepcopy(trained.module)
-
-    class Given(nn.Module):
-        def forward(self, features):
-            mask = torch.empty(features.shape).bernoulli_(keep, generator=generator)
-            return features * mask / keep
-
-    reference.dropout = Given()
-    with torch.no_grad():
-        expected = torch.stack([reference(setup.inputs.batch(ROWS)) for _ in range(3)])
-    torch.testing.assert_close(logits, expected)
-    # In pieces of bounded size; a generator may give other numbers piece by piece than all at once.
-    monkeypatch.setattr(fitted_module, "_MASK_NUMBERS", 2 * trained.module.embedding_dim)
-    generator.manual_seed(5)
-    with torch.no_grad():
-        features = trained.module.features(setup.inputs.batch(ROWS))
-        expected = torch.stack(
-            [torch.cat([reference.head(reference.dropout(part)) for part in features.split(2)]) for _ in range(3)]
-        )
-    torch.testing.assert_close(
-        trained.dropout_logits(setup.inputs, ROWS, 3, torch.Generator().manual_seed(5)), expected
-    )
-
-
-def test_head_passes_average_to_the_plain_logits(setup, trained):
-    """The head is linear, so that the mean over masks is the pass without dropout."""
-    logits, embeddings = trained.sweep(setup.inputs, ROWS)
-    passes = trained.dropout_logits_from_embeddings(embeddings, 4000, torch.Generator().manual_seed(0))
-    error = passes.std(dim=0) / 4000**0.5
-    assert ((passes.mean(dim=0) - logits).abs() < 5 * error).all()
-    p = trained.module.dropout.p
-    products = embeddings[:, None, :] * trained.module.head.weight[None]
-    variance = products.square().sum(dim=2) * p / (1 - p)
-    torch.testing.assert_close(passes.var(dim=0), variance, rtol=0.15, atol=0)
-
-
 def test_deeper_dropout_gets_full_passes_with_batchnorm_in_evaluation(setup):
     model = wrap(deep_model())
     passes = model.dropout_logits(setup.inputs, ROWS, 3000, torch.Generator().manual_seed(0))
