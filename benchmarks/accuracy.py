@@ -1,9 +1,10 @@
-"""Strategies side by side over paired seeds: accuracy at each round, AUBC, differences to random.
+"""Strategies side by side over paired seeds: accuracy at each round, AUBC, differences to random, time of a query.
 
     python benchmarks/accuracy.py --out /tmp/study --data-dir data
 
-Runs are ordinary run folders under --out; repeating the command continues where it stopped. The table of all rounds
-is written as CSV, the summary is printed.
+Runs are ordinary run folders under --out; repeating the command continues where it stopped. Where a strategy changes
+training, a plain model is trained on its picks as well, which tells what the picks alone are worth. The table of all
+rounds is written as CSV, the summary is printed.
 """
 
 import argparse
@@ -16,80 +17,132 @@ from pathlib import Path
 
 import numpy as np
 
+from deepal_autoal import ActiveLearner, load_dataset, plugin_host
+from deepal_autoal.inputs import Inputs
+
+SETTINGS = ("dataset", "data_dir", "model", "pool_size", "initial", "batch_size", "rounds")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--strategies", default="random,entropy,margin,kmeans,vote,autoal")
-    parser.add_argument("--candidates", default="entropy,margin,kmeans", help="of vote and autoal")
+    parser.add_argument("--strategies", default="all")
+    parser.add_argument("--option", action="append", default=[], metavar="STRATEGY.KEY=VALUE")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--csv", type=Path, default=None, help="where the table of rounds goes; default OUT/rounds.csv")
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--data-dir", default="data")
+    parser.add_argument("--model", default="auto")
     parser.add_argument("--pool-size", type=int, default=10_000)
     parser.add_argument("--initial", type=int, default=100)
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=10)
     arguments = parser.parse_args()
 
-    cells = [(strategy, seed) for seed in range(arguments.seeds) for strategy in arguments.strategies.split(",")]
+    entries = plugin_host().strategies.entries()
+    names = [entry.name for entry in entries] if arguments.strategies == "all" else arguments.strategies.split(",")
+    # Seed by seed, so that whatever there is time for is paired.
+    cells = [(strategy, seed) for seed in range(arguments.seeds) for strategy in names]
     with ThreadPoolExecutor(arguments.jobs) as executor:
         rows = [row for part in executor.map(lambda cell: run(arguments, *cell), cells) for row in part]
     path = arguments.csv or arguments.out / "rounds.csv"
     with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    summarize(rows, arguments.strategies.split(","))
+    summarize(rows)
 
 
 def run(arguments: argparse.Namespace, strategy: str, seed: int) -> list[dict[str, object]]:
-    """Do or finish one run, and return its rounds."""
+    """Do or finish one run, and return its rounds, followed by the plain model's where training was changed."""
     out = arguments.out / strategy / f"seed-{seed}"
     command = [sys.executable, "-m", "deepal_autoal", "run", "--quiet", "--resume", "--out", str(out), "--threads", "1"]
-    for name in ("dataset", "data_dir", "pool_size", "initial", "batch_size", "rounds"):
+    for name in SETTINGS:
         command += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
     command += ["--strategy", strategy, "--seed", str(seed)]
-    if strategy in ("vote", "autoal"):
-        command += ["--candidates", arguments.candidates]
+    for option in arguments.option:
+        owner, _, setting = option.partition(".")
+        if owner == strategy:
+            command += ["-o", setting]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    records = [json.loads(line) for line in (out / "rounds.jsonl").read_text().splitlines()]
+    records = read(out)
+    plain = []
+    if json.loads((out / "config.json").read_text())["strategy"]["changes_training"]:
+        subprocess.run([sys.executable, __file__, "--replay", str(out)], check=True)
+        plain = json.loads((out / "plain.json").read_text())
     print(f"{strategy} seed {seed}: {records[-1]['accuracy']:.4f}", file=sys.stderr, flush=True)
-    return [
-        {
-            "strategy": strategy, "seed": seed, "round": record["round"], "n_labeled": record["n_labeled"],
-            "accuracy": record["accuracy"], "train_s": round(record["seconds"]["train"], 3),
-            "query_s": round(record["seconds"]["query"], 3),
-        }
-        for record in records
-    ]  # fmt: skip
+    rows = [row(strategy, seed, record, record["accuracy"]) for record in records]
+    return rows + [
+        row(f"{strategy}, plain model", seed, record, accuracy)
+        for record, accuracy in zip(records, plain, strict=False)
+    ]
 
 
-def summarize(rows: list[dict], strategies: list[str]) -> None:
+def read(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "rounds.jsonl").read_text().splitlines()]
+
+
+def row(strategy: str, seed: int, record: dict, accuracy: float) -> dict[str, object]:
+    return {
+        "strategy": strategy, "seed": seed, "round": record["round"], "n_labeled": record["n_labeled"],
+        "accuracy": accuracy, "train_s": round(record["seconds"]["train"], 3),
+        "query_s": round(record["seconds"]["query"], 3),
+    }  # fmt: skip
+
+
+def replay(out: Path) -> None:
+    """Train a plain model on the labels of every round of a run, from the same initial weights and data order."""
+    import torch
+
+    if (out / "plain.json").exists():
+        return
+    config = json.loads((out / "config.json").read_text())
+    torch.set_num_threads(config["threads"])
+    settings = config["settings"]
+    data = load_dataset(settings["dataset"], settings["data_dir"])
+    members = None
+    if settings["pool_size"] is not None:
+        from deepal_autoal.pool import draw_members
+
+        members = draw_members(len(data.x_train), config["seed"], settings["pool_size"])
+    recipe = {**config["recipe"], "augmentation": tuple(config["recipe"]["augmentation"])}
+    learner = ActiveLearner(
+        data.x_train, "random", data.n_classes, model=config["model"]["name"], recipe=recipe, seed=config["seed"],
+        device=config["device"], members=members,
+    )  # fmt: skip
+    test = Inputs(data.x_test, learner.normalization, learner.device)
+    accuracies, labels = [], config["initial"]
+    for record in read(out):
+        learner.tell(labels, data.y_train[labels])
+        accuracies.append(learner.predictor().accuracy(test, data.y_test))
+        labels = record["queried"]
+    (out / "plain.json").write_text(json.dumps(accuracies))
+
+
+def summarize(rows: list[dict]) -> None:
     """Print AUBC and final accuracy, and the paired difference of AUBC to random with a bootstrap interval."""
-    areas, finals = {}, {}
-    for strategy in strategies:
-        seeds = sorted({row["seed"] for row in rows if row["strategy"] == strategy})
-        curves = [[row for row in rows if row["strategy"] == strategy and row["seed"] == seed] for seed in seeds]
-        areas[strategy] = np.array([area(curve) for curve in curves])
-        finals[strategy] = np.array([curve[-1]["accuracy"] for curve in curves])
+    curves: dict[str, dict[int, list[dict]]] = {}
+    for entry in rows:
+        curves.setdefault(entry["strategy"], {}).setdefault(entry["seed"], []).append(entry)
+    areas = {name: np.array([area(curve) for curve in seeds.values()]) for name, seeds in curves.items()}
     rng = np.random.default_rng(0)
-    print("| strategy | AUBC | final accuracy | AUBC - random, points (95 %) | seeds above random |")
-    print("|---|---|---|---|---|")
-    for strategy in strategies:
-        line = f"| `{strategy}` | {areas[strategy].mean():.4f} ± {areas[strategy].std(ddof=1):.4f} "
-        line += f"| {finals[strategy].mean():.4f} ± {finals[strategy].std(ddof=1):.4f} "
-        if strategy != "random" and "random" in areas:
-            difference = 100 * (areas[strategy] - areas["random"])
+    print("| strategy | AUBC | final accuracy | AUBC - random, points (95 %) | seeds above random | query, s |")
+    print("|---|---|---|---|---|---|")
+    for name in sorted(areas, key=lambda name: -areas[name].mean()):
+        finals = np.array([curve[-1]["accuracy"] for curve in curves[name].values()])
+        seconds = np.mean([entry["query_s"] for curve in curves[name].values() for entry in curve[:-1]])
+        line = f"| `{name}` | {areas[name].mean():.4f} ± {areas[name].std(ddof=1):.4f} "
+        line += f"| {finals.mean():.4f} ± {finals.std(ddof=1):.4f} "
+        if name != "random" and len(areas[name]) == len(areas.get("random", ())):
+            difference = 100 * (areas[name] - areas["random"])
             means = rng.choice(difference, (10_000, len(difference))).mean(axis=1)
             low, high = np.quantile(means, [0.025, 0.975])
-            line += (
-                f"| {difference.mean():+.2f} ({low:+.2f} … {high:+.2f}) | {(difference > 0).sum()}/{len(difference)} |"
-            )
+            line += f"| {difference.mean():+.2f} ({low:+.2f} … {high:+.2f}) "
+            line += f"| {(difference > 0).sum()}/{len(difference)} "
         else:
-            line += "| | |"
-        print(line)
+            line += "| | "
+        print(f"{line}| {seconds:.2f} |")
 
 
 def area(curve: list[dict]) -> float:
@@ -100,4 +153,7 @@ def area(curve: list[dict]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--replay"]:
+        replay(Path(sys.argv[2]))
+    else:
+        main()

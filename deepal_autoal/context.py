@@ -136,6 +136,7 @@ class QueryContext:
         round: Number of the round, from 0.
         n_rounds: How many rounds the run has; None when labels are given interactively.
         device: Where the views' tensors live.
+        progress: Call it as ``progress(done, total)`` in long work, so that a user sees it move.
     """
 
     def __init__(
@@ -152,6 +153,7 @@ class QueryContext:
         key: tuple[int | str, ...],
     ) -> None:
         outputs = cache.of(model)
+        self.progress: Callable[[int, int], None] = cache.progress
         self.candidates = PoolView(candidates, outputs)
         self.labeled = LabeledView(labeled, labels, outputs)
         self.model = model

@@ -39,6 +39,10 @@ FORMAT = 2
 logger = logging.getLogger(__name__)
 
 
+def _no_progress(done: int, total: int) -> None:
+    """Show nothing."""
+
+
 class ActiveLearner:
     """Pool-based active learning: `ask` for a batch, `tell` its labels, again.
 
@@ -142,8 +146,12 @@ class ActiveLearner:
         """
         return np.asarray(self.query(batch_size).indices)
 
-    def query(self, batch_size: int) -> Query:
+    def query(self, batch_size: int, progress: Callable[[int, int], None] = _no_progress) -> Query:
         """Return what `ask` does, with the strategy's report.
+
+        Args:
+            batch_size: How many samples to ask for.
+            progress: Called in long queries with the steps done and the steps in all.
 
         Raises:
             InputError: If ``batch_size`` is not between 1 and the number of unlabelled samples.
@@ -165,7 +173,7 @@ class ActiveLearner:
                 self.strategy.load_state_dict(self._memory_before)
         model = self.fit()
         self._memory_before = copy.deepcopy(self.strategy.state_dict())
-        context = self._context(model, candidates)
+        context = self._context(model, candidates, progress)
         seed = stream_seed(self.seed, self.round, "query", "global")
         with global_torch_seed(seed, self.device), blaming(self.strategy):
             answer = self.strategy.query(context, batch_size)
@@ -329,9 +337,14 @@ class ActiveLearner:
             raise InputError("there are no labels yet: tell some first")
         return LabeledData(self._inputs, labeled, self._pool.labels), UnlabeledData(self._inputs, self._pool.unlabeled)
 
-    def _context(self, model: FittedModel, candidates: NDArray[np.int64]) -> QueryContext:
+    def _context(
+        self,
+        model: FittedModel,
+        candidates: NDArray[np.int64],
+        progress: Callable[[int, int], None] = _no_progress,
+    ) -> QueryContext:
         key = (self.seed, self.round)
-        cache = OutputCache(self._inputs, self._trainer, key)
+        cache = OutputCache(self._inputs, self._trainer, key, progress)
         labeled, unlabeled = self._data()
         cache.add(model, labeled, unlabeled, key)
         return QueryContext(

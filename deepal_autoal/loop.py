@@ -124,7 +124,9 @@ class ActiveRun:
             if not is_last:
                 self._progress("query", 0, 1)
                 with peak:
-                    query = learner.query(self.config["batch_size"])
+                    query = learner.query(
+                        self.config["batch_size"], lambda done, total: self._progress("query", done, total)
+                    )
                 queried, report = np.asarray(query.indices), query.report
         if is_last:
             if self._files is not None:

@@ -131,10 +131,18 @@ class OutputCache:
         inputs: The pool's samples and the evaluation transform.
         trainer: The trainer of the round.
         key: Key of the random streams, (seed, round).
+        progress: Called with the steps done and the steps in all while models are trained.
     """
 
-    def __init__(self, inputs: Inputs, trainer: TrainerProtocol, key: tuple[int | str, ...]) -> None:
+    def __init__(
+        self,
+        inputs: Inputs,
+        trainer: TrainerProtocol,
+        key: tuple[int | str, ...],
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
         self.inputs = inputs
+        self.progress = progress
         self._trainer = trainer
         self._key = key
         self._outputs: dict[int, ModelOutputs] = {}
@@ -145,7 +153,8 @@ class OutputCache:
         """Keep a fitted model's outputs; ``labeled`` is what it, and so its ensemble's members, are trained on."""
 
         def fit_member(number: int) -> FittedModel:
-            return self._trainer.fit(labeled, unlabeled, seed=stream_seed(*key, "member", number))
+            seed = stream_seed(*key, "member", number)
+            return self._trainer.fit(labeled, unlabeled, seed=seed, progress=self.progress)
 
         outputs = ModelOutputs(model, self.inputs, key, fit_member)
         self._outputs[id(model)] = outputs
@@ -155,7 +164,8 @@ class OutputCache:
         self, labeled: LabeledData, unlabeled: UnlabeledData, key: tuple[int | str, ...], recipe: Recipe | None
     ) -> FittedModel:
         """Train a further model, and keep its outputs."""
-        model = self._trainer.fit(labeled, unlabeled, seed=stream_seed(*key, "train"), recipe=recipe)
+        seed = stream_seed(*key, "train")
+        model = self._trainer.fit(labeled, unlabeled, seed=seed, recipe=recipe, progress=self.progress)
         self.add(model, labeled, unlabeled, key)
         return model
 

@@ -8,14 +8,19 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from deepal_autoal.errors import DeepALError, PluginCodeError, PluginError, UnknownNameError
+from deepal_autoal.cost import check_cost
+from deepal_autoal.errors import DeepALError, InputError, PluginCodeError, PluginError, UnknownNameError
 
 BUILTIN_DISTRIBUTION = "deepal_autoal"
 IN_PROCESS_DISTRIBUTION = "this process"
 REQUIREMENTS = frozenset({"inputs", "probabilities", "embeddings", "mc_dropout", "ensemble", "gradients"})
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-_DETAILS = {"strategy": {"family", "requires"}, "dataset": set(), "model": {"inputs"}}
+_DETAILS = {
+    "strategy": {"family", "requires", "changes_training", "time", "memory"},
+    "dataset": set(),
+    "model": {"inputs"},
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Entry:
     Attributes:
         kind: ``"strategy"``, ``"dataset"`` or ``"model"``.
         target: The object itself, or ``"module:attribute"``, imported when it is first needed.
-        details: Further metadata of the kind: ``family`` and ``requires`` for strategies, ``inputs`` for models.
+        details: Further metadata of the kind (see `Registrar.add`).
     """
 
     kind: str
@@ -200,8 +205,11 @@ class Registrar:
                 that listings stay fast.
             summary: One line; by default the first line of the target's docstring.
             reference: Where the method, data or model was published.
-            details: ``family`` and ``requires`` (strategies; a class given itself already tells what it
-                requires), ``inputs`` (models: ``"images"``, ``"vectors"`` or ``"any"``).
+            details: Of a strategy, its card: ``family`` (of the built-ins ``uncertainty``, ``diversity``, ``hybrid``,
+                ``learned``, ``ensemble``, ``selector`` or ``control``), ``requires`` and
+                ``changes_training`` (both of which a class given itself already tells), and the ``time`` and
+                ``memory`` of a query beyond the shared outputs' pass, as formulas such as ``"N*(C + D)"`` (see
+                `cost`). Of a model, ``inputs``: ``"images"``, ``"vectors"`` or ``"any"``.
 
         Raises:
             PluginError: If the name, the target or a detail is not of this form.
@@ -218,13 +226,11 @@ class Registrar:
         elif not callable(target):
             raise PluginError(f"{kind} {name!r}: the target must be callable or 'module:attribute', not {target!r}")
         if kind == "strategy":
-            requires = details.get("requires", getattr(target, "requires", frozenset()))
-            details["requires"] = check_requires(name, requires if not isinstance(requires, property) else ())
-            details.setdefault("family", "")
+            details = _card(name, target, details)
         if not summary and not isinstance(target, str):
             summary = (getattr(target, "__doc__", None) or "").strip().partition("\n")[0]
         texts = {"summary": summary, "reference": reference}
-        texts |= {key: value for key, value in details.items() if key != "requires"}
+        texts |= {key: value for key, value in details.items() if key not in ("requires", "changes_training")}
         for key, text in texts.items():
             if not isinstance(text, str) or not text.isprintable():
                 raise PluginError(f"{kind} {name!r}: {key} must be one line of text, not {text!r}")
@@ -234,6 +240,29 @@ class Registrar:
             self.added.append(entry)
         else:
             self.problems.append(problem)
+
+
+def _card(name: str, target: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a strategy's details, checked and in order, with what was left out filled in."""
+    requires = given.get("requires", getattr(target, "requires", frozenset()))
+    # A class of its own wrap_trainer changes training; the base class's lies beside us.
+    overridden = getattr(getattr(target, "wrap_trainer", None), "__module__", "").partition(".")[0]
+    card = {
+        "family": given.get("family", ""),
+        "requires": check_requires(name, requires if not isinstance(requires, property) else ()),
+        "changes_training": given.get("changes_training", overridden not in ("", BUILTIN_DISTRIBUTION)),
+        "time": given.get("time", ""),
+        "memory": given.get("memory", ""),
+    }
+    if not isinstance(card["changes_training"], bool):
+        raise PluginError(f"strategy {name!r}: changes_training must be True or False")
+    for key in ("time", "memory"):
+        try:
+            if card[key]:
+                check_cost(card[key])
+        except InputError as error:
+            raise PluginError(f"strategy {name!r}: {key}: {error}") from None
+    return card
 
 
 def check_requires(name: str, requires: Iterable[str]) -> frozenset[str]:

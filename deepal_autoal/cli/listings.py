@@ -5,22 +5,44 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
+from deepal_autoal.cost import spell_cost
+from deepal_autoal.options import constructor_options
+from deepal_autoal.plain import plain
 from deepal_autoal.plugins import plugin_host
+from deepal_autoal.registry import Entry
+
+# A column that is cut to no less than this can still be understood.
+_READABLE = 24
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="One JSON array of objects.")
 
 
 @click.command("strategies")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
 @_json_option
-def list_strategies(as_json: bool) -> None:
-    """List the query strategies."""
-    _show([entry.describe() for entry in plugin_host().strategies.entries()],
-          ("name", "family", "requires", "summary", "reference", "distribution"), as_json)  # fmt: skip
+def list_strategies(names: Sequence[str], as_json: bool) -> None:
+    """List the query strategies, or show the whole cards of those named.
+
+    Time and memory are those of a query beyond the pass over the pool that all strategies share: N candidates,
+    L labelled samples, b batch size, C classes, D embedding dimensions, P numbers in an input, T dropout passes,
+    M ensemble members, K candidates of a selector, E epochs of an own network.
+    """
+    registry = plugin_host().strategies
+    if names:
+        cards = [describe_card(registry.get(name)) for name in names]
+        click.echo(json.dumps(cards, indent=2) if as_json else "\n\n".join(format_card(card) for card in cards))
+        return
+    rows = [entry.describe() for entry in registry.entries()]
+    if not as_json:
+        rows = [spell_card(row) for row in rows]
+    _show(rows, ("name", "family", "summary", "requires", "training", "time", "memory", "distribution", "reference"),
+          as_json)  # fmt: skip
 
 
 @click.command("datasets")
@@ -46,6 +68,41 @@ def list_plugins(as_json: bool) -> None:
     _show(plugin_host().describe(), ("name", "version", "state", "summary"), as_json)
 
 
+def spell_card(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a strategy's entry as people read it."""
+    spelled = dict(described)
+    spelled["training"] = "changed" if spelled.pop("changes_training") else ""
+    for key in ("time", "memory"):
+        spelled[key] = spell_cost(described[key])
+    return spelled
+
+
+def describe_card(entry: Entry) -> dict[str, Any]:
+    """Return a strategy's entry with its options and their defaults, which takes importing it."""
+    target = entry.load()
+    options = {
+        name: None if parameter.default is parameter.empty else plain(parameter.default, strict=False)
+        for name, parameter in constructor_options(target).items()
+    }
+    card = {**entry.describe(), "options": options}
+    defaults = getattr(target, "default_candidates", None)
+    return card if defaults is None else {**card, "default_candidates": list(defaults)}
+
+
+def format_card(card: Mapping[str, Any]) -> str:
+    """Return a strategy's card as lines of text."""
+    lines = []
+    for key, value in spell_card(card).items():
+        if key == "options":
+            value = " ".join(f"{name}={'none' if option is None else option}" for name, option in value.items())
+        if value not in ("", []):
+            indent = " " * 20
+            lines += textwrap.wrap(
+                f"{key.replace('_', ' '):<20}{_cell(value)}", 110, subsequent_indent=indent, break_long_words=False
+            )
+    return "\n".join(lines)
+
+
 def _show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2))
@@ -53,11 +110,25 @@ def _show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: bo
     if not rows:
         click.echo("None.")
         return
-    click.echo("\n".join(format_table(columns, [[_cell(row[column]) for column in columns] for row in rows])))
+    table = [[_cell(row[column]) for column in columns] for row in rows]
+    shown = len(columns) if not sys.stdout.isatty() else fitting_columns(columns, table)
+    click.echo("\n".join(format_table(columns[:shown], [line[:shown] for line in table])))
+    if shown < len(columns):
+        click.echo(f"\n{', '.join(columns[shown:])}: widen the terminal, or --json")
 
 
 def _cell(value: Any) -> str:
     return ", ".join(value) if isinstance(value, list) else str(value)
+
+
+def fitting_columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Return how many columns fit the terminal when none is cut below a readable width; the name always does."""
+    room = shutil.get_terminal_size().columns
+    for column, name in enumerate(head):
+        room -= 2 + min(_READABLE, max(len(name), *(len(row[column]) for row in rows)))
+        if room < -2:
+            return max(1, column)
+    return len(head)
 
 
 def format_table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> list[str]:

@@ -56,6 +56,7 @@ def build_model(name: str, input_shape: tuple[int, ...], n_classes: int) -> Task
             f"model {entry.name!r} of {entry.provider}: its factory must return a TaskModel of {n_classes} classes, "
             f"not {type(model).__name__}"
         )
+    model.input_shape = tuple(input_shape)
     return model
 
 

@@ -26,9 +26,14 @@ class TaskModel(nn.Module):
         n_classes: Number of outputs.
         dropout: Probability, in [0, 1), that the dropout in front of the head drops a feature.
 
+    Attributes:
+        input_shape: (C, H, W) or (D,) of one input; `build_model` sets it.
+
     Raises:
         InputError: If a number is out of range.
     """
+
+    input_shape: tuple[int, ...] = ()
 
     def __init__(
         self, backbone: nn.Module, embedding_dim: int, n_classes: int, dropout: float = DEFAULT_DROPOUT

@@ -166,3 +166,19 @@ def test_more_candidates_cost_no_further_pass(image_data, selector):
         assert sum(pool_rows) == (30 if selector == "vote" else 40)  # the pool once; autoal also the labelled set
         counts.append(sum(all_rows))
     assert counts[0] == counts[1] > 0
+
+
+def test_long_queries_show_that_they_move(blob_data):
+    from deepal_autoal import ActiveLearner, Strategy
+
+    class Slow(Strategy):
+        def query(self, context, batch_size):
+            context.rebuild(purpose="other").for_candidate("x").progress(3, 7)
+            context.candidates.ensemble_probabilities(2)
+            return context.candidates.indices[:batch_size]
+
+    learner = ActiveLearner(blob_data.x_train, Slow(), 3, model="linear", recipe={"epochs": 2, "min_steps": 1})
+    learner.tell(range(9), blob_data.y_train[:9])
+    seen = []
+    learner.query(2, lambda done, total: seen.append((done, total)))
+    assert seen[0] == (3, 7) and seen[-1] == (2, 2) and len(seen) == 3

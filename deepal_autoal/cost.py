@@ -1,0 +1,77 @@
+"""Cost classes: how the time and the memory of a query grow, as formulas that people and programs can read."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+
+from deepal_autoal.errors import InputError
+
+# A formula is made of these, whole numbers, sums and products.
+SYMBOLS = {
+    "N": "candidates",
+    "L": "labelled samples",
+    "b": "batch size",
+    "C": "classes",
+    "D": "embedding dimensions",
+    "P": "numbers in one input",
+    "T": "dropout passes",
+    "M": "ensemble members",
+    "K": "candidate strategies of a selector",
+    "E": "epochs of an own network",
+    "ask": "the cost of all candidate strategies",
+    "sweep": "one pass of the pool through the task model",
+    "fit": "one training of the task model",
+}
+
+
+def check_cost(formula: str) -> str:
+    """Return a formula as it is.
+
+    Raises:
+        InputError: If it holds anything but the `SYMBOLS`, whole numbers, ``+`` and ``*``.
+    """
+    _evaluate(_parse(formula), dict.fromkeys(SYMBOLS, 1), formula)
+    return formula
+
+
+def evaluate_cost(formula: str, sizes: Mapping[str, int]) -> int:
+    """Return a formula's value.
+
+    Args:
+        formula: Such as ``"N*(C + D)"``.
+        sizes: Values of the symbols that it holds.
+
+    Raises:
+        InputError: If it is no formula, or a symbol has no value.
+    """
+    return _evaluate(_parse(formula), sizes, formula)
+
+
+def spell_cost(formula: str) -> str:
+    """Return a formula as people write it: ``N·(C + D)``; D·D becomes D²."""
+    spelled = formula.replace(" * ", "*")
+    for symbol in SYMBOLS:
+        spelled = spelled.replace(f"{symbol}*{symbol}*{symbol}", f"{symbol}³")
+        spelled = spelled.replace(f"{symbol}*{symbol}", f"{symbol}²")
+    return spelled.replace("*", "·")
+
+
+def _parse(formula: str) -> ast.expr:
+    try:
+        return ast.parse(formula, mode="eval").body
+    except (SyntaxError, ValueError, TypeError) as error:
+        raise InputError(f"cost {formula!r} is no formula: {error}") from None
+
+
+def _evaluate(node: ast.expr, sizes: Mapping[str, int], formula: str) -> int:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Mult):
+        left, right = _evaluate(node.left, sizes, formula), _evaluate(node.right, sizes, formula)
+        return left + right if isinstance(node.op, ast.Add) else left * right
+    if isinstance(node, ast.Name) and node.id in sizes:
+        return sizes[node.id]
+    if isinstance(node, ast.Constant) and type(node.value) is int and node.value > 0:
+        return node.value
+    raise InputError(
+        f"cost {formula!r}: {ast.unparse(node)!r} is not allowed; use {', '.join(sizes)}, whole numbers, + and *"
+    )
