@@ -169,7 +169,7 @@ class ActiveLearner:
         if self._pending is not None and self._is_current:
             if len(np.asarray(self._pending.indices)) == batch_size:
                 return self._pending
-            if self._memory_before:
+            if self._memory_before is not None:
                 self.strategy.load_state_dict(self._memory_before)
         model = self.fit()
         self._memory_before = copy.deepcopy(self.strategy.state_dict())

@@ -60,6 +60,14 @@ class Strategy:
         """Choose exactly ``batch_size`` distinct pool indices out of ``context.candidates.indices``."""
         raise TypeError(f"{type(self).__name__} does not implement query(context, batch_size)")
 
+    def choice_probabilities(self, context: QueryContext, batch_size: int) -> Tensor | None:
+        """Return each candidate's probability of being queried, (n_candidates,), summing to ``batch_size``.
+
+        For strategies that draw at random; selectors that weigh by importance need it. None, the default, says that
+        the batch is decided by what the context shows: the probability is 1 for its samples and 0 for others.
+        """
+        return None
+
     def describe_options(self) -> dict[str, Any]:
         """Return the options for the record; override it where an option's value only stands for others."""
         return dict(self.options)

@@ -21,3 +21,8 @@ class RandomSampling(ScoringStrategy):
         """Return a random permutation of 0 ... N-1, so that no two scores are equal; float32 (N,)."""
         order = torch.randperm(len(context.candidates), generator=context.generator, device=context.generator.device)
         return order.float()
+
+    def choice_probabilities(self, context: QueryContext, batch_size: int) -> Tensor:
+        """Return b/N for each candidate, float32 (N,)."""
+        n_candidates = len(context.candidates)
+        return torch.full((n_candidates,), batch_size / n_candidates, device=context.device)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from deepal_autoal import LabeledData, QueryContext, Recipe, UnlabeledData
 from deepal_autoal.outputs import OutputCache
@@ -136,3 +137,23 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture
 def make_round() -> Callable[..., Round]:
     return build_round
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers the most numbers that any operation inside the block returned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for part in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(part, torch.Tensor):
+                self.numel = max(self.numel, part.untyped_storage().nbytes() // part.element_size())
+        return result
+
+
+@pytest.fixture
+def largest_tensor() -> LargestTensor:
+    return LargestTensor()

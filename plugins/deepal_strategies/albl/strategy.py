@@ -1,0 +1,177 @@
+"""The ALBL strategy: a bandit draws the candidate whose batch is queried, and learns from what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+
+from deepal_autoal import InputError, Query, SelectorStrategy, Strategy
+from deepal_strategies.albl.exp4p import (
+    arm_credits,
+    arm_probabilities,
+    importance_weighted_accuracy,
+    minimum_probability,
+    query_probabilities,
+    updated_log_weights,
+)
+from deepal_strategies.options import check_at_least, check_positive
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from deepal_autoal import QueryContext
+
+# T where neither the run nor the option tells it.
+DEFAULT_HORIZON = 10
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The last draw of an arm, whose reward the next round's task model will tell.
+
+    Attributes:
+        batch: Pool indices that were queried, int64 (b,).
+        probabilities: p of all arms, float64 (K,).
+        credits: What one unit of reward adds to each arm's estimate, float64 (K,).
+    """
+
+    batch: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    credits: NDArray[np.float64]
+
+
+class ALBL(SelectorStrategy):
+    """Active learning by learning: a bandit over the candidates, rewarded by importance-weighted accuracy.
+
+    Every candidate names its batch; EXP4.P draws the one that is queried. In the next round the reward is the
+    accuracy of the new task model on the samples queried so far, each weighted by 1/q, the inverse of the
+    probability with which it was queried, over the number of samples and of rounds. Samples that were labelled
+    otherwise, such as the initial set, have no q and never count.
+    Hsu & Lin, Active learning by learning, AAAI 2015, with the bandit of Beygelzimer et al., AISTATS 2011.
+
+    The paper queries one sample a round. For batches, one arm is drawn a batch; ψ_κ(x) is the probability that the
+    arm's batch holds x: b/N for ``random``, 1 or 0 for an arm whose batch is decided (see
+    `Strategy.choice_probabilities`). q(x) = Σ_κ p_κ ψ_κ(x), and the drawn arm's estimate is the reward times the
+    mean of ψ/q over its batch, that of the others 0; with one sample all arms that could have queried it are
+    credited, as in the paper. Unlike the paper's, arms never name labelled samples again. Without an arm that may
+    query any sample, such as ``random``, the reward stays far below the accuracy on the pool, as q is 0 for whatever
+    no batch holds, and the weights hardly move.
+
+    T is the number of rounds of the run, or ``horizon``; where neither is known, as with interactive labelling, 10.
+    When more rounds come than that, it goes on with the same T.
+
+    Not all labels need to come. Queried samples count once their label is there, with the q of the last query that
+    named them. An arm of whose batch no label has come when the next query is made, for example because the same
+    round was queried again, has no outcome: weights stay, and the new draw takes its place.
+
+    Args:
+        candidates: Strategies by name, the arms.
+        delta: δ, the probability with which EXP4.P's bound on the regret may fail; between 0 and 1.
+        horizon: T, by default the number of rounds of the run.
+
+    Raises:
+        InputError: If an option is out of range.
+    """
+
+    default_candidates: ClassVar[tuple[str, ...]] = ("random", "leastconf", "coreset")
+    own_requires: ClassVar[frozenset[str]] = frozenset({"probabilities"})
+
+    def __init__(self, candidates: Mapping[str, Strategy], delta: float = 0.1, horizon: int | None = None) -> None:
+        super().__init__(candidates)
+        check_positive("delta", delta)
+        if delta >= 1:
+            raise InputError(f"option delta is {delta}; it must be below 1")
+        if horizon is not None:
+            check_at_least("horizon", horizon, 1)
+        self.delta = delta
+        self.horizon = horizon
+        self._log_weights = np.full(len(self.candidates), -np.log(len(self.candidates)))
+        self._queried: dict[int, float] = {}
+        self._last: Draw | None = None
+
+    def query(self, context: QueryContext, batch_size: int) -> Query:
+        """Take in the last arm's reward, draw an arm, and return its batch.
+
+        The report holds the drawn ``arm``, the ``probabilities`` it was drawn with, the normalised ``weights``
+        behind them, and the ``reward`` of the last round's arm, None where there is none.
+        """
+        names = list(self.candidates)
+        # First, as a candidate may fail: a query that is then tried again must not count the reward twice.
+        batches = [self.ask_candidate(name, context, batch_size) for name in names]
+        horizon = self.horizon or context.n_rounds or DEFAULT_HORIZON
+        p_min = minimum_probability(len(names), horizon)
+        reward = self._settle(context, p_min, horizon)
+        probabilities = arm_probabilities(self._log_weights, p_min)
+        drawn = int(context.rng.choice(len(names), p=probabilities))
+        batch = batches[drawn]
+        choices = np.stack(
+            [self._choices(name, context, other, batch) for name, other in zip(names, batches, strict=True)]
+        )
+        q = query_probabilities(probabilities, choices)
+        self._queried.update(zip(batch.tolist(), q.tolist(), strict=True))
+        self._last = Draw(batch, probabilities, arm_credits(choices, q, drawn))
+        weights = np.exp(self._log_weights)
+        report = {
+            "arm": names[drawn],
+            "probabilities": dict(zip(names, probabilities.tolist(), strict=True)),
+            "reward": reward,
+            "weights": dict(zip(names, weights.tolist(), strict=True)),
+        }
+        return Query(batch, report)
+
+    def _choices(
+        self, name: str, context: QueryContext, own: NDArray[np.int64], batch: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Return ψ_κ of a batch's samples, (b,), for the arm whose batch is ``own``."""
+        drawn = self.candidates[name].choice_probabilities(context, len(batch))
+        if drawn is None:
+            return np.isin(batch, own).astype(np.float64)
+        order = np.argsort(context.candidates.indices)
+        positions = order[np.searchsorted(context.candidates.indices, batch, sorter=order)]
+        chosen: NDArray[np.float64] = drawn.detach().double().cpu().numpy()[positions]
+        return chosen
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the bandit's memory and the candidates'; never empty, so that the first query can be undone too."""
+        bandit = {
+            "arms": list(self.candidates),
+            "log_weights": self._log_weights.copy(),
+            "queried": np.array(list(self._queried), dtype=np.int64),
+            "q": np.array(list(self._queried.values()), dtype=np.float64),
+            "last": {} if self._last is None else asdict(self._last),
+        }
+        return {**super().state_dict(), "bandit": bandit}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned.
+
+        Raises:
+            InputError: If it is not a memory of these arms, in this order.
+        """
+        bandit = state.get("bandit", {})
+        if bandit.get("arms") != list(self.candidates):
+            raise InputError(f"{self} has the arms {list(self.candidates)}, but the state is of {bandit.get('arms')}")
+        super().load_state_dict(state)
+        self._log_weights = np.array(bandit["log_weights"])
+        self._queried = dict(zip(bandit["queried"].tolist(), bandit["q"].tolist(), strict=True))
+        self._last = Draw(**bandit["last"]) if bandit["last"] else None
+
+    def _settle(self, context: QueryContext, p_min: float, horizon: int) -> float | None:
+        """Update the weights by the last draw's reward and return it; None if there was no draw, or no label came."""
+        last, labeled = self._last, context.labeled
+        if last is None or not np.isin(last.batch, labeled.indices).any():
+            return None
+        rows = np.flatnonzero(np.isin(labeled.indices, list(self._queried)))
+        q = np.array([self._queried[index] for index in labeled.indices[rows].tolist()])
+        is_correct = labeled.probabilities().argmax(dim=1) == labeled.labels
+        correct = is_correct[torch.as_tensor(rows, device=is_correct.device)].cpu().numpy()
+        n_samples = len(labeled) + len(context.candidates)
+        reward = importance_weighted_accuracy(correct, q, n_samples, horizon)
+        self._log_weights = updated_log_weights(
+            self._log_weights, reward * last.credits, last.probabilities, p_min, self.delta, horizon
+        )
+        return reward

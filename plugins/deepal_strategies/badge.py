@@ -1,0 +1,106 @@
+"""BADGE: diverse batches of uncertain samples, by k-means++ seeding on last-layer gradients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from deepal_autoal import Strategy
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from deepal_autoal import QueryContext
+
+# Squared distances below this many roundings of their terms are those of equal rows.
+_ROUNDINGS = 8.0
+_CHUNK_ROWS = 4096
+
+
+class BADGE(Strategy):
+    """k-means++ seeding on gradient embeddings (Ash, Zhang, Krishnamurthy, Langford & Agarwal, ICLR 2020).
+
+    A sample's gradient embedding g = q ⊗ h is the gradient of the cross-entropy of its predicted label with respect
+    to the last layer's weights: q = p - onehot(argmax p), h the embedding. The first sample is that of the largest
+    ‖g‖, as in the authors' code (the paper's k-means++ draws it uniformly); each further one is drawn in proportion
+    to its squared distance to the nearest one chosen. Where all samples coincide with chosen ones, the rest is
+    random.
+
+    g, of C·D numbers a sample, is never built: (q_i ⊗ h_i)·(q_j ⊗ h_j) = (q_i·q_j)(h_i·h_j).
+    """
+
+    requires = frozenset({"gradients"})
+
+    def query(self, context: QueryContext, batch_size: int) -> NDArray[np.int64]:
+        """Return the batch, in the order in which it was drawn."""
+        positions = seed_by_distance(*context.candidates.gradient_factors(), batch_size, context.generator)
+        queried: NDArray[np.int64] = context.candidates.indices[positions.cpu().numpy()]
+        return queried
+
+
+def seed_by_distance(left: Tensor, right: Tensor, n_seeds: int, generator: torch.Generator) -> Tensor:
+    """Return rows of a factored matrix by k-means++ seeding: the longest row, then in proportion to D².
+
+    Row i is the outer product of ``left[i]`` and ``right[i]``. D² is the squared Euclidean distance to the nearest
+    chosen row, with a running minimum: two matrix-vector products a draw, O(n) numbers beyond the factors. Chosen
+    rows, and rows equal to one within rounding, have D² = 0 and are not drawn as long as others are left.
+
+    One number a draw, u in [0, 1), is taken from the generator at the start; the row drawn is the first whose
+    cumulative sum of D² exceeds u times the total. Another set of numbers decides between rows that tie for the
+    longest, and where all D² are 0.
+
+    Args:
+        left: Shape (n, C), finite.
+        right: Shape (n, D), finite.
+        n_seeds: How many, 1 ... n.
+        generator: On the rows' device.
+
+    Returns:
+        Distinct row numbers, int64 (n_seeds,), in the order of the draws.
+    """
+    n_rows, device = len(left), left.device
+    draws = torch.rand(n_seeds, generator=generator, device=device, dtype=torch.float64)
+    tie_breaks = torch.rand(n_rows, generator=generator, device=device)
+    # Squares of squares of large features overflow; common factors change no proportion.
+    left_unit, right_unit = _largest(left), _largest(right)
+    norms = _squared_norms(left, left_unit) * _squared_norms(right, right_unit)
+    rounding = _ROUNDINGS * torch.finfo(norms.dtype).eps
+    distances = torch.full_like(norms, torch.inf)
+    is_free = torch.ones(n_rows, dtype=torch.bool, device=device)
+    chosen = torch.empty(n_seeds, dtype=torch.int64, device=device)
+    row = torch.where(norms == norms.max(), tie_breaks, -1.0).argmax()
+    for number in range(n_seeds):
+        chosen[number] = row
+        is_free[row] = False
+        if number + 1 == n_seeds:
+            break
+        both = norms + norms[row]
+        inner = _products(left, row, left_unit) * _products(right, row, right_unit)
+        squared = both - 2.0 * inner
+        distances = torch.minimum(distances, squared.where(squared > rounding * both, 0.0)).where(is_free, 0.0)
+        sums = distances.cumsum(dim=0, dtype=torch.float64)
+        drawn = torch.searchsorted(sums, draws[number + 1] * sums[-1], right=True).clamp(max=n_rows - 1)
+        # Equal rows only: any free one. No branch, which would wait for the device at every draw.
+        any_free = tie_breaks.where(is_free, -1.0).argmax()
+        row = torch.where(distances[drawn] > 0, drawn, any_free)
+    return chosen
+
+
+def _largest(rows: Tensor) -> Tensor:
+    """Return the largest absolute entry, 1 where all are 0."""
+    largest = torch.linalg.vector_norm(rows, torch.inf)
+    return torch.where(largest > 0, largest, torch.ones_like(largest))
+
+
+def _squared_norms(rows: Tensor, unit: Tensor) -> Tensor:
+    """Return the rows' squared lengths in a unit, (n,)."""
+    starts = range(0, len(rows), _CHUNK_ROWS)
+    return torch.cat([(rows[start : start + _CHUNK_ROWS] / unit).square().sum(dim=1) for start in starts])
+
+
+def _products(rows: Tensor, row: Tensor, unit: Tensor) -> Tensor:
+    """Return the inner products of all rows with one of them, in a unit, (n,)."""
+    return (rows @ (rows[row] / unit)) / unit
