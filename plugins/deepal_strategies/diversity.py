@@ -1,4 +1,4 @@
-"""Diverse batches: k-means with one sample from each cluster, and the final stage that vote and autoal share."""
+"""Diverse batches: k-means with one sample from each cluster, and the final stage that vote, autoal and dbal share."""
 
 from __future__ import annotations
 
@@ -22,10 +22,17 @@ if TYPE_CHECKING:
 MAX_ITERATIONS = 20
 # N·b·D, the multiplications of one Lloyd iteration, above which mini-batches stand in for full passes.
 FULL_PASS_LIMIT = 10**9
+# Smallest weight of a row in units of the largest: next to nothing, but k-means++ still tells such rows apart by
+# distance when those of more weight run out.
+LEAST_WEIGHT = 1e-6
+# Beyond it sums of squares come near float32's end.
+LARGEST_ENTRY = 1e12
 _CHUNK_ROWS = 8192
 
 
-def nearest_to_centroids(embeddings: Tensor, batch_size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def nearest_to_centroids(
+    embeddings: Tensor, batch_size: int, rng: np.random.Generator, weights: Tensor | None = None
+) -> NDArray[np.int64]:
     """Return exactly ``batch_size`` distinct rows, from each k-means cluster the member nearest to its centre.
 
     A row belongs to one cluster only, so no row is chosen twice. Where rows coincide there can be fewer clusters
@@ -35,6 +42,8 @@ def nearest_to_centroids(embeddings: Tensor, batch_size: int, rng: np.random.Gen
         embeddings: Shape (N, D), finite.
         batch_size: Number of clusters b, 1 ... N.
         rng: Seeds the shuffle and the clustering.
+        weights: How much each row counts in the clusters' centres, (N,), non-negative, in any unit; all alike by
+            default, and where all are 0.
 
     Returns:
         Row numbers, int64 (b,), in random order.
@@ -44,7 +53,11 @@ def nearest_to_centroids(embeddings: Tensor, batch_size: int, rng: np.random.Gen
     if batch_size >= n_rows:
         return shuffle
     rows = embeddings.detach().float().cpu().numpy()[shuffle]
-    clusters, centers = _cluster(rows, batch_size, int(rng.integers(2**31)))
+    largest = np.abs(rows).max()
+    if largest > LARGEST_ENTRY:
+        rows = rows / largest
+    shares = None if weights is None else _relative(weights)[shuffle]
+    clusters, centers = _cluster(rows, batch_size, int(rng.integers(2**31)), shares)
     distances = np.empty(n_rows, dtype=np.float32)
     for start in range(0, n_rows, _CHUNK_ROWS):
         part = slice(start, start + _CHUNK_ROWS)
@@ -60,7 +73,12 @@ def nearest_to_centroids(embeddings: Tensor, batch_size: int, rng: np.random.Gen
 
 
 def select_final(
-    context: QueryContext, scores: Tensor, batch_size: int, final: str, oversample: int
+    context: QueryContext,
+    scores: Tensor,
+    batch_size: int,
+    final: str,
+    oversample: int,
+    weights: Tensor | None = None,
 ) -> NDArray[np.int64]:
     """Choose a selector's batch from its combined scores.
 
@@ -72,6 +90,7 @@ def select_final(
             k-means on the task model's embeddings with one sample from each of b clusters. The highest b
             resemble each other; in our measurements this stage matters more than how the scores are combined.
         oversample: Width of the filter in batches.
+        weights: How much each candidate counts in the k-means, (N,), non-negative; all alike by default.
 
     Returns:
         Pool indices, int64 (b,).
@@ -80,11 +99,21 @@ def select_final(
     positions: NDArray[np.int64] = top_scores(scores, width, context.generator).cpu().numpy()
     if final == "diverse":
         kept = context.candidates.embeddings()[positions]
-        positions = positions[nearest_to_centroids(kept, batch_size, context.rng)]
+        shares = None if weights is None else weights[positions]
+        positions = positions[nearest_to_centroids(kept, batch_size, context.rng, shares)]
     return context.candidates.indices[positions]
 
 
-def _cluster(rows: NDArray[np.float32], n_clusters: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _relative(weights: Tensor) -> NDArray[np.float32]:
+    """Return weights in units of the largest, none below `LEAST_WEIGHT`; ones where all are 0."""
+    values: NDArray[np.float32] = weights.detach().float().cpu().numpy()
+    largest = values.max()
+    return np.maximum(values / largest, np.float32(LEAST_WEIGHT)) if largest > 0 else np.ones_like(values)
+
+
+def _cluster(
+    rows: NDArray[np.float32], n_clusters: int, seed: int, weights: NDArray[np.float32] | None
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return each row's cluster and the clusters' centres."""
     if rows.size * n_clusters <= FULL_PASS_LIMIT:
         model = KMeans(n_clusters, n_init=1, max_iter=MAX_ITERATIONS, random_state=seed)
@@ -96,6 +125,6 @@ def _cluster(rows: NDArray[np.float32], n_clusters: int, seed: int) -> tuple[NDA
     with threadpool_limits(1), warnings.catch_warnings():
         # Fewer distinct rows than clusters: the caller fills up.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(rows)
+        model.fit(rows, sample_weight=weights)
     clusters: NDArray[np.int64] = model.labels_.astype(np.int64)
     return clusters, model.cluster_centers_

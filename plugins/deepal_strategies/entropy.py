@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deepal_autoal import ScoringStrategy
+from deepal_strategies.uncertainty import entropy
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +20,4 @@ class Entropy(ScoringStrategy):
 
     def score(self, context: QueryContext) -> Tensor:
         """Return the entropy in nats, in [0, log C], float32 (N,)."""
-        logs = context.candidates.log_probabilities()
-        probabilities = logs.exp()
-        # 0·log 0 is 0: an impossible class adds nothing, even where its logarithm is -inf.
-        return -(probabilities * logs).where(probabilities > 0, 0.0).sum(dim=1)
+        return entropy(context.candidates.log_probabilities())

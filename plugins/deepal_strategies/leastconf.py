@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deepal_autoal import ScoringStrategy
+from deepal_strategies.uncertainty import least_confidence
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,4 +20,4 @@ class LeastConfidence(ScoringStrategy):
 
     def score(self, context: QueryContext) -> Tensor:
         """Return -max_c p_c, in [-1, -1/C], float32 (N,)."""
-        return -context.candidates.log_probabilities().amax(dim=1).exp()
+        return least_confidence(context.candidates.log_probabilities())

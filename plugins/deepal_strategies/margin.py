@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deepal_autoal import ScoringStrategy
+from deepal_strategies.uncertainty import negative_margin
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,5 +20,4 @@ class Margin(ScoringStrategy):
 
     def score(self, context: QueryContext) -> Tensor:
         """Return the negative margin, in [-1, 0], float32 (N,)."""
-        best_two = context.candidates.log_probabilities().topk(2, dim=1).values.exp()
-        return best_two[:, 1] - best_two[:, 0]
+        return negative_margin(context.candidates.log_probabilities())

@@ -61,6 +61,14 @@ def test_identical_embeddings_are_not_chosen_by_position():
     assert chosen.max() > 20
 
 
+def test_huge_embeddings_are_clustered_as_small_ones():
+    rows = torch.as_tensor(blobs(), dtype=torch.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        chosen = nearest_to_centroids(1e30 * rows, 5, np.random.default_rng(0))
+    assert sorted(chosen // 12) == [0, 1, 2, 3, 4]
+
+
 def test_same_generator_same_batch():
     rows = torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
     first, second = (nearest_to_centroids(rows, 20, np.random.default_rng(3)) for _ in range(2))

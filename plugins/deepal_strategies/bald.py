@@ -1,0 +1,46 @@
+"""Bayesian active learning by disagreement, over dropout passes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from deepal_autoal import ScoringStrategy
+from deepal_strategies.options import check_at_least
+from deepal_strategies.uncertainty import entropy, mean_of_passes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from deepal_autoal import QueryContext
+
+
+class BALD(ScoringStrategy):
+    """Highest mutual information H(mean_t p_t) - mean_t H(p_t) between prediction and weights.
+
+    Uncertain in the mean, but with passes that are certain each by itself. Objective of Houlsby et al. 2011,
+    estimated by dropout passes as in Gal, Islam & Ghahramani 2017, whose number of passes varies; 10 are DeepAL+'s.
+
+    Args:
+        n_passes: Dropout passes T. A single one cannot disagree, so at least 2.
+
+    Raises:
+        InputError: If an option is out of range.
+    """
+
+    requires = frozenset({"mc_dropout"})
+
+    def __init__(self, n_passes: int = 10) -> None:
+        check_at_least("n_passes", n_passes, 2)
+        self.n_passes = n_passes
+
+    def score(self, context: QueryContext) -> Tensor:
+        """Return the mutual information in nats, in [0, log min(T, C)], float32 (N,).
+
+        It is exactly 0 where all passes are equal. Rounding can leave -1e-7 elsewhere; as it cannot be negative,
+        that is raised to 0.
+        """
+        passes = context.candidates.mc_probabilities(self.n_passes)
+        entropies = torch.stack([entropy(one.log()) for one in passes])
+        return (entropy(mean_of_passes(passes).log()) - mean_of_passes(entropies)).clamp(min=0.0)

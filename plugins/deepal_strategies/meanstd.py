@@ -1,0 +1,47 @@
+"""Standard deviation over dropout passes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from deepal_autoal import ScoringStrategy
+from deepal_strategies.options import check_at_least
+from deepal_strategies.uncertainty import mean_of_passes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from deepal_autoal import QueryContext
+
+
+class MeanStd(ScoringStrategy):
+    """Largest standard deviation of a class probability over T dropout passes, mean over classes.
+
+    From Kampffmeyer, Salberg & Jenssen 2016, who use it per pixel. The standard deviation is the population's,
+    √(mean_t p² - (mean_t p)²) with 1/T, as Gal, Islam & Ghahramani 2017 write the score and numpy, and so DeepAL+,
+    computes it; with 1/(T-1) the ranking would be the same.
+
+    Args:
+        n_passes: Dropout passes T. A single one has no spread, so at least 2.
+
+    Raises:
+        InputError: If an option is out of range.
+    """
+
+    requires = frozenset({"mc_dropout"})
+
+    def __init__(self, n_passes: int = 10) -> None:
+        check_at_least("n_passes", n_passes, 2)
+        self.n_passes = n_passes
+
+    def score(self, context: QueryContext) -> Tensor:
+        """Return the mean standard deviation, in [0, 1/2], float32 (N,); exactly 0 where all passes are equal."""
+        passes = context.candidates.mc_probabilities(self.n_passes)
+        mean = mean_of_passes(passes)
+        # Squares of differences, not the difference of squares, which cancels where the spread is small.
+        squares = torch.zeros_like(mean)
+        for one in passes:
+            squares += (one - mean).square()
+        return (squares / len(passes)).sqrt().mean(dim=1)

@@ -1,0 +1,47 @@
+"""Variation ratio over dropout passes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from deepal_autoal import ScoringStrategy
+from deepal_strategies.options import check_at_least, check_choice
+from deepal_strategies.uncertainty import least_confidence, mean_of_passes, variation_ratio
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from deepal_autoal import QueryContext
+
+
+class VariationRatio(ScoringStrategy):
+    """Largest share of dropout passes that do not vote for the modal class (Freeman 1965).
+
+    1 - (votes for the modal class) / T over the most probable class of each pass, as in Gal, Islam & Ghahramani
+    2017. With T passes there are at most T different scores; equal ones go at random. A pass that finds several
+    classes equally probable votes for the first of them (see `variation_ratio`).
+
+    Args:
+        n_passes: Dropout passes T. A single one cannot disagree, so at least 2.
+        votes: ``"passes"`` counts the passes' votes. ``"probabilities"`` is what DeepAL+ (Zhan et al. 2022) calls
+            variation ratio: 1 - max_c p_c, here on the mean of the passes. No votes are counted there, and it
+            ranks as ``leastconf-dropout`` does; it is for comparisons with their results.
+
+    Raises:
+        InputError: If an option is out of range.
+    """
+
+    requires = frozenset({"mc_dropout"})
+
+    def __init__(self, n_passes: int = 10, votes: Literal["passes", "probabilities"] = "passes") -> None:
+        check_at_least("n_passes", n_passes, 2)
+        check_choice("votes", votes, ("passes", "probabilities"))
+        self.n_passes = n_passes
+        self.votes = votes
+
+    def score(self, context: QueryContext) -> Tensor:
+        """Return the share of votes against the modal class, or what stands for it, in [0, 1), float32 (N,)."""
+        passes = context.candidates.mc_probabilities(self.n_passes)
+        if self.votes == "passes":
+            return variation_ratio(passes)
+        return 1.0 + least_confidence(mean_of_passes(passes).log())
