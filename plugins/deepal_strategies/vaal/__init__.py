@@ -1,0 +1,1 @@
+"""VAAL: variational adversarial active learning (Sinha, Ebrahimi & Darrell, ICCV 2019)."""
