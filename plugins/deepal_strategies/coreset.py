@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,18 +16,16 @@ if TYPE_CHECKING:
 
     from deepal_autoal import QueryContext
 
-# Numbers in a block of distances to the labelled samples.
-_BLOCK = 1 << 22
-# Squared distances below this many roundings of their terms are those of equal rows.
-_ROUNDINGS = 8.0
+# Numbers in a block of differences or products: on a CPU it should fit the cache.
+_BLOCK = 1 << 20
 
 
 class CoreSet(Strategy):
     """Again and again the candidate farthest from all labelled and chosen ones (Sener & Savarese, ICLR 2018).
 
-    The greedy 2-approximation of k-center on the task model's embeddings, by Euclidean distance; the paper's
-    refinement by a mixed-integer program, which gains little there, is not part of it. With no labelled sample the
-    first one is random.
+    The paper's greedy 2-approximation of k-center on the task model's embeddings, by Euclidean distance. Its
+    refinement of that by a mixed-integer program is not part of this strategy. With no labelled sample the first
+    one is random.
     """
 
     requires = frozenset({"embeddings"})
@@ -43,8 +42,10 @@ class CoreSet(Strategy):
 def farthest_first(rows: Tensor, centers: Tensor, n_chosen: int, generator: torch.Generator) -> Tensor:
     """Return rows by farthest-first traversal, starting from given centres.
 
-    A running minimum of the squared distances: one matrix-vector product a choice, O(n) numbers beyond a
-    centred copy of the rows. Equal distances are decided at random.
+    A running minimum of the distances, O(n·D) a choice. They are computed from differences: by way of squared norms
+    and inner products, single precision would lose those inside of tight clusters. Time and memory to begin with,
+    O(n·m·D) and blocks of bounded size: products in double precision find each row's nearest centre. Equal
+    distances are decided at random.
 
     Args:
         rows: Shape (n, D), finite.
@@ -55,33 +56,55 @@ def farthest_first(rows: Tensor, centers: Tensor, n_chosen: int, generator: torc
     Returns:
         Distinct row numbers, int64 (n_chosen,), in the order of the choices.
     """
-    n_rows, device = len(rows), rows.device
-    tie_breaks = torch.rand(n_rows, generator=generator, device=device)
-    # Far from the origin the difference of large squares would lose the distances; a common factor keeps them finite.
-    offset = rows.mean(dim=0)
-    rows, centers = rows - offset, centers - offset
-    unit = torch.stack([torch.linalg.vector_norm(part, torch.inf) for part in (rows, centers) if len(part)]).amax()
-    if unit > 0:
-        rows, centers = rows.div_(unit), centers.div_(unit)
-    norms = rows.square().sum(dim=1)
-    distances = torch.full_like(norms, torch.inf)
-    size = max(1, _BLOCK // n_rows)
-    for start in range(0, len(centers), size):
-        part = centers[start : start + size]
-        squared = _squared_distances(norms[:, None], part.square().sum(dim=1), rows @ part.T)
-        distances = torch.minimum(distances, squared.amin(dim=1))
-    chosen = torch.empty(n_chosen, dtype=torch.int64, device=device)
-    for number in range(n_chosen):
-        row = torch.where(distances == distances.max(), tie_breaks, -1.0).argmax()
-        chosen[number] = row
-        distances = torch.minimum(distances, _squared_distances(norms, norms[row], rows @ rows[row]))
+    priority = torch.randperm(len(rows), generator=generator, device=rows.device)
+    scale = _scale(rows, centers)
+    distances = _nearest_distances(rows, centers, scale)
+    chosen = []
+    for _ in range(n_chosen):
+        # Shape (1,): to index by a number, Python would wait for the device.
+        row = torch.where(distances == distances.max(), priority, -1).argmax(dim=0, keepdim=True)
+        chosen.append(row)
+        distances = torch.minimum(distances, _distances(rows, rows[row], scale))
         # Never again, though others may coincide with it.
-        distances[row] = -1.0
-    return chosen
+        distances.index_fill_(0, row, -1.0)
+    return torch.cat(chosen)
 
 
-def _squared_distances(first: Tensor, second: Tensor, inner: Tensor) -> Tensor:
-    """Return ‖x‖² + ‖y‖² - 2 x·y of squared norms and inner products; 0 where that is rounding errors alone."""
-    both = first + second
-    squared = both - 2.0 * inner
-    return squared.where(squared > _ROUNDINGS * torch.finfo(squared.dtype).eps * both, 0.0)
+def _scale(rows: Tensor, centers: Tensor) -> float:
+    """Return a power of two by which to multiply, so that squares neither overflow nor vanish."""
+    largest = max(float(torch.linalg.vector_norm(part, torch.inf)) for part in (rows, centers) if len(part))
+    return math.ldexp(1.0, -min(max(math.frexp(largest)[1], -100), 100))
+
+
+def _nearest_distances(rows: Tensor, centers: Tensor, scale: float) -> Tensor:
+    """Return each row's scaled distance to the nearest centre, (n,); infinite where there are no centres."""
+    if not len(centers):
+        return torch.full_like(rows[:, 0], torch.inf)
+    size = max(1, min(math.isqrt(_BLOCK), _BLOCK // rows.shape[1]))
+    parts = []
+    for first in range(0, len(rows), size):
+        part = rows[first : first + size]
+        precise = _double(part)
+        best = torch.full_like(precise[:, 0], torch.inf)
+        nearest = torch.zeros_like(best, dtype=torch.int64)
+        for start in range(0, len(centers), size):
+            others = _double(centers[start : start + size])
+            # The row's own square is the same for all centres.
+            squared, position = (others.square().sum(dim=1) - 2.0 * precise @ others.T).min(dim=1)
+            nearest = torch.where(squared < best, start + position, nearest)
+            best = torch.minimum(best, squared)
+        parts.append(_distances(part, centers[nearest.to(rows.device)], scale))
+    return torch.cat(parts)
+
+
+def _double(tensor: Tensor) -> Tensor:
+    """Return float64, on the CPU where the device has none."""
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
+
+
+def _distances(rows: Tensor, others: Tensor, scale: float) -> Tensor:
+    """Return the scaled Euclidean distances of rows to others, (n,); ``others`` has as many rows, or one for all."""
+    size = max(1, _BLOCK // rows.shape[1])
+    others = (others * scale).expand_as(rows)
+    parts = [slice(start, start + size) for start in range(0, len(rows), size)]
+    return torch.cat([torch.linalg.vector_norm((rows[part] * scale).sub_(others[part]), dim=1) for part in parts])

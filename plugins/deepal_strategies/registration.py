@@ -19,6 +19,8 @@ def deepal_register_strategies(registry: Registrar) -> None:
         summary="Uniformly random samples, without replacement",
         family="control",
         requires=frozenset(),
+        time="N",
+        memory="N",
         reference="Settles 2009, Active learning literature survey (passive learning)",
     )
     registry.add(
@@ -27,6 +29,8 @@ def deepal_register_strategies(registry: Registrar) -> None:
         summary="Highest entropy of the predicted class probabilities",
         family="uncertainty",
         requires={"probabilities"},
+        time="N*C",
+        memory="N*C",
         reference="Shannon 1948, A mathematical theory of communication",
     )
     registry.add(
@@ -35,6 +39,8 @@ def deepal_register_strategies(registry: Registrar) -> None:
         summary="Smallest gap between the two most probable classes",
         family="uncertainty",
         requires={"probabilities"},
+        time="N*C",
+        memory="N*C",
         reference="Roth & Small 2006, Margin-based active learning for structured output spaces",
     )
     registry.add(
@@ -43,7 +49,90 @@ def deepal_register_strategies(registry: Registrar) -> None:
         summary="Lowest probability of the most probable class",
         family="uncertainty",
         requires={"probabilities"},
+        time="N*C",
+        memory="N*C",
         reference="Wang & Shang 2014, A new active labeling method for deep learning",
+    )
+    registry.add(
+        "entropy-dropout",
+        "deepal_strategies.entropy_dropout:EntropyDropout",
+        summary="Highest entropy of the mean of dropout passes",
+        family="uncertainty",
+        requires={"mc_dropout"},
+        time="T*N*C*D",
+        memory="T*N*C + N*D",
+        reference="Gal, Islam & Ghahramani 2017, Deep Bayesian active learning with image data",
+    )
+    registry.add(
+        "margin-dropout",
+        "deepal_strategies.margin_dropout:MarginDropout",
+        summary="Smallest gap between the two most probable classes in the mean of dropout passes",
+        family="uncertainty",
+        requires={"mc_dropout"},
+        time="T*N*C*D",
+        memory="T*N*C + N*D",
+        reference="Zhan et al. 2022, A comparative survey of deep active learning (DeepAL+)",
+    )
+    registry.add(
+        "leastconf-dropout",
+        "deepal_strategies.leastconf_dropout:LeastConfidenceDropout",
+        summary="Lowest probability of the most probable class in the mean of dropout passes",
+        family="uncertainty",
+        requires={"mc_dropout"},
+        time="T*N*C*D",
+        memory="T*N*C + N*D",
+        reference="Zhan et al. 2022, A comparative survey of deep active learning (DeepAL+)",
+    )
+    registry.add(
+        "bald",
+        "deepal_strategies.bald:BALD",
+        summary="Highest mutual information between prediction and weights, over dropout passes",
+        family="uncertainty",
+        requires={"mc_dropout"},
+        time="T*N*C*D",
+        memory="T*N*C + N*D",
+        reference="Gal, Islam & Ghahramani 2017, Deep Bayesian active learning with image data",
+    )
+    registry.add(
+        "varratio",
+        "deepal_strategies.varratio:VariationRatio",
+        summary="Largest share of dropout passes that do not vote for the modal class",
+        family="uncertainty",
+        requires={"mc_dropout"},
+        time="T*N*C*D",
+        memory="T*N*C + N*D",
+        reference="Freeman 1965, Elementary applied statistics; Gal, Islam & Ghahramani 2017",
+    )
+    registry.add(
+        "meanstd",
+        "deepal_strategies.meanstd:MeanStd",
+        summary="Largest standard deviation over dropout passes, mean over classes",
+        family="uncertainty",
+        requires={"mc_dropout"},
+        time="T*N*C*D",
+        memory="T*N*C + N*D",
+        reference="Kampffmeyer et al. 2016, Semantic segmentation of small objects and modeling of uncertainty",
+    )
+    registry.add(
+        "ensvarr",
+        "deepal_strategies.ensvarr:EnsembleVariationRatio",
+        summary="Largest share of an ensemble that does not vote for the modal class",
+        family="ensemble",
+        requires={"ensemble"},
+        time="M*fit + M*sweep + M*N*C",
+        memory="M*N*(C + D)",
+        reference="Beluch et al. 2018, The power of ensembles for active learning in image classification",
+    )
+    registry.add(
+        "ddu",
+        "deepal_strategies.ddu.strategy:DDU",
+        summary="Lowest density of the embedding under one Gaussian a class, on a spectrally normalised network",
+        family="uncertainty",
+        requires={"embeddings"},
+        changes_training=True,
+        time="L*D*D + C*D*D*D + N*C*D*D",
+        memory="(N + L)*D + D*D",
+        reference="Mukhoti et al. 2023, Deep deterministic uncertainty: A new simple baseline",
     )
     registry.add(
         "kmeans",
@@ -51,7 +140,70 @@ def deepal_register_strategies(registry: Registrar) -> None:
         summary="The samples nearest to the centres of k-means clusters of the embeddings",
         family="diversity",
         requires={"embeddings"},
+        time="N*b*D",
+        memory="N*D",
         reference="Nguyen & Smeulders 2004, Active learning using pre-clustering; Lloyd 1982 (k-means)",
+    )
+    registry.add(
+        "coreset",
+        "deepal_strategies.coreset:CoreSet",
+        summary="k-center greedy: again and again the embedding farthest from all labelled and chosen ones",
+        family="diversity",
+        requires={"embeddings"},
+        time="(L + b)*N*D",
+        memory="(N + L)*D",
+        reference="Sener & Savarese 2018, Active learning for convolutional neural networks: A core-set approach",
+    )
+    registry.add(
+        "vaal",
+        "deepal_strategies.vaal.strategy:VAAL",
+        summary="What a discriminator, on the latent means of a VAE, tells most surely from the labelled set",
+        family="learned",
+        requires={"inputs"},
+        time="E*(N + L)*P",
+        memory="N + L",
+        reference="Sinha, Ebrahimi & Darrell 2019, Variational adversarial active learning",
+    )
+    registry.add(
+        "badge",
+        "deepal_strategies.badge:BADGE",
+        summary="k-means++ seeding on the gradients of the last layer for the predicted label",
+        family="hybrid",
+        requires={"gradients"},
+        time="b*N*(C + D)",
+        memory="N*(C + D)",
+        reference="Ash et al. 2020, Deep batch active learning by diverse, uncertain gradient lower bounds",
+    )
+    registry.add(
+        "dbal",
+        "deepal_strategies.dbal:DBAL",
+        summary="Smallest margins first, then one sample from each cluster of a weighted k-means",
+        family="hybrid",
+        requires={"probabilities", "embeddings"},
+        time="N*C + b*b*D",
+        memory="N*(C + D)",
+        reference="Zhdanov 2019, Diverse mini-batch active learning",
+    )
+    registry.add(
+        "lpl",
+        "deepal_strategies.lpl.strategy:LPL",
+        summary="Highest loss predicted by a module that is trained with the task model",
+        family="learned",
+        requires={"inputs"},
+        changes_training=True,
+        time="sweep",
+        memory="N",
+        reference="Yoo & Kweon 2019, Learning loss for active learning",
+    )
+    registry.add(
+        "albl",
+        "deepal_strategies.albl.strategy:ALBL",
+        summary="A bandit (EXP4.P) over the candidates, rewarded by importance-weighted accuracy",
+        family="selector",
+        requires={"probabilities", "embeddings"},
+        time="ask + K*b + L*C",
+        memory="ask + L*C",
+        reference="Hsu & Lin 2015, Active learning by learning",
     )
     registry.add(
         "vote",
@@ -59,6 +211,8 @@ def deepal_register_strategies(registry: Registrar) -> None:
         summary="Uniform vote of the candidate strategies: AutoAL without its search",
         family="selector",
         requires={"probabilities", "embeddings"},
+        time="ask + K*N + b*b*D",
+        memory="ask + K*N + b*D",
         reference="control of Wang, Zhan & Huang 2025 (see autoal)",
     )
     registry.add(
@@ -66,7 +220,8 @@ def deepal_register_strategies(registry: Registrar) -> None:
         "deepal_strategies.autoal.strategy:AutoAL",
         summary="Learns, sample by sample, how far to trust each candidate strategy, inside the labelled pool",
         family="selector",
-        requires={"probabilities", "embeddings"},
-        reference="Wang, Zhan & Huang, ICML 2025, AutoAL: Automated active learning with differentiable query "
-        "strategy search (arXiv 2410.13853)",
+        requires={"probabilities", "embeddings", "mc_dropout"},
+        time="ask + fit + N*(D + K) + b*b*D",
+        memory="ask + N*(D + K) + L*(D + K)",
+        reference="Wang, Zhan & Huang, ICML 2025, AutoAL: Automated active learning (arXiv 2410.13853)",
     )

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from deepal_strategies import badge
 from deepal_strategies.badge import BADGE, seed_by_distance
 
 
@@ -89,6 +92,27 @@ def test_equal_rows_are_drawn_last_in_any_unit(unit):
     assert (chosen[:40] % 40).tolist() == (same[:40] % 40).tolist()
 
 
+@pytest.mark.parametrize(("n_classes", "n_dims"), [(10, 512), (2, 8192), (1000, 1), (1000, 2048), (10, 768)])
+def test_copies_of_long_rows_are_drawn_last_although_long_sums_round(n_classes, n_dims):
+    left, right = factors(6, n_classes, n_dims)
+    left, right = left.repeat(40, 1), right.relu().add(0.1).repeat(40, 1)
+    for seed in range(4):
+        chosen = seed_by_distance(left, right, 20, generator(seed)).numpy()
+        # Six places, then random copies; had a copy of the first a distance, it would come before some place.
+        assert len(set((chosen[:6] % 6).tolist())) == 6
+        assert len(set(chosen.tolist())) == 20
+
+
+def test_copies_have_no_distance_at_all():
+    """With one place only, rounding errors that passed for distances would decide instead of chance."""
+    left, right = factors(1, 1000, 64)
+    first = [seed_by_distance(left.repeat(90, 1), right.relu().repeat(90, 1), 30, generator(seed)) for seed in (0, 1)]
+    for seed, chosen in enumerate(first):
+        shuffled = generator(seed)
+        torch.rand(30, generator=shuffled, dtype=torch.float64)
+        assert chosen.tolist() == torch.randperm(90, generator=shuffled).argsort(descending=True)[:30].tolist()
+
+
 @pytest.mark.parametrize("kind", ["equal rows", "zero gradients", "ties for the longest"])
 def test_ties_never_go_by_position(kind):
     left, right = torch.ones(100, 3), torch.ones(100, 2)
@@ -106,6 +130,12 @@ def test_ties_never_go_by_position(kind):
     assert len(firsts) > 3
 
 
+def test_only_the_first_of_equal_length_is_left_to_chance():
+    right = torch.tensor([[3.0], [1.0], [-3.0], [2.0], [3.0]])
+    firsts = {int(seed_by_distance(torch.ones(5, 1), right, 1, generator(seed))) for seed in range(20)}
+    assert firsts == {0, 2, 4}
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 59, 60])
 @pytest.mark.parametrize("scale", [1.0, 1e4])
 def test_any_batch_size_also_with_certain_predictions(make_round, batch_size, scale):
@@ -120,8 +150,37 @@ def test_a_thousand_classes():
     assert seed_by_distance(left, right, 8, generator()).tolist() == explicit(materialised(left, right), 8, draws)
 
 
-def test_nothing_is_larger_than_a_factor(largest_tensor):
+class Watch(TorchDispatchMode):
+    """Counts the largest tensor that was allocated, and how often a number was read back from the device."""
+
+    def __init__(self):
+        super().__init__()
+        self.largest = self.reads = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls):
+        return False  # which would import all of torch's compiler first
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        self.reads += func is torch.ops.aten._local_scalar_dense.default
+        given = {part.untyped_storage().data_ptr() for part in tree_leaves(args) if isinstance(part, torch.Tensor)}
+        for part in tree_leaves(result):
+            if isinstance(part, torch.Tensor) and part.untyped_storage().data_ptr() not in given:
+                self.largest = max(self.largest, part.numel())
+        return result
+
+
+def test_neither_the_gradients_nor_distances_nor_copies_of_the_factors_are_made(monkeypatch):
+    monkeypatch.setattr(badge, "_CHUNK_ROWS", 50)
     left, right = factors(2000, n_classes=20, n_dims=30)
-    with largest_tensor as largest:
+    with Watch() as watch:
         seed_by_distance(left, right, 25, generator())
-    assert largest.numel <= 2000 * 50  # the factors themselves, not n·n nor n·C·D
+    assert 2000 <= watch.largest <= 50 * 50  # a number a row, or a chunk
+
+
+def test_nothing_is_read_back_from_the_device():
+    left, right = factors(100)
+    with Watch() as watch:
+        seed_by_distance(left, right, 25, generator())
+    assert watch.reads == 0

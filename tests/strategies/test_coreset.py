@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from deepal_strategies import coreset
 from deepal_strategies.coreset import CoreSet, farthest_first
@@ -34,7 +35,21 @@ def test_equals_full_distances(monkeypatch, seed, offset, block):
     assert farthest_first(rows, centers, 30, generator()).tolist() == naive(rows, centers, 30)
 
 
-@pytest.mark.parametrize("unit", [1e-15, 1e15])
+@pytest.mark.parametrize("spread", [1e-1, 1e-2, 1e-3])
+@pytest.mark.parametrize("labeled", [True, False])
+def test_distances_inside_of_tight_clusters_are_exact(spread, labeled):
+    """‖x‖² + ‖y‖² - 2 x·y in single precision has none of them left."""
+    places = 10 * torch.randn(10, 64, generator=generator())
+    rows = places.repeat(20, 1) + spread * torch.randn(200, 64, generator=generator(1))
+    centers = places.repeat(3, 1) + spread * torch.randn(30, 64, generator=generator(2))
+    if labeled:
+        assert farthest_first(rows, centers, 30, generator()).tolist() == naive(rows, centers, 30)
+    else:
+        chosen = farthest_first(rows, rows[:0], 30, generator()).tolist()
+        assert chosen[1:] == naive(rows, rows[chosen[:1]], 29)
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1e-15, 1e15, 1e30])
 def test_units_do_not_matter(unit):
     rows, centers = torch.randn(50, 3, generator=generator()), torch.randn(4, 3, generator=generator(1))
     assert farthest_first(unit * rows, unit * centers, 20, generator()).tolist() == naive(rows, centers, 20)
@@ -63,6 +78,7 @@ def test_identical_rows_give_distinct_picks_that_do_not_go_by_position(n_centers
     picks = [farthest_first(rows, rows[:n_centers], 20, generator(seed)).tolist() for seed in range(6)]
     assert all(len(set(chosen)) == 20 for chosen in picks)
     assert len({chosen[0] for chosen in picks}) > 3
+    assert len({chosen[-1] for chosen in picks}) > 3
 
 
 def test_each_place_is_taken_once_before_any_twice():
@@ -72,9 +88,17 @@ def test_each_place_is_taken_once_before_any_twice():
     assert len(set(chosen.tolist())) == 30
 
 
+def test_one_dimension_and_many():
+    line = torch.tensor([[0.0], [1.0], [5.0], [10.0], [8.0]])
+    assert farthest_first(line, line[:1], 4, generator()).tolist() == [3, 2, 4, 1]
+    rows = torch.randn(40, 3000, generator=generator())
+    assert farthest_first(rows, rows[:3], 15, generator()).tolist() == naive(rows, rows[:3], 15)
+
+
 @pytest.mark.parametrize("batch_size", [1, 59, 60])
-def test_any_batch_size(make_round, batch_size):
-    context = make_round(3, 60).context
+@pytest.mark.parametrize("n_labeled", [0, 1, 3])
+def test_any_batch_size(make_round, batch_size, n_labeled):
+    context = make_round(n_labeled, 60).context
     chosen = CoreSet().query(context, batch_size)
     assert len(set(chosen.tolist())) == batch_size and np.isin(chosen, context.candidates.indices).all()
 
@@ -85,3 +109,27 @@ def test_no_matrix_of_distances(monkeypatch, largest_tensor):
     with largest_tensor as largest:
         farthest_first(rows, centers, 20, generator())
     assert largest.numel <= 2000 * 16
+
+
+class Reads(TorchDispatchMode):
+    """Counts how often a number is read back from the device."""
+
+    count = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls):
+        return False  # which would import all of torch's compiler first
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_no_choice_is_read_back_from_the_device():
+    rows = torch.randn(100, 4, generator=generator())
+    counts = []
+    for n_chosen in (1, 30):
+        with Reads() as reads:
+            farthest_first(rows, rows[:5], n_chosen, generator())
+        counts.append(reads.count)
+    assert counts == [2, 2]  # the largest entry of either matrix

@@ -55,8 +55,10 @@ class AutoAL(SelectorStrategy):
         InputError: If an option is out of range.
     """
 
-    # The paper's seven as far as they exist: bald, varratio and meanstd join them when they are registered.
-    default_candidates: ClassVar[tuple[str, ...]] = ("entropy", "margin", "leastconf", "kmeans")
+    # The paper's seven.
+    default_candidates: ClassVar[tuple[str, ...]] = (
+        "entropy", "margin", "leastconf", "kmeans", "bald", "varratio", "meanstd"
+    )  # fmt: skip
     own_requires: ClassVar[frozenset[str]] = frozenset({"probabilities", "embeddings"})
 
     def __init__(

@@ -1,0 +1,1 @@
+"""DDU: deep deterministic uncertainty (Mukhoti et al., CVPR 2023)."""

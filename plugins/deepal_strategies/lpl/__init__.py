@@ -1,0 +1,1 @@
+"""LPL: learning to predict the loss (Yoo & Kweon, CVPR 2019)."""

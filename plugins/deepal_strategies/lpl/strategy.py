@@ -1,0 +1,97 @@
+"""The highest predicted losses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from deepal_autoal import QueryError, Strategy, top_scores
+from deepal_strategies.lpl.objective import LossPredictionObjective
+from deepal_strategies.options import check_at_least, check_positive
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from deepal_autoal import QueryContext, TaskModel, Trainer, TrainerProtocol
+
+_CHUNK_ROWS = 128
+
+
+class LPL(Strategy):
+    """Highest loss as predicted by a module that is trained with the task model (Yoo & Kweon, CVPR 2019).
+
+    The module reads the outputs of the backbone's stages, and learns in every round anew to order pairs of
+    samples by their cross-entropy. Candidates are a random subset of the pool, so that the batch does not
+    consist of near-duplicates; it is never smaller than the batch. The training loss of the record contains the
+    module's.
+
+    Args:
+        margin: ξ, by which the predictions of a pair should differ.
+        weight: λ, weight of the module's loss beside the task's.
+        width: Width of the module's layer for each stage.
+        detach_after: Share of the training's steps after which the module's loss no longer reaches the backbone
+            (in the paper, after 120 of 200 epochs); 1 = never.
+        subset: Size of the random subset.
+
+    Raises:
+        InputError: If an option is out of range.
+    """
+
+    requires = frozenset({"inputs"})
+
+    def __init__(
+        self,
+        margin: float = 1.0,
+        weight: float = 1.0,
+        width: int = 128,
+        detach_after: float = 0.6,
+        subset: int = 10_000,
+    ) -> None:
+        check_positive("margin", margin)
+        check_at_least("weight", weight, 0)
+        check_at_least("width", width, 1)
+        check_at_least("detach_after", detach_after, 0)
+        check_at_least("subset", subset, 1)
+        self.margin = margin
+        self.weight = weight
+        self.width = width
+        self.detach_after = detach_after
+        self.subset = subset
+
+    def wrap_trainer(self, trainer: Trainer) -> TrainerProtocol:
+        """Return a trainer whose models learn to predict their losses too."""
+
+        def objective(model: TaskModel) -> LossPredictionObjective:
+            return LossPredictionObjective(model, self.margin, self.weight, self.width, self.detach_after)
+
+        return trainer.with_objective(objective)
+
+    def query(self, context: QueryContext, batch_size: int) -> NDArray[np.int64]:
+        """Return the ``batch_size`` samples of the highest predicted loss within the random subset."""
+        n_candidates = len(context.candidates)
+        n_subset = min(n_candidates, max(self.subset, batch_size))
+        positions = np.sort(context.rng.choice(n_candidates, n_subset, replace=False))
+        predicted = self._predict(context, positions)
+        chosen = top_scores(predicted, batch_size, context.generator).cpu().numpy()
+        queried: NDArray[np.int64] = context.candidates.indices[positions[chosen]]
+        return queried
+
+    def _predict(self, context: QueryContext, positions: NDArray[np.int64]) -> Tensor:
+        objective = context.model.objective
+        if not isinstance(objective, LossPredictionObjective):
+            raise QueryError(
+                f"{self} needs a model that was trained to predict its losses; use it as a run's own strategy, "
+                "not as a candidate of another"
+            )
+        in_bfloat16 = context.model.precision == "bfloat16"
+        predicted = torch.empty(len(positions), device=context.device)
+        with torch.no_grad(), torch.autocast(context.device.type, dtype=torch.bfloat16, enabled=in_bfloat16):
+            for start in range(0, len(positions), _CHUNK_ROWS):
+                rows = slice(start, start + _CHUNK_ROWS)
+                predicted[rows] = objective.predicted_losses(context.candidates.inputs(positions[rows]))
+        if predicted.isnan().any():
+            raise QueryError(f"{self}: predicted losses are NaN for {int(predicted.isnan().sum())} samples")
+        return predicted
