@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from deepal_autoal.cli.check import check_command
 from deepal_autoal.cli.listings import list_datasets, list_models, list_plugins, list_strategies
 from deepal_autoal.cli.run import run_command
 from deepal_autoal.errors import DeepALError, PluginCodeError, QueryError, UnknownNameError
@@ -53,6 +54,7 @@ def cli(context: click.Context) -> None:
 
 
 cli.add_command(run_command)
+cli.add_command(check_command)
 cli.add_command(list_strategies)
 cli.add_command(list_datasets)
 cli.add_command(list_models)

@@ -131,16 +131,16 @@ def run_command(
     The run folder holds config.json, rounds.jsonl, summary.json and model.pt. A run that was interrupted, or
     killed, continues with --resume --out DIR.
     """
-    _set_up_logging(verbose)
+    set_up_logging(verbose)
     if resume and out is None:
         raise InputError("--resume needs --out DIR, the folder of the run to continue")
     recipe = {name: settings.pop(name) for name in RECIPE_OPTIONS}
     changes = {name: value for name, value in recipe.items() if value is not None}
     context = click.get_current_context()
-    given_options = dict(_split(option) for option in [*context.meta.get(FILE_OPTIONS, []), *options])
+    given_options = dict(split_option(option) for option in [*context.meta.get(FILE_OPTIONS, []), *options])
     command = ["deepal", *(context.obj or [])]
     is_new = out is None
-    names = _names(candidates)
+    names = split_names(candidates)
     for name in [settings["strategy"], *(names or [])]:
         if name is not None:
             plugin_host().strategies.get(name)  # a typo is told before torch is loaded
@@ -184,11 +184,17 @@ def _resuming(command: list[str], out: Path | None) -> str:
     return shlex.join(command + (more if out is not None else []))
 
 
-def _names(text: str | None) -> list[str] | None:
+def split_names(text: str | None) -> list[str] | None:
+    """Return names that are separated by commas; None where none are given."""
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _split(option: str) -> tuple[str, str]:
+def split_option(option: str) -> tuple[str, str]:
+    """Return key and value of ``key=value``.
+
+    Raises:
+        InputError: If it is of another form.
+    """
     key, equals, value = option.partition("=")
     if not equals or not key.strip():
         raise InputError(f"-o {option}: write it as KEY=VALUE")
@@ -226,7 +232,8 @@ def _remove_if_unused(folder: Path) -> None:
         pass
 
 
-def _set_up_logging(verbose: bool) -> None:
+def set_up_logging(verbose: bool) -> None:
+    """Show warnings on standard error, with ``verbose`` everything."""
     level = logging.DEBUG if verbose else logging.WARNING
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter(verbose))

@@ -1,0 +1,112 @@
+"""How much memory a query takes for itself: its largest tensor, and the peak of numpy and Python."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from deepal_autoal.testing.observation import ViewCalls
+
+
+@dataclass
+class Allocation:
+    """What a piece of work allocated.
+
+    Attributes:
+        tensor_bytes: Bytes of the largest tensor that an operation of torch returned.
+        tensor: Its shape and type.
+        peak_bytes: Most bytes that numpy and Python held at one time, above what they held before.
+        complete: Whether the work came to its end; else it was stopped when its time was up.
+    """
+
+    tensor_bytes: int = 0
+    tensor: str = "none"
+    peak_bytes: int = 0
+    complete: bool = True
+
+
+class _TimeIsUpError(BaseException):
+    """Ends the work from inside an operation of torch; nobody's ``except Exception`` catches it."""
+
+
+def measure(work: Callable[[], Any], seconds: float) -> tuple[Allocation, ViewCalls]:
+    """Do the work once, and return what it allocated itself, and its calls of views.
+
+    What views compute on request is not counted: all strategies share it.
+
+    Args:
+        work: What to do.
+        seconds: Processor time after which the work is stopped, at its next operation of torch.
+    """
+    largest = _LargestTensor(time.process_time() + seconds)
+    complete = True
+    with _traced() as peak:
+        calls = ViewCalls()
+
+        def enter() -> None:
+            largest.paused = True
+            peak.note()
+
+        def leave() -> None:
+            largest.paused = False
+            tracemalloc.reset_peak()
+
+        calls.on_enter, calls.on_exit = enter, leave
+        try:
+            with calls.record(), largest:
+                work()
+        except _TimeIsUpError:
+            complete = False
+        peak.note()
+    return Allocation(largest.n_bytes, largest.described, peak.n_bytes, complete), calls
+
+
+class _LargestTensor(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Remembers the largest tensor by its storage, so that broadcast views count as what they take."""
+
+    def __init__(self, deadline: float) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.n_bytes = 0
+        self.described = "none"
+        self.paused = False
+        self._deadline = deadline
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if not self.paused:
+            if time.process_time() > self._deadline:
+                raise _TimeIsUpError
+            for part in result if isinstance(result, tuple | list) else (result,):
+                if isinstance(part, torch.Tensor) and part.untyped_storage().nbytes() > self.n_bytes:
+                    self.n_bytes = part.untyped_storage().nbytes()
+                    self.described = f"{tuple(part.shape)} {str(part.dtype).removeprefix('torch.')}"
+        return result
+
+
+class _Peak:
+    def __init__(self) -> None:
+        self._before = tracemalloc.get_traced_memory()[0]
+        self.n_bytes = 0
+
+    def note(self) -> None:
+        self.n_bytes = max(self.n_bytes, tracemalloc.get_traced_memory()[1] - self._before)
+
+
+@contextmanager
+def _traced() -> Iterator[_Peak]:
+    was_tracing = tracemalloc.is_tracing()
+    if not was_tracing:
+        tracemalloc.start(1)
+    tracemalloc.reset_peak()
+    try:
+        yield _Peak()
+    finally:
+        if not was_tracing:
+            tracemalloc.stop()

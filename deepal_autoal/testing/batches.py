@@ -1,0 +1,108 @@
+"""Checks of the answer itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from deepal_autoal.errors import InputError
+from deepal_autoal.plain import plain
+from deepal_autoal.strategy import ScoringStrategy
+from deepal_autoal.testing.faults import failing
+from deepal_autoal.testing.report import CheckFailedError, CheckSkippedError
+from deepal_autoal.testing.subject import BATCH
+
+if TYPE_CHECKING:
+    from deepal_autoal.testing.subject import Subject
+
+# Seconds of one query on the small pool.
+LONG_QUERY = 0.8
+
+
+def batch_is_exact(subject: Subject) -> str | None:
+    """A batch is of exactly b distinct unlabelled pool indices: for b = 1, 7 and the whole pool."""
+    seconds = subject.reference.seconds
+    subject.ask(subject.problem, subject.problem.n_candidates)
+    if not subject.is_slow:
+        subject.ask(subject.problem, 1)  # `tiny_pool_works` has this case too
+        return None
+    advice = "; -o with cheaper options makes the check faster" if seconds > LONG_QUERY else ""
+    return f"slow, {seconds:.1f} s a query on {subject.problem.n_candidates} candidates: asked less often{advice}"
+
+
+def too_large_batch_is_refused(subject: Subject) -> None:
+    """More samples than there are: the learner refuses with an InputError, and the next batch is as if never asked."""
+    learner = subject.learner(subject.problem)
+    too_many = subject.problem.n_candidates + 1
+    try:
+        learner.ask(too_many)
+    except InputError:
+        pass
+    else:
+        raise CheckFailedError(f"an InputError for a batch of {too_many}", "an answer", "do not replace ask or query")
+    with failing("the learner to answer after it refused a batch", "see where it was raised", subject.home):
+        batch = learner.ask(BATCH)
+    fresh = subject.reference.indices
+    if set(batch.tolist()) != set(fresh.tolist()):
+        raise CheckFailedError(
+            f"{fresh.tolist()}, as a learner that was never asked for too much",
+            f"{batch.tolist()}",
+            "take nothing but the context into account, drawing only from context.rng and context.generator",
+        )
+
+
+def report_is_json(subject: Subject) -> None:
+    """The report is a mapping that JSON holds: no NaN, no infinity, no objects."""
+    check_report(subject.reference.report)
+
+
+def check_report(report: Any) -> None:
+    """Fail unless a report is a mapping that JSON holds."""
+    advice = "report numbers, strings, lists and dicts; leave NaN and infinity out"
+    if not isinstance(report, Mapping):
+        raise CheckFailedError("a mapping as Query.report", f"{type(report).__name__}: {report!r}", advice)
+    for key, value in report.items():
+        try:
+            json.dumps(plain(value), allow_nan=False)
+        except (ValueError, TypeError) as error:
+            raise CheckFailedError("a report that JSON holds", f"report[{key!r}]: {error}", advice) from error
+
+
+def scores_are_numbers(subject: Subject) -> None:
+    """A scoring strategy gives each candidate one real number, and no NaN, on the context's device."""
+    strategy = subject.create()
+    if not isinstance(strategy, ScoringStrategy):
+        raise CheckSkippedError("it gives no scores (no ScoringStrategy)")
+    context = subject.context(subject.problem, strategy=strategy)
+    expected = f"one real number for each of {len(context.candidates)} candidates, as a tensor on {context.device}"
+    with failing(expected, "see where it was raised", subject.home):
+        scores = strategy.score(context)
+    advice = "return a tensor of shape (n_candidates,) made from the context's views"
+    if not isinstance(scores, torch.Tensor):
+        raise CheckFailedError(expected, f"{type(scores).__name__}", advice)
+    if scores.shape != (len(context.candidates),) or scores.is_complex() or scores.dtype == torch.bool:
+        raise CheckFailedError(expected, f"{scores.dtype} of shape {tuple(scores.shape)}", advice)
+    if scores.device.type != context.device.type:
+        raise CheckFailedError(expected, f"a tensor on {scores.device}", advice)
+    if scores.isnan().any():
+        raise CheckFailedError(expected, f"NaN for {int(scores.isnan().sum())} candidates", "avoid 0·log 0 and 0/0")
+
+
+def cuda_gives_a_batch(subject: Subject) -> None:
+    """On a CUDA device, where there is one, it gives an exact batch too, twice the same."""
+    if not torch.cuda.is_available():
+        raise CheckSkippedError("no CUDA device here")
+    device = torch.device("cuda", 0)
+    batches = []
+    for _ in range(2):
+        strategy = subject.create()
+        context = subject.context(subject.problem, strategy=strategy, device=device)
+        batches.append(subject.ask_in(context, BATCH, strategy=strategy).indices)
+    if not np.array_equal(batches[0], batches[1]):
+        raise CheckFailedError(
+            f"{batches[0].tolist()}, as before", str(batches[1].tolist()), "draw from context.generator on its device"
+        )

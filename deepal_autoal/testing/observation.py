@@ -1,0 +1,209 @@
+"""What a query leaves behind, and which outputs it asks for."""
+
+from __future__ import annotations
+
+import os
+import random
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from deepal_autoal.context import PoolView
+
+if TYPE_CHECKING:
+    from deepal_autoal.fitted import FittedModel
+
+# Which need each method of a view stands for.
+NEEDS = {
+    "inputs": "inputs",
+    "batches": "inputs",
+    "logits": "probabilities",
+    "probabilities": "probabilities",
+    "log_probabilities": "probabilities",
+    "embeddings": "embeddings",
+    "mc_probabilities": "mc_dropout",
+    "ensemble_probabilities": "ensemble",
+    "gradient_factors": "gradients",
+}
+
+
+# Methods whose one parameter tells how much is computed.
+_COUNTED = ("mc_probabilities", "ensemble_probabilities")
+
+
+@dataclass(frozen=True)
+class ViewCall:
+    """A strategy's own call of a view's method.
+
+    Attributes:
+        method: The method's name.
+        count: The number of passes or members asked for; None where left out, and of other methods.
+    """
+
+    method: str
+    count: int | None = None
+
+    @property
+    def need(self) -> str:
+        """What the call needs of the model."""
+        return NEEDS[self.method]
+
+
+@dataclass
+class ViewCalls:
+    """The calls of views' methods during a `record` block, without those that views make of each other.
+
+    Attributes:
+        calls: Each kind of call once, in the order of the first ones.
+        on_enter, on_exit: Called around each, for what must not be counted as the strategy's own work.
+    """
+
+    calls: dict[ViewCall, None] = field(default_factory=dict)
+    on_enter: Callable[[], None] = lambda: None
+    on_exit: Callable[[], None] = lambda: None
+    _depth: int = 0
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the calls need of the model."""
+        return frozenset(call.need for call in self.calls)
+
+    def largest(self, method: str, default: int) -> int:
+        """Return the highest number that a method was called with."""
+        counts = [call.count for call in self.calls if call.method == method and call.count is not None]
+        return max(counts, default=default)
+
+    @contextmanager
+    def record(self) -> Iterator[None]:
+        """Record inside the block."""
+        originals = {name: getattr(PoolView, name) for name in NEEDS}
+        for name, original in originals.items():
+            setattr(PoolView, name, self._recording(name, original))
+        try:
+            yield
+        finally:
+            for name, original in originals.items():
+                setattr(PoolView, name, original)
+
+    def _recording(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(original)
+        def method(view: PoolView, *arguments: Any, **named: Any) -> Any:
+            outermost = self._depth == 0
+            if outermost:
+                counts = [*arguments, *named.values()] if name in _COUNTED else []
+                self.calls[ViewCall(name, int(counts[0]) if counts else None)] = None
+                self.on_enter()
+            self._depth += 1
+            try:
+                return original(view, *arguments, **named)
+            finally:
+                self._depth -= 1
+                if outermost:
+                    self.on_exit()
+
+        return method
+
+
+# State that all code of a process shares: what it is called, how to read it, how to set it.
+_SHARED: tuple[tuple[str, Callable[[], Any], Callable[[Any], Any]], ...] = (
+    ("random's global generator", random.getstate, random.setstate),
+    ("numpy's global generator", lambda: np.random.get_state(), np.random.set_state),
+    ("numpy's error handling", np.geterr, lambda value: np.seterr(**value)),
+    ("torch's global generator", torch.get_rng_state, torch.set_rng_state),
+    ("torch's CUDA generators", lambda: _cuda_generators(), torch.cuda.set_rng_state_all),
+    ("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype),
+    ("torch's default device", torch.get_default_device, torch.set_default_device),
+    ("torch's grad mode", torch.is_grad_enabled, torch.set_grad_enabled),
+    ("torch's anomaly detection", torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+    ("torch's number of threads", torch.get_num_threads, torch.set_num_threads),
+    (
+        "torch's deterministic algorithms",
+        torch.are_deterministic_algorithms_enabled,
+        torch.use_deterministic_algorithms,
+    ),
+    (
+        "torch's cuDNN flags",
+        lambda: {name: getattr(torch.backends.cudnn, name) for name in ("enabled", "deterministic", "benchmark")},
+        lambda flags: _set_cudnn(flags),
+    ),
+    ("torch's float32 matmul precision", torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    ("the warnings filters", lambda: list(warnings.filters), lambda filters: _set_filters(filters)),
+    ("the environment variables", lambda: dict(os.environ), lambda variables: _set_environment(variables)),
+    ("the working directory", os.getcwd, os.chdir),
+)
+
+
+def process_state() -> dict[str, Any]:
+    """Return the state that all code of a process shares, by what it is called."""
+    return {name: get() for name, get, _ in _SHARED}
+
+
+def restore_process(state: Mapping[str, Any]) -> list[str]:
+    """Put the process back to a `process_state`, and return what was different."""
+    different = changed(state, process_state())
+    for name, _, put in _SHARED:
+        if name in different:
+            put(state[name])
+    return different
+
+
+def reseed_globals(seed: int) -> None:
+    """Seed all global generators of the CPU, so that whoever draws from them is found out."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.default_generator.manual_seed(seed)
+
+
+def model_state(model: FittedModel) -> dict[str, dict[str, Any]]:
+    """Return what a query must leave alone in a fitted model: kind of state, then part, then value."""
+    module = model.objective
+    return {
+        "weights and statistics": {name: value.detach().clone() for name, value in module.state_dict().items()},
+        "train/eval mode": {name or "model": part.training for name, part in module.named_modules()},
+        "requires_grad flags": {name: value.requires_grad for name, value in module.named_parameters()},
+        "gradients": {name: value.grad is None for name, value in module.named_parameters()},
+        "hooks": {
+            name or "model": len(part._forward_hooks) + len(part._forward_pre_hooks) + len(part._backward_hooks)
+            for name, part in module.named_modules()
+        },
+    }
+
+
+def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return the keys whose values differ, also those that only one of the two has."""
+    return [key for key in {**before, **after} if not _same(before.get(key), after.get(key))]
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return one.dtype == other.dtype and one.shape == other.shape and torch.equal(one, other)
+    if isinstance(one, np.ndarray):
+        return np.array_equal(one, other)
+    if isinstance(one, tuple | list):
+        return len(one) == len(other) and all(_same(*pair) for pair in zip(one, other, strict=True))
+    return bool(one == other)
+
+
+def _cuda_generators() -> list[torch.Tensor]:
+    return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+
+
+def _set_cudnn(flags: dict[str, bool]) -> None:
+    for name, value in flags.items():
+        setattr(torch.backends.cudnn, name, value)
+
+
+def _set_filters(filters: list[Any]) -> None:
+    warnings.resetwarnings()
+    warnings.filters[:] = filters  # type: ignore[index]
+
+
+def _set_environment(variables: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(variables)

@@ -1,0 +1,229 @@
+"""A second Python process that makes the same strategy and is asked the same: started early, read late."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import weakref
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepal_autoal.plugins import IN_PROCESS, plugin_host
+from deepal_autoal.testing.faults import spell_error
+from deepal_autoal.testing.report import CheckFailedError, CheckSkippedError
+from deepal_autoal.testing.subject import BATCH
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from deepal_autoal.testing.subject import Subject
+
+# Odd: a memory that only tells every other round would be back where it began.
+ROUNDS = 3
+TIMEOUT = 120.0
+_POLL = 0.01
+
+
+class OtherProcess:
+    """Asks in a process without CUDA and with another order of hashes, and continues a saved learner there.
+
+    Args:
+        subject: The strategy. Its memory is what some rounds in this process leave.
+
+    Attributes:
+        expected: What the undisturbed learner of this process asks for in its third round, int64 (b,).
+    """
+
+    expected: NDArray[np.int64]
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self._folder = tempfile.TemporaryDirectory(prefix="deepal-check-")
+        self._saving_error: Exception | None = None
+        self._why_not = ""
+        self._helper: Helper | None = None
+        try:
+            maker = describe_maker(subject)
+        except CheckSkippedError as reason:
+            self._why_not = str(reason)
+        try:
+            self._save()
+        except Exception as error:  # the failure of a check, when it is read
+            self._saving_error = error
+        if not self._why_not:
+            job = {"maker": maker, "saved": self._saving_error is None, "kind": subject.kind, "path": _import_path()}
+            (self._path / "job.json").write_text(json.dumps(job))
+            self._helper = Helper.current()
+            self._helper.send(self._path)
+
+    @property
+    def saved(self) -> Path:
+        """The file of the learner after the rounds."""
+        return self._path / "learner.pt"
+
+    @property
+    def _path(self) -> Path:
+        return Path(self._folder.name)
+
+    def require_saved(self) -> None:
+        """Raise why the learner could not go through its rounds and be saved, if so."""
+        error = self._saving_error
+        if error is None:
+            return
+        if isinstance(error, CheckFailedError | CheckSkippedError):
+            raise error
+        raise CheckFailedError(
+            f"{ROUNDS} rounds, ActiveLearner.save, and one more round",
+            spell_error(error, self._subject.home),
+            "make query work in later rounds too, and let state_dict() hold numbers, strings, lists, dicts, arrays "
+            "and tensors only",
+        ) from error
+
+    @cached_property
+    def answers(self) -> dict[str, Any]:
+        """What the other process answered; ``first`` and ``continued`` hold ``indices`` or ``error``.
+
+        Raises:
+            CheckSkippedError: If the strategy cannot be made in another process.
+            CheckFailedError: If that process died or did not answer in time.
+        """
+        if self._helper is None:
+            raise CheckSkippedError(self._why_not)
+        answer = self._path / "answer.json"
+        deadline = time.monotonic() + TIMEOUT
+        while not answer.exists():
+            expected = "an answer from another Python process"
+            if self._helper.has_ended and not answer.exists():
+                raise CheckFailedError(expected, self._helper.last_words(), "never end the process that asks")
+            if time.monotonic() > deadline:
+                self._helper.end()
+                raise CheckFailedError(expected, f"none in {TIMEOUT:.0f} s", "make import and query faster")
+            time.sleep(_POLL)
+        answers: dict[str, Any] = json.loads(answer.read_text())
+        if "impossible" in answers:
+            raise CheckSkippedError(f"it cannot be made in another process: {answers['impossible']}")
+        return answers
+
+    def close(self) -> None:
+        """Remove the files."""
+        self._folder.cleanup()
+
+    def _save(self) -> None:
+        learner = self._subject.learner(self._subject.problem)
+        for _ in range(ROUNDS):
+            batch = learner.ask(BATCH)
+            learner.tell(batch, self._subject.problem.labels[batch])
+        learner.save(self.saved)
+        self.expected = learner.ask(BATCH)
+
+
+class Helper:
+    """The process itself. It imports torch once for all strategies that are checked, and ends with this process."""
+
+    _current: Helper | None = None
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="deepal-check-")
+        self._errors = Path(self._folder.name) / "stderr"
+        hash_seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
+        own = {"PYTHONHASHSEED": hash_seed, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(_import_path())}
+        with open(self._errors, "wb") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "deepal_autoal.testing.child"],
+                cwd=self._folder.name,  # not here, where a file may bear a module's name
+                env={**os.environ, **own}, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors,
+            )  # fmt: skip
+        weakref.finalize(self, _kill, self._process)
+
+    @classmethod
+    def current(cls) -> Helper:
+        """Return the process; a new one if there is none or it has ended."""
+        if cls._current is None or cls._current.has_ended:
+            cls._current = cls()
+        return cls._current
+
+    def send(self, folder: Path) -> None:
+        """Give it the folder of a job; it does one after the other."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{folder}\n".encode())
+        self._process.stdin.flush()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it takes no more jobs."""
+        return self._process.poll() is not None
+
+    def last_words(self) -> str:
+        """Return its exit status and the last line that it wrote to standard error."""
+        lines = self._errors.read_text(errors="replace").strip().splitlines()
+        return f"exit status {self._process.returncode}: {lines[-1] if lines else 'no message'}"
+
+    def end(self) -> None:
+        """End it at once."""
+        _kill(self._process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+
+
+def _import_path() -> list[str]:
+    return [os.path.abspath(entry) for entry in sys.path]
+
+
+def describe_maker(subject: Subject) -> dict[str, Any]:
+    """Return how another process makes the subject: JSON-able.
+
+    Raises:
+        CheckSkippedError: If it cannot.
+    """
+    try:
+        options = json.loads(json.dumps(subject.options))
+    except (TypeError, ValueError) as error:
+        raise CheckSkippedError(f"the options given cannot be sent to another process: {error}") from None
+    registered = {
+        entry.name: entry.target if isinstance(entry.target, str) else address(entry.target)
+        for entry in plugin_host().strategies.entries()
+        if entry.provider == IN_PROCESS and (entry is subject.entry or entry.name in (subject.candidates or ()))
+    }
+    return {
+        "name": subject.target if isinstance(subject.target, str) else None,
+        "target": None if isinstance(subject.target, str) else address(subject.target),
+        "registered": registered,
+        "candidates": None if subject.candidates is None else list(subject.candidates),
+        "options": options,
+    }
+
+
+def address(target: Any) -> str:
+    """Return ``"module:qualname"`` of a class or function.
+
+    Raises:
+        CheckSkippedError: If it is not to be found there.
+    """
+    module, name = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
+    if module is None or name is None or module == "__main__" or "<" in name:
+        raise CheckSkippedError(f"another process cannot import {module}.{name}: define it at the top of a module")
+    if find(f"{module}:{name}") is not target:
+        raise CheckSkippedError(f"another process cannot import {module}.{name}: the name stands for something else")
+    return f"{module}:{name}"
+
+
+def find(target: str) -> Any:
+    """Return what `address` describes; None if it is not there."""
+    module, _, name = target.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found

@@ -1,0 +1,92 @@
+"""Small labelled pools, the same in every process, on which strategies are checked."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Shape of one sample; images are uint8.
+SHAPES: dict[str, tuple[int, ...]] = {"vectors": (6,), "images": (8, 8, 1), "colour images": (9, 7, 3)}
+
+# A dozen steps: trained enough to have opinions, and nothing saturates.
+QUICK: dict[str, Any] = {"epochs": 2, "min_steps": 12, "train_batch_size": 16, "precision": "float32"}
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A pool, its true labels, and what of it is labelled at first.
+
+    Attributes:
+        pool: Vectors float32 (n, D), or images uint8 (n, H, W, C).
+        labels: The true classes, int64 (n,).
+        n_classes: Number of classes, C.
+        labeled: Pool indices of the labelled samples, scattered among the others, ascending.
+        model: Name of the task model; ``auto`` is mlp for vectors and cnn for images.
+        n_rounds: How many rounds are planned; None when labels are given interactively.
+    """
+
+    pool: NDArray[Any]
+    labels: NDArray[np.int64]
+    n_classes: int
+    labeled: NDArray[np.int64]
+    model: str = "auto"
+    n_rounds: int | None = None
+
+    @property
+    def n_candidates(self) -> int:
+        """Number of unlabelled samples, N."""
+        return len(self.pool) - len(self.labeled)
+
+
+@functools.cache
+def blobs(
+    kind: str = "vectors",
+    n: int = 66,
+    n_labeled: int = 18,
+    n_classes: int = 3,
+    *,
+    missing_class: bool = False,
+    n_features: int | None = None,
+    model: str = "auto",
+    n_rounds: int | None = 3,
+) -> Problem:
+    """Return a pool of one Gaussian blob a class: generic data, in which no two samples are alike.
+
+    Args:
+        kind: A key of `SHAPES`.
+        n: Samples in the pool.
+        n_labeled: How many of them are labelled, one of every class at least where they suffice.
+        n_classes: Number of classes.
+        missing_class: Whether no labelled sample is of the last class.
+        n_features: Features of a vector, if not the usual number.
+        model: The task model.
+        n_rounds: Rounds planned.
+    """
+    rng = np.random.default_rng([n, n_labeled, n_classes])
+    shape = SHAPES[kind] if n_features is None else (n_features,)
+    labels = rng.permutation(np.arange(n) % n_classes).astype(np.int64)
+    centers = rng.normal(size=(n_classes, *shape))
+    samples = 1.5 * centers[labels] + rng.normal(size=(n, *shape))
+    pool = samples.astype(np.float32) if len(shape) == 1 else np.clip(128 + 24 * samples, 0, 255).astype(np.uint8)
+    allowed = np.flatnonzero(labels < n_classes - missing_class)
+    one_of_each = np.unique(labels[allowed], return_index=True)[1][:n_labeled]
+    rest = np.setdiff1d(allowed, allowed[one_of_each])
+    more = rng.choice(rest, size=n_labeled - len(one_of_each), replace=False)
+    labeled = np.sort(np.concatenate([allowed[one_of_each], more]))
+    return Problem(pool, labels, n_classes, labeled, model, n_rounds)
+
+
+@functools.cache
+def repeated(kind: str, everywhere: bool) -> Problem:
+    """Return a pool of candidates that are all alike, with equal or with different labelled samples."""
+    base = blobs(kind)
+    pool = base.pool.copy()
+    rows = np.arange(len(pool)) if everywhere else np.setdiff1d(np.arange(len(pool)), base.labeled)
+    pool[rows] = pool[rows[0]]
+    return Problem(pool, base.labels, base.n_classes, base.labeled)

@@ -1,0 +1,126 @@
+"""What a check says: passed, failed with expected / came / do, or skipped with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
+
+
+class CheckFailedError(AssertionError):
+    """What a check promises does not hold.
+
+    Args:
+        expected: What should have been.
+        came: What was there instead.
+        do: How to go on.
+    """
+
+    def __init__(self, expected: str, came: str, do: str) -> None:
+        super().__init__(f"expected {expected}; came {came}; {do}")
+        self.expected = expected
+        self.came = came
+        self.do = do
+
+
+class CheckSkippedError(Exception):
+    """A check that does not apply; the message says why."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of one check.
+
+    Attributes:
+        name: The check's name, such as ``"batch-is-exact"``.
+        summary: What holds where it passes, in one line.
+        status: ``"passed"``, ``"failed"`` or ``"skipped"``.
+        seconds: How long it took.
+        expected, came, do: Of a failure: what should have been, what was, how to go on. Else empty.
+        note: Why it was skipped, or what to know though it passed.
+    """
+
+    name: str
+    summary: str
+    status: str
+    seconds: float
+    expected: str = ""
+    came: str = ""
+    do: str = ""
+    note: str = ""
+
+    @property
+    def message(self) -> str:
+        """Of a failure its three parts, a line each; else the note, which may be empty."""
+        if self.status != FAILED:
+            return self.note
+        return f"expected: {self.expected}\ncame:     {self.came}\ndo:       {self.do}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of all checks of one strategy, in the order in which they ran.
+
+    Attributes:
+        strategy: The strategy's name.
+        origin: The distribution and version that it comes from; empty where it is not registered.
+        results: One for each check.
+        seconds: How long all took.
+    """
+
+    strategy: str
+    origin: str
+    results: tuple[Result, ...]
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether no check failed."""
+        return not self.failures
+
+    @property
+    def failures(self) -> list[Result]:
+        """The results of the checks that failed."""
+        return [result for result in self.results if result.status == FAILED]
+
+    def count(self, status: str) -> int:
+        """Return how many checks ended with a status."""
+        return sum(result.status == status for result in self.results)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the report as a JSON-able dict, as ``deepal check --json`` prints it."""
+        return {
+            "name": self.strategy,
+            "origin": self.origin,
+            "ok": self.ok,
+            **{status: self.count(status) for status in (PASSED, FAILED, SKIPPED)},
+            "seconds": round(self.seconds, 3),
+            "checks": [{**asdict(result), "seconds": round(result.seconds, 3)} for result in self.results],
+        }
+
+    @property
+    def headline(self) -> str:
+        """Counts and time in one line."""
+        counts = ", ".join(f"{self.count(status)} {status}" for status in (PASSED, FAILED, SKIPPED))
+        return f"{self.strategy}: {counts} in {self.seconds:.1f} s"
+
+    def __str__(self) -> str:
+        return "\n\n".join([*describe_failures(self.failures), self.headline])
+
+
+def describe_failures(failures: Iterable[Result]) -> list[str]:
+    """Return a paragraph for each failure; checks in which the same thing came share one."""
+    alike: dict[str, list[Result]] = {}
+    for failure in failures:
+        alike.setdefault(failure.came, []).append(failure)
+    return [_paragraph(results) for results in alike.values()]
+
+
+def _paragraph(results: list[Result]) -> str:
+    first, *others = results
+    lines = [f"{first.name}: {first.summary}", *(f"  {line}" for line in first.message.splitlines())]
+    if others:
+        lines.append(f"  likewise: {', '.join(result.name for result in others)}")
+    return "\n".join(lines)

@@ -1,0 +1,96 @@
+"""Checks that a batch depends on seed, round and labels, and on nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from deepal_autoal.learner import ActiveLearner
+from deepal_autoal.testing.faults import failing
+from deepal_autoal.testing.observation import reseed_globals
+from deepal_autoal.testing.other_process import ROUNDS
+from deepal_autoal.testing.report import CheckFailedError, CheckSkippedError
+from deepal_autoal.testing.subject import BATCH
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from deepal_autoal.testing.subject import Subject
+
+DRAW = "draw from context.rng and context.generator only, and iterate over nothing unordered, such as a set of strings"
+
+
+def same_seed_same_batch(subject: Subject) -> None:
+    """The same seed gives the same batch in the same order, whatever the global generators hold."""
+    expected = subject.reference.indices
+    for seed in (1,) if subject.is_slow else (1, 2):
+        reseed_globals(seed)
+        _compare(expected, subject.ask(subject.problem).indices, "with other global random states", DRAW)
+
+
+def instances_share_nothing(subject: Subject) -> None:
+    """A new instance asks what the first one asked, whatever other instances did in between."""
+    expected = subject.reference.indices
+    learner = subject.learner(subject.problem, seed=1)
+    with failing("rounds without an error", "see where it was raised", subject.home):
+        for _ in range(1 if subject.is_slow else 2):
+            batch = learner.ask(BATCH)
+            learner.tell(batch, subject.problem.labels[batch])
+    again = subject.ask(subject.problem).indices
+    advice = "set what changes in __init__ on self, not on the class, in a module's global or in a default argument"
+    _compare(expected, again, "of a new instance after another one's rounds", advice)
+
+
+def other_process_same_batch(subject: Subject) -> None:
+    """Another Python process, without CUDA and with another order of hashes, gives the same batch."""
+    expected = subject.reference.indices
+    answer = subject.start_other_process().answers["first"]
+    _compare(expected, _indices(answer, "a batch in another process"), "in another process", DRAW)
+
+
+def memory_survives_saving(subject: Subject) -> str | None:
+    """After three rounds and ActiveLearner.save, another process loads the file and asks for the same batch."""
+    other = subject.start_other_process()
+    other.require_saved()
+    advice = (
+        "return all that query remembers between rounds from state_dict() and restore it in load_state_dict(); "
+        "return copies of what changes"
+    )
+    note = None
+    try:
+        given = _indices(other.answers["continued"], "a batch from the loaded learner")
+    except CheckSkippedError as reason:
+        note = f"loaded in this process: {reason}"
+        strategy = None if isinstance(subject.target, str) else subject.create()
+        with failing("the loaded learner to ask for a batch", advice, subject.home):
+            pool = subject.problem.pool
+            given = ActiveLearner.load(other.saved, pool, strategy=strategy, device="cpu").ask(BATCH).tolist()
+    _compare(other.expected, given, f"from the learner that was saved after {ROUNDS} rounds and loaded", advice)
+    return note
+
+
+def asking_again_changes_nothing(subject: Subject) -> None:
+    """A batch of another size asked for before the labels come leaves no trace in the strategy's memory."""
+    learner = subject.learner(subject.problem)
+    with failing("batches of two sizes in one round", "see where it was raised", subject.home):
+        learner.ask(BATCH - 3)
+        batch = learner.ask(BATCH)
+    advice = "put all that query changes in the strategy into state_dict(), and take it back in load_state_dict()"
+    _compare(subject.reference.indices, batch, f"after a batch of {BATCH - 3} in the same round", advice)
+
+
+def _indices(answer: dict[str, Any], expected: str) -> list[int]:
+    if "error" in answer:
+        raise CheckFailedError(
+            expected, answer["error"], "make it work there as here: no CUDA, new process, memory from load_state_dict"
+        )
+    indices: list[int] = answer["indices"]
+    return indices
+
+
+def _compare(expected: NDArray[np.int64], given: NDArray[np.int64] | list[int], where: str, do: str) -> None:
+    listed = given if isinstance(given, list) else given.tolist()
+    if listed != expected.tolist():
+        n_common = len(set(listed) & set(expected.tolist()))
+        same = "in another order" if n_common == len(listed) else f"{n_common} of {len(listed)} in common"
+        raise CheckFailedError(f"the batch {expected.tolist()} again", f"{listed} {where} ({same})", do)

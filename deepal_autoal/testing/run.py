@@ -1,0 +1,92 @@
+"""`check_strategy`: all checks of one strategy, one after the other."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from deepal_autoal.testing.checks import CHECKS, Check
+from deepal_autoal.testing.faults import spell_error
+from deepal_autoal.testing.observation import process_state, restore_process
+from deepal_autoal.testing.report import FAILED, PASSED, SKIPPED, CheckFailedError, CheckSkippedError, Report, Result
+from deepal_autoal.testing.subject import Subject
+
+if TYPE_CHECKING:
+    from deepal_autoal.strategy import Strategy
+
+
+def check_strategy(
+    strategy: str | Callable[..., Strategy],
+    *,
+    candidates: Sequence[str] | None = None,
+    on_result: Callable[[Result], None] | None = None,
+    **options: Any,
+) -> Report:
+    """Check that a strategy keeps the contract; takes seconds, and changes nothing in this process.
+
+    Args:
+        strategy: A registered name, a `Strategy` class, or a function that returns a new strategy each time.
+        candidates: Names of a selector's candidates; its defaults otherwise.
+        on_result: Called with each result as it comes.
+        options: Constructor options, checked as given.
+
+    Returns:
+        The report: ``report.ok``, ``report.failures``, ``report.results``; ``str(report)`` explains the failures.
+
+    Raises:
+        UnknownNameError: If the strategy, a candidate or an option does not exist.
+        DeepALError: If the strategy cannot be made.
+    """
+    start = time.perf_counter()
+    subject = Subject(strategy, candidates, options)
+    results = []
+    try:
+        with quiet_process():
+            subject.start_other_process()  # it takes its seconds beside the other checks
+            for check in CHECKS:
+                results.append(run_check(check, subject))
+                if on_result is not None:
+                    on_result(results[-1])
+    finally:
+        subject.close()
+    return Report(subject.name, subject.origin, tuple(results), time.perf_counter() - start)
+
+
+def run_check(check: Check, subject: Subject) -> Result:
+    """Run one check; what it raises becomes the result."""
+    start = time.perf_counter()
+    status, parts, note = PASSED, {}, ""
+    with quiet_process():
+        try:
+            note = check.function(subject) or ""
+        except CheckSkippedError as reason:
+            status, note = SKIPPED, str(reason)
+        except CheckFailedError as failure:
+            status, parts = FAILED, {"expected": failure.expected, "came": failure.came, "do": failure.do}
+        except Exception as error:
+            came = spell_error(error, subject.home)
+            status = FAILED
+            parts = {"expected": "no error", "came": came, "do": "see where it was raised"}
+    return Result(check.name, check.summary, status, time.perf_counter() - start, note=note, **parts)
+
+
+@contextmanager
+def quiet_process() -> Iterator[None]:
+    """One thread, so that results depend on nothing else, and no log messages; all as before afterwards."""
+    before = process_state()
+    logger = logging.getLogger("deepal_autoal")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        logger.setLevel(level)
+        restore_process(before)

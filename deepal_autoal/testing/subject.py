@@ -1,0 +1,295 @@
+"""The strategy under test: makes fresh ones, and the learners and contexts to ask them in."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from deepal_autoal.errors import InputError, QueryError
+from deepal_autoal.factory import create_strategy
+from deepal_autoal.learner import ActiveLearner
+from deepal_autoal.options import resolve_options
+from deepal_autoal.plugins import plugin_host
+from deepal_autoal.strategy import Query, SelectorStrategy, Strategy, check_query
+from deepal_autoal.testing.faults import spell_error
+from deepal_autoal.testing.observation import ViewCalls
+from deepal_autoal.testing.problems import QUICK, Problem, blobs
+from deepal_autoal.testing.report import CheckFailedError, CheckSkippedError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from deepal_autoal.context import QueryContext
+    from deepal_autoal.fitted import FittedModel
+    from deepal_autoal.registry import Entry
+    from deepal_autoal.testing.other_process import OtherProcess
+    from deepal_autoal.training import TrainerProtocol
+
+BATCH = 7
+# Seconds of one query above which checks make fewer of them.
+SLOW = 0.4
+CPU = torch.device("cpu")
+
+# States of learners that plain training made; all subjects share them.
+_plain_states: dict[tuple[Problem, int], dict[str, Any]] = {}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A strategy's checked answer.
+
+    Attributes:
+        indices: Pool indices, int64 (b,).
+        report: As the strategy gave it, unchecked.
+        seconds: How long the query took.
+        cpu_seconds: Of the processor, which do not depend on what else the machine does.
+        calls: The outputs that it asked for.
+    """
+
+    indices: NDArray[np.int64]
+    report: Any
+    seconds: float
+    cpu_seconds: float
+    calls: ViewCalls
+
+
+class Subject:
+    """A strategy under test.
+
+    Args:
+        strategy: A registered name, a `Strategy` class, or a function without arguments that returns a new strategy.
+        candidates: Names of a selector's candidates; its defaults otherwise.
+        options: Constructor options.
+
+    Attributes:
+        name: The registered name, or the class's.
+        entry: The registered entry, or None.
+
+    Raises:
+        DeepALError: If the strategy cannot be made (see `create_strategy`).
+    """
+
+    def __init__(
+        self,
+        strategy: str | Callable[..., Strategy],
+        candidates: Sequence[str] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not callable(strategy) and not isinstance(strategy, str):
+            raise InputError(
+                f"{strategy!r} is checked many times over, each time anew: give its name, its class or a function "
+                "that makes one"
+            )
+        self.target = strategy
+        self.candidates = candidates.split(",") if isinstance(candidates, str) else candidates
+        self.options = dict(options or {})
+        self.entry: Entry | None = plugin_host().strategies.get(strategy) if isinstance(strategy, str) else None
+        made = self.create()
+        self.name = made.name or type(made).__name__
+        self.origin = str(self.entry.provider) if self.entry is not None else ""
+        self.is_selector = isinstance(made, SelectorStrategy)
+        self.changes_training = made.changes_training
+        self.home = _file_of(type(made))
+        self._states: dict[tuple[Problem, int], dict[str, Any]] = {}
+        self._refusals: dict[str, str | None] = {}
+        self._other_process: OtherProcess | None = None
+
+    def create(self) -> Strategy:
+        """Return a new strategy."""
+        if isinstance(self.target, str):
+            return create_strategy(self.target, self.candidates, **self.options)
+        arguments = dict(self.options)
+        if isinstance(self.target, type):
+            arguments = resolve_options(self.target.__name__, self.target, arguments)
+            if issubclass(self.target, SelectorStrategy):
+                names = self.candidates or self.target.default_candidates
+                arguments["candidates"] = {name: create_strategy(name) for name in names}
+        made = self.target(**arguments)
+        if not isinstance(made, Strategy):
+            raise InputError(f"{self.target!r} gives {type(made).__name__}, no Strategy")
+        return made
+
+    @cached_property
+    def kind(self) -> str:
+        """The kind of data that checks use where it does not matter: vectors, or images if it takes no vectors."""
+        for kind in ("vectors", "images"):
+            if self.refusal(kind) is None:
+                return kind
+        raise CheckFailedError(
+            "a strategy that takes vectors or images with the built-in models",
+            f"both were refused: {self.refusal('vectors')}",
+            "say in wrap_trainer's InputError what model it needs, or take plain ones",
+        )
+
+    @cached_property
+    def problem(self) -> Problem:
+        """The pool that checks use where it does not matter."""
+        return blobs(self.kind)
+
+    @cached_property
+    def reference(self) -> Answer:
+        """The answer of a new strategy on `problem` with seed 0."""
+        return self.ask(self.problem)
+
+    @cached_property
+    def is_slow(self) -> bool:
+        """Whether checks should make as few queries as they can."""
+        # A first query may have imports of its own.
+        return self.reference.cpu_seconds > SLOW and self.ask(self.problem).cpu_seconds > SLOW
+
+    def refusal(self, kind: str) -> str | None:
+        """Return why a learner with this strategy refuses a kind of data before any training, or None."""
+        if kind not in self._refusals:
+            try:
+                self._new_learner(blobs(kind), self.create(), 0, CPU)
+                self._refusals[kind] = None
+            except InputError as error:
+                self._refusals[kind] = str(error)
+        return self._refusals[kind]
+
+    def require(self, kind: str) -> None:
+        """Skip the check if the strategy refuses a kind of data."""
+        words = self.refusal(kind)
+        if words is not None:
+            raise CheckSkippedError(f"the strategy refuses {kind}: {words}")
+
+    def learner(
+        self,
+        problem: Problem,
+        *,
+        seed: int = 0,
+        strategy: Strategy | None = None,
+        device: torch.device = CPU,
+        sharp: bool = False,
+    ) -> ActiveLearner:
+        """Return a learner that has been told the problem's labels and whose model is trained.
+
+        Models are trained once and loaded from then on, so that nobody's changes reach the next check.
+
+        Args:
+            problem: The pool.
+            seed: Of everything random.
+            strategy: A new one by default.
+            device: Where it computes.
+            sharp: Whether to scale the classifier, so that probabilities are exactly 0 and 1.
+        """
+        known = self._states if self.changes_training else _plain_states
+        key = (problem, seed)
+        if key not in known:
+            trained = self._new_learner(problem, self.create() if self.changes_training else Strategy(), seed, CPU)
+            trained.tell(problem.labeled, problem.labels[problem.labeled])
+            trained.fit()
+            known[key] = {**trained.state_dict(), "strategy": {}}
+        learner = self._new_learner(problem, strategy or self.create(), seed, device)
+        learner.load_state_dict(known[key])
+        if sharp:
+            _sharpen(learner.fit())
+            learner._trainer = _SharpTrainer(learner._trainer)
+        return learner
+
+    def context(
+        self,
+        problem: Problem,
+        *,
+        seed: int = 0,
+        strategy: Strategy | None = None,
+        device: torch.device = CPU,
+        sharp: bool = False,
+    ) -> QueryContext:
+        """Return the first round's context (see `learner`)."""
+        learner = self.learner(problem, seed=seed, strategy=strategy, device=device, sharp=sharp)
+        return learner._context(learner.fit(), learner.unlabeled_indices)
+
+    def ask(
+        self,
+        problem: Problem,
+        batch_size: int = BATCH,
+        *,
+        seed: int = 0,
+        strategy: Strategy | None = None,
+        sharp: bool = False,
+    ) -> Answer:
+        """Ask a strategy, a new one by default, in a new context; fails unless the batch is exact."""
+        strategy = strategy or self.create()
+        context = self.context(problem, seed=seed, strategy=strategy, sharp=sharp)
+        return self.ask_in(context, batch_size, strategy=strategy)
+
+    def ask_in(self, context: QueryContext, batch_size: int, *, strategy: Strategy | None = None) -> Answer:
+        """Ask a strategy, a new one by default, in a context; fails unless the batch is exact."""
+        strategy = strategy or self.create()
+        size = len(context.candidates)
+        expected = f"{batch_size} distinct pool indices of the {size} candidates"
+        calls = ViewCalls()
+        start, cpu_start = time.perf_counter(), time.process_time()
+        try:
+            with calls.record():
+                given = strategy.query(context, batch_size)
+        except Exception as error:
+            raise CheckFailedError(
+                expected,
+                spell_error(error, self.home),
+                "make query work in the case that the check is named after",
+            ) from error
+        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+        answer = given if isinstance(given, Query) else Query(given)
+        try:
+            checked = check_query(strategy, Query(answer.indices), context.candidates.indices, batch_size)
+        except QueryError as error:
+            raise CheckFailedError(
+                expected,
+                str(error).partition("; expected")[0].removeprefix(f"{strategy} "),
+                "return context.candidates.indices[positions] with batch_size distinct positions",
+            ) from error
+        return Answer(np.asarray(checked.indices), answer.report, seconds, cpu_seconds, calls)
+
+    def start_other_process(self) -> OtherProcess:
+        """Return the process that asks the same questions; started once."""
+        if self._other_process is None:
+            from deepal_autoal.testing.other_process import OtherProcess
+
+            self._other_process = OtherProcess(self)
+        return self._other_process
+
+    def close(self) -> None:
+        """End the other process, if it still runs."""
+        if self._other_process is not None:
+            self._other_process.close()
+            self._other_process = None
+
+    def _new_learner(self, problem: Problem, strategy: Strategy, seed: int, device: torch.device) -> ActiveLearner:
+        return ActiveLearner(
+            problem.pool, strategy, problem.n_classes, model=problem.model, recipe=QUICK, seed=seed, device=device,
+            n_rounds=problem.n_rounds,
+        )  # fmt: skip
+
+
+class _SharpTrainer:
+    """Trains as another trainer does, then makes the model's probabilities exactly 0 and 1."""
+
+    def __init__(self, trainer: TrainerProtocol) -> None:
+        self._trainer = trainer
+
+    def fit(self, *data: Any, **settings: Any) -> FittedModel:
+        """Return a trained model whose probabilities are 0 and 1."""
+        return _sharpen(self._trainer.fit(*data, **settings))
+
+
+def _sharpen(model: FittedModel) -> FittedModel:
+    with torch.no_grad():
+        for weights in model.module.head.parameters():
+            weights.mul_(1e6)
+    return model
+
+
+def _file_of(cls: type) -> str | None:
+    try:
+        return inspect.getsourcefile(cls)
+    except TypeError:  # a class typed into an interpreter
+        return None

@@ -1,0 +1,417 @@
+"""One good third party's strategy, and many that break the contract in one way each."""
+
+import secrets
+import sys
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from deepal_autoal import Query, ScoringStrategy, SelectorStrategy, Strategy
+
+
+class Gini(ScoringStrategy):
+    """Gini impurity of the predicted class probabilities."""
+
+    requires = frozenset({"probabilities"})
+
+    def score(self, context):
+        return 1.0 - (context.candidates.probabilities() ** 2).sum(dim=1)
+
+
+class Counting(Gini):
+    """A good one with a memory: alternates between the most and the least impure."""
+
+    def __init__(self, start: int = 0):
+        self.count = start
+
+    def score(self, context):
+        self.count += 1
+        return super().score(context) * (1 if self.count % 2 else -1)
+
+    def state_dict(self):
+        return {"count": self.count}
+
+    def load_state_dict(self, state):
+        self.count = state["count"]
+
+
+class Drawing(Strategy):
+    """A good one that is random."""
+
+    def query(self, context, batch_size):
+        positions = context.rng.permutation(len(context.candidates))[:batch_size]
+        return Query(context.candidates.indices[positions], {"drawn": batch_size})
+
+
+class Refusing(Gini):
+    """A good one that takes images only."""
+
+    def wrap_trainer(self, trainer):
+        from deepal_autoal import InputError, Objective
+
+        def objective(model):
+            if len(model.input_shape) == 1:
+                raise InputError("this strategy needs pixels")
+            return Objective(model)
+
+        return trainer.with_objective(objective)
+
+
+# The batch
+
+
+class Duplicates(Gini):
+    def query(self, context, batch_size):
+        return context.candidates.indices[[0] * batch_size]
+
+
+class Short(Gini):
+    def query(self, context, batch_size):
+        return super().query(context, batch_size)[: max(1, batch_size - 1)]
+
+
+class Labeled(Gini):
+    def query(self, context, batch_size):
+        return np.concatenate([context.labeled.indices, context.candidates.indices])[:batch_size]
+
+
+class Positions(Gini):
+    def query(self, context, batch_size):
+        return self.score(context).argsort(descending=True)[:batch_size]
+
+
+class Raises(Gini):
+    def score(self, context):
+        raise RuntimeError("no luck today")
+
+
+class ListScores(Gini):
+    def score(self, context):
+        return super().score(context).tolist()
+
+
+class BatchScores(Gini):
+    def score(self, context):
+        return super().score(context)[:, None]
+
+
+class ObjectReport(Drawing):
+    def query(self, context, batch_size):
+        return Query(super().query(context, batch_size).indices, {"model": object()})
+
+
+class NanReport(Drawing):
+    def query(self, context, batch_size):
+        return Query(super().query(context, batch_size).indices, {"loss": float("nan")})
+
+
+# Randomness and memory
+
+
+class NumpyGlobal(Drawing):
+    def query(self, context, batch_size):
+        return context.candidates.indices[np.random.permutation(len(context.candidates))[:batch_size]]
+
+
+class TorchSeed(Drawing):
+    def query(self, context, batch_size):
+        torch.manual_seed(0)
+        return super().query(context, batch_size)
+
+
+class TorchGlobalHidden(Drawing):
+    """Draws from torch's global generator, and puts it back."""
+
+    def query(self, context, batch_size):
+        with torch.random.fork_rng():
+            return context.candidates.indices[torch.randperm(len(context.candidates))[:batch_size].numpy()]
+
+
+class Entropic(Drawing):
+    def query(self, context, batch_size):
+        rng = np.random.default_rng(secrets.randbits(60))
+        return context.candidates.indices[rng.permutation(len(context.candidates))[:batch_size]]
+
+
+class HashOrder(Drawing):
+    def query(self, context, batch_size):
+        return [int(name) for name in list({str(index) for index in context.candidates.indices})[:batch_size]]
+
+
+class SharedDefault(Gini):
+    def __init__(self, seen=[]):  # noqa: B006
+        self.seen = seen
+
+    def score(self, context):
+        self.seen.append(context.round)
+        return super().score(context) * (1 if len(self.seen) % 2 else -1)
+
+
+class Forgetful(Counting):
+    state_dict = Strategy.state_dict
+    load_state_dict = Strategy.load_state_dict
+
+
+class Unsavable(Counting):
+    def state_dict(self):
+        return {"count": {self.count}}
+
+
+class Exits(Gini):
+    """Ends the other process."""
+
+    def score(self, context):
+        if "deepal_autoal.testing.child" in sys.orig_argv:
+            import os
+
+            os._exit(7)
+        return super().score(context)
+
+
+# Side effects
+
+
+class Weights(Gini):
+    def score(self, context):
+        scores = super().score(context)
+        with torch.no_grad():
+            context.model.module.head.weight.add_(1e-3)
+        return scores
+
+
+class TrainMode(Gini):
+    def score(self, context):
+        context.model.module.dropout.train()
+        return super().score(context)
+
+
+class Grads(Gini):
+    def score(self, context):
+        context.model.module.requires_grad_(True)
+        return super().score(context).detach()
+
+
+class Hooked(Gini):
+    def score(self, context):
+        context.model.module.head.register_forward_hook(lambda *_: None)
+        return super().score(context)
+
+
+class BatchNorm(Gini):
+    requires = frozenset({"probabilities", "inputs"})
+
+    def score(self, context):
+        module = context.model.module.train()
+        with torch.no_grad():
+            module.features(context.candidates.inputs())
+        module.eval()
+        return super().score(context)
+
+
+class InPlace(Gini):
+    def score(self, context):
+        probabilities = context.candidates.probabilities()
+        return -probabilities.sub_(0.5).abs().sum(dim=1)
+
+
+class ClampInPlace(Gini):
+    def score(self, context):
+        return -context.candidates.probabilities().clamp_(min=1e-12).log().sum(dim=1)
+
+
+class NumpyInPlace(Gini):
+    def score(self, context):
+        probabilities = context.candidates.probabilities().numpy()
+        probabilities[0] = 0
+        return super().score(context)
+
+
+class DefaultDtype(Gini):
+    def score(self, context):
+        scores = super().score(context)
+        torch.set_default_dtype(torch.float64)
+        return scores
+
+
+class Threads(Gini):
+    def score(self, context):
+        torch.set_num_threads(2)
+        return super().score(context)
+
+
+class WarningFilters(Gini):
+    def score(self, context):
+        import warnings
+
+        warnings.filterwarnings("ignore", message=f"round {secrets.token_hex()}")
+        return super().score(context)
+
+
+# Blindness
+
+
+class Peeks(Gini):
+    """Finds the run among its callers, and takes the samples of class 0."""
+
+    def score(self, context):
+        frame = sys._getframe()
+        while frame is not None:
+            labels = getattr(frame.f_locals.get("self"), "_labels", None)
+            if isinstance(labels, np.ndarray):
+                return torch.as_tensor(labels[context.candidates.indices] == 0).float()
+            frame = frame.f_back
+        return super().score(context)
+
+
+class First(Strategy):
+    def query(self, context, batch_size):
+        return context.candidates.indices[:batch_size]
+
+
+# Hard cases
+
+
+class NoRidge(ScoringStrategy):
+    """A singular matrix when samples are alike."""
+
+    requires = frozenset({"embeddings"})
+
+    def score(self, context):
+        rows = context.candidates.embeddings()
+        spread = (rows - rows.mean(dim=0)).norm(dim=1)
+        return spread / spread.max()
+
+
+class LogZero(Gini):
+    def score(self, context):
+        probabilities = context.candidates.probabilities()
+        return -(probabilities * probabilities.log()).sum(dim=1)
+
+
+class ThirdBest(Gini):
+    def score(self, context):
+        return context.candidates.probabilities().topk(3, dim=1).values[:, 2]
+
+
+class ShortCounts(Gini):
+    """Counts labels without saying how many classes there are."""
+
+    def score(self, context):
+        counts = torch.bincount(context.labeled.labels)
+        return (context.candidates.probabilities() / (1 + counts)).sum(dim=1)
+
+
+class Deviations(Gini):
+    def score(self, context):
+        spread = context.labeled.probabilities().std(dim=0)
+        return (context.candidates.probabilities() / spread).sum(dim=1)
+
+
+class TwoPerClass(Gini):
+    def score(self, context):
+        labels = context.labeled.labels
+        assert len(labels) >= context.n_classes, "fewer labels than classes"
+        return super().score(context)
+
+
+class Squeezed(Gini):
+    """squeeze() takes the only candidate's axis too."""
+
+    def score(self, context):
+        return super().score(context)[:, None].squeeze()
+
+
+class Matrix(ScoringStrategy):
+    """Takes vectors only, and does not say so."""
+
+    requires = frozenset({"inputs"})
+
+    def score(self, context):
+        inputs = context.candidates.inputs()
+        return inputs @ torch.ones(inputs.shape[1])
+
+
+class Square(ScoringStrategy):
+    requires = frozenset({"inputs"})
+
+    def score(self, context):
+        inputs = context.candidates.inputs()
+        height, width = inputs.shape[2:]
+        assert height == width, "images must be square"
+        return inputs.mean(dim=(1, 2, 3))
+
+
+# Declarations
+
+
+class Undeclared(Gini):
+    requires = frozenset({"embeddings"})
+
+    def score(self, context):
+        context.candidates.embeddings()
+        return super().score(context)
+
+
+class Unused(Gini):
+    requires = frozenset({"probabilities", "mc_dropout"})
+
+
+class Misspelt(Gini):
+    requires = frozenset({"probability"})
+
+
+class HiddenOption(Gini):
+    def __init__(self, power: float = 2.0):
+        self.power = power
+
+    def describe_options(self):
+        return {"exponent": self.power}
+
+
+class Untyped(Gini):
+    def __init__(self, weights: dict = {1: object}):  # noqa: B006
+        self.weights = weights
+
+
+class Accepts(Gini):
+    def __init__(self, no_such_option: int = 0):
+        self.value = no_such_option
+
+
+class Stubborn(SelectorStrategy):
+    """Needs one of its default candidates."""
+
+    default_candidates: ClassVar = ("entropy", "margin")
+
+    def query(self, context, batch_size):
+        return self.ask_candidate("entropy", context, batch_size)
+
+
+# Memory
+
+
+class TorchMatrix(ScoringStrategy):
+    requires = frozenset({"embeddings"})
+
+    def score(self, context):
+        rows = context.candidates.embeddings()
+        return torch.cdist(rows, rows).mean(dim=1)
+
+
+class NumpyMatrix(ScoringStrategy):
+    requires = frozenset({"embeddings"})
+
+    def score(self, context):
+        from scipy.spatial.distance import cdist
+
+        rows = context.candidates.embeddings().numpy()
+        return torch.as_tensor(cdist(rows, rows).mean(axis=1))
+
+
+class BroadcastMatrix(ScoringStrategy):
+    requires = frozenset({"embeddings"})
+
+    def score(self, context):
+        norms = context.candidates.embeddings().norm(dim=1)
+        return (norms[:, None] - norms).abs().mean(dim=1)
