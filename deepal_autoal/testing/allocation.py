@@ -78,6 +78,11 @@ class _LargestTensor(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.paused = False
         self._deadline = deadline
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Torch's default, True, makes it import its whole compiler."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         if not self.paused:

@@ -92,25 +92,31 @@ def test_equal_rows_are_drawn_last_in_any_unit(unit):
     assert (chosen[:40] % 40).tolist() == (same[:40] % 40).tolist()
 
 
-@pytest.mark.parametrize(("n_classes", "n_dims"), [(10, 512), (2, 8192), (1000, 1), (1000, 2048), (10, 768)])
-def test_copies_of_long_rows_are_drawn_last_although_long_sums_round(n_classes, n_dims):
-    left, right = factors(6, n_classes, n_dims)
-    left, right = left.repeat(40, 1), right.relu().add(0.1).repeat(40, 1)
-    for seed in range(4):
-        chosen = seed_by_distance(left, right, 20, generator(seed)).numpy()
-        # Six places, then random copies; had a copy of the first a distance, it would come before some place.
-        assert len(set((chosen[:6] % 6).tolist())) == 6
-        assert len(set(chosen.tolist())) == 20
+@pytest.mark.parametrize(("n_classes", "n_dims", "seed"), [(1000, 64, 0), (2, 2048, 4), (10, 8192, 2)])
+def test_copies_have_no_distance_although_long_sums_round(n_classes, n_dims, seed):
+    """Rounding errors that passed for distances would be drawn from; without any, a random order fills the batch."""
+    left, right = factors(1, n_classes, n_dims, seed)
+    left, right = left.repeat(90, 1), right.relu().add(0.1).repeat(90, 1)
+    fresh = generator(seed)
+    torch.rand(30, generator=fresh, dtype=torch.float64)
+    expected = torch.randperm(90, generator=fresh).argsort(descending=True)[:30].tolist()
+    assert seed_by_distance(left, right, 30, generator(seed)).tolist() == expected
 
 
-def test_copies_have_no_distance_at_all():
-    """With one place only, rounding errors that passed for distances would decide instead of chance."""
-    left, right = factors(1, 1000, 64)
-    first = [seed_by_distance(left.repeat(90, 1), right.relu().repeat(90, 1), 30, generator(seed)) for seed in (0, 1)]
-    for seed, chosen in enumerate(first):
-        shuffled = generator(seed)
-        torch.rand(30, generator=shuffled, dtype=torch.float64)
-        assert chosen.tolist() == torch.randperm(90, generator=shuffled).argsort(descending=True)[:30].tolist()
+def test_chosen_rows_are_never_drawn_even_if_rounding_were_worse(monkeypatch):
+    products = badge._products
+    monkeypatch.setattr(badge, "_products", lambda *arguments: 0.99 * products(*arguments))
+    for seed in range(5):
+        assert len(set(seed_by_distance(*factors(20), 20, generator(seed)).tolist())) == 20
+
+
+@pytest.mark.parametrize(("draw", "expected"), [(0.0, 1), (0.5, 3), (0.75, 4)])
+def test_a_draw_on_a_step_of_the_cumulative_sum_takes_the_row_after_it(monkeypatch, draw, expected):
+    # D² is 0, 1, 1, 1, 1 after the first row.
+    right = torch.tensor([[2.0], [1.0], [1.0], [1.0], [1.0]])
+    monkeypatch.setattr(torch, "rand", lambda n, **kind: torch.full((n,), draw, dtype=kind["dtype"]))
+    picks = {seed_by_distance(torch.ones(5, 1), right, 2, generator(seed))[1].item() for seed in range(5)}
+    assert picks == {expected}
 
 
 @pytest.mark.parametrize("kind", ["equal rows", "zero gradients", "ties for the longest"])

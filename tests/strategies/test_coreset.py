@@ -27,7 +27,7 @@ def naive(rows, centers, n_chosen):
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("offset", [0.0, 300.0])
-@pytest.mark.parametrize("block", [1 << 22, 100])
+@pytest.mark.parametrize("block", [1 << 22, 100, 16])
 def test_equals_full_distances(monkeypatch, seed, offset, block):
     monkeypatch.setattr(coreset, "_BLOCK", block)
     rows = torch.randn(80, 5, generator=generator(seed)) + offset

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from deepal_autoal import QueryError
 from deepal_strategies.entropy import Entropy
 from deepal_strategies.leastconf import LeastConfidence
 from deepal_strategies.margin import Margin
@@ -74,3 +75,12 @@ def test_random_is_uniform_without_replacement_and_seeded(make_round):
     again = [RandomSampling().query(make_round(2, 10, seed=7).context, 10).tolist() for _ in range(2)]
     assert again[0] == again[1]
     assert sorted(again[0]) == make_round(2, 10, seed=7).context.candidates.indices.tolist()
+
+
+def test_nan_is_never_taken_for_a_score(make_round):
+    logits = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
+    logits[7] = torch.nan
+    context = make_round(2, 10, logits=logits).context
+    for strategy in (Entropy(), Margin(), LeastConfidence()):
+        with pytest.raises(QueryError, match="NaN"):
+            strategy.query(context, 3)
