@@ -51,16 +51,16 @@ class OtherProcess:
         self._helper: Helper | None = None
         try:
             maker = describe_maker(subject)
+            self._helper = Helper.current()  # it imports torch while this process trains
         except CheckSkippedError as reason:
             self._why_not = str(reason)
         try:
             self._save()
         except Exception as error:  # the failure of a check, when it is read
             self._saving_error = error
-        if not self._why_not:
+        if self._helper is not None:
             job = {"maker": maker, "saved": self._saving_error is None, "kind": subject.kind, "path": _import_path()}
             (self._path / "job.json").write_text(json.dumps(job))
-            self._helper = Helper.current()
             self._helper.send(self._path)
 
     @property
