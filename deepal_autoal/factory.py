@@ -68,8 +68,10 @@ def _create(
             theirs = {key.partition(".")[2]: options[key] for key in addressed if key.startswith(f"{candidate}.")}
             made[candidate] = _create(candidate, None, theirs, (*within, name))
             if made[candidate].changes_training:
+                by_options = "changes_training" in vars(type(made[candidate]))
                 raise InputError(
-                    f"{candidate!r} changes how the task model is trained and cannot be a candidate of {name!r}"
+                    f"{candidate!r} changes how the task model is trained and cannot be a candidate of {name!r}; "
+                    + (f"see its options: `deepal strategies {candidate}`" if by_options else "leave it out")
                 )
         strategy: Strategy = entry.call(candidates=made, **arguments)
     else:

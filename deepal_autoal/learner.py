@@ -26,7 +26,7 @@ from deepal_autoal.predictor import Predictor, as_samples
 from deepal_autoal.randomness import global_torch_seed, stream_seed
 from deepal_autoal.recipe import Recipe
 from deepal_autoal.strategy import Query, Strategy, blaming, check_query, describe_strategy
-from deepal_autoal.training import LabeledData, Trainer, UnlabeledData, rebuilding_trainer
+from deepal_autoal.training import LabeledData, Trainer, UnlabeledData, rebuilding_trainer, restore
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -294,8 +294,7 @@ class ActiveLearner:
         if state["model"] is not None:
             from deepal_autoal.fitted import FittedModel
 
-            objective = self._rebuilding.new_objective()
-            objective.load_state_dict(state["model"])
+            objective = restore(self._rebuilding.new_objective(), state["model"])
             seed = stream_seed(self.seed, self.round, "train")
             self._fitted = FittedModel(
                 objective.model, device=self.device, recipe=self.recipe, seed=seed, metrics=state["metrics"],

@@ -19,6 +19,7 @@ from deepal_autoal.files import TEMPORARY_SUFFIX, read_json, read_tensors, write
 if TYPE_CHECKING:
     from deepal_autoal.learner import ActiveLearner
     from deepal_autoal.predictor import Predictor
+    from deepal_autoal.strategy import Strategy
 
 FORMAT_VERSION = 1
 LOCK, CONFIG, ROUNDS, SUMMARY, MODEL = ".lock", "config.json", "rounds.jsonl", "summary.json", "model.pt"
@@ -224,8 +225,13 @@ def area_under_budget_curve(n_labeled: Sequence[int], accuracy: Sequence[float])
     return float((np.diff(x) * (y[1:] + y[:-1]) / 2).sum() / (x[-1] - x[0]))
 
 
-def load_model(folder: str | Path, device: str = "auto") -> Predictor:
+def load_model(folder: str | Path, device: str = "auto", strategy: Strategy | None = None) -> Predictor:
     """Rebuild the final task model of a run folder.
+
+    Args:
+        folder: The run folder.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
+        strategy: Only where the run's strategy changed training and was made in Python.
 
     Returns:
         A `Predictor`: ``predict(samples)`` and ``predict_proba(samples)`` on raw samples, ``module`` for torch.
@@ -252,7 +258,10 @@ def load_model(folder: str | Path, device: str = "auto") -> Predictor:
     recipe = Recipe(**{**config["recipe"], "augmentation": tuple(config["recipe"]["augmentation"])})
     trainer = Trainer(lambda: build_model(config["model"]["name"], shape, n_classes), recipe, target)
     if config["strategy"]["changes_training"]:
-        trainer = rebuilding_trainer(recreate_strategy(config["strategy"]).wrap_trainer(trainer), trainer)
+        if strategy is None and config["settings"]["strategy"] is None:
+            raise RunFolderError(f"{path} was run with a strategy made in Python that changes training; pass strategy=")
+        made = recreate_strategy(config["strategy"]) if strategy is None else strategy
+        trainer = rebuilding_trainer(made.wrap_trainer(trainer), trainer)
     module = trainer.new_objective().model
     module.load_state_dict(weights)
     model = FittedModel(module, device=target, recipe=recipe, seed=config["seed"], precision="float32")

@@ -7,7 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from torch import nn
@@ -213,11 +213,26 @@ class Trainer:
 
 
 def rebuilding_trainer(trainer: TrainerProtocol, plain: Trainer) -> Trainer:
-    """Return the trainer that rebuilds models of ``trainer`` from their weights.
-
-    A trainer of another class than `Trainer` must leave the architecture as the plain one's.
+    """Return what rebuilds models of ``trainer`` from their weights: itself if it has ``new_objective``, as
+    `Trainer` has; else the plain trainer, whose architecture and objective it must then have left as they are.
     """
-    return trainer if isinstance(trainer, Trainer) else plain
+    return cast("Trainer", trainer) if hasattr(trainer, "new_objective") else plain
+
+
+def restore(objective: Objective, state: Mapping[str, Tensor]) -> Objective:
+    """Load an objective's weights, and return it.
+
+    Raises:
+        InputError: If they are of another form.
+    """
+    try:
+        objective.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(
+            f"the saved weights do not fit the model that this strategy trains ({' '.join(str(error).split())}); a "
+            "trainer of your own that changes network or objective needs a method new_objective()"
+        ) from error
+    return objective
 
 
 def _diverged(what: str, recipe: Recipe, precision: str) -> DeepALError:

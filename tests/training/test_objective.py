@@ -7,7 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from deepal_autoal import ActiveLearner, InputError, Objective, Strategy, hookimpl, load_model, plugin_host, run
+from deepal_autoal import (
+    ActiveLearner,
+    InputError,
+    Objective,
+    RunFolderError,
+    Strategy,
+    hookimpl,
+    load_model,
+    plugin_host,
+    run,
+)
 from deepal_autoal.training import Trainer
 
 
@@ -113,3 +123,45 @@ def test_a_trainer_of_another_kind_needs_only_fit(tmp_path, blob_data, quick):
     strategy = Wrapping()
     run(strategy, blob_data, out=tmp_path / "run", **quick)
     assert strategy.trainer.calls == [(12, 108, False), (18, 102, False), (24, 96, False), (30, 90, False)]
+    assert load_model(tmp_path / "run", strategy=strategy).module.n_classes == 3
+
+
+class Foreign:
+    """A trainer of its own around a changed objective, which alone cannot be rebuilt."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def fit(self, *arguments, **named):
+        return self.inner.fit(*arguments, **named)
+
+
+class Rebuilding(Foreign):
+    def new_objective(self):
+        return self.inner.new_objective()
+
+
+@pytest.mark.parametrize("kind", [Foreign, Rebuilding])
+def test_a_foreign_trainer_that_changes_the_network_must_rebuild_it(tmp_path, blob_data, quick, kind):
+    class Wrapped(Changed):
+        def wrap_trainer(self, trainer):
+            return kind(trainer.with_objective(Doubled))
+
+    learner = ActiveLearner(blob_data.x_train, Wrapped(), 3, model="mlp", recipe={"epochs": 2, "min_steps": 5})
+    learner.tell(range(12), blob_data.y_train[:12])
+    learner.fit()
+    learner.save(tmp_path / "learner.pt")
+    if kind is Foreign:
+        with pytest.raises(InputError, match="new_objective"):
+            ActiveLearner.load(tmp_path / "learner.pt", blob_data.x_train, strategy=Wrapped())
+    else:
+        loaded = ActiveLearner.load(tmp_path / "learner.pt", blob_data.x_train, strategy=Wrapped())
+        assert np.array_equal(loaded.predict_proba(blob_data.x_test), learner.predict_proba(blob_data.x_test))
+
+
+def test_a_run_of_a_strategy_made_in_python_loads_with_it(tmp_path, blob_data, quick):
+    result = run(Changed(), blob_data, out=tmp_path / "run", **{**quick, "model": "mlp"})
+    with pytest.raises(RunFolderError, match="strategy="):
+        load_model(tmp_path / "run")
+    predictor = load_model(tmp_path / "run", strategy=Changed())
+    assert (predictor.predict(blob_data.x_test) == blob_data.y_test).mean() == pytest.approx(result.accuracy)

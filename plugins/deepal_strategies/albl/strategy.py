@@ -68,6 +68,9 @@ class ALBL(SelectorStrategy):
     named them. An arm of whose batch no label has come when the next query is made, for example because the same
     round was queried again, has no outcome: weights stay, and the new draw takes its place.
 
+    As a candidate of another selector it cannot know whether its batch was queried: it counts the samples of which a
+    label came. While T < K·ln K, as with seven arms and ten rounds, EXP4.P draws uniformly: p_min is 1/K.
+
     Args:
         candidates: Strategies by name, the arms.
         delta: δ, the probability with which EXP4.P's bound on the regret may fail; between 0 and 1.
