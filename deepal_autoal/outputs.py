@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from deepal_autoal.training import TrainerProtocol
 
 
+# Samples of consecutive pool indices that share a stream of dropout masks: few streams for a whole pool, few masks in
+# vain for some samples of it.
+_MASK_ROWS = 256
+
+
 class RowStore:
     """Logits and embeddings by pool index; each sample passes through the model once.
 
@@ -94,10 +99,11 @@ class ModelOutputs:
     def mc_probabilities(self, indices: NDArray[np.int64], n_passes: int) -> Tensor:
         """Return class probabilities of ``n_passes`` dropout passes, float32 (n_passes, n, C).
 
-        Where dropout sits only in front of the classifier, a pass draws one mask and applies it to all samples
-        (one draw of the network's weights, as in the derivation of MC dropout), on the cached embeddings. The
-        result then does not depend on which other samples are asked for. Deeper dropout needs full passes, with
-        masks for every sample, so there it does.
+        Every sample has masks of its own. (One mask a pass for all samples, as one draw of the network's weights,
+        has the same expectation, but makes the errors of a sample's scores those of its neighbours: batches of
+        `bald` were then more alike, and worse than random ones on MNIST.) Where dropout sits only in front of the
+        classifier, passes work on the cached embeddings, and a sample's masks depend on its pool index alone.
+        Deeper dropout needs full passes, whose masks depend on which samples are asked for together.
         """
         module = self.model.module
         if not module.dropout_only_in_head:
@@ -106,13 +112,19 @@ class ModelOutputs:
             return torch.cat(full_passes).softmax(dim=-1)
         embeddings = self.embeddings(indices)
         keep = 1.0 - module.dropout.p
-        passes = []
-        for number in range(n_passes):
-            generator = torch_stream(*self._key, "mc", number)
-            mask = torch.bernoulli(torch.full((module.embedding_dim,), keep), generator=generator) / keep
-            logits = self.model.logits_from_embeddings(embeddings * mask.to(embeddings.device))
-            passes.append(logits.softmax(dim=-1))
-        return torch.stack(passes)
+        passes = embeddings.new_empty((n_passes, len(indices), module.n_classes))
+        owners = indices // _MASK_ROWS
+        order = np.argsort(owners, kind="stable")
+        blocks, starts = np.unique(owners[order], return_index=True)
+        for block, members in zip(blocks.tolist(), np.split(order, starts[1:]), strict=True):
+            positions = torch.as_tensor(members, device=embeddings.device)
+            rows = torch.as_tensor(indices[members] % _MASK_ROWS, device=embeddings.device)
+            own = embeddings[positions] / keep
+            generator = torch_stream(*self._key, "mc", block, device=embeddings.device)
+            for number in range(n_passes):
+                masks = own.new_empty((_MASK_ROWS, own.shape[1])).bernoulli_(keep, generator=generator)
+                passes[number, positions] = self.model.logits_from_embeddings(own * masks[rows]).softmax(dim=-1)
+        return passes
 
     def ensemble_probabilities(self, indices: NDArray[np.int64], n_members: int) -> Tensor:
         """Return class probabilities of independently trained members, float32 (n_members, n, C)."""

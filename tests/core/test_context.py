@@ -182,3 +182,22 @@ def test_long_queries_show_that_they_move(blob_data):
     seen = []
     learner.query(2, lambda done, total: seen.append((done, total)))
     assert seen[0] == (3, 7) and seen[-1] == (2, 2) and len(seen) == 3
+
+
+def test_every_sample_has_dropout_masks_of_its_own_whoever_else_is_asked_for(monkeypatch, blob_data):
+    from deepal_autoal import ActiveLearner, outputs
+
+    alike = np.ones_like(blob_data.x_train) + np.arange(6, dtype=np.float32)
+    alike[0] = 0
+    monkeypatch.setattr(outputs, "_MASK_ROWS", 16)
+    learner = ActiveLearner(alike, "random", 3, model="linear", recipe={"epochs": 2, "min_steps": 20})
+    learner.tell(range(9), blob_data.y_train[:9])
+    context = learner._context(learner.fit(), learner.unlabeled_indices)
+    p = context.candidates.mc_probabilities(6)
+    # Equal samples, other masks: six features give at most 2**6 sums.
+    assert all(len(set(one[:, 0].tolist())) > 5 for one in p)
+    assert not torch.equal(p[0], p[1])
+    rng = np.random.default_rng(0)
+    some = rng.permutation(len(context.candidates))[:40]
+    part = context.rebuild(candidates=context.candidates.indices[some], purpose="other")
+    assert torch.equal(part.candidates.mc_probabilities(3), p[:3, some])

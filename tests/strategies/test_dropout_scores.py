@@ -223,7 +223,7 @@ def test_what_is_asked_of_the_model_is_dropout_only(make_round, strategy):
     drawn = make_round(10, 40, 3)
     weights = torch.randn(8, 3, generator=torch.Generator().manual_seed(1))
     model = drawn.task_model
-    model.module = SimpleNamespace(dropout_only_in_head=True, dropout=SimpleNamespace(p=0.5), embedding_dim=8)
+    model.module = SimpleNamespace(dropout_only_in_head=True, dropout=SimpleNamespace(p=0.5), n_classes=3)
     model.logits_from_embeddings = lambda embeddings: embeddings @ weights
     before = torch.get_rng_state()
     context = drawn.context
