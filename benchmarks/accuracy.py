@@ -4,7 +4,8 @@
 
 Runs are ordinary run folders under --out; repeating the command continues where it stopped. Where a strategy changes
 training, a plain model is trained on its picks as well, which tells what the picks alone are worth. The table of all
-rounds is written as CSV, the summary is printed.
+rounds is written as CSV, the summary is printed; finished runs under --out are taken as they are. The effective number
+of classes of a batch is the exponential of the entropy of its labels: 10 of ten classes alike, 1 of one class.
 """
 
 import argparse
@@ -44,8 +45,9 @@ def main() -> None:
     names = [entry.name for entry in entries] if arguments.strategies == "all" else arguments.strategies.split(",")
     # Seed by seed, so that whatever there is time for is paired.
     cells = [(strategy, seed) for seed in range(arguments.seeds) for strategy in names]
+    labels = load_dataset(arguments.dataset, arguments.data_dir).y_train
     with ThreadPoolExecutor(arguments.jobs) as executor:
-        rows = [row for part in executor.map(lambda cell: run(arguments, *cell), cells) for row in part]
+        rows = [row for part in executor.map(lambda cell: run(arguments, labels, *cell), cells) for row in part]
     path = arguments.csv or arguments.out / "rounds.csv"
     with open(path, "w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
@@ -54,7 +56,7 @@ def main() -> None:
     summarize(rows)
 
 
-def run(arguments: argparse.Namespace, strategy: str, seed: int) -> list[dict[str, object]]:
+def run(arguments: argparse.Namespace, labels: np.ndarray, strategy: str, seed: int) -> list[dict[str, object]]:
     """Do or finish one run, and return its rounds, followed by the plain model's where training was changed."""
     out = arguments.out / strategy / f"seed-{seed}"
     command = [sys.executable, "-m", "deepal_autoal", "run", "--quiet", "--resume", "--out", str(out), "--threads", "1"]
@@ -65,29 +67,31 @@ def run(arguments: argparse.Namespace, strategy: str, seed: int) -> list[dict[st
         owner, _, setting = option.partition(".")
         if owner == strategy:
             command += ["-o", setting]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    if not (out / "summary.json").exists():
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     records = read(out)
     plain = []
     if json.loads((out / "config.json").read_text())["strategy"]["changes_training"]:
-        subprocess.run([sys.executable, __file__, "--replay", str(out)], check=True)
+        if not (out / "plain.json").exists():
+            subprocess.run([sys.executable, __file__, "--replay", str(out)], check=True)
         plain = json.loads((out / "plain.json").read_text())
     print(f"{strategy} seed {seed}: {records[-1]['accuracy']:.4f}", file=sys.stderr, flush=True)
-    rows = [row(strategy, seed, record, record["accuracy"]) for record in records]
-    return rows + [
-        row(f"{strategy}, plain model", seed, record, accuracy)
-        for record, accuracy in zip(records, plain, strict=False)
-    ]
+    rows = [row(strategy, seed, record, record["accuracy"], labels) for record in records]
+    name = f"{strategy}, plain model"
+    return rows + [row(name, seed, record, accuracy, labels) for record, accuracy in zip(records, plain, strict=False)]
 
 
 def read(out: Path) -> list[dict]:
     return [json.loads(line) for line in (out / "rounds.jsonl").read_text().splitlines()]
 
 
-def row(strategy: str, seed: int, record: dict, accuracy: float) -> dict[str, object]:
+def row(strategy: str, seed: int, record: dict, accuracy: float, labels: np.ndarray) -> dict[str, object]:
+    shares = np.unique(labels[record["queried"]], return_counts=True)[1] / max(1, len(record["queried"]))
     return {
         "strategy": strategy, "seed": seed, "round": record["round"], "n_labeled": record["n_labeled"],
         "accuracy": accuracy, "train_s": round(record["seconds"]["train"], 3),
         "query_s": round(record["seconds"]["query"], 3),
+        "effective_classes": round(float(np.exp(-(shares * np.log(shares)).sum())), 2) if len(shares) else "",
     }  # fmt: skip
 
 
@@ -95,8 +99,6 @@ def replay(out: Path) -> None:
     """Train a plain model on the labels of every round of a run, from the same initial weights and data order."""
     import torch
 
-    if (out / "plain.json").exists():
-        return
     config = json.loads((out / "config.json").read_text())
     torch.set_num_threads(config["threads"])
     settings = config["settings"]
@@ -127,12 +129,12 @@ def summarize(rows: list[dict]) -> None:
         curves.setdefault(entry["strategy"], {}).setdefault(entry["seed"], []).append(entry)
     areas = {name: np.array([area(curve) for curve in seeds.values()]) for name, seeds in curves.items()}
     rng = np.random.default_rng(0)
-    print("| strategy | AUBC | final accuracy | AUBC - random, points (95 %) | seeds above random | query, s |")
-    print("|---|---|---|---|---|---|")
+    print("| strategy | seeds | AUBC | final accuracy | AUBC - random, points (95 %) | seeds above | classes a batch |")
+    print("|---|---|---|---|---|---|---|")
     for name in sorted(areas, key=lambda name: -areas[name].mean()):
         finals = np.array([curve[-1]["accuracy"] for curve in curves[name].values()])
-        seconds = np.mean([entry["query_s"] for curve in curves[name].values() for entry in curve[:-1]])
-        line = f"| `{name}` | {areas[name].mean():.4f} ± {areas[name].std(ddof=1):.4f} "
+        classes = np.mean([entry["effective_classes"] for curve in curves[name].values() for entry in curve[:-1]])
+        line = f"| `{name}` | {len(finals)} | {areas[name].mean():.4f} ± {areas[name].std(ddof=1):.4f} "
         line += f"| {finals.mean():.4f} ± {finals.std(ddof=1):.4f} "
         if name != "random" and len(areas[name]) == len(areas.get("random", ())):
             difference = 100 * (areas[name] - areas["random"])
@@ -142,7 +144,7 @@ def summarize(rows: list[dict]) -> None:
             line += f"| {(difference > 0).sum()}/{len(difference)} "
         else:
             line += "| | "
-        print(f"{line}| {seconds:.2f} |")
+        print(f"{line}| {classes:.1f} |")
 
 
 def area(curve: list[dict]) -> float:

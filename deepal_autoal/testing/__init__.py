@@ -10,6 +10,11 @@ One line in a plugin's tests gives one pytest item for every check::
 `Strategy` class or a function that returns a new strategy. All checks work on small trained models on the CPU, with
 one thread, and take seconds. What each of them guarantees stands in `checks`.
 
+They see what a few short queries show, so not, for one, a memory that goes wrong only after four rounds, an unseeded
+behaviour that shows rarely, or what only large pools, trained networks of real size or CUDA devices that are not here
+bring about. Of strategies whose picks are random they cannot tell whether order matters, and of slow ones they ask
+less: each such check says so in its note.
+
 Importing this module imports neither torch nor numpy nor pytest.
 """
 

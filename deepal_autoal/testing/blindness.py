@@ -11,14 +11,12 @@ from deepal_autoal.loop import run
 from deepal_autoal.testing.faults import failing
 from deepal_autoal.testing.problems import QUICK, blobs
 from deepal_autoal.testing.report import CheckFailedError, CheckSkippedError
-from deepal_autoal.testing.subject import BATCH
+from deepal_autoal.testing.subject import BATCH, KEYS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deepal_autoal.testing.subject import Subject
-
-_KEYS = ("again", "and again", "once more")
 
 
 def hidden_labels_do_not_matter(subject: Subject) -> None:
@@ -28,7 +26,7 @@ def hidden_labels_do_not_matter(subject: Subject) -> None:
 
     def queried(labels: NDArray[np.int64], test_labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[list[int]]]:
         data = Dataset("blobs", problem.pool, labels, test.pool, test_labels, ("a", "b", "c"))
-        with failing("a run without an error", "see where it was raised", subject.home):
+        with failing("a run without an error", "see where it was raised", subject.home), subject.calls.record():
             result = run(
                 subject.create(), data, initial=18, batch_size=BATCH, rounds=rounds, device="cpu", threads=1,
                 recipe=QUICK, seed=0,
@@ -50,25 +48,27 @@ def hidden_labels_do_not_matter(subject: Subject) -> None:
 
 
 def order_does_not_matter(subject: Subject) -> None:
-    """Listing the candidates in another order permutes the picks; for strategies whose picks are not random."""
-    strategy = subject.create()
-    context = subject.context(subject.problem, strategy=strategy)
-    candidates = context.candidates.indices
-
-    def picks(order: NDArray[np.int64], purpose: str) -> set[int]:
-        there = context.rebuild(candidates=order, purpose=purpose)
-        return set(subject.ask_in(there, BATCH).indices.tolist())
-
-    expected = picks(candidates, "order")
-    for key in _KEYS:
-        if picks(candidates, key) != expected:
-            raise CheckSkippedError("its picks are random: they change with the context's random key")
+    """Listing candidates or labelled samples in another order changes no pick; if the picks are not random."""
+    if subject.is_random:
+        raise CheckSkippedError("its picks are random: they change with the context's random key")
+    context = subject.context(subject.problem)
+    candidates, labeled = context.candidates.indices, context.labeled.indices
+    # What `is_random` asked under the same random key, with everything in its usual order.
+    expected = set(subject.reference.indices.tolist())
     rng = np.random.default_rng(0)
-    for order in (candidates[::-1].copy(), rng.permutation(candidates)):
-        given = picks(order, "order")
+    orders = [
+        ("candidates", rng.permutation(candidates), labeled),
+        ("labelled samples", candidates, rng.permutation(labeled)),
+        ("candidates", candidates[::-1].copy(), labeled),
+    ]
+    for what, one, other in orders[:2] if subject.is_slow else orders:
+        there = context.rebuild(candidates=one, labeled=other, purpose=KEYS[0])
+        given = set(subject.ask_in(there, BATCH).indices.tolist())
         if given != expected:
             raise CheckFailedError(
-                f"the picks {sorted(expected)}, in whatever order the candidates are listed",
-                f"{sorted(given)} with the same candidates in another order",
-                "decide by the samples' outputs, never by their position; break ties with context.generator",
+                f"the picks {sorted(expected)}, in whatever order the {what} are listed",
+                f"{sorted(given)} with the same {what} in another order",
+                "decide by the samples' outputs, never by their position; break ties with context.generator"
+                if what == "candidates"
+                else "take rows of context.labeled and its labels in the same order, that of context.labeled.indices",
             )

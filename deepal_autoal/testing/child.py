@@ -57,7 +57,10 @@ def _asked(subject: Subject, folder: Path, job: dict[str, Any]) -> dict[str, Any
         strategy = None if isinstance(subject.target, str) else subject.create()
         return ActiveLearner.load(folder / "learner.pt", problem.pool, strategy=strategy, device="cpu").ask(BATCH)
 
-    answers = {"first": _attempt(lambda: subject.ask(problem).indices, subject)}
+    answers = {
+        name: _attempt(lambda seed=seed: subject.ask(problem, seed=seed).indices, subject)  # type: ignore[misc]
+        for name, seed in (("other_seed", 1), ("first", 0))
+    }
     if job["saved"]:
         answers["continued"] = _attempt(continued, subject)
     return answers

@@ -21,19 +21,22 @@ if TYPE_CHECKING:
 N_CANDIDATES, N_LABELED, BATCH, N_CLASSES, N_FEATURES = 2500, 60, 20, 4, 16
 # What is held to where the card is silent.
 LINEAR = "N*(T*C + D + P) + L*(D + P)"
-# Bytes for each number of the class: one tensor may be four of them in float32 or two in float64; all that numpy and
-# Python hold at one time, four times as much.
+# Bytes for each number of the class: one tensor may be four of them in float32 or two in float64; all tensors that
+# are alive at one time twice as much, all that numpy and Python hold then four times.
 TENSOR_BYTES = 16
+TOTAL_BYTES = 32
 PEAK_BYTES = 64
 # What does not grow with N: weights of own networks, their batches, libraries' buffers. An N x N matrix of float32
 # takes 25 MB.
 ALLOWANCE = 4 << 20
+# Of all tensors: weights have gradients and an optimiser's state, and layers activations.
+TOTAL_ALLOWANCE = 4 * ALLOWANCE
 # Of the processor. A network that is trained on thousands of samples takes minutes; what it takes shows early.
 SECONDS = 3.0
 
 
 def memory_is_within_its_class(subject: Subject) -> str | None:
-    """A query's largest tensor, and numpy's peak, are within the card's `memory` (linear in N where it is silent)."""
+    """Tensors, the largest and all, and numpy's peak are within the card's `memory` (linear in N if it is silent)."""
     strategy = subject.create()
     problem = _problem(subject, strategy)
     context = subject.context(problem, strategy=strategy)
@@ -55,6 +58,14 @@ def memory_is_within_its_class(subject: Subject) -> str | None:
             advice,
         )
     peak_limit = PEAK_BYTES * class_size + ALLOWANCE
+    total_limit = TOTAL_BYTES * class_size + TOTAL_ALLOWANCE
+    if used.total_bytes > total_limit:
+        raise CheckFailedError(
+            f"tensors of no more than {_mb(total_limit)} at one time {where} ({source})",
+            f"{_mb(used.total_bytes)} in many tensors; an N x N matrix of float32 is "
+            f"{_mb(4 * len(context.candidates) ** 2)}",
+            advice,
+        )
     if used.peak_bytes > peak_limit:
         raise CheckFailedError(
             f"numpy and Python to hold no more than {_mb(peak_limit)} at one time {where} ({source})",

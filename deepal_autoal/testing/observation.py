@@ -7,7 +7,7 @@ import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import torch
 from deepal_autoal.context import PoolView
 
 if TYPE_CHECKING:
+    from deepal_autoal.context import QueryContext
     from deepal_autoal.fitted import FittedModel
 
 # Which need each method of a view stands for.
@@ -172,7 +173,25 @@ def model_state(model: FittedModel) -> dict[str, dict[str, Any]]:
             name or "model": len(part._forward_hooks) + len(part._forward_pre_hooks) + len(part._backward_hooks)
             for name, part in module.named_modules()
         },
+        "attributes": {
+            f"{name or 'model'}.{key}": repr(value)
+            for name, part in module.named_modules()
+            for key, value in vars(part).items()
+            if key != "training" and _is_plain(value)
+        },
+        "settings": {
+            **{key: repr(getattr(model, key)) for key in ("precision", "seed", "device")},
+            **{f"recipe.{entry.name}": repr(getattr(model.recipe, entry.name)) for entry in fields(model.recipe)},
+            **{f"metrics[{key!r}]": repr(value) for key, value in model.metrics.items()},
+            "module": id(model.module),
+        },
     }
+
+
+def context_state(context: QueryContext) -> dict[str, dict[str, Any]]:
+    """Return what a query must leave alone in its context, in the form of `model_state`."""
+    names = ("n_classes", "round", "n_rounds", "device")
+    return {"values": {f"context.{name}": repr(getattr(context, name)) for name in names}}
 
 
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
@@ -188,6 +207,12 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, tuple | list):
         return len(one) == len(other) and all(_same(*pair) for pair in zip(one, other, strict=True))
     return bool(one == other)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(_is_plain(part) for part in value)
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _cuda_generators() -> list[torch.Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from deepal_autoal.plugins import IN_PROCESS, plugin_host
 from deepal_autoal.testing.faults import spell_error
 from deepal_autoal.testing.report import CheckFailedError, CheckSkippedError
-from deepal_autoal.testing.subject import BATCH
+from deepal_autoal.testing.subject import OTHER_SIZE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,14 +39,20 @@ class OtherProcess:
         subject: The strategy. Its memory is what some rounds in this process leave.
 
     Attributes:
-        expected: What the undisturbed learner of this process asks for in its third round, int64 (b,).
+        expected: What the undisturbed learner of this process asks for after the last round, int64 (b,).
+        first_batch: What it asked for in the first round, int64 (b,); of slow strategies after another size.
+        n_rounds: How many rounds it went through before it was saved.
     """
 
     expected: NDArray[np.int64]
+    first_batch: NDArray[np.int64]
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        self._folder = tempfile.TemporaryDirectory(prefix="deepal-check-")
+        self._path = Path(tempfile.mkdtemp(prefix="deepal-check-"))
+        # Where pytest runs the checks, nobody knows which is the last one.
+        self._clean = weakref.finalize(self, shutil.rmtree, self._path, ignore_errors=True)
+        self.n_rounds = ROUNDS
         self._saving_error: Exception | None = None
         self._why_not = ""
         self._helper: Helper | None = None
@@ -68,10 +75,6 @@ class OtherProcess:
         """The file of the learner after the rounds."""
         return self._path / "learner.pt"
 
-    @property
-    def _path(self) -> Path:
-        return Path(self._folder.name)
-
     def require_saved(self) -> None:
         """Raise why the learner could not go through its rounds and be saved, if so."""
         error = self._saving_error
@@ -80,7 +83,7 @@ class OtherProcess:
         if isinstance(error, CheckFailedError | CheckSkippedError):
             raise error
         raise CheckFailedError(
-            f"{ROUNDS} rounds, ActiveLearner.save, and one more round",
+            f"{self.n_rounds} rounds, ActiveLearner.save, and one more round",
             spell_error(error, self._subject.home),
             "make query work in later rounds too, and let state_dict() hold numbers, strings, lists, dicts, arrays "
             "and tensors only",
@@ -113,15 +116,21 @@ class OtherProcess:
 
     def close(self) -> None:
         """Remove the files."""
-        self._folder.cleanup()
+        self._clean()
 
     def _save(self) -> None:
-        learner = self._subject.learner(self._subject.problem)
-        for _ in range(ROUNDS):
-            batch = learner.ask(BATCH)
-            learner.tell(batch, self._subject.problem.labels[batch])
+        subject = self._subject
+        learner = subject.learner(subject.problem)
+        if subject.is_slow:
+            self.n_rounds = 1
+            subject.ask_learner(learner, OTHER_SIZE)  # for `asking_again_changes_nothing`
+        for number in range(self.n_rounds):
+            batch = subject.ask_learner(learner)
+            if number == 0:
+                self.first_batch = batch
+            learner.tell(batch, subject.problem.labels[batch])
         learner.save(self.saved)
-        self.expected = learner.ask(BATCH)
+        self.expected = subject.ask_learner(learner)
 
 
 class Helper:
@@ -130,14 +139,15 @@ class Helper:
     _current: Helper | None = None
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="deepal-check-")
-        self._errors = Path(self._folder.name) / "stderr"
+        folder = tempfile.mkdtemp(prefix="deepal-check-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._errors = Path(folder) / "stderr"
         hash_seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
         own = {"PYTHONHASHSEED": hash_seed, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(_import_path())}
         with open(self._errors, "wb") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "deepal_autoal.testing.child"],
-                cwd=self._folder.name,  # not here, where a file may bear a module's name
+                cwd=folder,  # not here, where a file may bear a module's name
                 env={**os.environ, **own}, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors,
             )  # fmt: skip
         weakref.finalize(self, _kill, self._process)

@@ -26,7 +26,7 @@ class Problem:
         pool: Vectors float32 (n, D), or images uint8 (n, H, W, C).
         labels: The true classes, int64 (n,).
         n_classes: Number of classes, C.
-        labeled: Pool indices of the labelled samples, scattered among the others, ascending.
+        labeled: Pool indices of the labelled samples, scattered among the others, in no order.
         model: Name of the task model; ``auto`` is mlp for vectors and cnn for images.
         n_rounds: How many rounds are planned; None when labels are given interactively.
     """
@@ -78,7 +78,7 @@ def blobs(
     one_of_each = np.unique(labels[allowed], return_index=True)[1][:n_labeled]
     rest = np.setdiff1d(allowed, allowed[one_of_each])
     more = rng.choice(rest, size=n_labeled - len(one_of_each), replace=False)
-    labeled = np.sort(np.concatenate([allowed[one_of_each], more]))
+    labeled = rng.permutation(np.concatenate([allowed[one_of_each], more]))
     return Problem(pool, labels, n_classes, labeled, model, n_rounds)
 
 

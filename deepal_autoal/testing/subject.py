@@ -19,7 +19,7 @@ from deepal_autoal.options import resolve_options
 from deepal_autoal.plugins import plugin_host
 from deepal_autoal.strategy import Query, SelectorStrategy, Strategy, check_query
 from deepal_autoal.testing.faults import spell_error
-from deepal_autoal.testing.observation import ViewCalls
+from deepal_autoal.testing.observation import ViewCalls, process_state, restore_process
 from deepal_autoal.testing.problems import QUICK, Problem, blobs
 from deepal_autoal.testing.report import CheckFailedError, CheckSkippedError
 
@@ -30,11 +30,16 @@ if TYPE_CHECKING:
     from deepal_autoal.fitted import FittedModel
     from deepal_autoal.registry import Entry
     from deepal_autoal.testing.other_process import OtherProcess
+    from deepal_autoal.testing.traces import Traces
     from deepal_autoal.training import TrainerProtocol
 
 BATCH = 7
-# Seconds of one query above which checks make fewer of them.
-SLOW = 0.4
+# For a batch that is asked for before the one that counts.
+OTHER_SIZE = 4
+# Seconds of the processor for one query above which checks make fewer of them.
+SLOW = 0.15
+# Names of random streams of rebuilt contexts.
+KEYS = ("again", "and again", "once more")
 CPU = torch.device("cpu")
 
 # States of learners that plain training made; all subjects share them.
@@ -71,6 +76,7 @@ class Subject:
     Attributes:
         name: The registered name, or the class's.
         entry: The registered entry, or None.
+        calls: The outputs that it asked for in all queries so far.
 
     Raises:
         DeepALError: If the strategy cannot be made (see `create_strategy`).
@@ -97,6 +103,8 @@ class Subject:
         self.is_selector = isinstance(made, SelectorStrategy)
         self.changes_training = made.changes_training
         self.home = _file_of(type(made))
+        self.calls = ViewCalls()
+        self._answers: dict[tuple[Problem, int], Answer] = {}
         self._states: dict[tuple[Problem, int], dict[str, Any]] = {}
         self._refusals: dict[str, str | None] = {}
         self._other_process: OtherProcess | None = None
@@ -136,13 +144,36 @@ class Subject:
     @cached_property
     def reference(self) -> Answer:
         """The answer of a new strategy on `problem` with seed 0."""
-        return self.ask(self.problem)
+        return self.answer(self.problem)
+
+    @property
+    def other_seed(self) -> Answer:
+        """The answer of a new strategy on `problem` with seed 1; always after `reference`."""
+        _ = self.reference
+        return self.answer(self.problem, seed=1)
 
     @cached_property
     def is_slow(self) -> bool:
         """Whether checks should make as few queries as they can."""
-        # A first query may have imports of its own.
-        return self.reference.cpu_seconds > SLOW and self.ask(self.problem).cpu_seconds > SLOW
+        try:
+            # A first query may have imports of its own.
+            return self.reference.cpu_seconds > SLOW and self.other_seed.cpu_seconds > SLOW
+        except CheckFailedError:
+            return False
+
+    @cached_property
+    def is_random(self) -> bool:
+        """Whether its picks on `problem` change with the context's random key."""
+        expected = set(self.reference.indices.tolist())
+        context = self.context(self.problem)
+        return any(set(self.ask_in(context.rebuild(purpose=key), BATCH).indices.tolist()) != expected for key in KEYS)
+
+    @cached_property
+    def traces(self) -> Traces:
+        """What a query on `problem` leaves behind."""
+        from deepal_autoal.testing.traces import watch
+
+        return watch(self)
 
     def refusal(self, kind: str) -> str | None:
         """Return why a learner with this strategy refuses a kind of data before any training, or None."""
@@ -207,6 +238,16 @@ class Subject:
         learner = self.learner(problem, seed=seed, strategy=strategy, device=device, sharp=sharp)
         return learner._context(learner.fit(), learner.unlabeled_indices)
 
+    def answer(self, problem: Problem, *, seed: int = 0) -> Answer:
+        """Return the answer of a new strategy; asked for once, for checks that need it to compare with."""
+        if (problem, seed) not in self._answers:
+            before = process_state()  # what it changes there must not reach the next one
+            try:
+                self._answers[problem, seed] = self.ask(problem, seed=seed)
+            finally:
+                restore_process(before)
+        return self._answers[problem, seed]
+
     def ask(
         self,
         problem: Problem,
@@ -237,6 +278,8 @@ class Subject:
                 spell_error(error, self.home),
                 "make query work in the case that the check is named after",
             ) from error
+        finally:
+            self.calls.calls.update(calls.calls)
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
         answer = given if isinstance(given, Query) else Query(given)
         try:
@@ -248,6 +291,11 @@ class Subject:
                 "return context.candidates.indices[positions] with batch_size distinct positions",
             ) from error
         return Answer(np.asarray(checked.indices), answer.report, seconds, cpu_seconds, calls)
+
+    def ask_learner(self, learner: ActiveLearner, batch_size: int = BATCH) -> NDArray[np.int64]:
+        """Ask a learner; its own errors come through."""
+        with self.calls.record():
+            return learner.ask(batch_size)
 
     def start_other_process(self) -> OtherProcess:
         """Return the process that asks the same questions; started once."""

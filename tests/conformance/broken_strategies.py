@@ -2,6 +2,7 @@
 
 import secrets
 import sys
+import time
 from typing import ClassVar
 
 import numpy as np
@@ -415,3 +416,147 @@ class BroadcastMatrix(ScoringStrategy):
     def score(self, context):
         norms = context.candidates.embeddings().norm(dim=1)
         return (norms[:, None] - norms).abs().mean(dim=1)
+
+
+class ListOfRows(ScoringStrategy):
+    """An N x N matrix in N tensors."""
+
+    requires = frozenset({"embeddings"})
+
+    def score(self, context):
+        embeddings = context.candidates.embeddings()
+        rows = [(embeddings - row).norm(dim=1) for row in embeddings]
+        return torch.stack([row.mean() for row in rows])
+
+
+# What a query leaves in the round
+
+
+class DropoutRate(Gini):
+    def score(self, context):
+        context.model.module.dropout.p = 0.9
+        return super().score(context)
+
+
+class Metrics(Gini):
+    def score(self, context):
+        context.model.metrics["train_accuracy"] = 0
+        context.model.precision = "bfloat16"
+        return super().score(context)
+
+
+class LearningRate(Gini):
+    def score(self, context):
+        vars(context.model.recipe)["learning_rate"] = 5.0
+        return super().score(context)
+
+
+class OneClass(Gini):
+    def score(self, context):
+        scores = super().score(context)
+        context.n_classes = 1
+        return scores
+
+
+class Relabels(Gini):
+    def score(self, context):
+        context.labeled.labels = torch.zeros_like(context.labeled.labels)
+        return super().score(context)
+
+
+class ReplacesResult(Gini):
+    def score(self, context):
+        scores = super().score(context)
+        results = context.candidates._results
+        results["probabilities", 0] = torch.ones_like(results["probabilities", 0])
+        return scores
+
+
+# Ties, orders, caches
+
+
+class UnseededTies(Gini):
+    def score(self, context):
+        scores = super().score(context).double()
+        return scores + torch.from_numpy(np.random.default_rng().random(len(scores))) * 1e-12
+
+
+class TiesByPosition(Gini):
+    def query(self, context, batch_size):
+        order = np.argsort(-self.score(context).numpy(), kind="stable")
+        return context.candidates.indices[order[:batch_size]]
+
+
+class SortedLabels(ScoringStrategy):
+    """Sorts the labelled samples, and not their labels."""
+
+    requires = frozenset({"embeddings"})
+
+    def score(self, context):
+        rows = context.labeled.embeddings()[np.argsort(context.labeled.indices)]
+        labels = context.labeled.labels
+        means = torch.stack([rows[labels == label].mean(dim=0) for label in labels.unique()])
+        return torch.cdist(context.candidates.embeddings(), means).amin(dim=1)
+
+
+class ClassCache(Gini):
+    """Keeps scores for equal candidates, whatever the model."""
+
+    cache: ClassVar = {}
+
+    def score(self, context):
+        key = context.candidates.indices.tobytes()
+        self.cache[key] = self.cache.get(key, super().score(context))
+        return self.cache[key]
+
+
+# Unusual, and right or almost
+
+
+class ListRequires(Gini):
+    requires = ["probabilities"]  # noqa: RUF012
+
+
+class Patient(Strategy):
+    """Uses its output from the third round only."""
+
+    requires = frozenset({"probabilities"})
+
+    def query(self, context, batch_size):
+        if context.round < 2:
+            return context.rng.permutation(context.candidates.indices)[:batch_size]
+        return Gini().query(context, batch_size)
+
+
+class PatientUndeclared(Patient):
+    requires = frozenset()
+
+
+class Optional(Gini):
+    """An option changes what the card says of the default."""
+
+    def __init__(self, power: float | None = None):
+        self.power = power
+        if power is not None:
+            self.requires = Gini.requires | {"embeddings"}
+
+    def score(self, context):
+        if self.power is None:
+            return super().score(context)
+        return super().score(context) * context.candidates.embeddings().norm(dim=1)
+
+
+class Slow(Drawing):
+    """A good one that takes its time, and is random."""
+
+    requires = frozenset({"probabilities"})
+    seconds = 0.25
+    n_queries = 0
+
+    def query(self, context, batch_size):
+        type(self).n_queries += 1
+        context.candidates.probabilities()
+        end = time.process_time() + self.seconds
+        while time.process_time() < end:
+            pass
+        return super().query(context, batch_size)

@@ -1,6 +1,9 @@
 """Every check of the kit catches a strategy that breaks what it stands for, and lets good ones pass."""
 
 import json
+import os
+import subprocess
+import sys
 
 import broken_strategies as broken
 import numpy as np
@@ -71,12 +74,21 @@ CASES = [
     ("model-is-untouched", broken.Grads, "requires_grad"),
     ("model-is-untouched", broken.Hooked, "hooks of model.head"),
     ("model-is-untouched", broken.BatchNorm, "running"),
+    ("model-is-untouched", broken.DropoutRate, "attributes of model.dropout.p"),
+    ("model-is-untouched", broken.Metrics, "precision, metrics['train_accuracy']"),
+    ("model-is-untouched", broken.LearningRate, "recipe.learning_rate"),
+    ("model-is-untouched", broken.OneClass, "context.n_classes"),
+    ("outputs-are-untouched", broken.Relabels, "labeled.labels"),
+    ("outputs-are-untouched", broken.ReplacesResult, "candidates.probabilities()"),
     ("outputs-are-untouched", broken.InPlace, "candidates.probabilities()"),
     ("outputs-are-untouched", broken.ClampInPlace, "candidates.probabilities()"),
     ("outputs-are-untouched", broken.NumpyInPlace, "candidates.probabilities()"),
     ("hidden-labels-do-not-matter", broken.Peeks, "hidden labels"),
     ("order-does-not-matter", broken.First, "in another order"),
+    ("order-does-not-matter", broken.SortedLabels, "labelled samples in another order"),
     ("identical-candidates-work", broken.NoRidge, "NaN"),
+    ("identical-candidates-work", broken.UnseededTies, "draw from context.rng"),
+    ("ties-are-broken-at-random", broken.TiesByPosition, "by position"),
     ("certain-predictions-work", broken.LogZero, "NaN"),
     ("two-classes-work", broken.ThirdBest, "broken_strategies.py"),
     ("many-classes-work", broken.TwoPerClass, "fewer labels than classes"),
@@ -87,11 +99,14 @@ CASES = [
     ("images-work", broken.Matrix, "broken_strategies.py"),
     ("colour-images-work", broken.Square, "images must be square"),
     ("needs-are-declared", broken.Undeclared, "probabilities()"),
-    ("needs-are-declared", broken.Unused, "leave mc_dropout out"),
+    ("needs-are-declared", broken.ListRequires, "write frozenset({...})"),
+    ("needs-are-declared", broken.PatientUndeclared, "probabilities()"),
     ("needs-are-declared", broken.Misspelt, "probability"),
     ("memory-is-within-its-class", broken.TorchMatrix, "(2500, 2500) float32"),
     ("memory-is-within-its-class", broken.NumpyMatrix, "N = 2500"),
     ("memory-is-within-its-class", broken.BroadcastMatrix, "(2500, 2500) float32"),
+    ("memory-is-within-its-class", broken.ListOfRows, "in many tensors"),
+    ("other-process-same-batch", broken.ClassCache, "on the class"),
     ("other-process-same-batch", broken.HashOrder, "in another process"),
     ("other-process-same-batch", broken.Exits, "exit status 7"),
     ("memory-survives-saving", broken.Forgetful, "load_state_dict()"),
@@ -134,6 +149,46 @@ def test_a_check_of_the_registration_catches_what_it_stands_for(register, check,
 def test_a_quadratic_memory_that_is_declared_passes(register):
     name = register("third", "broken_strategies:TorchMatrix", requires={"embeddings"}, memory="N*N")
     assert outcome("memory-is-within-its-class", name).status == PASSED
+
+
+def test_outputs_that_are_asked_for_late_or_never_are_no_failure():
+    result = outcome("needs-are-declared", broken.Patient)
+    assert result.status == PASSED and not result.note
+    result = outcome("needs-are-declared", broken.Unused)
+    assert result.status == PASSED and "leave mc_dropout out" in result.note
+
+
+def test_the_card_is_about_default_options(register):
+    name = register("optional", "broken_strategies:Optional", requires={"probabilities"})
+    assert outcome("card-is-true", name, power=2.0).status == PASSED
+    assert outcome("card-is-true", "vote", oversample=3).status == PASSED
+    subject = Subject("vote", ["bald", "entropy"], {"bald.n_passes": 3})
+    assert run_check(BY_NAME["card-is-true"], subject).status == PASSED
+
+
+def test_slow_strategies_are_asked_less_often():
+    broken.Slow.n_queries = 0
+    report = check_strategy(broken.Slow)
+    assert report.ok, str(report)
+    # Each takes seconds where strategies train networks; those of the other process are not among them.
+    assert broken.Slow.n_queries <= 18
+    assert any("slow" in result.note for result in report.results)
+
+
+def test_nothing_is_left_behind_where_nobody_closes(tmp_path):
+    code = (
+        "from types import SimpleNamespace\n"
+        "from deepal_autoal.testing.other_process import OtherProcess\n"
+        # It cannot train, which takes its time, but has a folder and a process.
+        "subject = SimpleNamespace(target='entropy', options={}, candidates=None, entry=None, kind='vectors')\n"
+        "other = OtherProcess(subject)\n"
+        "assert other.saved.parent.is_dir() and not other._helper.has_ended\n"
+    )
+    variables = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=variables, check=False)
+    assert done.returncode == 0 and not done.stderr
+    assert not list(tmp_path.glob("deepal-*"))
 
 
 @pytest.mark.parametrize("strategy", [broken.Gini, broken.Counting, broken.Drawing, broken.Refusing])
