@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from deepal_autoal import LabeledData, QueryContext, Recipe, UnlabeledData
 from deepal_autoal.outputs import OutputCache
@@ -139,25 +140,27 @@ def make_round() -> Callable[..., Round]:
     return build_round
 
 
-class LargestTensor(TorchDispatchMode):
-    """Remembers the most numbers that any operation inside the block returned."""
+class Watch(TorchDispatchMode):
+    """Counts the largest tensor that was allocated, and how often a number was read back from the device."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.numel = 0
+        self.largest = self.reads = 0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # or torch imports its whole compiler
+        return False  # which would import all of torch's compiler first
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        for part in result if isinstance(result, tuple | list) else (result,):
-            if isinstance(part, torch.Tensor):
-                self.numel = max(self.numel, part.untyped_storage().nbytes() // part.element_size())
+        self.reads += func is torch.ops.aten._local_scalar_dense.default
+        given = {part.untyped_storage().data_ptr() for part in tree_leaves(args) if isinstance(part, torch.Tensor)}
+        for part in tree_leaves(result):
+            if isinstance(part, torch.Tensor) and part.untyped_storage().data_ptr() not in given:
+                self.largest = max(self.largest, part.numel())
         return result
 
 
 @pytest.fixture
-def largest_tensor() -> LargestTensor:
-    return LargestTensor()
+def watch() -> Watch:
+    return Watch()

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from deepal_strategies import badge
 from deepal_strategies.badge import BADGE, seed_by_distance
@@ -156,37 +154,16 @@ def test_a_thousand_classes():
     assert seed_by_distance(left, right, 8, generator()).tolist() == explicit(materialised(left, right), 8, draws)
 
 
-class Watch(TorchDispatchMode):
-    """Counts the largest tensor that was allocated, and how often a number was read back from the device."""
-
-    def __init__(self):
-        super().__init__()
-        self.largest = self.reads = 0
-
-    @classmethod
-    def _should_skip_dynamo(cls):
-        return False  # which would import all of torch's compiler first
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        self.reads += func is torch.ops.aten._local_scalar_dense.default
-        given = {part.untyped_storage().data_ptr() for part in tree_leaves(args) if isinstance(part, torch.Tensor)}
-        for part in tree_leaves(result):
-            if isinstance(part, torch.Tensor) and part.untyped_storage().data_ptr() not in given:
-                self.largest = max(self.largest, part.numel())
-        return result
-
-
-def test_neither_the_gradients_nor_distances_nor_copies_of_the_factors_are_made(monkeypatch):
+def test_neither_the_gradients_nor_distances_nor_copies_of_the_factors_are_made(monkeypatch, watch):
     monkeypatch.setattr(badge, "_CHUNK_ROWS", 50)
     left, right = factors(2000, n_classes=20, n_dims=30)
-    with Watch() as watch:
+    with watch:
         seed_by_distance(left, right, 25, generator())
     assert 2000 <= watch.largest <= 50 * 50  # a number a row, or a chunk
 
 
-def test_nothing_is_read_back_from_the_device():
+def test_nothing_is_read_back_from_the_device(watch):
     left, right = factors(100)
-    with Watch() as watch:
+    with watch:
         seed_by_distance(left, right, 25, generator())
     assert watch.reads == 0
