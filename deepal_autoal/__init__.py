@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deepal_autoal.asking import Answer
     from deepal_autoal.context import LabeledView, PoolView, QueryContext
     from deepal_autoal.datasets import Dataset, load_dataset
     from deepal_autoal.errors import (
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from deepal_autoal.fitted import FittedModel
     from deepal_autoal.hookspecs import hookimpl
     from deepal_autoal.learner import ActiveLearner
-    from deepal_autoal.loop import run
+    from deepal_autoal.loop import ActiveRun, run
     from deepal_autoal.models import TaskModel
     from deepal_autoal.objective import Objective
     from deepal_autoal.plugins import plugin_host
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
     from deepal_autoal.records import RunResult, load_model
     from deepal_autoal.registry import Registrar
     from deepal_autoal.selection import top_scores
-    from deepal_autoal.strategy import Query, ScoringStrategy, SelectorStrategy, Strategy
+    from deepal_autoal.strategy import Query, Requirement, ScoringStrategy, SelectorStrategy, Strategy
     from deepal_autoal.training import LabeledData, Trainer, TrainerProtocol, UnlabeledData
 
 _HOMES = {
     "ActiveLearner": "learner",
+    "ActiveRun": "loop",
+    "Answer": "asking",
     "Dataset": "datasets",
     "DeepALError": "errors",
     "FittedModel": "fitted",
@@ -48,6 +51,7 @@ _HOMES = {
     "QueryError": "errors",
     "Recipe": "recipe",
     "Registrar": "registry",
+    "Requirement": "strategy",
     "RunFolderError": "errors",
     "RunResult": "records",
     "ScoringStrategy": "strategy",
@@ -71,6 +75,8 @@ _HOMES = {
 
 __all__ = [
     "ActiveLearner",
+    "ActiveRun",
+    "Answer",
     "Dataset",
     "DeepALError",
     "FittedModel",
@@ -85,6 +91,7 @@ __all__ = [
     "QueryError",
     "Recipe",
     "Registrar",
+    "Requirement",
     "RunFolderError",
     "RunResult",
     "ScoringStrategy",

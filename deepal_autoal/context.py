@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from deepal_autoal.errors import InputError
-from deepal_autoal.randomness import numpy_stream, torch_stream
+from deepal_autoal.randomness import numpy_stream, stream_seed, torch_stream
 from deepal_autoal.training import LabeledData, UnlabeledData
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class PoolView:
         self.indices.setflags(write=False)
         self._outputs = outputs
         self._results: dict[tuple[str, int], Any] = {}
+        self._versions: dict[tuple[str, int], list[int]] = {}
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -80,7 +81,7 @@ class PoolView:
 
         Passes are the same for all strategies of a round; asking for more adds to them.
         """
-        return self._once("mc", n_passes, lambda: self._outputs.mc_probabilities(self.indices, n_passes))
+        return self._once("mc_probabilities", n_passes, lambda: self._outputs.mc_probabilities(self.indices, n_passes))
 
     def ensemble_probabilities(self, n_members: int = 5) -> Tensor:
         """Return class probabilities of an ensemble, float32 (n_members, N, C).
@@ -88,7 +89,11 @@ class PoolView:
         The first member is the task model; the others are trained when they are first asked for, on the same
         labels, from other initialisations and data orders.
         """
-        return self._once("ensemble", n_members, lambda: self._outputs.ensemble_probabilities(self.indices, n_members))
+        return self._once(
+            "ensemble_probabilities",
+            n_members,
+            lambda: self._outputs.ensemble_probabilities(self.indices, n_members),
+        )
 
     def gradient_factors(self) -> tuple[Tensor, Tensor]:
         """Return the factors q, float32 (N, C), and h, float32 (N, D), of BADGE's gradient embedding q ⊗ h.
@@ -109,8 +114,25 @@ class PoolView:
     def _once(self, what: str, parameter: int, compute: Callable[[], T]) -> T:
         key = (what, parameter)
         if key not in self._results:
-            self._results[key] = compute()
+            # All strategies of a round share it, so it is made outside of one strategy's inference mode.
+            with torch.inference_mode(False):
+                self._results[key] = compute()
+            self._versions[key] = _versions_of(self._results[key])
         return cast("T", self._results[key])
+
+
+def damaged_results(view: PoolView) -> list[str]:
+    """Return which of a view's results were changed in place since they were computed, as ``"probabilities()"``."""
+    return [
+        f"{what}({parameter or ''})"
+        for (what, parameter), versions in view._versions.items()
+        if _versions_of(view._results[what, parameter]) != versions
+    ]
+
+
+def _versions_of(result: Any) -> list[int]:
+    """Return how often torch counted each tensor of a result to be written to."""
+    return [tensor._version for tensor in (result if isinstance(result, tuple) else (result,))]
 
 
 class LabeledView(PoolView):
@@ -137,6 +159,7 @@ class QueryContext:
         n_rounds: How many rounds the run has; None when labels are given interactively.
         device: Where the views' tensors live.
         progress: Call it as ``progress(done, total)`` in long work, so that a user sees it move.
+        reported: What `report` was given so far.
     """
 
     def __init__(
@@ -161,6 +184,7 @@ class QueryContext:
         self.round = round
         self.n_rounds = n_rounds
         self.device: torch.device = model.device
+        self.reported: dict[str, Any] = {}
         self._cache = cache
         self._labels = dict(zip(labeled.tolist(), labels.tolist(), strict=True))
         self._key = key
@@ -175,6 +199,10 @@ class QueryContext:
         """torch's generator for this query, on `device`."""
         return torch_stream(*self._key, device=self.device)
 
+    def stream_seed(self, purpose: str) -> int:
+        """Return a seed in [0, 2**63) for a further stream; depends on what `rng` does, and on the purpose."""
+        return stream_seed(*self._key, purpose)
+
     def for_candidate(self, name: str) -> QueryContext:
         """Return this context, sharing views and outputs, with the random streams of a selector's candidate."""
         context = object.__new__(QueryContext)
@@ -182,7 +210,16 @@ class QueryContext:
             if attribute not in ("rng", "generator"):
                 setattr(context, attribute, value)
         context._key = (*self._key, name)
+        context.reported = {}
         return context
+
+    def report(self, **values: Any) -> None:
+        """Add values to the round's record, under ``strategy``; what a `Query` reports itself goes before them.
+
+        Args:
+            values: JSON-able: numbers (no NaN), strings, lists, dicts; numpy's and torch's are converted.
+        """
+        self.reported.update(values)
 
     def fit(self, labeled: ArrayLike, purpose: str, recipe: Recipe | None = None) -> FittedModel:
         """Train a further task model from scratch on a part of the labelled set.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deepal_autoal.errors import InputError, PluginError
+from deepal_autoal.errors import InputError
 from deepal_autoal.options import resolve_options
 from deepal_autoal.plugins import plugin_host
 from deepal_autoal.registry import check_requires
@@ -51,8 +51,6 @@ def _create(
     if name in within:
         raise InputError(f"strategy {name!r} would be its own candidate: {' > '.join((*within, name))}")
     cls = entry.load()
-    if not (isinstance(cls, type) and issubclass(cls, Strategy)):
-        raise PluginError(f"{entry.kind} {name!r} of {entry.provider} is {cls!r}, no subclass of Strategy")
     own = {key: value for key, value in options.items() if "." not in key}
     addressed = [key for key in options if "." in key]
     arguments = resolve_options(name, cls, own)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from deepal_autoal.strategy import Query
 
 PROJECT = "deepal"
+# Raised by one whenever plugins can use something new. A plugin says which it is written for: ``deepal_contract = 1``.
+CONTRACT_VERSION = 1
 
 F = TypeVar("F", bound="Callable[..., Any]")
 _spec = pluggy.HookspecMarker(PROJECT)
@@ -50,6 +52,16 @@ def deepal_register_models(registry: Registrar) -> None:
     """Add models: ``registry.add("name", factory or "module:function", summary="...")``.
 
     A factory is called as ``factory(input_shape, n_classes)`` and returns a `TaskModel`.
+    """
+
+
+@_spec
+def deepal_register_options(registry: Registrar) -> None:
+    """Add options of ``deepal run``: ``registry.add("name", convert or "module:function", summary="...")``.
+
+    The user gives ``--name VALUE`` or, with ``flag=True``, ``--name``. ``convert`` makes of the text, or of True, a
+    JSON-able value, or raises ``ValueError``; what it made it must also take, as it comes back from a resumed run's
+    record. Hooks read ``run.options["name"]``, None where it was not given.
     """
 
 

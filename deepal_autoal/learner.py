@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,26 +13,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from deepal_autoal.asking import ask
 from deepal_autoal.context import QueryContext
 from deepal_autoal.devices import resolve_device
-from deepal_autoal.errors import InputError
+from deepal_autoal.errors import InputError, QueryError
 from deepal_autoal.factory import create_strategy, recreate_strategy
 from deepal_autoal.files import encode, read_tensors, write_tensors
+from deepal_autoal.fitted import FittedModel
 from deepal_autoal.inputs import Inputs, Normalization
 from deepal_autoal.models import build_model, resolve_model
 from deepal_autoal.models.base import dropout_parts
 from deepal_autoal.outputs import OutputCache
+from deepal_autoal.plugins import plugin_host
 from deepal_autoal.pool import Pool, draw_initial
 from deepal_autoal.predictor import Predictor, as_samples
-from deepal_autoal.randomness import global_torch_seed, stream_seed
+from deepal_autoal.randomness import stream_seed
 from deepal_autoal.recipe import Recipe
-from deepal_autoal.strategy import Query, Strategy, blaming, check_query, describe_strategy
-from deepal_autoal.training import LabeledData, Trainer, UnlabeledData, rebuilding_trainer, restore
+from deepal_autoal.strategy import Query, Strategy, blaming, describe_strategy
+from deepal_autoal.training import LabeledData, Trainer, UnlabeledData, load_weights, rebuilding_trainer
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from deepal_autoal.fitted import FittedModel
     from deepal_autoal.models import TaskModel
 
 FORMAT = 2
@@ -98,7 +101,10 @@ class ActiveLearner:
         self.model_name = resolve_model(model, self._inputs.input_shape)
         self.recipe = recipe if isinstance(recipe, Recipe) else Recipe.for_data(samples.ndim == 4, **dict(recipe or {}))
         plain = Trainer(self._build, self.recipe, self.device)
-        self._trainer = self.strategy.wrap_trainer(plain)
+        with blaming(self.strategy, "wrap_trainer", own_errors=True):
+            self._trainer = self.strategy.wrap_trainer(plain)
+        if not callable(getattr(self._trainer, "fit", None)):
+            raise QueryError(f"{self.strategy}: wrap_trainer returned {self._trainer!r}, which has no method fit")
         self._rebuilding = rebuilding_trainer(self._trainer, plain)
         self._require_capabilities()
         self.round = -1
@@ -126,6 +132,11 @@ class ActiveLearner:
     def normalization(self) -> Normalization:
         """The statistics of the pool that model inputs are normalised with."""
         return self._inputs.normalization
+
+    @property
+    def fitted(self) -> FittedModel | None:
+        """The model trained last, without training one; None before the first."""
+        return self._fitted
 
     def tell(self, indices: ArrayLike, labels: ArrayLike) -> None:
         """Take in labels, of the asked batch or of any other unlabelled samples.
@@ -173,11 +184,8 @@ class ActiveLearner:
                 self.strategy.load_state_dict(self._memory_before)
         model = self.fit()
         self._memory_before = copy.deepcopy(self.strategy.state_dict())
-        context = self._context(model, candidates, progress)
-        seed = stream_seed(self.seed, self.round, "query", "global")
-        with global_torch_seed(seed, self.device), blaming(self.strategy):
-            answer = self.strategy.query(context, batch_size)
-        self._pending = check_query(self.strategy, answer, candidates, batch_size)
+        answer = ask(self.strategy, self._context(model, candidates, progress), batch_size)
+        self._pending = Query(answer.indices, answer.report)
         return self._pending
 
     def fit(self, progress: Callable[[int, int], None] | None = None) -> FittedModel:
@@ -191,7 +199,11 @@ class ActiveLearner:
         labeled, unlabeled = self._data()
         warm = self._fitted.module.state_dict() if self.recipe.warm_start and self._fitted is not None else None
         seed = stream_seed(self.seed, self.round + 1, "train")
-        self._fitted = self._trainer.fit(labeled, unlabeled, seed=seed, initial_state=warm, progress=progress)
+        with self._blaming_for_training():
+            fitted = self._trainer.fit(labeled, unlabeled, seed=seed, initial_state=warm, progress=progress)
+        if not isinstance(fitted, FittedModel):
+            raise QueryError(f"{self.strategy}: its trainer's fit returned {type(fitted).__name__}, no FittedModel")
+        self._fitted = fitted
         self.round += 1
         self._is_current = True
         self._pending = None
@@ -292,9 +304,7 @@ class ActiveLearner:
         self.round = state["round"]
         self._is_current = state["is_current"]
         if state["model"] is not None:
-            from deepal_autoal.fitted import FittedModel
-
-            objective = restore(self._rebuilding.new_objective(), state["model"])
+            objective = load_weights(self._rebuilding.new_objective(), state["model"])
             seed = stream_seed(self.seed, self.round, "train")
             self._fitted = FittedModel(
                 objective.model, device=self.device, recipe=self.recipe, seed=seed, metrics=state["metrics"],
@@ -318,12 +328,22 @@ class ActiveLearner:
     def _build(self) -> TaskModel:
         return build_model(self.model_name, self._inputs.input_shape, self.n_classes)
 
+    def _blaming_for_training(self) -> AbstractContextManager[None]:
+        """Name whose code it is that raises in training: that of a strategy that changes it, else the model's."""
+        if self.strategy.changes_training:
+            return blaming(self.strategy, "training", own_errors=True)
+        entry = plugin_host().models.get(self.model_name)
+        if entry.provider.builtin:
+            return nullcontext()  # our own faults keep their traceback
+        return blaming(f"model {entry.name!r} of {entry.provider}", "training", own_errors=True)
+
     def _require_capabilities(self) -> None:
         """Refuse a model that lacks what the strategy requires, before anything is trained."""
         needs_dropout = "mc_dropout" in self.strategy.requires
         if not needs_dropout and not self.strategy.changes_training:
             return
-        module = self.new_module()  # a changed objective says here what it lacks
+        with self._blaming_for_training():
+            module = self.new_module()  # a changed objective says here what it lacks
         if needs_dropout and not dropout_parts(module):
             raise InputError(
                 f"{self.strategy} requires mc_dropout, but the model {self.model_name!r} has no dropout; "

@@ -18,6 +18,7 @@ from deepal_autoal.datasets import load_dataset
 from deepal_autoal.devices import resolve_device
 from deepal_autoal.errors import InputError
 from deepal_autoal.factory import create_strategy
+from deepal_autoal.guards import guarded
 from deepal_autoal.inputs import Inputs
 from deepal_autoal.learner import ActiveLearner
 from deepal_autoal.measure import PeakMemory, Stopwatch
@@ -27,18 +28,22 @@ from deepal_autoal.plugins import PluginHost, plugin_host
 from deepal_autoal.pool import draw_initial, draw_members
 from deepal_autoal.recipe import Recipe
 from deepal_autoal.records import FORMAT_VERSION, RunFolder, RunResult, describe_recipe
-from deepal_autoal.settings import Settings, check_budget, refuse_differences, refuse_given
-from deepal_autoal.strategy import Strategy, describe_strategy, providers_of
+from deepal_autoal.settings import Settings, check_budget, refuse_differences, refuse_given, resolve_plugin_options
+from deepal_autoal.slowness import watched
+from deepal_autoal.strategy import Query, Strategy, describe_strategy, providers_of
 from deepal_autoal.versions import versions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deepal_autoal.datasets import Dataset
+    from deepal_autoal.registry import Provider
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
+
+SLOW_HOOK = 10.0
 
 
 class ActiveRun:
@@ -46,8 +51,10 @@ class ActiveRun:
 
     Attributes:
         config: The resolved settings, as in ``config.json``.
+        options: What the user gave for the options that plugins registered, by name; None where nothing.
         learner: The learner, with strategy, labels so far and trained model.
         records: One record for each finished round.
+        metrics: Of the model trained last: ``accuracy`` on the test split, and the training's own; empty before.
         folder: The run folder's path, or None.
         stop_reason: A plugin's reason to stop, or None.
     """
@@ -62,7 +69,10 @@ class ActiveRun:
     ) -> None:
         self.config = config
         self.learner = learner
+        given = config.get("plugin_options", {})
+        self.options: dict[str, Any] = {name: given.get(name) for name in plugin_host().options.names()}
         self.records: list[dict[str, Any]] = []
+        self.metrics: dict[str, Any] = {}
         self.folder: Path | None = folder.path if folder is not None else None
         self.stop_reason: str | None = None
         self._labels = dataset.y_train
@@ -90,14 +100,14 @@ class ActiveRun:
             self.learner.tell(initial, self._labels[initial])
         # The first optimizer imports a good part of torch, which is no training time.
         torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-        self._host.notify("deepal_run_started", run=self)
+        self._notify("deepal_run_started")
 
     def rounds(self) -> Iterator[dict[str, Any]]:
         """Do the remaining rounds; yields each one's record once it is written."""
         while not self._is_complete:
             number = len(self.records)
             record = self._round(number)
-            self._host.notify("deepal_round_finished", run=self, record=copy.deepcopy(record))
+            self._notify("deepal_round_finished", record=copy.deepcopy(record))
             yield record
 
     @property
@@ -112,9 +122,9 @@ class ActiveRun:
         self._progress("evaluate", 0, 1)
         with Stopwatch() as evaluate:
             accuracy = learner.predictor().accuracy(self._test, self._test_labels)
-        metrics = {**model.metrics, "accuracy": accuracy}
-        self._host.notify("deepal_model_trained", run=self, model=model, metrics=metrics)
-        reason = self._host.notify("deepal_should_stop", run=self)
+        self.metrics = {**model.metrics, "accuracy": accuracy}
+        self._notify("deepal_model_trained", model=model, metrics=dict(self.metrics))
+        reason = self._notify("deepal_should_stop")
         self.stop_reason = None if reason is None else str(reason)
         is_last = number == self.n_rounds or self.stop_reason is not None
         queried: NDArray[np.int64] = np.empty(0, dtype=np.int64)
@@ -132,7 +142,7 @@ class ActiveRun:
             if self._files is not None:
                 self._files.write_model(learner)
         else:
-            self._host.notify("deepal_batch_queried", run=self, query=query)
+            self._notify("deepal_batch_queried", query=Query(query.indices, copy.deepcopy(query.report)))
             learner.tell(queried, self._labels[queried])
         record = {
             "round": number,
@@ -157,8 +167,19 @@ class ActiveRun:
         result = RunResult(self.records, self.config, status, self.stop_reason, self.folder)
         if self._files is not None:
             self._files.write_summary(result.summary())
-        self._host.notify("deepal_run_finished", run=self)
+        self._notify("deepal_run_finished")
         return result
+
+    def _notify(self, hook: str, **arguments: Any) -> Any:
+        """Call an event hook, so that no plugin's traces reach the run's numbers."""
+
+        @contextmanager
+        def around(provider: Provider, hook: str) -> Iterator[None]:
+            culprit = f"plugin of {provider}"
+            with watched(f"{culprit} has been in {hook}", SLOW_HOOK), guarded(culprit, hook, self.learner.fitted):
+                yield
+
+        return self._host.notify(hook, around=around, run=self, **arguments)
 
 
 def run(
@@ -178,6 +199,7 @@ def run(
     device: str | None = None,
     threads: int | None = None,
     recipe: Mapping[str, Any] | None = None,
+    plugin_options: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -203,6 +225,7 @@ def run(
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:i``.
         threads: CPU threads; results on the CPU depend on them. By default torch's, or the resumed run's.
         recipe: Further changes to the training recipe, by the field names of `Recipe`.
+        plugin_options: Options that plugins registered, such as ``{"patience": 3}``; ``deepal run --help`` lists them.
         out: Run folder to write; without it nothing is written.
         resume: Continue the run in ``out``, or start it where there is none yet. Settings left open are the
             recorded ones.
@@ -232,6 +255,7 @@ def run(
         model=model, initial=_whole("initial", initial), batch_size=_whole("batch_size", batch_size),
         rounds=_whole("rounds", rounds), pool_size=_whole("pool_size", pool_size), seed=_whole("seed", seed),
         device=device, threads=_whole("threads", threads), recipe=changes,
+        plugin_options=resolve_plugin_options(plugin_options or {}),
     )  # fmt: skip
     with RunFolder(out, resume) if out is not None else nullcontext() as folder:
         recorded = folder.read_config() if folder is not None else None
@@ -289,7 +313,8 @@ def _prepare(
     start = members[draw_initial(len(members), settings.seed, initial)]
     _warn_of_missing_classes(data, start)
     entries = plugin_host()
-    providers = list(providers_of(made))
+    plugin_options = resolve_plugin_options(settings.plugin_options)
+    providers = [*providers_of(made), *(entries.options.get(name).provider for name in plugin_options)]
     if data is not dataset and settings.dataset in entries.datasets:
         providers.append(entries.datasets.get(settings.dataset).provider)
     providers.append(entries.models.get(learner.model_name).provider)
@@ -314,6 +339,7 @@ def _prepare(
         "device": str(device),
         "versions": versions(),
         "plugins": entries.distributions(providers),
+        **({"plugin_options": plugin_options} if plugin_options else {}),
         "command": list(sys.argv if command is None else command),
         "settings": {
             **settings.describe(),

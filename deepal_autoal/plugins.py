@@ -8,11 +8,17 @@ entry point is loaded on its own, in a fixed order; what fails is taken out whol
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
+import inspect
 import logging
+import os
+import sys
+import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,10 +26,31 @@ import pluggy
 
 from deepal_autoal import hookspecs
 from deepal_autoal.errors import PluginError
-from deepal_autoal.registry import IN_PROCESS_DISTRIBUTION, Entry, Provider, Registrar, Registry
+from deepal_autoal.registry import (
+    IN_PROCESS_DISTRIBUTION,
+    OWN_OPTIONS,
+    Entry,
+    Provider,
+    Registrar,
+    Registry,
+    normalize,
+)
 
 ENTRY_POINT_GROUP = "deepal"
+DISABLE_VARIABLE = "DEEPAL_DISABLE_PLUGINS"
+ALL_EXTERNAL = "all-external"
+CONTRACT_ATTRIBUTE = "deepal_contract"
+# Seconds: longer is worth a line, since every command waits for it.
+SLOW_LOADING = 1.0
 IN_PROCESS = Provider(IN_PROCESS_DISTRIBUTION, "")
+# In the order of `PluginHost.registries`.
+REGISTRATION_HOOKS = (
+    "deepal_register_strategies",
+    "deepal_register_datasets",
+    "deepal_register_models",
+    "deepal_register_options",
+)
+EVENT_HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("deepal_") and name not in REGISTRATION_HOOKS)
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +63,12 @@ class PluginRecord:
         name: The entry point's name; by convention the strategy's.
         value: What the entry point points at.
         provider: Its distribution.
-        state: ``"loaded"``, ``"failed"`` or ``"refused"`` (its name is taken).
+        state: ``"loaded"``, ``"failed"``, ``"refused"`` (its name is taken) or ``"disabled"`` (by the environment).
         problems: One line each; empty when all is well.
         provides: Registered names, as ``"strategy entropy"``; where several entry points of a distribution name
             one module, the first of them has all.
+        seconds: How long loading it took.
+        error: What it failed with.
     """
 
     name: str
@@ -48,24 +77,39 @@ class PluginRecord:
     state: str = "loaded"
     problems: list[str] = field(default_factory=list)
     provides: list[str] = field(default_factory=list)
+    seconds: float = 0.0
     error: BaseException | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """Return the record as a JSON-able dict."""
+        return {
+            "name": self.name,
+            "value": self.value,
+            "state": self.state,
+            "seconds": self.seconds,
+            "provides": list(self.provides),
+            "problems": list(self.problems),
+        }
 
 
 class PluginHost:
-    """The plugins of this process: three registries filled through hooks, and the event hooks.
+    """The plugins of this process: registries filled through hooks, and the event hooks.
 
     Attributes:
-        strategies, datasets, models: The registries.
+        strategies, datasets, models, options: The registries.
         records: What became of every entry point, sorted by name.
+        unknown_disabled: Names in the environment's ``DEEPAL_DISABLE_PLUGINS`` that no third party's plugin bears.
     """
 
     def __init__(self) -> None:
         self.manager = pluggy.PluginManager(hookspecs.PROJECT)
         self.manager.add_hookspecs(hookspecs)
         self.records: list[PluginRecord] = []
+        self.unknown_disabled: list[str] = []
         self.strategies = Registry("strategy", self._explain)
         self.datasets = Registry("dataset", self._explain)
         self.models = Registry("model", self._explain)
+        self.options = Registry("option", self._explain, reserved=OWN_OPTIONS)
         self._providers: dict[str, Provider] = {}
         self._added: dict[str, list[Entry]] = {}
 
@@ -74,11 +118,21 @@ class PluginHost:
         if entry_points is None:
             entry_points = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
         found = sorted(((_provider(point), point) for point in entry_points), key=_load_order)
+        disabled = {normalize(name.strip()) for name in os.environ.get(DISABLE_VARIABLE, "").split(",") if name.strip()}
+        self.unknown_disabled = sorted(disabled - {ALL_EXTERNAL})
         owners: dict[str, list[Provider]] = defaultdict(list)
+        enabled = []
         for provider, point in found:
+            names = {normalize(point.name), normalize(provider.distribution)}
+            if not provider.builtin and disabled & {*names, ALL_EXTERNAL}:
+                self.unknown_disabled = [name for name in self.unknown_disabled if name not in names]
+                problem = f"switched off by {DISABLE_VARIABLE}"
+                self.records.append(PluginRecord(point.name, point.value, provider, "disabled", [problem]))
+                continue
+            enabled.append((provider, point))
             if provider not in owners[point.name]:
                 owners[point.name].append(provider)
-        for provider, point in found:
+        for provider, point in enabled:
             record = PluginRecord(point.name, point.value, provider)
             self.records.append(record)
             rivals = [other for other in owners[point.name] if other != provider]
@@ -89,12 +143,11 @@ class PluginHost:
                     + ("a built-in keeps its name" if rivals[0].builtin else "both are refused: uninstall one of them")
                 )
                 continue
-            try:
-                plugin = point.load()
-            except (Exception, SystemExit) as error:
-                _fail(record, error)
-                continue
-            self._register(plugin, record)
+            start = time.perf_counter()
+            # What a plugin prints must not end up in the JSON of a listing.
+            with contextlib.redirect_stdout(sys.stderr):
+                self._load(point, record)
+            record.seconds = time.perf_counter() - start
         self._note_refused()
         self.records.sort(key=lambda record: (record.name, str(record.provider)))
 
@@ -117,12 +170,28 @@ class PluginHost:
         if self.manager.is_registered(plugin):
             key = str(self.manager.get_name(plugin))
             self.manager.unregister(plugin)
-            for registry in (self.strategies, self.datasets, self.models):
+            for registry in self.registries:
                 registry.remove(self._added.get(key, ()))
             self.records = [record for record in self.records if _key(record) != key]
 
-    def notify(self, hook: str, **arguments: Any) -> Any:
+    @property
+    def registries(self) -> tuple[Registry, ...]:
+        """Strategies, datasets, models and options."""
+        return (self.strategies, self.datasets, self.models, self.options)
+
+    def notify(
+        self,
+        hook: str,
+        *,
+        around: Callable[[Provider, str], AbstractContextManager[object]] = lambda provider, hook: nullcontext(),
+        **arguments: Any,
+    ) -> Any:
         """Call an event hook plugin by plugin; a failing one is logged, by name of its distribution.
+
+        Args:
+            hook: The hook's name.
+            around: Makes a context for each plugin's call; what that raises on leaving is not caught.
+            arguments: The hook's.
 
         Returns:
             For ``deepal_should_stop`` the first result that is not None, else None.
@@ -130,14 +199,16 @@ class PluginHost:
         caller = getattr(self.manager.hook, hook)
         first_result = bool(caller.spec and caller.spec.opts.get("firstresult"))
         for implementation in reversed(caller.get_hookimpls()):
-            try:
-                result = self._alone(hook, implementation.plugin)(**arguments)
-            except (Exception, SystemExit) as error:
-                provider = self._providers.get(implementation.plugin_name, IN_PROCESS)
-                logger.warning(
-                    "plugin of %s failed in %s: %s: %s", provider, hook, type(error).__name__, error, exc_info=True
-                )
-                continue
+            provider = self._providers.get(implementation.plugin_name, IN_PROCESS)
+            result = None
+            with around(provider, hook):
+                try:
+                    result = self._alone(hook, implementation.plugin)(**arguments)
+                except BaseException as error:
+                    _let_go(error)
+                    logger.warning(
+                        "plugin of %s failed in %s: %s: %s", provider, hook, type(error).__name__, error, exc_info=True
+                    )
             if first_result and result is not None:
                 return result
         return None
@@ -151,27 +222,50 @@ class PluginHost:
         for provider, records in sorted(grouped.items(), key=lambda item: (not item[0].builtin, str(item[0]))):
             provides = [name for record in records for name in record.provides]
             problems = [f"{record.name}: {problem}" for record in records for problem in record.problems]
+            problems += [
+                f"{record.name}: took {record.seconds:.1f} s to load, and every command waits for it: import heavy "
+                "packages inside functions, and give targets as 'module:attribute'"
+                for record in records
+                if record.seconds > SLOW_LOADING and not provider.builtin
+            ]
             described.append(
                 {
                     "name": provider.distribution,
                     "version": provider.version,
-                    "summary": "; ".join(problems) or f"provides {len(provides)} names",
-                    "state": "loaded" if not problems else "failed" if not provides else "loaded in part",
-                    "entry_points": [record.name for record in records],
+                    "summary": _summarize(provider, records, provides, problems),
+                    "state": _overall(records),
+                    "entry_points": [record.describe() for record in records],
                     "provides": provides,
                     "problems": problems,
                 }
             )
         return described
 
+    def slow(self) -> list[str]:
+        """Return a line for each third party's plugin that took long to load."""
+        return [
+            f"plugin {record.name!r} of {record.provider} took {record.seconds:.1f} s to load"
+            for record in self.records
+            if record.seconds > SLOW_LOADING and not record.provider.builtin
+        ]
+
     def distributions(self, providers: Iterable[Provider]) -> dict[str, str]:
         """Return name and version of the providers and of every plugin that implements an event hook."""
         used = set(providers)
-        for hook in vars(hookspecs):
-            if hook.startswith("deepal_") and not hook.startswith("deepal_register_"):
-                for implementation in getattr(self.manager.hook, hook).get_hookimpls():
-                    used.add(self._providers.get(implementation.plugin_name, IN_PROCESS))
+        for hook in EVENT_HOOKS:
+            for implementation in getattr(self.manager.hook, hook).get_hookimpls():
+                used.add(self._providers.get(implementation.plugin_name, IN_PROCESS))
         return {provider.distribution: provider.version for provider in sorted(used, key=str)}
+
+    def _load(self, point: importlib.metadata.EntryPoint, record: PluginRecord) -> None:
+        try:
+            plugin = point.load()
+            _check_contract(plugin)
+        except BaseException as error:
+            _let_go(error)
+            _fail(record, error)
+            return
+        self._register(plugin, record)
 
     def _register(self, plugin: Any, record: PluginRecord) -> None:
         if self.manager.is_registered(plugin):
@@ -182,32 +276,36 @@ class PluginHost:
         try:
             self.manager.register(plugin, key)
             self._providers[key] = record.provider
-            for caller in self.manager.get_hookcallers(plugin) or []:
+            callers = self.manager.get_hookcallers(plugin) or []
+            if not callers:
+                raise PluginError(
+                    f"{record.value} implements no hook: mark functions such as deepal_register_strategies(registry) "
+                    "with @hookimpl, in the module that the entry point names"
+                )
+            for caller in callers:
                 if not caller.has_spec():
                     raise PluginError(f"{caller.name} is no hook of {hookspecs.PROJECT}")
-            for registry, hook in (
-                (self.strategies, "deepal_register_strategies"),
-                (self.datasets, "deepal_register_datasets"),
-                (self.models, "deepal_register_models"),
-            ):
+            for registry, hook in zip(self.registries, REGISTRATION_HOOKS, strict=True):
                 registrar = Registrar(registry, record.provider)
                 registrars.append((registry, registrar))
                 self._alone(hook, plugin)(registry=registrar)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             for registry, registrar in registrars:
                 registry.remove(registrar.added)
             if self.manager.is_registered(plugin):
                 self.manager.unregister(plugin)
+            _let_go(error)
             _fail(record, error)
             return
         self._added[key] = [entry for _, registrar in registrars for entry in registrar.added]
         for _, registrar in registrars:
             record.provides += [f"{entry.kind} {entry.name}" for entry in registrar.added]
             record.problems += registrar.problems
+        record.provides += [f"hook {caller.name}" for caller in callers if caller.name not in REGISTRATION_HOOKS]
 
     def _note_refused(self) -> None:
         """Tell the first of two claimants of a name too, which had it until the second came."""
-        for registry in (self.strategies, self.datasets, self.models):
+        for registry in self.registries:
             for name, claimants in registry.refused().items():
                 for record in self.records:
                     if f"{registry.kind} {name}" in record.provides:
@@ -221,16 +319,22 @@ class PluginHost:
         others = [other for other in self.manager.get_plugins() if other is not plugin]
         return self.manager.subset_hook_caller(hook, remove_plugins=others)
 
-    def _explain(self, name: str) -> PluginError | None:
-        for record in self.records:
-            if record.name == name and record.state != "loaded":
+    def _explain(self, name: str) -> PluginError | str | None:
+        """Return why a name is missing: an error if the plugin that bears it is out, a hint if others are."""
+        out = [record for record in self.records if record.state != "loaded"]
+        for record in out:
+            if record.name == name:
+                what = {"failed": "failed to load", "refused": "was refused", "disabled": "is disabled"}[record.state]
                 error = PluginError(
-                    f"{name!r} is unavailable: the plugin of {record.provider} "
-                    f"{'was refused' if record.state == 'refused' else 'failed to load'}: " + "; ".join(record.problems)
+                    f"{name!r} is unavailable: the plugin of {record.provider} {what}: {'; '.join(record.problems)}"
                 )
                 error.__cause__ = record.error
                 return error
-        return None
+        if not out:
+            return None
+        return (
+            f"Plugins of {', '.join(sorted({str(record.provider) for record in out}))} are out: see `deepal plugins`."
+        )
 
 
 @functools.cache
@@ -262,7 +366,57 @@ def _key(record: PluginRecord) -> str:
 def _fail(record: PluginRecord, error: BaseException) -> None:
     record.state = "failed"
     record.error = error
-    record.problems.append(f"{type(error).__name__}: {error}".strip().replace("\n", " "))
+    text = f"{type(error).__name__}: {error}".strip().replace("\n", " ")
+    if isinstance(error, ImportError) and str(error.name or "").partition(".")[0] == __package__:
+        text += f" (is the plugin written for another version of {__package__} than {_own_version()}?)"
+    record.problems.append(text)
+
+
+def _let_go(error: BaseException) -> None:
+    """Raise what the user, not the plugin, asked for. All else stays with the plugin, also ``sys.exit()``."""
+    if isinstance(error, KeyboardInterrupt | GeneratorExit):
+        raise error
+
+
+def _check_contract(plugin: Any) -> None:
+    """Refuse a plugin that says it is written for a newer contract than this, or that is no module or object."""
+    if inspect.isclass(plugin):
+        raise PluginError(
+            f"the entry point names the class {plugin.__qualname__}; name its module, or an instance of it"
+        )
+    wanted = getattr(plugin, CONTRACT_ATTRIBUTE, hookspecs.CONTRACT_VERSION)
+    if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1:
+        raise PluginError(f"{CONTRACT_ATTRIBUTE} must be a whole number from 1, not {wanted!r}")
+    if wanted > hookspecs.CONTRACT_VERSION:
+        raise PluginError(
+            f"it is written for version {wanted} of the plugin contract, but {__package__} {_own_version()} has "
+            f"version {hookspecs.CONTRACT_VERSION}: upgrade {__package__}"
+        )
+
+
+def _own_version() -> str:
+    return importlib.metadata.version(str(__package__))
+
+
+def _overall(records: Iterable[PluginRecord]) -> str:
+    """Return the state of a distribution from those of its entry points."""
+    states = {record.state for record in records}
+    if len(states) == 1 and states != {"loaded"}:
+        return states.pop()
+    return "loaded" if states == {"loaded"} and not any(record.problems for record in records) else "loaded in part"
+
+
+def _summarize(provider: Provider, records: list[PluginRecord], provides: list[str], problems: list[str]) -> str:
+    if problems:
+        # Entry points that share a module share its problems.
+        return "; ".join(dict.fromkeys(problems))
+    if not provider.builtin:
+        return ", ".join(provides)
+    counts: dict[str, int] = defaultdict(int)
+    for name in provides:
+        counts[name.partition(" ")[0]] += 1
+    plurals = {"strategy": "strategies"}
+    return ", ".join(f"{n} {plurals.get(kind, kind + 's') if n > 1 else kind}" for kind, n in counts.items())
 
 
 __all__ = ["ENTRY_POINT_GROUP", "Entry", "PluginHost", "PluginRecord", "plugin_host"]

@@ -245,7 +245,7 @@ def load_model(folder: str | Path, device: str = "auto", strategy: Strategy | No
     from deepal_autoal.models import build_model
     from deepal_autoal.predictor import Predictor
     from deepal_autoal.recipe import Recipe
-    from deepal_autoal.training import Trainer, rebuilding_trainer
+    from deepal_autoal.training import Trainer, load_weights, rebuilding_trainer
 
     path = Path(folder)
     for name in (CONFIG, MODEL):
@@ -262,8 +262,7 @@ def load_model(folder: str | Path, device: str = "auto", strategy: Strategy | No
             raise RunFolderError(f"{path} was run with a strategy made in Python that changes training; pass strategy=")
         made = recreate_strategy(config["strategy"]) if strategy is None else strategy
         trainer = rebuilding_trainer(made.wrap_trainer(trainer), trainer)
-    module = trainer.new_objective().model
-    module.load_state_dict(weights)
+    module = load_weights(trainer.new_objective().model, weights)
     model = FittedModel(module, device=target, recipe=recipe, seed=config["seed"], precision="float32")
     return Predictor(model, normalization, shape, tuple(config["dataset"]["class_names"]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,11 +16,26 @@ BUILTIN_DISTRIBUTION = "deepal_autoal"
 IN_PROCESS_DISTRIBUTION = "this process"
 REQUIREMENTS = frozenset({"inputs", "probabilities", "embeddings", "mc_dropout", "ensemble", "gradients"})
 
+LISTED = ("strategy", "dataset", "model")
+
+# What the engine's own commands take, also as Python names; no plugin's option can be called so.
+OWN_OPTIONS = frozenset(
+    [
+        "backend", "batch-size", "candidates", "command", "config", "data-dir", "dataset", "datasets", "device",
+        "dry-run", "epochs", "format", "help", "initial", "jobs", "json", "learning-rate", "min-steps", "model",
+        "models", "name", "on-round", "on-start", "option", "options", "optimizer", "out", "plugin-options",
+        "pool-size", "precision", "profile", "progress", "protocol", "protocols", "quiet", "recipe", "resume",
+        "rounds", "schedule", "seed", "seeds", "stop-at-full-accuracy", "strategies", "strategy", "threads",
+        "train-batch-size", "verbose", "version", "warm-start",
+    ]
+)  # fmt: skip
+
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _DETAILS = {
     "strategy": {"family", "requires", "changes_training", "time", "memory"},
     "dataset": set(),
     "model": {"inputs"},
+    "option": {"metavar", "flag"},
 }
 
 
@@ -49,7 +65,7 @@ class Entry:
     """One registered name.
 
     Attributes:
-        kind: ``"strategy"``, ``"dataset"`` or ``"model"``.
+        kind: ``"strategy"``, ``"dataset"``, ``"model"`` or ``"option"``.
         target: The object itself, or ``"module:attribute"``, imported when it is first needed.
         details: Further metadata of the kind (see `Registrar.add`).
     """
@@ -72,12 +88,17 @@ class Entry:
             return self.target
         module, _, attribute = self.target.partition(":")
         try:
-            return getattr(importlib.import_module(module), attribute)
+            target = getattr(importlib.import_module(module), attribute)
         except Exception as error:
             raise PluginError(
                 f"{self.kind} {self.name!r} of {self.provider} cannot be imported from {self.target!r}: "
                 f"{type(error).__name__}: {error}"
             ) from error
+        try:
+            check_target(self.kind, self.name, target)
+        except PluginError as error:
+            raise PluginError(f"{error} (of {self.provider})") from None
+        return target
 
     def call(self, *arguments: Any, **named: Any) -> Any:
         """Load the target and call it.
@@ -112,12 +133,19 @@ class Registry:
     Args:
         kind: What an entry is, in the singular; used in messages.
         explain: Called with a name that is not registered; returns the error to raise instead of
-            `UnknownNameError` when a plugin that should have provided the name failed, else None.
+            `UnknownNameError` when a plugin that should have provided the name failed, a hint to add, or None.
+        reserved: Names that nobody can take.
     """
 
-    def __init__(self, kind: str, explain: Callable[[str], PluginError | None] = lambda name: None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        explain: Callable[[str], PluginError | str | None] = lambda name: None,
+        reserved: frozenset[str] = frozenset(),
+    ) -> None:
         self.kind = kind
         self._explain = explain
+        self._reserved = reserved
         self._entries: dict[str, Entry] = {}
         self._refused: dict[str, list[Provider]] = {}
 
@@ -145,9 +173,10 @@ class Registry:
             owners = " and ".join(str(provider) for provider in self._refused[name])
             raise PluginError(f"{self.kind} {name!r} is provided by {owners}; both are refused. Uninstall one of them.")
         explained = self._explain(name)
-        if explained is not None:
+        if isinstance(explained, PluginError):
             raise explained
-        raise UnknownNameError(self.kind, name, self.names(), f"`deepal {_plural(self.kind)}` lists all.")
+        where = f"`deepal {_plural(self.kind)}` lists all." if self.kind in LISTED else ""
+        raise UnknownNameError(self.kind, name, self.names(), " ".join(filter(None, (where, explained))))
 
     def load(self, name: str) -> Any:
         """Return the loaded target of a name (see `get` and `Entry.load`)."""
@@ -159,6 +188,8 @@ class Registry:
         A built-in keeps its name; of two third parties with one name neither gets it.
         """
         name, provider = entry.name, entry.provider
+        if name in self._reserved:
+            return f"{self.kind} {name!r} is the name of one of the engine's own; choose another name"
         if name in self._refused:
             self._refused[name].append(provider)
         elif name in self._entries:
@@ -196,7 +227,9 @@ class Registrar:
         self.added: list[Entry] = []
         self.problems: list[str] = []
 
-    def add(self, name: str, target: Any, *, summary: str = "", reference: str = "", **details: Any) -> None:
+    def add(
+        self, name: str, target: Callable[..., object] | str, *, summary: str = "", reference: str = "", **details: Any
+    ) -> None:
         """Register a name.
 
         Args:
@@ -209,7 +242,8 @@ class Registrar:
                 ``learned``, ``ensemble``, ``selector`` or ``control``), ``requires`` and
                 ``changes_training`` (both of which a class given itself already tells), and the ``time`` and
                 ``memory`` of a query beyond the shared outputs' pass, as formulas such as ``"N*(C + D)"`` (see
-                `cost`). Of a model, ``inputs``: ``"images"``, ``"vectors"`` or ``"any"``.
+                `cost`). Of a model, ``inputs``: ``"images"``, ``"vectors"`` or ``"any"``. Of an option, ``metavar``,
+                what stands for its value in the help, or ``flag=True`` if it takes none.
 
         Raises:
             PluginError: If the name, the target or a detail is not of this form.
@@ -225,12 +259,18 @@ class Registrar:
                 raise PluginError(f"{kind} {name!r}: the target {target!r} is not of the form 'module:attribute'")
         elif not callable(target):
             raise PluginError(f"{kind} {name!r}: the target must be callable or 'module:attribute', not {target!r}")
+        if kind == "option" and (name != name.lower() or "_" in name):
+            raise PluginError(
+                f"option {name!r}: write it as on the command line, in small letters with - between words"
+            )
+        if not isinstance(target, str):
+            check_target(kind, name, target)
         if kind == "strategy":
             details = _card(name, target, details)
         if not summary and not isinstance(target, str):
             summary = (getattr(target, "__doc__", None) or "").strip().partition("\n")[0]
         texts = {"summary": summary, "reference": reference}
-        texts |= {key: value for key, value in details.items() if key not in ("requires", "changes_training")}
+        texts |= {key: value for key, value in details.items() if key not in ("requires", "changes_training", "flag")}
         for key, text in texts.items():
             if not isinstance(text, str) or not text.isprintable():
                 raise PluginError(f"{kind} {name!r}: {key} must be one line of text, not {text!r}")
@@ -263,6 +303,58 @@ def _card(name: str, target: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         except InputError as error:
             raise PluginError(f"strategy {name!r}: {key}: {error}") from None
     return card
+
+
+# What the engine calls a strategy's methods with, self included.
+_METHODS = {
+    "query": ("context", "batch_size"),
+    "score": ("context",),
+    "choice_probabilities": ("context", "batch_size"),
+    "describe_options": (),
+    "wrap_trainer": ("trainer",),
+    "state_dict": (),
+    "load_state_dict": ("state",),
+}
+_CALLS = {"dataset": ("data_dir",), "model": ("input_shape", "n_classes"), "option": ("text",)}
+
+
+def check_target(kind: str, name: str, target: Any) -> None:
+    """Check that the engine can call what was registered.
+
+    Raises:
+        PluginError: If it is of another kind, lacks a method, or takes other arguments than those it is called with.
+    """
+    if kind != "strategy":
+        _check_signature(f"{kind} {name!r}: it", target, _CALLS[kind])
+        return
+    from deepal_autoal.strategy import ScoringStrategy, SelectorStrategy, Strategy
+
+    if not (inspect.isclass(target) and issubclass(target, Strategy)):
+        raise PluginError(f"strategy {name!r}: the target must be a subclass of Strategy, not {target!r}")
+    if target.query is Strategy.query:
+        raise PluginError(f"strategy {name!r}: {target.__name__} implements no query(self, context, batch_size)")
+    if target.query is ScoringStrategy.query and getattr(target, "score", None) is ScoringStrategy.score:
+        raise PluginError(f"strategy {name!r}: {target.__name__} implements no score(self, context)")
+    if issubclass(target, SelectorStrategy) and "candidates" not in inspect.signature(target).parameters:
+        raise PluginError(f"strategy {name!r}: the constructor of a selector takes candidates, {target.__name__}'s not")
+    for method, arguments in _METHODS.items():
+        if hasattr(target, method):
+            _check_signature(
+                f"strategy {name!r}: {target.__name__}.{method}", getattr(target, method), ("self", *arguments)
+            )
+
+
+def _check_signature(what: str, function: Any, arguments: tuple[str, ...]) -> None:
+    if not callable(function):
+        raise PluginError(f"{what} must be a method, not {function!r}")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # written in C
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        raise PluginError(f"{what}{signature} cannot be called; it is called with ({', '.join(arguments)})") from None
 
 
 def check_requires(name: str, requires: Iterable[str]) -> frozenset[str]:

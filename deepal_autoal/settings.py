@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from deepal_autoal.errors import InputError, RunFolderError
+from deepal_autoal.errors import DeepALError, InputError, PluginCodeError, RunFolderError
 from deepal_autoal.plain import plain
 from deepal_autoal.plugins import plugin_host
 
@@ -38,6 +38,7 @@ class Settings:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
         threads: CPU threads.
         recipe: Changes to the training recipe, by field name.
+        plugin_options: Options that plugins registered, by name.
     """
 
     strategy: str | None = None
@@ -54,12 +55,14 @@ class Settings:
     device: str | None = None
     threads: int | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    plugin_options: Mapping[str, Any] = field(default_factory=dict)
 
     def over(self, recorded: Settings) -> Settings:
         """Return these settings with what they leave open taken from a recorded run."""
         given = {item.name: getattr(self, item.name) for item in fields(self) if getattr(self, item.name) is not None}
         given["recipe"] = {**recorded.recipe, **self.recipe}
         given["options"] = {**(recorded.options or {}), **(self.options or {})}
+        given["plugin_options"] = {**recorded.plugin_options, **self.plugin_options}
         return replace(recorded, **given)
 
     def with_defaults(self) -> Settings:
@@ -83,6 +86,34 @@ class Settings:
     def describe(self) -> dict[str, Any]:
         """Return the settings as a JSON-able dict."""
         return asdict(self)
+
+
+def resolve_plugin_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the plugins' options that were given, as their plugins want them.
+
+    Args:
+        given: By name, with ``-`` or ``_`` between words; None leaves an option out.
+
+    Raises:
+        UnknownNameError: If no plugin registered a name.
+        InputError: If a plugin refuses a value.
+    """
+    resolved = {}
+    for name, value in given.items():
+        entry = plugin_host().options.get(name.replace("_", "-"))
+        if value is not None:
+            convert = entry.load()
+            try:
+                resolved[entry.name] = plain(convert(value))
+            except DeepALError:
+                raise
+            except (TypeError, ValueError) as error:
+                raise InputError(f"--{entry.name} {value}: {error} ({entry.summary})") from None
+            except Exception as error:
+                raise PluginCodeError(
+                    f"option --{entry.name} of {entry.provider} failed: {type(error).__name__}: {error}"
+                ) from error
+    return resolved
 
 
 def check_budget(settings: Settings, pool_size: int) -> tuple[int, int, int]:
@@ -119,7 +150,7 @@ def _largest_rounds(pool_size: int, initial: int, batch_size: int) -> str:
 
 # What decides a run's picks and accuracies. Everything else in config.json only describes it.
 COMPARED = ("dataset", "pool_size", "initial", "batch_size", "rounds", "model", "recipe", "strategy", "seed",
-            "device", "threads")  # fmt: skip
+            "device", "threads", "plugin_options")  # fmt: skip
 
 
 def refuse_differences(recorded: Mapping[str, Any], current: Mapping[str, Any], folder: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from deepal_autoal.errors import DeepALError, InputError, QueryError
 from deepal_autoal.plain import plain
@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from torch import Tensor
 
+    from deepal_autoal.asking import Answer
     from deepal_autoal.context import QueryContext
     from deepal_autoal.training import Trainer, TrainerProtocol
+
+
+Requirement = Literal["inputs", "probabilities", "embeddings", "mc_dropout", "ensemble", "gradients"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Strategy:
         provider: The distribution that it comes from; None when it was constructed directly.
     """
 
-    requires: frozenset[str] = frozenset()
+    requires: frozenset[Requirement] = frozenset()
     name: str = ""
     options: Mapping[str, Any] = {}
     provider: Provider | None = None
@@ -114,9 +118,12 @@ class ScoringStrategy(Strategy):
 
     def query(self, context: QueryContext, batch_size: int) -> Query | ArrayLike:
         """Return the ``batch_size`` candidates of the highest score."""
+        return self.highest(context, self.checked_scores(context), batch_size)
+
+    def highest(self, context: QueryContext, scores: Tensor, batch_size: int) -> NDArray[np.int64]:
+        """Return the pool indices of the highest scores, int64 (batch_size,)."""
         from deepal_autoal.selection import top_scores
 
-        scores = self.checked_scores(context)
         positions: NDArray[np.int64] = top_scores(scores, batch_size, context.generator).cpu().numpy()
         return context.candidates.indices[positions]
 
@@ -151,7 +158,7 @@ class SelectorStrategy(Strategy):
     """
 
     default_candidates: ClassVar[tuple[str, ...]] = ()
-    own_requires: ClassVar[frozenset[str]] = frozenset()
+    own_requires: ClassVar[frozenset[Requirement]] = frozenset()
 
     def __init__(self, candidates: Mapping[str, Strategy]) -> None:
         if not candidates:
@@ -159,17 +166,30 @@ class SelectorStrategy(Strategy):
         self.candidates = dict(candidates)
 
     @property
-    def requires(self) -> frozenset[str]:  # type: ignore[override]
+    def requires(self) -> frozenset[Requirement]:  # type: ignore[override]
         """The union of the candidates' requirements and the selector's own (``own_requires``)."""
         return self.own_requires.union(*(candidate.requires for candidate in self.candidates.values()))
 
     def ask_candidate(self, name: str, context: QueryContext, batch_size: int) -> NDArray[np.int64]:
-        """Return the candidate's checked batch; its random streams depend on its name, not on call order."""
-        candidate = self.candidates[name]
-        own = context.for_candidate(name)
-        with blaming(candidate):
-            answer = candidate.query(own, batch_size)
-        return check_query(candidate, answer, own.candidates.indices, batch_size).indices  # type: ignore[return-value]
+        """Return a candidate's checked batch, int64 (batch_size,) (see `consult_candidate`)."""
+        return self.consult_candidate(name, context, batch_size).indices
+
+    def consult_candidate(self, name: str, context: QueryContext, batch_size: int) -> Answer:
+        """Return a candidate's checked answer: its batch, its report and, if it does nothing but score, its scores.
+
+        Its random streams depend on its name, not on the order of calls.
+
+        Args:
+            name: Of the candidate.
+            context: The selector's own, or one that it rebuilt.
+            batch_size: How many samples to ask for.
+
+        Raises:
+            QueryError: If the candidate fails; names it, with its distribution.
+        """
+        from deepal_autoal.asking import ask
+
+        return ask(self.candidates[name], context.for_candidate(name), batch_size)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the candidates' memories by name; a selector with a memory of its own adds to it."""
@@ -236,13 +256,21 @@ def check_query(strategy: Strategy, answer: Query | ArrayLike, allowed: NDArray[
 
 
 @contextmanager
-def blaming(culprit: object, doing: str = "query") -> Iterator[None]:
-    """Turn what somebody's code raises inside the block into an error that names it, with the cause chained."""
+def blaming(culprit: object, doing: str = "query", own_errors: bool = False) -> Iterator[None]:
+    """Turn what somebody's code raises inside the block into an error that names it, with the cause chained.
+
+    Args:
+        culprit: Whose code it is.
+        doing: What it does.
+        own_errors: Whether a `DeepALError`, which says itself how to go on, passes as it is.
+    """
     try:
         yield
     except QueryError:
         raise
     except DeepALError as error:
+        if own_errors:
+            raise
         raise QueryError(f"{culprit} failed in {doing}: {error}") from None
     except Exception as error:
         raise QueryError(f"{culprit} failed in {doing}: {type(error).__name__}: {error}") from error

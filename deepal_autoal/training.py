@@ -7,7 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 import torch
 from torch import nn
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 # Labelled samples that take no more than this are gathered once, not anew for every batch.
 _GATHERED_BYTES = 1 << 30
+
+Loaded = TypeVar("Loaded", bound=nn.Module)
 
 logger = logging.getLogger(__name__)
 
@@ -219,20 +221,20 @@ def rebuilding_trainer(trainer: TrainerProtocol, plain: Trainer) -> Trainer:
     return cast("Trainer", trainer) if hasattr(trainer, "new_objective") else plain
 
 
-def restore(objective: Objective, state: Mapping[str, Tensor]) -> Objective:
-    """Load an objective's weights, and return it.
+def load_weights(module: Loaded, state: Mapping[str, Tensor]) -> Loaded:
+    """Load the saved weights of an objective or of its model, and return it.
 
     Raises:
         InputError: If they are of another form.
     """
     try:
-        objective.load_state_dict(state)
+        module.load_state_dict(state)
     except RuntimeError as error:
         raise InputError(
             f"the saved weights do not fit the model that this strategy trains ({' '.join(str(error).split())}); a "
             "trainer of your own that changes network or objective needs a method new_objective()"
         ) from error
-    return objective
+    return module
 
 
 def _diverged(what: str, recipe: Recipe, precision: str) -> DeepALError:

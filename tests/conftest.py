@@ -1,6 +1,9 @@
 """Small data and quick settings that the tests share."""
 
+import importlib
 import os
+import sys
+import textwrap
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does; before torch is loaded
 
@@ -8,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from deepal_autoal import plugin_host
 from deepal_autoal.datasets.base import Dataset
 
 torch.set_num_threads(1)  # the tests' tensors are small
@@ -57,3 +61,44 @@ QUICK = {"epochs": 3, "recipe": {"min_steps": 5}, "model": "linear", "initial": 
 def quick():
     """Settings of a run that takes a moment."""
     return dict(QUICK)
+
+
+@pytest.fixture
+def registered():
+    """Return a function that registers a plugin until the test ends."""
+    plugins = []
+
+    def register(plugin, name):
+        plugin_host().register(plugin, name)
+        plugins.append(plugin)
+
+    yield register
+    for plugin in plugins:
+        plugin_host().unregister(plugin)
+
+
+@pytest.fixture
+def distribution(tmp_path_factory, monkeypatch):
+    """Return a function that fabricates an installed distribution with entry points and modules.
+
+    Its attribute ``path`` is the folder that they lie in, which is on the path of this process.
+    """
+    folder = tmp_path_factory.mktemp("site")
+    monkeypatch.syspath_prepend(str(folder))
+    made = []
+
+    def make(name, version="1.0", entry_points=None, **modules):
+        info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        lines = [f"{key} = {value}" for key, value in (entry_points or {}).items()]
+        (info / "entry_points.txt").write_text("[deepal]\n" + "\n".join(lines) + "\n")
+        for module, source in modules.items():
+            (folder / f"{module}.py").write_text(textwrap.dedent(source))
+            made.append(module)
+        importlib.invalidate_caches()
+
+    make.path = folder
+    yield make
+    for module in made:
+        sys.modules.pop(module, None)

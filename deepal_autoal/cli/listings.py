@@ -6,16 +6,18 @@ import json
 import shutil
 import sys
 import textwrap
+import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
 from deepal_autoal.cost import spell_cost
+from deepal_autoal.errors import UnknownNameError
 from deepal_autoal.options import constructor_options
 from deepal_autoal.plain import plain
-from deepal_autoal.plugins import plugin_host
-from deepal_autoal.registry import Entry
+from deepal_autoal.plugins import DISABLE_VARIABLE, plugin_host
+from deepal_autoal.registry import Entry, normalize
 
 # A column that is cut to no less than this can still be understood.
 _READABLE = 24
@@ -62,10 +64,51 @@ def list_models(as_json: bool) -> None:
 
 
 @click.command("plugins")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
 @_json_option
-def list_plugins(as_json: bool) -> None:
-    """List the distributions that provide plugins, with what went wrong in loading them."""
-    _show(plugin_host().describe(), ("name", "version", "state", "summary"), as_json)
+def list_plugins(names: Sequence[str], as_json: bool) -> None:
+    """List the distributions that provide plugins, or show all about those named.
+
+    States: loaded; loaded in part (some of its names are refused); failed; refused (its name is taken); disabled. What
+    is out does not disturb the rest. DEEPAL_DISABLE_PLUGINS=NAME,... switches off plugins of others by the name of
+    their entry point or distribution, DEEPAL_DISABLE_PLUGINS=all-external all of them.
+    """
+    host = plugin_host()
+    described = host.describe()
+    if host.unknown_disabled:
+        unknown = ", ".join(host.unknown_disabled)
+        click.echo(f"Warning: {DISABLE_VARIABLE} names {unknown}, which no plugin of others bears", err=True)
+    if names:
+        described = [plugin for name in names for plugin in _plugins_named(name, described)]
+        if not as_json:
+            click.echo("\n\n".join(_format_plugin(plugin) for plugin in described))
+            return
+    _show(described, ("name", "version", "state", "summary"), as_json)
+
+
+def _plugins_named(name: str, described: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    found = [
+        plugin
+        for plugin in described
+        if normalize(name) == normalize(plugin["name"])
+        or any(name == point["name"] for point in plugin["entry_points"])
+    ]
+    if not found:
+        raise UnknownNameError("plugin", name, {plugin["name"] for plugin in described}, "`deepal plugins` lists all.")
+    return found
+
+
+def _format_plugin(plugin: Mapping[str, Any]) -> str:
+    """Return all about a distribution's plugins, with the tracebacks of those that failed."""
+    lines = [f"{plugin['name']} {plugin['version']}: {plugin['state']}"]
+    for point in plugin["entry_points"]:
+        lines.append(f"  {point['name']} = {point['value']}: {point['state']}, {point['seconds']:.2f} s")
+        lines += [f"    provides {name}" for name in point["provides"]]
+        lines += [f"    {problem}" for problem in point["problems"]]
+    for record in plugin_host().records:
+        if record.error is not None and record.provider.distribution == plugin["name"]:
+            lines += ["", *"".join(traceback.format_exception(record.error)).rstrip().splitlines()]
+    return "\n".join(lines)
 
 
 def spell_card(described: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,6 +150,8 @@ def _show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: bo
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
+    for line in plugin_host().slow():
+        click.echo(f"Note: {line}: `deepal plugins` tells more", err=True)
     if not rows:
         click.echo("None.")
         return

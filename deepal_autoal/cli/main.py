@@ -10,8 +10,10 @@ from typing import NoReturn
 
 import click
 
+from deepal_autoal.cli.benchmark import benchmark_command
 from deepal_autoal.cli.check import check_command
 from deepal_autoal.cli.listings import list_datasets, list_models, list_plugins, list_strategies
+from deepal_autoal.cli.new_plugin import new_plugin_command
 from deepal_autoal.cli.run import run_command
 from deepal_autoal.errors import DeepALError, PluginCodeError, QueryError, UnknownNameError
 
@@ -54,11 +56,13 @@ def cli(context: click.Context) -> None:
 
 
 cli.add_command(run_command)
+cli.add_command(benchmark_command)
 cli.add_command(check_command)
 cli.add_command(list_strategies)
 cli.add_command(list_datasets)
 cli.add_command(list_models)
 cli.add_command(list_plugins)
+cli.add_command(new_plugin_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

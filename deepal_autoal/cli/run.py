@@ -7,17 +7,19 @@ import logging
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
+from deepal_autoal.cli.plugin_options import CommandWithPluginOptions, pop_plugin_options
 from deepal_autoal.errors import InputError, RunFolderError, UnknownNameError
 from deepal_autoal.plugins import plugin_host
 
 RUNS = Path("runs")
 FILE_OPTIONS = "deepal.options"
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 RECIPE_OPTIONS = (
     "optimizer", "learning_rate", "schedule", "train_batch_size", "min_steps", "stop_at_full_accuracy",
     "warm_start", "precision",
@@ -28,7 +30,8 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: Path 
     """Make the file's settings the defaults, so that the command line wins."""
     if path is None:
         return
-    known = {str(option.name) for option in context.command.params if option.name not in ("config", "resume")}
+    options = context.command.get_params(context)
+    known = {str(option.name) for option in options if option.name not in ("config", "resume")}
     defaults = _defaults_of(path, known)
     context.meta[FILE_OPTIONS] = defaults.pop("options", [])  # -o adds to them, option by option
     context.default_map = {**(context.default_map or {}), **defaults}
@@ -58,7 +61,8 @@ def _defaults_of(path: Path, known: set[str]) -> dict[str, Any]:
         elif name not in known:
             raise UnknownNameError("setting", key, known, f"It stands in {path}.")
         elif isinstance(value, list):
-            defaults[name] = ",".join(map(str, value))
+            # A comma also after a single one: a list of one seed is not a number of seeds.
+            defaults[name] = ",".join(map(str, value)) + ("," if len(value) == 1 else "")
         else:
             defaults[name] = value if name in flags else str(value)  # as if typed
     return defaults
@@ -75,7 +79,65 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     return flat
 
 
-@click.command("run")
+_SETTINGS = (
+    click.option("--data-dir", metavar="DIR", help="Where named datasets lie; default $DEEPAL_DATA, else data."),
+    click.option("--model", metavar="NAME", help="Task model (`deepal models`); default auto, by the data."),
+    click.option("--initial", type=int, metavar="M", help="Size of the initial labelled set; default 50."),
+    click.option("--batch-size", type=int, metavar="B", help="Samples labelled a round; default 20."),
+    click.option("--rounds", type=int, metavar="R", help="Number of queries; default 10."),
+    click.option("--epochs", type=int, metavar="E", help="Training epochs a round."),
+    click.option("--pool-size", type=int, metavar="N", help="Use a random subset of the pool, for quick studies."),
+    click.option("--device", metavar="auto|cpu|cuda[:i]", help="Default auto: CUDA where there is one."),
+    click.option("--threads", type=int, metavar="N", help="CPU threads; recorded, and reused on resume."),
+    click.option("--optimizer", metavar="NAME", help="adam, adamw or sgd."),
+    click.option("--learning-rate", type=float, metavar="X", help="Initial learning rate."),
+    click.option("--schedule", metavar="NAME", help="Learning-rate schedule: constant, cosine or onecycle."),
+    click.option("--train-batch-size", type=int, metavar="N", help="Samples an optimiser step."),
+    click.option("--min-steps", type=int, metavar="N", help="Optimiser steps at least, for tiny labelled sets."),
+    click.option("--precision", metavar="NAME", help="auto, float32 or bfloat16."),
+    click.option(
+        "--stop-at-full-accuracy", is_flag=True, default=None, help="Stop training once all labels are learnt."
+    ),
+    click.option("--warm-start", is_flag=True, default=None, help="Continue training from the last round's weights."),
+)
+_SWITCHES = (
+    click.option(
+        "--config",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE.toml",
+        is_eager=True,
+        expose_value=False,
+        callback=_read_config,
+        help="Settings by the long options' names; the command line wins.",
+    ),
+    click.option("--quiet", is_flag=True, help="Print the folder only, and warnings."),
+    click.option("--verbose", is_flag=True, help="Print log messages."),
+)
+
+
+def setting_options(command: _Command) -> _Command:
+    """Add the options for settings that a run shares with a grid of runs."""
+    return _with(_SETTINGS, command)
+
+
+def switch_options(command: _Command) -> _Command:
+    """Add --config, --quiet and --verbose."""
+    return _with(_SWITCHES, command)
+
+
+def _with(options: Sequence[Callable[[_Command], _Command]], command: _Command) -> _Command:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def pop_recipe(settings: MutableMapping[str, Any]) -> dict[str, Any]:
+    """Take the changes to the training recipe out of a command's arguments."""
+    recipe = {name: settings.pop(name) for name in RECIPE_OPTIONS}
+    return {name: value for name, value in recipe.items() if value is not None}
+
+
+@click.command("run", cls=CommandWithPluginOptions)
 @click.option("--strategy", metavar="NAME", help="Query strategy (`deepal strategies`); default random.")
 @click.option("--candidates", metavar="A,B,C", help="Candidates of a selector such as autoal or vote.")
 @click.option(
@@ -91,37 +153,11 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     metavar="NAME|PATH",
     help="`deepal datasets`, or own data: a folder of class folders, a CSV manifest or an .npz file; default digits.",
 )
-@click.option("--data-dir", metavar="DIR", help="Where named datasets lie; default $DEEPAL_DATA, else data.")
-@click.option("--model", metavar="NAME", help="Task model (`deepal models`); default auto, by the data.")
-@click.option("--initial", type=int, metavar="M", help="Size of the initial labelled set; default 50.")
-@click.option("--batch-size", type=int, metavar="B", help="Samples labelled a round; default 20.")
-@click.option("--rounds", type=int, metavar="R", help="Number of queries; default 10.")
-@click.option("--epochs", type=int, metavar="E", help="Training epochs a round.")
-@click.option("--pool-size", type=int, metavar="N", help="Use a random subset of the pool, for quick studies.")
 @click.option("--seed", type=int, metavar="S", help="Of everything random; default 0.")
-@click.option("--device", metavar="auto|cpu|cuda[:i]", help="Default auto: CUDA where there is one.")
-@click.option("--threads", type=int, metavar="N", help="CPU threads; recorded, and reused on resume.")
-@click.option("--optimizer", metavar="NAME", help="adam, adamw or sgd.")
-@click.option("--learning-rate", type=float, metavar="X", help="Initial learning rate.")
-@click.option("--schedule", metavar="NAME", help="Learning-rate schedule: constant, cosine or onecycle.")
-@click.option("--train-batch-size", type=int, metavar="N", help="Samples an optimiser step.")
-@click.option("--min-steps", type=int, metavar="N", help="Optimiser steps at least, for tiny labelled sets.")
-@click.option("--precision", metavar="NAME", help="auto, float32 or bfloat16.")
-@click.option("--stop-at-full-accuracy", is_flag=True, default=None, help="Stop training once all labels are learnt.")
-@click.option("--warm-start", is_flag=True, default=None, help="Continue training from the last round's weights.")
+@setting_options
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Run folder; default runs/<date>-...")
 @click.option("--resume", is_flag=True, help="Continue the run in --out, or start it where there is none.")
-@click.option(
-    "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE.toml",
-    is_eager=True,
-    expose_value=False,
-    callback=_read_config,
-    help="Settings by the long options' names; the command line wins.",
-)
-@click.option("--quiet", is_flag=True, help="Print the run folder only, and warnings.")
-@click.option("--verbose", is_flag=True, help="Print log messages.")
+@switch_options
 def run_command(
     candidates: str | None, options: tuple[str, ...], out: Path | None, resume: bool, quiet: bool, verbose: bool,
     **settings: Any,
@@ -134,8 +170,8 @@ def run_command(
     set_up_logging(verbose)
     if resume and out is None:
         raise InputError("--resume needs --out DIR, the folder of the run to continue")
-    recipe = {name: settings.pop(name) for name in RECIPE_OPTIONS}
-    changes = {name: value for name, value in recipe.items() if value is not None}
+    plugin_options = pop_plugin_options(settings)
+    changes = pop_recipe(settings)
     context = click.get_current_context()
     given_options = dict(split_option(option) for option in [*context.meta.get(FILE_OPTIONS, []), *options])
     command = ["deepal", *(context.obj or [])]
@@ -149,6 +185,7 @@ def run_command(
             out = _new_folder(settings)
         _run(out, resume, quiet, command, {
             **settings, "candidates": names, "options": given_options, "recipe": changes,
+            "plugin_options": plugin_options,
         })  # fmt: skip
     except KeyboardInterrupt:
         click.echo(f"\nInterrupted; finished rounds are kept. Resume with: {_resuming(command, out)}", err=True)
@@ -237,7 +274,7 @@ def set_up_logging(verbose: bool) -> None:
     level = logging.DEBUG if verbose else logging.WARNING
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter(verbose))
-    for name in ("deepal_autoal", "deepal_strategies"):
+    for name in ("deepal_autoal", "deepal_strategies", "deepal_events"):
         logger = logging.getLogger(name)
         logger.setLevel(level)
         logger.handlers = [handler]

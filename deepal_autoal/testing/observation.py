@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from deepal_autoal import process
 from deepal_autoal.context import PoolView
+from deepal_autoal.process import SharedState
 
 if TYPE_CHECKING:
     from deepal_autoal.context import QueryContext
@@ -111,47 +113,35 @@ class ViewCalls:
         return method
 
 
-# State that all code of a process shares: what it is called, how to read it, how to set it.
-_SHARED: tuple[tuple[str, Callable[[], Any], Callable[[Any], Any]], ...] = (
-    ("random's global generator", random.getstate, random.setstate),
-    ("numpy's global generator", lambda: np.random.get_state(), np.random.set_state),
+def _set_filters(filters: list[Any]) -> None:
+    warnings.resetwarnings()
+    warnings.filters[:] = filters  # type: ignore[index]
+
+
+def _set_environment(variables: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(variables)
+
+
+# All that a query must leave alone: also what numbers do not depend on.
+_SHARED: tuple[SharedState, ...] = (
+    *process.NUMERIC,
     ("numpy's error handling", np.geterr, lambda value: np.seterr(**value)),
-    ("torch's global generator", torch.get_rng_state, torch.set_rng_state),
-    ("torch's CUDA generators", lambda: _cuda_generators(), torch.cuda.set_rng_state_all),
-    ("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype),
-    ("torch's default device", torch.get_default_device, torch.set_default_device),
-    ("torch's grad mode", torch.is_grad_enabled, torch.set_grad_enabled),
     ("torch's anomaly detection", torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
-    ("torch's number of threads", torch.get_num_threads, torch.set_num_threads),
-    (
-        "torch's deterministic algorithms",
-        torch.are_deterministic_algorithms_enabled,
-        torch.use_deterministic_algorithms,
-    ),
-    (
-        "torch's cuDNN flags",
-        lambda: {name: getattr(torch.backends.cudnn, name) for name in ("enabled", "deterministic", "benchmark")},
-        lambda flags: _set_cudnn(flags),
-    ),
-    ("torch's float32 matmul precision", torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-    ("the warnings filters", lambda: list(warnings.filters), lambda filters: _set_filters(filters)),
-    ("the environment variables", lambda: dict(os.environ), lambda variables: _set_environment(variables)),
+    ("the warnings filters", lambda: list(warnings.filters), _set_filters),
+    ("the environment variables", lambda: dict(os.environ), _set_environment),
     ("the working directory", os.getcwd, os.chdir),
 )
 
 
 def process_state() -> dict[str, Any]:
     """Return the state that all code of a process shares, by what it is called."""
-    return {name: get() for name, get, _ in _SHARED}
+    return process.process_state(_SHARED)
 
 
 def restore_process(state: Mapping[str, Any]) -> list[str]:
     """Put the process back to a `process_state`, and return what was different."""
-    different = changed(state, process_state())
-    for name, _, put in _SHARED:
-        if name in different:
-            put(state[name])
-    return different
+    return process.restore_process(state, _SHARED)
 
 
 def reseed_globals(seed: int) -> None:
@@ -194,41 +184,7 @@ def context_state(context: QueryContext) -> dict[str, dict[str, Any]]:
     return {"values": {f"context.{name}": repr(getattr(context, name)) for name in names}}
 
 
-def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Return the keys whose values differ, also those that only one of the two has."""
-    return [key for key in {**before, **after} if not _same(before.get(key), after.get(key))]
-
-
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        return one.dtype == other.dtype and one.shape == other.shape and torch.equal(one, other)
-    if isinstance(one, np.ndarray):
-        return np.array_equal(one, other)
-    if isinstance(one, tuple | list):
-        return len(one) == len(other) and all(_same(*pair) for pair in zip(one, other, strict=True))
-    return bool(one == other)
-
-
 def _is_plain(value: Any) -> bool:
     if isinstance(value, tuple | list):
         return all(_is_plain(part) for part in value)
     return value is None or isinstance(value, bool | int | float | str)
-
-
-def _cuda_generators() -> list[torch.Tensor]:
-    return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
-
-
-def _set_cudnn(flags: dict[str, bool]) -> None:
-    for name, value in flags.items():
-        setattr(torch.backends.cudnn, name, value)
-
-
-def _set_filters(filters: list[Any]) -> None:
-    warnings.resetwarnings()
-    warnings.filters[:] = filters  # type: ignore[index]
-
-
-def _set_environment(variables: dict[str, str]) -> None:
-    os.environ.clear()
-    os.environ.update(variables)

@@ -290,7 +290,10 @@ class Subject:
                 str(error).partition("; expected")[0].removeprefix(f"{strategy} "),
                 "return context.candidates.indices[positions] with batch_size distinct positions",
             ) from error
-        return Answer(np.asarray(checked.indices), answer.report, seconds, cpu_seconds, calls)
+        report = answer.report
+        if isinstance(report, Mapping):
+            report = {**context.reported, **report}
+        return Answer(np.asarray(checked.indices), report, seconds, cpu_seconds, calls)
 
     def ask_learner(self, learner: ActiveLearner, batch_size: int = BATCH) -> NDArray[np.int64]:
         """Ask a learner; its own errors come through."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from deepal_autoal.process import changed
 from deepal_autoal.testing.observation import (
-    changed,
     context_state,
     model_state,
     process_state,

@@ -30,7 +30,7 @@ class Vote(SelectorStrategy):
     """
 
     default_candidates: ClassVar[tuple[str, ...]] = ("entropy", "margin", "kmeans")
-    own_requires: ClassVar[frozenset[str]] = frozenset({"embeddings"})
+    own_requires = frozenset({"embeddings"})
 
     def __init__(
         self,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from deepal_autoal import DeepALError, QueryError, ScoringStrategy, top_scores
 from deepal_strategies.ranks import mid_ranks
 
 if TYPE_CHECKING:
@@ -53,19 +52,6 @@ def collect_votes(selector: SelectorStrategy, context: QueryContext, n_selected:
 
 
 def _vote(selector: SelectorStrategy, name: str, context: QueryContext, n_selected: int) -> tuple[Tensor, Tensor]:
-    candidate = selector.candidates[name]
-    picked = torch.zeros(len(context.candidates), device=context.device)
-    if isinstance(candidate, ScoringStrategy) and type(candidate).query is ScoringStrategy.query:
-        # Scored once for both; the streams are those of `ask_candidate`, so the picks are the same too.
-        own = context.for_candidate(name)
-        try:
-            scores = candidate.checked_scores(own)
-        except DeepALError:
-            raise
-        except Exception as error:
-            raise QueryError(f"{candidate} failed in score: {type(error).__name__}: {error}") from error
-        picked[top_scores(scores, n_selected, own.generator)] = 1.0
-        return picked, mid_ranks(scores)
-    indices = selector.ask_candidate(name, context, n_selected)
-    picked[torch.as_tensor(np.isin(context.candidates.indices, indices), device=context.device)] = 1.0
-    return picked, mid_ranks(picked)
+    answer = selector.consult_candidate(name, context, n_selected)
+    picked = torch.as_tensor(np.isin(context.candidates.indices, answer.indices), device=context.device).float()
+    return picked, mid_ranks(picked if answer.scores is None else answer.scores)

@@ -23,20 +23,6 @@ from deepal_autoal.plain import plain
 from deepal_autoal.settings import Settings, refuse_differences
 
 
-@pytest.fixture
-def registered():
-    """Return a function that registers a plugin until the test ends."""
-    plugins = []
-
-    def register(plugin, name):
-        plugin_host().register(plugin, name)
-        plugins.append(plugin)
-
-    yield register
-    for plugin in plugins:
-        plugin_host().unregister(plugin)
-
-
 def test_strategies_cannot_write_to_the_views(blob_data, quick):
     class Swaps(Strategy):
         def query(self, context, batch_size):
@@ -121,6 +107,9 @@ def test_failing_code_of_others_is_named(blob_data, quick, registered, tmp_path)
     class Fussy(Strategy):
         def __init__(self, size: int = 3):
             raise ZeroDivisionError("size")
+
+        def query(self, context, batch_size):
+            return context.candidates.indices[:batch_size]
 
     class Plugin:
         @hookimpl

@@ -4,7 +4,6 @@ import importlib.metadata
 import logging
 import subprocess
 import sys
-import textwrap
 
 import pytest
 
@@ -26,28 +25,6 @@ class Gini(ScoringStrategy):
 def deepal_register_strategies(registry):
     registry.add("NAME", Gini)
 """
-
-
-@pytest.fixture
-def distribution(tmp_path, monkeypatch):
-    """Return a function that fabricates an installed distribution with entry points and modules."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-    made = []
-
-    def make(name, version="1.0", entry_points=None, **modules):
-        info = tmp_path / f"{name.replace('-', '_')}-{version}.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        lines = [f"{key} = {value}" for key, value in (entry_points or {}).items()]
-        (info / "entry_points.txt").write_text("[deepal]\n" + "\n".join(lines) + "\n")
-        for module, source in modules.items():
-            (tmp_path / f"{module}.py").write_text(textwrap.dedent(source))
-            made.append(module)
-        importlib.invalidate_caches()
-
-    yield make
-    for module in made:
-        sys.modules.pop(module, None)
 
 
 def load():
@@ -137,10 +114,10 @@ def test_one_module_under_two_entry_point_names(distribution):
         ("@hookimpl\ndef deepal_register_strategies(regsitry): pass", "regsitry"),
         ("@hookimpl\ndef deepal_register_strategies(registry): registry.add('x y', int)", "no strategy name"),
         ("@hookimpl\ndef deepal_register_strategies(registry): registry.add('x', 'not a target')", "module:attribute"),
-        ("@hookimpl\ndef deepal_register_strategies(registry): registry.add('x', int, requires={'magic'})", "magic"),
-        ("@hookimpl\ndef deepal_register_strategies(registry): registry.add('x', int, colour='red')", "colour"),
+        ("@hookimpl\ndef deepal_register_strategies(registry): registry.add('x', 'm:X', requires={'magic'})", "magic"),
+        ("@hookimpl\ndef deepal_register_strategies(registry): registry.add('x', 'm:X', colour='red')", "colour"),
         (
-            "@hookimpl\ndef deepal_register_strategies(registry):\n  registry.add('x', int)\n  raise OSError('late')",
+            "@hookimpl\ndef deepal_register_strategies(registry):\n  registry.add('x', 'm:X')\n  raise OSError('late')",
             "late",
         ),
     ],
@@ -228,9 +205,9 @@ def test_listing_imports_nothing_heavy():
     assert done.stderr.strip() == "[]"
 
 
-def test_half_removed_distribution_breaks_nothing(distribution, tmp_path):
+def test_half_removed_distribution_breaks_nothing(distribution):
     distribution("ghost", "1", {"gini": "gini_plugin"}, gini_plugin=GOOD.replace("NAME", "gini"))
-    (tmp_path / "ghost-1.dist-info" / "METADATA").unlink()
+    (distribution.path / "ghost-1.dist-info" / "METADATA").unlink()
     host = load()
     assert "entropy" in host.strategies and host.describe()
 

@@ -127,6 +127,9 @@ def test_candidate_that_changes_training_is_refused(monkeypatch):
         def wrap_trainer(self, trainer):
             return trainer
 
+        def query(self, context, batch_size):
+            return context.candidates.indices[:batch_size]
+
     class Plugin:
         @hookimpl
         def deepal_register_strategies(self, registry):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deepal_autoal import Strategy, create_strategy, hookimpl, plugin_host
+from deepal_autoal import create_strategy, hookimpl, plugin_host
 from deepal_autoal.cost import check_cost, evaluate_cost, spell_cost
 from deepal_autoal.errors import InputError, PluginError
 
@@ -45,7 +45,7 @@ def test_a_wrong_formula_is_refused_at_registration():
     class Plugin:
         @hookimpl
         def deepal_register_strategies(self, registry):
-            registry.add("costly", Strategy, memory="N squared")
+            registry.add("costly", "module:Costly", memory="N squared")
 
     with pytest.raises(PluginError, match=r"costly.*memory"):
         plugin_host().register(Plugin(), "costly-plugin")

@@ -39,6 +39,7 @@ class TableModel:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     swept: list[list[int]] = field(default_factory=list)
     module: Any = None
+    objective: torch.nn.Module = field(default_factory=torch.nn.Module)
 
     def sweep(self, inputs: Any, indices: np.ndarray, batch_size: int | None = None) -> tuple[torch.Tensor, ...]:
         self.swept.append(indices.tolist())

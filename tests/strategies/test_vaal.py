@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from deepal_autoal import DeepALError, InputError, LabeledData, QueryContext, UnlabeledData, global_torch_seed
+from deepal_autoal.asking import ask
 from deepal_autoal.inputs import Inputs, Normalization
 from deepal_autoal.outputs import OutputCache
-from deepal_autoal.strategy import check_query
 from deepal_strategies.vaal import networks
 from deepal_strategies.vaal.networks import Discriminator, build_vae
 from deepal_strategies.vaal.strategy import VAAL
@@ -26,7 +26,7 @@ def make_context(array, n_labeled, *, seed=0, device="cpu"):
     inputs = Inputs(array, Normalization.fit(array), torch.device(device))
     labeled, candidates = np.arange(n_labeled), np.arange(n_labeled, len(array))
     labels = np.zeros(n_labeled, dtype=np.int64)
-    model = SimpleNamespace(device=inputs.device)
+    model = SimpleNamespace(device=inputs.device, objective=nn.Module())
     cache = OutputCache(inputs, None, (seed, 0))
     cache.add(model, LabeledData(inputs, labeled, labels), UnlabeledData(inputs, candidates), (seed, 0))
     return QueryContext(
@@ -181,7 +181,7 @@ def test_steps_alternate_and_an_epoch_is_the_pool(monkeypatch):
     monkeypatch.setattr(
         Game, "discriminator_step", lambda self, x: steps.append(("discriminator", x)) or discriminator_step(self, x)
     )
-    quick(epochs=2, train_batch_size=8, vae_steps=3).query(make_context(vectors(20), 5), 1)
+    ask(quick(epochs=2, train_batch_size=8, vae_steps=3), make_context(vectors(20), 5), 1)
     assert [name for name, _ in steps] == ["vae", "vae", "vae", "discriminator"] * 2 * 3  # 3 = ceil(20 / 8)
     batches = [inputs for _, inputs in steps]
     assert not torch.equal(batches[0], batches[1]) and torch.equal(batches[2], batches[3])
@@ -213,7 +213,7 @@ def test_candidates_unlike_the_labelled_set_are_queried(adversary_weight, seed):
     strategy = quick(epochs=30, width=32, latent_dim=8, adversary_weight=adversary_weight)
     scores = strategy.score(make_context(array, 40, seed=seed))
     assert scores[30:].mean() > scores[:30].mean() + 0.5
-    answer = strategy.query(make_context(array, 40, seed=seed), 10)
+    answer = ask(strategy, make_context(array, 40, seed=seed), 10)
     assert set(answer.indices.tolist()) == set((40 + scores.topk(10).indices).tolist())
     # Half of the candidates are unlike; the adversary costs some of them their place.
     assert (answer.indices >= 70).sum() >= (7 if adversary_weight else 10)
@@ -222,7 +222,7 @@ def test_candidates_unlike_the_labelled_set_are_queried(adversary_weight, seed):
 def test_images_unlike_the_labelled_set_are_queried():
     array = images(60, 8, 8, 1) // 2
     array[45:, :, :4] += 127
-    answer = quick(epochs=25, width=8, latent_dim=8).query(make_context(array, 30), 8)
+    answer = ask(quick(epochs=25, width=8, latent_dim=8), make_context(array, 30), 8)
     assert answer.indices.min() >= 45
 
 
@@ -230,7 +230,7 @@ def test_the_adversary_hides_who_is_labelled():
     array = vectors(80)
     array[40:] += 1.5  # no candidate is like the labelled samples
     weights = (0.0, 100.0)
-    hidden = [quick(epochs=30, width=32, adversary_weight=w).query(make_context(array, 40), 1).report for w in weights]
+    hidden = [ask(quick(epochs=30, width=32, adversary_weight=w), make_context(array, 40), 1).report for w in weights]
     assert hidden[0]["discriminator_loss"] < 0.8 * hidden[1]["discriminator_loss"]
     assert hidden[0]["discriminator_accuracy"] > hidden[1]["discriminator_accuracy"]
 
@@ -239,16 +239,16 @@ def test_the_adversary_hides_who_is_labelled():
 def test_one_seed_one_answer_and_the_global_generators_stay(array):
     strategy = quick(train_batch_size=8)
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
-    first, second = (strategy.query(make_context(array, 10), 5) for _ in range(2))
+    first, second = (ask(strategy, make_context(array, 10), 5) for _ in range(2))
     assert torch.equal(torch.get_rng_state(), torch_state) and (np.random.get_state()[1] == numpy_state).all()
     torch.rand(3)  # the global generator's position does not matter
-    third = strategy.query(make_context(array, 10), 5)
+    third = ask(strategy, make_context(array, 10), 5)
     assert first.indices.tolist() == second.indices.tolist() == third.indices.tolist()
     assert first.report == second.report == third.report
-    other = strategy.query(make_context(array, 10, seed=1), 5)
+    other = ask(strategy, make_context(array, 10, seed=1), 5)
     assert other.report != first.report
     with torch.no_grad():
-        assert strategy.query(make_context(array, 10), 5).report == first.report
+        assert ask(strategy, make_context(array, 10), 5).report == first.report
 
 
 @pytest.mark.parametrize(
@@ -264,13 +264,13 @@ def test_smallest_pools_and_identical_inputs(monkeypatch, array, n_labeled, n_ca
     strategy = quick(epochs=1, train_batch_size=train_batch_size)
     for batch_size in {1, n_candidates}:
         context = make_context(array[: n_labeled + n_candidates], n_labeled)
-        answer = check_query(strategy, strategy.query(context, batch_size), context.candidates.indices, batch_size)
+        answer = ask(strategy, context, batch_size)
         assert set(answer.report) == {"vae_loss", "discriminator_loss", "discriminator_accuracy"}
         assert all(math.isfinite(value) for value in answer.report.values())
 
 
 def test_equal_scores_are_not_chosen_by_position():
-    picks = {int(quick().query(make_context(np.ones((50, 2)), 5, seed=seed), 1).indices[0]) for seed in range(4)}
+    picks = {int(ask(quick(), make_context(np.ones((50, 2)), 5, seed=seed), 1).indices[0]) for seed in range(4)}
     assert len(picks) > 1
 
 
@@ -295,9 +295,9 @@ def test_chunks_do_not_change_scores(monkeypatch):
 
 def test_what_cannot_be_trained_is_refused():
     with pytest.raises(DeepALError, match="at least one sample"):
-        quick().query(make_context(vectors(10), 0), 1)
+        ask(quick(), make_context(vectors(10), 0), 1)
     with pytest.raises(DeepALError, match="lower learning_rate"):
-        quick(learning_rate=1e30).query(make_context(vectors(10), 5), 1)
+        ask(quick(learning_rate=1e30), make_context(vectors(10), 5), 1)
 
 
 @pytest.mark.parametrize(
@@ -318,6 +318,6 @@ def test_on_a_gpu(array):
     context = make_context(array, 10, device="cuda")
     strategy = quick()
     state = torch.cuda.get_rng_state()
-    answer = check_query(strategy, strategy.query(context, 5), context.candidates.indices, 5)
+    answer = ask(strategy, context, 5)
     assert torch.equal(torch.cuda.get_rng_state(), state)
     assert all(math.isfinite(value) for value in answer.report.values())

@@ -81,7 +81,7 @@ class ALBL(SelectorStrategy):
     """
 
     default_candidates: ClassVar[tuple[str, ...]] = ("random", "leastconf", "coreset")
-    own_requires: ClassVar[frozenset[str]] = frozenset({"probabilities"})
+    own_requires = frozenset({"probabilities"})
 
     def __init__(self, candidates: Mapping[str, Strategy], delta: float = 0.1, horizon: int | None = None) -> None:
         super().__init__(candidates)

@@ -16,7 +16,7 @@ from deepal_strategies.options import check_at_least, check_choice
 from deepal_strategies.votes import collect_votes
 
 if TYPE_CHECKING:
-    from deepal_autoal import QueryContext
+    from deepal_autoal import QueryContext, Requirement
 
 
 class AutoAL(SelectorStrategy):
@@ -59,7 +59,7 @@ class AutoAL(SelectorStrategy):
     default_candidates: ClassVar[tuple[str, ...]] = (
         "entropy", "margin", "leastconf", "kmeans", "bald", "varratio", "meanstd"
     )  # fmt: skip
-    own_requires: ClassVar[frozenset[str]] = frozenset({"probabilities", "embeddings"})
+    own_requires = frozenset({"probabilities", "embeddings"})
 
     def __init__(
         self,
@@ -114,10 +114,10 @@ class AutoAL(SelectorStrategy):
         return {key: getattr(self.settings, key, value) for key, value in described.items()}
 
     @property
-    def requires(self) -> frozenset[str]:  # type: ignore[override]
+    def requires(self) -> frozenset[Requirement]:  # type: ignore[override]
         """The candidates' requirements and the networks' own."""
-        inputs = {"inputs"} if self.settings.networks == "backbones" else set()
-        return super().requires.union(inputs)
+        inputs: frozenset[Requirement] = frozenset({"inputs"})
+        return super().requires | inputs if self.settings.networks == "backbones" else super().requires
 
     def query(self, context: QueryContext, batch_size: int) -> Query:
         """Search, then return the batch; the report holds the weights and the search's losses by cycle.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deepal_autoal import Query, ScoringStrategy, top_scores
+from deepal_autoal import ScoringStrategy
 from deepal_strategies.vaal.training import Game, Settings
 
 if TYPE_CHECKING:
@@ -76,17 +76,9 @@ class VAAL(ScoringStrategy):
     def score(self, context: QueryContext) -> Tensor:
         """Return the log odds of being unlabelled, -log D(μ)/(1 - D(μ)), float32 (N,).
 
-        They rank as -D(μ) does, and still tell samples apart where D(μ) rounds to 0 or 1.
+        They rank as -D(μ) does, and still tell samples apart where D(μ) rounds to 0 or 1. Losses and the
+        discriminator's accuracy in the last epoch go into the report.
         """
-        return self._play(context)[0]
-
-    def query(self, context: QueryContext, batch_size: int) -> Query:
-        """Return the batch; the report holds losses and the discriminator's accuracy in the last epoch."""
-        scores, report = self._play(context)
-        positions = top_scores(scores, batch_size, context.generator).cpu().numpy()
-        return Query(context.candidates.indices[positions], report)
-
-    def _play(self, context: QueryContext) -> tuple[Tensor, dict[str, float]]:
         game = Game(context, self.settings)
-        report = game.run()
-        return -game.log_odds(context.candidates), report
+        context.report(**game.run())
+        return -game.log_odds(context.candidates)

@@ -1,0 +1,68 @@
+"""Asks a strategy: its global random numbers seeded, its answer checked, the traces that it leaves put right."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from deepal_autoal.guards import guarded
+from deepal_autoal.randomness import global_seed
+from deepal_autoal.slowness import watched
+from deepal_autoal.strategy import Query, ScoringStrategy, Strategy, blaming, check_query
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from deepal_autoal.context import QueryContext
+
+SLOW_QUERY = 60.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A strategy's checked answer.
+
+    Attributes:
+        indices: Pool indices, int64 (batch_size,), read-only.
+        report: JSON-able values.
+        scores: Of a strategy that does nothing but score, float (n_candidates,), higher = more informative; else None.
+    """
+
+    indices: NDArray[np.int64]
+    report: Mapping[str, Any]
+    scores: Tensor | None
+
+
+def ask(strategy: Strategy, context: QueryContext, batch_size: int) -> Answer:
+    """Return a strategy's checked answer.
+
+    What it draws from global generators of Python, numpy and torch depends on the context's random key alone, and
+    the generators are put back. What it changes in the process or in the model's modes is put back too, with a
+    warning.
+
+    Raises:
+        QueryError: If it raises, answers something else than it was asked for, or changes the model's weights or the
+            outputs that others share; names it, with its distribution.
+    """
+    builtin = strategy.provider is not None and strategy.provider.builtin
+    with (
+        watched(f"{strategy} has been choosing", SLOW_QUERY, logging.INFO if builtin else logging.WARNING),
+        global_seed(context.stream_seed("global"), context.device),
+        guarded(strategy, "query", context.model, (context.candidates, context.labeled)),
+        blaming(strategy),
+    ):
+        scores = None
+        if isinstance(strategy, ScoringStrategy) and type(strategy).query is ScoringStrategy.query:
+            scores = strategy.checked_scores(context)
+            given: Any = strategy.highest(context, scores, batch_size)
+        else:
+            given = strategy.query(context, batch_size)
+    query = given if isinstance(given, Query) else Query(given)
+    if isinstance(query.report, Mapping):
+        query = Query(query.indices, {**context.reported, **query.report})
+    checked = check_query(strategy, query, context.candidates.indices, batch_size)
+    return Answer(checked.indices, checked.report, scores)  # type: ignore[arg-type]

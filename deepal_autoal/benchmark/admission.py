@@ -1,0 +1,166 @@
+"""Whether a grid's strategies can run on a dataset, and whether earlier runs there were done with the same settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deepal_autoal.benchmark.notation import Contender
+from deepal_autoal.datasets import load_dataset
+from deepal_autoal.devices import resolve_device
+from deepal_autoal.errors import DeepALError, InputError, QueryError, RunFolderError
+from deepal_autoal.factory import create_strategy
+from deepal_autoal.files import read_json
+from deepal_autoal.learner import ActiveLearner
+from deepal_autoal.pool import draw_members
+from deepal_autoal.recipe import Recipe
+from deepal_autoal.records import CONFIG, FORMAT_VERSION, describe_recipe
+from deepal_autoal.settings import Settings, check_budget, refuse_differences, resolve_plugin_options
+from deepal_autoal.strategy import Strategy, describe_strategy
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Strategies of ``all`` that cannot run on a dataset, for one reason."""
+
+    dataset: str
+    strategies: tuple[str, ...]
+    reason: str
+
+    def __str__(self) -> str:
+        return f"left out on {self.dataset}: {', '.join(self.strategies)} ({self.reason})"
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What can run on a dataset.
+
+    Attributes:
+        n_rounds: How many queries a run makes.
+        calls: What `run` is called with, but for seed and folder, by the strategies' labels.
+        left_out: What cannot run, of ``all``.
+    """
+
+    n_rounds: int
+    calls: Mapping[str, Mapping[str, Any]]
+    left_out: tuple[LeftOut, ...]
+
+
+def admit(
+    label: str, dataset: str, contenders: Iterable[Contender], settings: Mapping[str, Any], earlier: Iterable[Path]
+) -> Admission:
+    """Return what can run on a dataset.
+
+    Args:
+        label: The dataset's label.
+        dataset: Its registered name or path.
+        contenders: The strategies.
+        settings: What all runs share, by the names of `run`'s arguments.
+        earlier: Run folders that lie there already.
+
+    Raises:
+        InputError: If the data or a setting cannot be used, a strategy that was named cannot run, or none can.
+        RunFolderError: If an earlier run was done with other settings; names the differences.
+        PluginError: If the plugin of a strategy that was named is broken.
+    """
+    configs = {folder: _read_config(folder) for folder in earlier}
+    threads = settings.get("threads")
+    if threads is None:  # as a resumed run does: results on the CPU depend on it
+        threads = next((config["threads"] for config in configs.values()), None)
+    elif threads < 1:
+        raise InputError(f"--threads {threads}: give at least 1")
+    data = load_dataset(dataset, settings.get("data_dir"))
+    changes = dict(settings.get("recipe") or {})
+    if settings.get("epochs") is not None:
+        changes["epochs"] = settings["epochs"]
+    recipe = Recipe.for_data(data.is_image, data.augmentation, **changes)
+    device = resolve_device(settings.get("device") or "auto")
+    pool_size = len(draw_members(len(data.x_train), 0, settings.get("pool_size")))
+    budget = Settings(
+        initial=settings.get("initial"), batch_size=settings.get("batch_size"), rounds=settings.get("rounds")
+    )
+    initial, batch_size, n_rounds = check_budget(budget, pool_size)
+    plugin_options = resolve_plugin_options(settings.get("plugin_options") or {})
+
+    def new_learner(strategy: Strategy) -> ActiveLearner:
+        # What a model has and what it lacks does not depend on the samples: two are enough.
+        return ActiveLearner(
+            data.x_train[:2], strategy, data.n_classes, model=settings.get("model") or "auto", recipe=recipe,
+            device=device, n_rounds=n_rounds,
+        )  # fmt: skip
+
+    plain = new_learner(Strategy())
+    plain.new_module()  # a model that cannot take the data says so here
+    made, left_out = _create(label, contenders, new_learner)
+    if configs:
+        shared = {
+            "dataset": data.describe(),
+            "pool_size": pool_size,
+            "initial": initial,
+            "batch_size": batch_size,
+            "rounds": n_rounds,
+            "model": plain.model_name,
+            "recipe": describe_recipe(recipe),
+            "device": str(device),
+            "threads": threads or torch.get_num_threads(),
+            "plugin_options": plugin_options or None,
+        }
+        for folder, config in configs.items():
+            _refuse_other_settings(folder, config, shared, made)
+    calls = {
+        contender.label: {
+            **settings, "dataset": dataset, "threads": threads, "strategy": contender.strategy,
+            "candidates": contender.candidates, "options": dict(contender.options),
+        }
+        for contender in contenders if contender.label in made
+    }  # fmt: skip
+    return Admission(n_rounds, calls, left_out)
+
+
+def _create(
+    label: str, contenders: Iterable[Contender], new_learner: Callable[[Strategy], ActiveLearner]
+) -> tuple[dict[str, Strategy], tuple[LeftOut, ...]]:
+    """Return the strategies that can run, by label, and those of ``all`` that cannot, by reason."""
+    able: dict[str, Strategy] = {}
+    reasons: dict[str, list[str]] = {}
+    for contender in contenders:
+        made = None
+        try:
+            made = create_strategy(contender.strategy, contender.candidates, **contender.options)
+            with suppress(QueryError):  # a fault in a plugin's own code is its runs' failure, and stops no others
+                new_learner(made)
+        except DeepALError as error:
+            if not contender.is_optional:
+                raise
+            reasons.setdefault(str(error).removeprefix(f"{made} "), []).append(contender.label)
+        else:
+            able[contender.label] = made
+    left_out = tuple(LeftOut(label, tuple(labels), reason) for reason, labels in reasons.items())
+    if not able:
+        raise InputError(f"none of the strategies can run: {'; '.join(map(str, left_out))}")
+    return able, left_out
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    config = read_json(folder / CONFIG)
+    if not isinstance(config, dict) or config.get("format_version") != FORMAT_VERSION:
+        raise RunFolderError(f"{folder / CONFIG} is not of a format that this version can read; choose another --out")
+    return config
+
+
+def _refuse_other_settings(
+    folder: Path, config: Mapping[str, Any], shared: Mapping[str, Any], made: Mapping[str, Strategy]
+) -> None:
+    """Refuse to put runs beside one that was done with other settings, whatever its strategy and seed."""
+    recorded = {**{key: config.get(key) for key in shared}, "initial": len(config["initial"])}
+    recorded["model"] = config["model"]["name"]  # some strategies change the network: their own sizes differ
+    current = dict(shared)
+    strategy = made.get(folder.parent.name)
+    if strategy is not None:
+        recorded["strategy"], current["strategy"] = config["strategy"], describe_strategy(strategy)
+    refuse_differences(recorded, current, folder)

@@ -1,0 +1,136 @@
+"""The runs of a benchmark: planned, and checked as far as that goes, before the first model is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from deepal_autoal.benchmark.admission import LeftOut, admit
+from deepal_autoal.benchmark.notation import Contender, read_datasets, read_seeds, read_strategies
+from deepal_autoal.benchmark.tables import run_folders
+from deepal_autoal.errors import InputError, PluginError, RunFolderError, UnknownNameError
+from deepal_autoal.models import AUTO
+from deepal_autoal.plugins import plugin_host
+from deepal_autoal.records import CONFIG, SUMMARY
+from deepal_autoal.strategy import SelectorStrategy
+
+# What `run` takes and all runs of a grid share.
+SHARED_SETTINGS = (
+    "data_dir", "model", "initial", "batch_size", "rounds", "epochs", "pool_size", "device", "threads", "recipe",
+    "plugin_options",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class GridRun:
+    """One run of a benchmark.
+
+    Attributes:
+        dataset: The dataset's label.
+        strategy: The strategy's label.
+        seed: The seed.
+        folder: Its run folder.
+        n_rounds: How many queries it makes.
+        settings: What `run` is called with.
+    """
+
+    dataset: str
+    strategy: str
+    seed: int
+    folder: Path
+    n_rounds: int
+    settings: Mapping[str, Any]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run is complete."""
+        return (self.folder / SUMMARY).exists()
+
+    def __str__(self) -> str:
+        return f"{self.strategy} on {self.dataset}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A benchmark's runs, and what was left out of ``all``.
+
+    Attributes:
+        out: The benchmark's folder.
+        runs: In the order in which they are done: seed by seed, so that whatever is finished can be compared.
+        left_out: Strategies that cannot run, with the reason.
+    """
+
+    out: Path
+    runs: tuple[GridRun, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def plan_grid(
+    strategies: str | Sequence[str],
+    datasets: str | Sequence[str | Path],
+    seeds: int | str | Sequence[int],
+    out: Path,
+    candidates: Sequence[str] | None,
+    settings: Mapping[str, Any],
+) -> Grid:
+    """Return the runs of a grid, after checking names, options, budgets, needs, and what lies in ``out``.
+
+    Args:
+        strategies, datasets, seeds, out, candidates: As in `run_benchmark`.
+        settings: What all runs share, by the names of `run`'s arguments.
+
+    Raises:
+        DeepALError: If anything is wrong that can be known without training; see `run_benchmark`.
+    """
+    for name in settings:
+        if name not in SHARED_SETTINGS:
+            raise UnknownNameError("setting of a benchmark", name, SHARED_SETTINGS)
+    contenders = _give_candidates(read_strategies(strategies), candidates)
+    if settings.get("model") not in (None, AUTO):
+        plugin_host().models.get(settings["model"])
+    numbers = read_seeds(seeds)
+    paths = read_datasets(datasets)
+    if (out / CONFIG).exists():
+        raise RunFolderError(f"{out} holds a run; choose another --out for a benchmark")
+    admissions = {}
+    # What is no registered name is looked at first: a mistyped path is told before anything is downloaded.
+    for label in sorted(paths, key=lambda label: paths[label] in plugin_host().datasets):
+        try:
+            admissions[label] = admit(label, paths[label], contenders, settings, run_folders(out, label))
+        except InputError as error:
+            if len(paths) == 1:
+                raise
+            raise InputError(f"on {label}: {error}") from error
+    runs = [
+        GridRun(label, strategy, seed, out / label / strategy / f"seed-{seed}", admissions[label].n_rounds,
+                {**call, "seed": seed})
+        for seed in numbers
+        for label in paths
+        for strategy, call in admissions[label].calls.items()
+    ]  # fmt: skip
+    return Grid(out, tuple(runs), tuple(line for label in paths for line in admissions[label].left_out))
+
+
+def _give_candidates(contenders: Sequence[Contender], candidates: Sequence[str] | None) -> list[Contender]:
+    """Return the contenders, the selectors among them with their candidates."""
+    if candidates is None:
+        return list(contenders)
+    names = tuple(candidates.split(",") if isinstance(candidates, str) else candidates)
+    for name in names:
+        plugin_host().strategies.get(name)
+    given = [replace(contender, candidates=names) if _is_selector(contender) else contender for contender in contenders]
+    if all(contender.candidates is None for contender in given):
+        raise InputError("--candidates: none of the strategies takes candidates; only selectors such as vote do")
+    return given
+
+
+def _is_selector(contender: Contender) -> bool:
+    try:
+        cls = plugin_host().strategies.load(contender.strategy)
+    except PluginError:
+        if contender.is_optional:
+            return False  # it will be left out, with the reason
+        raise
+    return isinstance(cls, type) and issubclass(cls, SelectorStrategy)

@@ -1,0 +1,184 @@
+"""How a grid is written: strategies with labels and options, seeds, datasets. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import operator
+import os
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deepal_autoal.errors import InputError
+from deepal_autoal.plugins import plugin_host
+
+ALL = "all"
+LONGEST_LABEL = 80
+
+_FORM = "write it as NAME, NAME[KEY=VALUE,...] or LABEL=NAME[KEY=VALUE,...]"
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_BRACKETS = {"[": "]", "(": ")", "{": "}"}
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A strategy as a grid compares it.
+
+    Attributes:
+        label: Names its folders and rows.
+        strategy: A registered name.
+        options: Constructor options, as text; ``name.key`` addresses a candidate.
+        is_optional: Whether it came by ``all``, and is left out where it cannot run.
+        candidates: Names of its candidates, if it is a selector and they were given.
+    """
+
+    label: str
+    strategy: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    is_optional: bool = False
+    candidates: tuple[str, ...] | None = None
+
+
+def read_strategies(written: str | Sequence[str]) -> list[Contender]:
+    """Return the contenders of ``a,label=b[key=value,...],all``, in that order.
+
+    Where no label is given it is made of name and options: ``vote[oversample=5]`` becomes ``vote-oversample-5``.
+    ``all`` stands for every registered strategy whose name is no label yet.
+
+    Raises:
+        UnknownNameError: If a strategy does not exist; the nearest names are offered.
+        InputError: If something is of another form, or a label is no folder's name, misleads, or comes twice.
+    """
+    items = [item for text in _texts(written) for item in _split(text)]
+    if not items:
+        raise InputError("no strategies given: name some, such as --strategies random,margin, or all")
+    contenders = [_read_strategy(item) for item in items if item != ALL]
+    labels: set[str] = set()
+    for contender in contenders:
+        # Some systems' folders do not tell A from a.
+        if contender.label.casefold() in labels:
+            raise InputError(f"two strategies are labelled {contender.label!r}: write LABEL=NAME to tell them apart")
+        labels.add(contender.label.casefold())
+    if ALL in items:
+        names = [name for name in plugin_host().strategies.names() if name.casefold() not in labels]
+        contenders += [Contender(name, name, is_optional=True) for name in names]
+    return contenders
+
+
+def read_seeds(written: int | str | Sequence[int]) -> list[int]:
+    """Return the seeds: 0 … N - 1 of a number N, those listed of ``0,3,7``; ``3,`` is seed 3 alone.
+
+    Raises:
+        InputError: If there is none, one is negative or no whole number, or comes twice.
+    """
+    if isinstance(written, int) or (isinstance(written, str) and "," not in written):
+        try:
+            number = int(written)
+        except ValueError:
+            number = 0
+        if number < 1:
+            raise InputError(f"--seeds {written}: give how many, at least 1, or a list such as 0,3,7")
+        return list(range(number))
+    try:
+        if isinstance(written, str):
+            seeds = [int(part) for part in written.split(",") if part.strip()]
+        else:
+            seeds = [operator.index(part) for part in written]
+    except (TypeError, ValueError):
+        seeds = []
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        shown = written if isinstance(written, str) else ",".join(map(str, written))
+        raise InputError(f"--seeds {shown}: give distinct whole numbers of at least 0, such as 0,3,7")
+    return seeds
+
+
+def read_datasets(written: str | Sequence[str | Path]) -> dict[str, str]:
+    """Return the datasets by the labels that name their folders and rows: a registered name, or a path's last part.
+
+    Raises:
+        InputError: If there is none, or two would share a folder.
+    """
+    parts: Sequence[str | Path] = written.split(",") if isinstance(written, str) else written
+    names = [str(part).strip() for part in parts if str(part).strip()]
+    if not names:
+        raise InputError("no datasets given: name some, such as --datasets digits, or paths to own data")
+    datasets: dict[str, str] = {}
+    for name in names:
+        label = _dataset_label(name)
+        for other in datasets:
+            if label.casefold() == other.casefold():
+                raise InputError(
+                    f"datasets {datasets[other]!r} and {name!r} would share the folder {label!r}: "
+                    "give each once, and rename one of two that are called alike"
+                )
+        datasets[label] = name
+    return datasets
+
+
+def _dataset_label(name: str) -> str:
+    if name in plugin_host().datasets:
+        return name
+    path = Path(os.path.abspath(os.path.expanduser(name)))
+    # No dots: neither hidden folders, nor one that bears the name of a table beside it.
+    return re.sub(r"[^\w-]+", "-", path.name if path.is_dir() else path.stem).strip("-") or "data"
+
+
+def _read_strategy(item: str) -> Contender:
+    head, bracket, rest = item.partition("[")
+    label, equals, name = (part.strip() for part in head.rpartition("="))
+    if not name or (bracket and not rest.endswith("]")) or (equals and not label):
+        raise InputError(f"--strategies {item}: {_FORM}")
+    plugin_host().strategies.get(name)
+    options: dict[str, str] = {}
+    for part in _split(rest[:-1]) if bracket else ():
+        key, sign, value = (text.strip() for text in part.partition("="))
+        if not sign or not key:
+            raise InputError(f"--strategies {item}: {part!r} is not KEY=VALUE; a value with commas stands in brackets")
+        if key in options:
+            raise InputError(f"--strategies {item}: the option {key!r} is given twice")
+        options[key] = value
+    if not equals:
+        label = re.sub(
+            r"[^A-Za-z0-9._+-]+", "-", "-".join([name, *(text for pair in options.items() for text in pair)])
+        )
+        label = label.strip("-.")
+    _check_label(label, name, item, plugin_host().strategies.names())
+    return Contender(label, name, options)
+
+
+def _check_label(label: str, name: str, item: str, taken: Collection[str]) -> None:
+    if not _LABEL.fullmatch(label) or label.endswith(".") or len(label) > LONGEST_LABEL:
+        raise InputError(
+            f"--strategies {item}: the label {label!r} is no safe folder name; write LABEL=NAME[...] with a label of "
+            f"letters, digits and . _ + -, starting with a letter or digit, of at most {LONGEST_LABEL}"
+        )
+    if label.casefold() in {other.casefold() for other in taken if other != name} | {ALL}:
+        meaning = "stands for every strategy" if label.casefold() == ALL else "is the name of another strategy"
+        raise InputError(f"--strategies {item}: the label {label!r} {meaning}; choose another")
+
+
+def _texts(written: str | Sequence[str]) -> Sequence[str]:
+    return [written] if isinstance(written, str) else written
+
+
+def _split(text: str) -> list[str]:
+    """Return the parts between commas, but for those within brackets; empty ones are dropped.
+
+    Raises:
+        InputError: If a bracket has no partner.
+    """
+    parts, open_brackets = [""], ""
+    for character in text:
+        if character in _BRACKETS:
+            open_brackets += _BRACKETS[character]
+        elif character in _BRACKETS.values():
+            if not open_brackets.endswith(character):
+                raise InputError(f"--strategies {text}: {character!r} closes nothing; {_FORM}")
+            open_brackets = open_brackets[:-1]
+        if character == "," and not open_brackets:
+            parts.append("")
+        else:
+            parts[-1] += character
+    if open_brackets:
+        raise InputError(f"--strategies {text}: {open_brackets[-1]!r} is missing; {_FORM}")
+    return [part.strip() for part in parts if part.strip()]

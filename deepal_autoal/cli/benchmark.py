@@ -1,0 +1,213 @@
+"""``deepal benchmark``: strategies side by side over datasets and seeds."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deepal_autoal.cli.listings import format_table
+from deepal_autoal.cli.plugin_options import CommandWithPluginOptions, pop_plugin_options
+from deepal_autoal.cli.run import (
+    FILE_OPTIONS,
+    pop_recipe,
+    set_up_logging,
+    setting_options,
+    split_names,
+    switch_options,
+)
+from deepal_autoal.errors import InputError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from deepal_autoal.benchmark.grid import Grid, GridRun
+    from deepal_autoal.benchmark.runner import BenchmarkResult, Outcome
+
+# One place, not a new one each day: the same command finds its runs again.
+DEFAULT_OUT = Path("runs") / "benchmark"
+FAILURES_REPORTED = 1
+INTERRUPTED = 130
+
+
+@click.command("benchmark", cls=CommandWithPluginOptions)
+@click.option(
+    "--strategies",
+    metavar="A,B,...|all",
+    help="NAME, NAME[KEY=VALUE,...] or LABEL=NAME[KEY=VALUE,...]; all: every installed one that can run.",
+)
+@click.option("--candidates", metavar="A,B,C", help="Candidates of the selectors among the strategies.")
+@click.option("--datasets", "--dataset", metavar="A,B,...", default="digits", help="Names or paths; default digits.")
+@click.option("--seeds", metavar="N|A,B,...", default="5", help="How many, from 0 on, or which; default 5.")
+@setting_options
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", default=DEFAULT_OUT, help=f"Default {DEFAULT_OUT}."
+)
+@switch_options
+def benchmark_command(
+    strategies: str | None, candidates: str | None, datasets: str, seeds: str, out: Path, quiet: bool, verbose: bool,
+    **settings: Any,
+) -> int:  # fmt: skip
+    """Compare strategies: each one on each dataset with each seed.
+
+    Every run is a run folder DIR/<dataset>/<label>/seed-<s>; results.csv and summary.csv hold the tables. Repeating
+    the command continues it; with more strategies, datasets or seeds it adds to it. Exit status: 0 done, 1 some runs
+    failed, 2 wrong use, before any run.
+    """
+    from deepal_autoal.benchmark.notation import read_datasets, read_seeds, read_strategies
+
+    set_up_logging(verbose)
+    _tell_repeated_warnings_once()
+    context = click.get_current_context()
+    if context.meta.get(FILE_OPTIONS):
+        raise InputError("options belong to a strategy: write LABEL=NAME[KEY=VALUE,...] in --strategies")
+    plugin_options = pop_plugin_options(settings)
+    recipe = pop_recipe(settings)
+    command = ["deepal", *(context.obj or [])]
+    display = _Display(quiet)
+    try:
+        # A typo is told before torch is loaded.
+        read_strategies(strategies or "")
+        read_seeds(seeds)
+        read_datasets(datasets)
+        from deepal_autoal.benchmark import run_benchmark
+
+        result = run_benchmark(
+            strategies or "", datasets, seeds, out, candidates=split_names(candidates), on_start=display.start,
+            progress=display.phase, on_round=display.round, on_run=display.run, command=command,
+            **settings, recipe=recipe, plugin_options=plugin_options,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        display.close()  # before the message
+        click.echo(f"\nInterrupted; what is finished is kept. Continue with: {shlex.join(command)}", err=True)
+        return INTERRUPTED
+    finally:
+        display.close()
+    display.finish(result)
+    return FAILURES_REPORTED if result.failures else 0
+
+
+class _Display:
+    """Shows a benchmark: on a terminal a bar, else a line for each run; a table at the end.
+
+    Args:
+        quiet: Show nothing but failures, and the folder at the end.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar: tqdm[Any] | None = None
+        self._n_runs = 0
+        self._n_done = 0
+        self._shown_at = 0.0
+
+    def start(self, grid: Grid) -> None:
+        """Say what runs, and open the bar."""
+        self._n_runs = len(grid.runs)
+        self._n_done = sum(run.is_finished for run in grid.runs)
+        if self._quiet:
+            return
+        finished = f", {self._n_done} finished already" if self._n_done else ""
+        self._say(f"{self._n_runs} runs{finished}; folder {grid.out}")
+        for line in grid.left_out:
+            self._say(str(line))
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=self._n_runs, initial=self._n_done, file=sys.stderr, dynamic_ncols=True, leave=False,
+                smoothing=0, bar_format="{desc} |{bar}| {elapsed}<{remaining}{postfix}",
+            )  # fmt: skip
+
+    def phase(self, run: GridRun, phase: str, done: int, total: int) -> None:
+        """Show which run is under way, and its phase."""
+        now = time.monotonic()
+        if self._bar is not None and (total <= 1 or now - self._shown_at > 0.2):
+            self._shown_at = now
+            share = f" {100 * done // total} %" if total > 1 else ""
+            self._bar.set_description_str(f"run {self._n_done + 1} of {self._n_runs}", refresh=False)
+            self._bar.set_postfix_str(f"{run}: {phase}{share}")
+
+    def round(self, run: GridRun, record: dict[str, Any]) -> None:
+        """Move the bar by a round."""
+        if self._bar is not None:
+            self._bar.update(min(1 / (run.n_rounds + 1), self._n_done + 1 - self._bar.n))
+
+    def run(self, outcome: Outcome) -> None:
+        """Show a run that finished or failed."""
+        self._n_done += 1
+        head = f"run {self._n_done} of {self._n_runs}: {outcome.run}"
+        if self._bar is not None:
+            self._bar.update(self._n_done - self._bar.n)
+        if outcome.result is None:
+            self._say(f"{head}: failed: {outcome.failure}")
+        elif self._bar is None and not self._quiet:
+            result = outcome.result
+            seconds = result.summary()["seconds"]["total"]
+            self._say(f"{head}: AUBC {result.aubc:.4f}, final accuracy {result.accuracy:.4f}, {seconds:.1f} s")
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def finish(self, result: BenchmarkResult) -> None:
+        """Print the table, best first, and the folder."""
+        self.close()
+        if not self._quiet:
+            click.echo("\n".join(_table(result)) + "\n")
+        if result.failures:
+            n = len(result.failures)
+            self._say(
+                f"{n} of {self._n_runs} runs failed: {', '.join(str(outcome.run) for outcome in result.failures)}. "
+                "Repeat the command to try again, with --verbose to see where"
+            )
+        click.echo(f"{'' if self._quiet else 'Benchmark folder: '}{result.grid.out}")
+
+    def _say(self, line: str) -> None:
+        if self._bar is not None:
+            self._bar.write(line, file=sys.stderr)
+        else:
+            click.echo(line, err=True)
+
+
+def _table(result: BenchmarkResult) -> list[str]:
+    n_seeds: dict[tuple[str, str], int] = {}
+    for run in result.tables.runs:
+        key = (run.dataset, run.strategy)
+        n_seeds[key] = n_seeds.get(key, 0) + 1
+    rows = sorted(result.tables.summary(), key=lambda row: (row["dataset"], -row["aubc_mean"], row["strategy"]))
+    head = ["dataset", "strategy", "seeds", "AUBC", "95 %", "final", "wins/ties/losses"]
+    is_timed = any(row["relative_time"] is not None for row in rows)
+    lines = []
+    for row in rows:
+        spread, time_taken = row["aubc_std"], row["relative_time"]
+        line = [
+            row["dataset"], row["strategy"], f"{n_seeds[row['dataset'], row['strategy']]:>5}",
+            f"{row['aubc_mean']:.4f}" + ("" if spread is None else f" ± {spread:.4f}"),
+            "" if spread is None else f"{row['aubc_low']:.4f} to {row['aubc_high']:.4f}",
+            f"{row['final_accuracy_mean']:.4f}", f"{row['wins']}/{row['ties']}/{row['losses']}",
+        ]  # fmt: skip
+        lines.append([*line, "" if time_taken is None else f"{time_taken:.2f}"] if is_timed else line)
+    return format_table([*head, "time"] if is_timed else head, lines) if lines else ["No run has finished."]
+
+
+def _tell_repeated_warnings_once() -> None:
+    """Drop warnings that runs repeat word by word, such as the same initial set's missing classes."""
+    told: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if record.levelno < logging.WARNING or message not in told:
+            told.add(message)
+            return True
+        return False
+
+    for handler in logging.getLogger("deepal_autoal").handlers:  # the other loggers share it
+        handler.addFilter(is_new)

@@ -1,0 +1,43 @@
+"""``deepal new-plugin``: a plugin distribution to start from."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+import click
+
+from deepal_autoal.scaffold.naming import new_name
+from deepal_autoal.scaffold.rendering import KINDS, render
+from deepal_autoal.scaffold.writing import write_folder
+
+# \b keeps click from joining the lines.
+_KINDS = "\n".join(["\b", "Kinds:", *(f"{kind:<10}{what}" for kind, what in KINDS.items())])
+
+
+@click.command("new-plugin", epilog=_KINDS)
+@click.argument("name")
+@click.option(
+    "--kind",
+    type=click.Choice(list(KINDS)),
+    default="scoring",
+    show_default=True,
+    help="What to start from (see below).",
+)
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The folder to make; default ./NAME.")
+def new_plugin_command(name: str, kind: str, out: Path | None) -> None:
+    """Write a plugin distribution with a strategy NAME that works, and its test, ready to install and to edit."""
+    made = new_name(name)
+    folder = Path(name) if out is None else out
+    texts = render(made, kind)
+    write_folder(folder, texts)
+    # pip takes a bare name for one on the package index.
+    shown = str(folder) if os.sep in str(folder) else os.path.join(os.curdir, folder)
+    click.echo(f"Made {shown}, the distribution {made.distribution} with the strategy {name}:")
+    for path in texts:
+        click.echo(f"  {path}")
+    click.echo("Next:")
+    click.echo(f"  pip install -e {shlex.quote(shown)}")
+    click.echo(f"  deepal check {name}")
+    click.echo(f"  deepal run --strategy {name}")

@@ -1,0 +1,35 @@
+"""Options of ``deepal run`` that plugins registered."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any
+
+import click
+
+from deepal_autoal.plugins import plugin_host
+from deepal_autoal.registry import Entry
+
+
+class CommandWithPluginOptions(click.Command):
+    """A command whose options are its own and those of the plugins."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return all options; those of plugins come last, before ``--help``."""
+        *own, last = super().get_params(ctx)
+        return [*own, *(_option(entry) for entry in plugin_host().options.entries()), last]
+
+
+def pop_plugin_options(settings: MutableMapping[str, Any]) -> dict[str, Any]:
+    """Take what was given for plugins' options out of a command's arguments, by the options' names."""
+    names = plugin_host().options.names()
+    values = {name: settings.pop(name.replace("-", "_")) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _option(entry: Entry) -> click.Option:
+    origin = "" if entry.provider.builtin else f" (Plugin of {entry.provider}.)"
+    if entry.details.get("flag"):
+        return click.Option([f"--{entry.name}"], is_flag=True, default=None, help=entry.summary + origin)
+    metavar = entry.details.get("metavar") or "VALUE"
+    return click.Option([f"--{entry.name}"], metavar=metavar, help=entry.summary + origin)

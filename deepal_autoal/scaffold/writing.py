@@ -1,0 +1,43 @@
+"""Writes a folder of text files, all of them or none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from deepal_autoal.errors import InputError
+
+
+def write_folder(folder: Path, texts: Mapping[str, str]) -> None:
+    """Make a folder, and those above it, with the given files.
+
+    Args:
+        folder: Must not exist.
+        texts: Text by path within the folder.
+
+    Raises:
+        InputError: If it exists, or cannot be written; then nothing is left behind.
+    """
+    final = Path(os.path.abspath(folder))
+    if os.path.lexists(final):
+        raise InputError(f"{folder} exists already, and is left as it is: choose another folder with --out")
+    # The topmost folder that has to be made: moving it into place makes all below it at once.
+    top = final
+    while not os.path.lexists(top.parent):
+        top = top.parent
+    aside = top.with_name(f".{top.name}.{os.getpid()}.deepal-tmp")
+    try:
+        aside.mkdir()
+        try:
+            for name, text in texts.items():
+                path = aside / final.relative_to(top) / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+            os.rename(aside, top)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise InputError(f"cannot make {folder}: {error.strerror or error}; choose another place with --out") from error

@@ -1,0 +1,54 @@
+"""Active learning with the first few labels: a strategy, a dataset and a model for deepal_autoal.
+
+Every listing of ``deepal`` imports this module: it registers names and imports nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deepal_autoal import hookimpl
+
+if TYPE_CHECKING:
+    from deepal_autoal import Registrar
+
+# The version of deepal_autoal's plugin contract that this was written for.
+deepal_contract = 1
+
+
+@hookimpl
+def deepal_register_strategies(registry: Registrar) -> None:
+    """Add ``typiclust``."""
+    registry.add(
+        "typiclust",
+        "deepal_lowbudget.typiclust:TypiClust",
+        summary="The most typical sample of each of the largest clusters without a label, for the first few labels",
+        family="diversity",
+        requires={"inputs", "embeddings"},
+        time="(L + b)*(N + L)*D + N*N*D",
+        memory="(N + L)*(D + P)",
+        reference="Hacohen, Dekel & Weinshall 2022, Active learning on a budget (TypiClust)",
+    )
+
+
+@hookimpl
+def deepal_register_datasets(registry: Registrar) -> None:
+    """Add ``breast-cancer``."""
+    registry.add(
+        "breast-cancer",
+        "deepal_lowbudget.breast_cancer:load",
+        summary="569 tumours as 30 measurements of cell nuclei, 2 classes, bundled with scikit-learn: no download",
+        reference="Street, Wolberg & Mangasarian 1993, Nuclear feature extraction for breast tumor diagnosis",
+    )
+
+
+@hookimpl
+def deepal_register_models(registry: Registrar) -> None:
+    """Add ``rff``."""
+    registry.add(
+        "rff",
+        "deepal_lowbudget.rff:build",
+        summary="A linear classifier on random Fourier features of the inputs, which approximate a Gaussian kernel",
+        reference="Rahimi & Recht 2007, Random features for large-scale kernel machines",
+        inputs="any",
+    )

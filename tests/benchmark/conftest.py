@@ -1,0 +1,89 @@
+"""A grid that takes a moment, and plugins of this process."""
+
+import logging
+
+import pytest
+
+from deepal_autoal import ScoringStrategy, hookimpl, plugin_host
+from deepal_autoal.cli.main import main
+
+
+@pytest.fixture
+def deepal(capsys, monkeypatch, tmp_path):
+    """Return a function that runs the command line in a folder of its own and returns (status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    names = ("deepal_autoal", "deepal_strategies", "deepal_events")
+    before = {name: (logging.getLogger(name).propagate, logging.getLogger(name).level) for name in names}
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as stopped:
+            main([str(argument) for argument in arguments])
+        output = capsys.readouterr()
+        return stopped.value.code, output.out, output.err
+
+    yield call
+    for name, (propagate, level) in before.items():
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], propagate
+        logger.setLevel(level)
+
+
+@pytest.fixture
+def register():
+    """Return a function that registers things in this process for one test: ``register(strategies={...})``."""
+    registered = []
+
+    def call(strategies=None, models=None, datasets=None):
+        class Plugin:
+            @hookimpl
+            def deepal_register_strategies(self, registry):
+                for name, target in (strategies or {}).items():
+                    registry.add(name, target, summary="of a test")
+
+            @hookimpl
+            def deepal_register_models(self, registry):
+                for name, target in (models or {}).items():
+                    registry.add(name, target, summary="of a test", inputs="any")
+
+            @hookimpl
+            def deepal_register_datasets(self, registry):
+                for name, target in (datasets or {}).items():
+                    registry.add(name, target, summary="of a test")
+
+        plugin = Plugin()
+        plugin_host().register(plugin, f"test-{len(registered)}")
+        registered.append(plugin)
+
+    yield call
+    for plugin in registered:
+        plugin_host().unregister(plugin)
+
+
+class Broken(ScoringStrategy):
+    """Fails as soon as two batches were bought."""
+
+    requires = frozenset({"probabilities"})
+
+    def score(self, context):
+        if context.round == 1:
+            raise ZeroDivisionError("nothing to divide by")
+        return context.candidates.probabilities()[:, 0]
+
+
+class First(ScoringStrategy):
+    """The first class's probability, or its opposite."""
+
+    requires = frozenset({"probabilities"})
+
+    def __init__(self, sign: int = 1, weights: list | None = None) -> None:
+        self.sign = sign
+        self.weights = weights
+
+    def score(self, context):
+        return self.sign * context.candidates.probabilities()[:, 0]
+
+
+@pytest.fixture
+def plugins(register):
+    """Third-party strategies ``first`` and ``broken``."""
+    register(strategies={"first": First, "broken": Broken})

@@ -1,0 +1,172 @@
+"""What `deepal new-plugin` writes: installed and used as it is, in processes of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import deepal_autoal
+from deepal_autoal.hookspecs import CONTRACT_VERSION
+from deepal_autoal.scaffold.naming import PluginName
+from deepal_autoal.scaffold.rendering import KINDS, render
+from deepal_autoal.scaffold.writing import write_folder
+
+ROOT = Path(deepal_autoal.__file__).resolve().parents[1]
+# The form of names that pass through all of distribution, module and class.
+NAMES = {kind: f"my-{kind}_2" for kind in KINDS}
+
+# Several commands for one import of torch.
+COMMANDS = """
+import contextlib, io, json, sys
+from deepal_autoal.cli.main import main
+answers = []
+for arguments in json.loads(sys.argv[1]):
+    out = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(out):
+            main(arguments)
+    except SystemExit as stopped:
+        answers.append([stopped.code, out.getvalue()])
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A folder with one distribution of each kind."""
+    folder = tmp_path_factory.mktemp("written")
+    for kind, name in NAMES.items():
+        write_folder(folder / name, render(PluginName(name), kind))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(written, tmp_path_factory):
+    """A folder of packages that all of them are installed in."""
+    site, wheels = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("wheels")
+    code = f"from setuptools import build_meta; build_meta.build_wheel({str(wheels)!r})"
+    for folder in written.iterdir():
+        subprocess.run([sys.executable, "-c", code], cwd=folder, check=True, capture_output=True)
+    for wheel in wheels.glob("*.whl"):
+        zipfile.ZipFile(wheel).extractall(site)  # all that pip does with a pure wheel, and not everybody has pip
+    return site
+
+
+@pytest.fixture
+def call(site, tmp_path):
+    """Return a function that calls Python with them installed and returns its output."""
+    environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+
+    def call(*arguments, cwd=tmp_path):
+        command = [sys.executable, *map(str, arguments)]
+        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return call
+
+
+@pytest.fixture
+def deepal(call):
+    """Return a function that runs commands of `deepal` and returns their outputs."""
+
+    def deepal(*commands):
+        answers = json.loads(call("-c", COMMANDS, json.dumps(commands)))
+        assert [status for status, _ in answers] == [0] * len(commands), answers
+        return [out for _, out in answers]
+
+    return deepal
+
+
+def test_everything_is_filled_in(written):
+    paths = [path for path in written.rglob("*") if path.is_file()]
+    assert len(paths) == 6 * len(KINDS)
+    for path in paths:
+        assert "$" not in path.read_text() and "TheStrategyClass" not in path.read_text(), path
+
+
+@pytest.mark.parametrize("command", [["check"], ["format", "--check", "--diff"]], ids=" ".join)
+def test_ruff(written, command):
+    done = subprocess.run([sys.executable, "-m", "ruff", *command, "--no-cache", "."], cwd=written, capture_output=True)
+    assert done.returncode == 0, done.stdout.decode()
+
+
+def test_mypy(site, written, tmp_path):
+    files = [*site.glob("deepal_*/*.py"), *written.glob("*/tests/*.py")]
+    assert len(files) == 3 * len(KINDS)
+    # Editable installations are invisible to mypy; what is found otherwise, it would check too.
+    environment = {**os.environ, "MYPYPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins")])}
+    options = ["--strict", "--follow-imports=silent", "--cache-dir", str(tmp_path)]
+    command = [sys.executable, "-m", "mypy", *options, *map(str, files)]
+    done = subprocess.run(command, cwd=site, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_installed(site):
+    for name in NAMES.values():
+        package = PluginName(name).package
+        assert (site / package / "py.typed").exists()
+        assert f"deepal_contract = {CONTRACT_VERSION}\n" in (site / package / "__init__.py").read_text()
+    assert not (site / "tests").exists()
+
+
+def test_listed_without_anything_heavy(call):
+    code = (
+        "import json, sys\nfrom deepal_autoal import plugin_host\n"
+        "found = [entry.describe() for entry in plugin_host().strategies.entries() if not entry.provider.builtin]\n"
+        "problems = [record.problems for record in plugin_host().records if record.problems]\n"
+        "print(json.dumps([found, problems, sorted({'torch', 'numpy'} & set(sys.modules))]))"
+    )
+    found, problems, heavy = json.loads(call("-c", code))
+    assert {(row["name"], row["distribution"]) for row in found} >= {(n, f"deepal-{n}") for n in NAMES.values()}
+    assert not problems and not heavy
+    assert all(row["summary"] and row["family"] and row["time"] and row["memory"] for row in found)
+
+
+def test_checked(deepal):
+    outputs = deepal(*(["check", name, "--json"] for name in NAMES.values()))
+    for name, out in zip(NAMES.values(), outputs, strict=True):
+        report = json.loads(out)
+        notes = {row["name"]: row.get("note") for row in report["checks"]}
+        assert report["name"] == name and report["ok"] and not report["failed"]
+        assert not notes["needs-are-declared"] and not notes["memory-is-within-its-class"], notes
+
+
+def test_own_tests(call, written):
+    # Of all checks, which `deepal check` has done already, two; of all kinds in one process, as torch takes seconds.
+    chosen = "batch-is-exact or card-is-true"
+    tests = [written / name / "tests" for name in NAMES.values()]
+    out = call("-m", "pytest", "-v", "-p", "no:cacheprovider", "--import-mode=importlib", "-k", chosen, *tests)
+    for name in NAMES.values():
+        file = f"test_{name.replace('-', '_')}.py::test_conformance"
+        assert all(f"{file}[{check}] PASSED" in out for check in ("batch-is-exact", "card-is-true")), out
+
+
+def test_run(deepal, tmp_path):
+    quick = ["--pool-size", "80", "--initial", "20", "--batch-size", "5", "--rounds", "2", "--epochs", "1",
+             "--model", "linear", "--threads", "1", "--quiet"]  # fmt: skip
+    deepal(
+        ["run", "--strategy", "autoal", "--candidates", f"{NAMES['scoring']},{NAMES['network']}", *quick, "--out", "a"],
+        ["run", "--strategy", NAMES["network"], "-o", "epochs=2", *quick, "--out", "network"],
+        ["run", "--strategy", NAMES["training"], *quick, "--out", "training"],
+        ["run", "--strategy", NAMES["selector"], "--candidates", f"entropy,{NAMES['batch']}", *quick, "--out", "s"],
+    )
+
+    def read(folder):
+        lines = (tmp_path / folder / "rounds.jsonl").read_text().splitlines()
+        config = json.loads((tmp_path / folder / "config.json").read_text())
+        return config["strategy"], [json.loads(line)["strategy"] for line in lines[:-1]]
+
+    strategy, reports = read("a")
+    assert [row["distribution"] for row in strategy["candidates"]] == ["deepal-my-scoring_2", "deepal-my-network_2"]
+    assert all(set(report["weights"]) == {NAMES["scoring"], NAMES["network"]} for report in reports)
+    strategy, reports = read("network")
+    assert strategy["options"]["epochs"] == 2 and all(0 < report["loss"] < 2 for report in reports)
+    strategy, reports = read("training")
+    assert strategy["changes_training"] and strategy["options"] == {"smoothing": 0.1}
+    strategy, reports = read("s")
+    assert [report["turns"] for report in reports] == [{"entropy": 3, NAMES["batch"]: 2}] * 2
