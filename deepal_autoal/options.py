@@ -70,7 +70,8 @@ def convert(name: str, value: Any, annotation: Any) -> Any:
         fitted, result = _fit(value, kind)
         if fitted:
             return result
-    raise InputError(f"option {name}: {value!r} is not {_spell(annotation)}")
+    finite = "" if _is_finite(value) else "a finite number and "
+    raise InputError(f"option {name}: {value!r} is not {finite}{_spell(annotation)}")
 
 
 def _alternatives(annotation: Any) -> tuple[Any, ...]:
@@ -100,6 +101,13 @@ def _fit(value: Any, kind: Any) -> tuple[bool, Any]:
         except ValueError:
             return True, text
     return True, value
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except (TypeError, ValueError):
+        return True
 
 
 def _fit_literal(value: Any, choices: tuple[Any, ...]) -> tuple[bool, Any]:

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def plain(value: Any, strict: bool = True) -> Any:
+def plain(value: Any, strict: bool = True, path: str = "") -> Any:
     """Return a value in JSON's own types: arrays, tensors and tuples become lists, their scalars numbers.
 
     Args:
         value: Anything.
         strict: Whether what JSON cannot hold, NaN and infinity among them, is an error; else its text is returned.
+        path: Where the value stands, for the error.
 
     Raises:
         ValueError: If it is, and JSON cannot hold the value.
@@ -24,9 +25,9 @@ def plain(value: Any, strict: bool = True) -> Any:
     if isinstance(value, float) and math.isfinite(value):
         return value
     if isinstance(value, Mapping):
-        return {str(key): plain(item, strict) for key, item in value.items()}
+        return {str(key): plain(item, strict, f"{path}.{key}" if path else str(key)) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item, strict) for item in value]
+        return [plain(item, strict, f"{path}[{number}]") for number, item in enumerate(value)]
     if strict:
-        raise ValueError(f"{value!r} of type {type(value).__name__}")
+        raise ValueError(f"{path + ': ' if path else ''}{value!r} of type {type(value).__name__}")
     return repr(value)

@@ -251,9 +251,9 @@ class Registrar:
         kind = self._registry.kind
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise PluginError(f"{name!r} is no {kind} name: use letters, digits, - and _, starting with a letter")
-        unknown = set(details) - _DETAILS[kind]
-        if unknown:
-            raise PluginError(f"registry.add({name!r}) got unknown details {sorted(unknown)} for a {kind}")
+        for detail in details:
+            if detail not in _DETAILS[kind]:
+                raise PluginError(str(UnknownNameError(f"detail of {kind} {name!r}:", detail, _DETAILS[kind])))
         if isinstance(target, str):
             if not all(part.isidentifier() for part in target.replace(":", ".", 1).split(".")) or ":" not in target:
                 raise PluginError(f"{kind} {name!r}: the target {target!r} is not of the form 'module:attribute'")

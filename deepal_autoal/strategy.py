@@ -177,7 +177,8 @@ class SelectorStrategy(Strategy):
     def consult_candidate(self, name: str, context: QueryContext, batch_size: int) -> Answer:
         """Return a candidate's checked answer: its batch, its report and, if it does nothing but score, its scores.
 
-        Its random streams depend on its name, not on the order of calls.
+        Its random streams depend on its name, not on the order of calls. What it reports over the selector's own
+        context enters the record under ``candidates``.
 
         Args:
             name: Of the candidate.
@@ -189,7 +190,11 @@ class SelectorStrategy(Strategy):
         """
         from deepal_autoal.asking import ask
 
-        return ask(self.candidates[name], context.for_candidate(name), batch_size)
+        answer = ask(self.candidates[name], context.for_candidate(name), batch_size)
+        if answer.report:
+            # Asked over a rebuilt context, this stays there, as it tells nothing of the round's own query.
+            context.reported.setdefault("candidates", {})[name] = dict(answer.report)
+        return answer
 
     def state_dict(self) -> dict[str, Any]:
         """Return the candidates' memories by name; a selector with a memory of its own adds to it."""
@@ -250,7 +255,7 @@ def check_query(strategy: Strategy, answer: Query | ArrayLike, allowed: NDArray[
     try:
         report = plain(query.report)
     except ValueError as error:
-        raise QueryError(f"{strategy} returned a report that JSON cannot hold: {error}") from error
+        raise QueryError(f"{strategy} returned a report that JSON cannot hold: {error}") from None
     indices.setflags(write=False)
     return Query(indices, report)
 

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from deepal_autoal.cost import spell_cost
-from deepal_autoal.errors import UnknownNameError
+from deepal_autoal.errors import PluginError, UnknownNameError
 from deepal_autoal.options import constructor_options
 from deepal_autoal.plain import plain
 from deepal_autoal.plugins import DISABLE_VARIABLE, plugin_host
@@ -67,7 +67,7 @@ def list_models(as_json: bool) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @_json_option
 def list_plugins(names: Sequence[str], as_json: bool) -> None:
-    """List the distributions that provide plugins, or show all about those named.
+    """List the distributions that provide plugins, or show all about those named, imports included.
 
     States: loaded; loaded in part (some of its names are refused); failed; refused (its name is taken); disabled. What
     is out does not disturb the rest. DEEPAL_DISABLE_PLUGINS=NAME,... switches off plugins of others by the name of
@@ -105,7 +105,16 @@ def _format_plugin(plugin: Mapping[str, Any]) -> str:
         lines.append(f"  {point['name']} = {point['value']}: {point['state']}, {point['seconds']:.2f} s")
         lines += [f"    provides {name}" for name in point["provides"]]
         lines += [f"    {problem}" for problem in point["problems"]]
-    for record in plugin_host().records:
+    host = plugin_host()
+    for entry in (entry for registry in host.registries for entry in registry.entries()):
+        if entry.provider.distribution == plugin["name"]:
+            try:
+                entry.load()
+            except PluginError as error:  # what is given by "module:attribute" fails here first
+                lines += ["", str(error)]
+                if error.__cause__ is not None:
+                    lines += "".join(traceback.format_exception(error.__cause__)).rstrip().splitlines()
+    for record in host.records:
         if record.error is not None and record.provider.distribution == plugin["name"]:
             lines += ["", *"".join(traceback.format_exception(record.error)).rstrip().splitlines()]
     return "\n".join(lines)

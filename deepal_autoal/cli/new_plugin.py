@@ -38,6 +38,6 @@ def new_plugin_command(name: str, kind: str, out: Path | None) -> None:
     for path in texts:
         click.echo(f"  {path}")
     click.echo("Next:")
-    click.echo(f"  pip install -e {shlex.quote(shown)}")
+    click.echo(f"  pip install -e {shlex.quote(f'{shown}[test]')}")
     click.echo(f"  deepal check {name}")
     click.echo(f"  deepal run --strategy {name}")

@@ -38,6 +38,7 @@ def render(name: PluginName, kind: str) -> dict[str, str]:
     return {
         "pyproject.toml": _template("common", "pyproject.toml").substitute(names),
         "README.md": _template("common", "README.md").substitute(names),
+        ".gitignore": _template("common", "gitignore").substitute(names),
         f"{name.package}/__init__.py": _template("common", "__init__.py").substitute(names),
         f"{name.package}/strategy.py": strategy.substitute(names),
         f"{name.package}/py.typed": "",

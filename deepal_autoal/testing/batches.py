@@ -75,7 +75,7 @@ def check_report(report: Any) -> None:
 
 
 def scores_are_numbers(subject: Subject) -> None:
-    """A scoring strategy gives each candidate one real number, and no NaN, on the context's device."""
+    """A scoring strategy gives each candidate one real number (infinite ones too, but no NaN) on the context's device."""
     strategy = subject.create()
     if not isinstance(strategy, ScoringStrategy):
         raise CheckSkippedError("it gives no scores (no ScoringStrategy)")
@@ -91,7 +91,11 @@ def scores_are_numbers(subject: Subject) -> None:
     if scores.device.type != context.device.type:
         raise CheckFailedError(expected, f"a tensor on {scores.device}", advice)
     if scores.isnan().any():
-        raise CheckFailedError(expected, f"NaN for {int(scores.isnan().sum())} candidates", "avoid 0·log 0 and 0/0")
+        raise CheckFailedError(
+            expected,
+            f"NaN for {int(scores.isnan().sum())} candidates",
+            "avoid 0·log 0, 0/0 and logarithms of negative numbers",
+        )
 
 
 def cuda_gives_a_batch(subject: Subject) -> None:

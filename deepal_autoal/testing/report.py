@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -111,11 +112,12 @@ class Report:
 
 
 def describe_failures(failures: Iterable[Result]) -> list[str]:
-    """Return a paragraph for each failure; checks in which the same thing came share one."""
+    """Return a paragraph for each failure, the widest first; checks in which the same thing came share one."""
     alike: dict[str, list[Result]] = {}
     for failure in failures:
-        alike.setdefault(failure.came, []).append(failure)
-    return [_paragraph(results) for results in alike.values()]
+        # The same fault comes with other sizes in other checks.
+        alike.setdefault(re.sub(r"\d+", "#", failure.came), []).append(failure)
+    return [_paragraph(results) for results in sorted(alike.values(), key=len, reverse=True)]
 
 
 def _paragraph(results: list[Result]) -> str:

@@ -17,7 +17,7 @@ from deepal_autoal.factory import create_strategy
 from deepal_autoal.learner import ActiveLearner
 from deepal_autoal.options import resolve_options
 from deepal_autoal.plugins import plugin_host
-from deepal_autoal.strategy import Query, SelectorStrategy, Strategy, check_query
+from deepal_autoal.strategy import Query, ScoringStrategy, SelectorStrategy, Strategy, check_query
 from deepal_autoal.testing.faults import spell_error
 from deepal_autoal.testing.observation import ViewCalls, process_state, restore_process
 from deepal_autoal.testing.problems import QUICK, Problem, blobs
@@ -273,11 +273,10 @@ class Subject:
             with calls.record():
                 given = strategy.query(context, batch_size)
         except Exception as error:
-            raise CheckFailedError(
-                expected,
-                spell_error(error, self.home),
-                "make query work in the case that the check is named after",
-            ) from error
+            advice = "make query work in the case that the check is named after"
+            if isinstance(error, QueryError) and isinstance(strategy, ScoringStrategy):
+                advice = "return one number, no NaN, for each candidate from score"
+            raise CheckFailedError(expected, spell_error(error, self.home), advice) from error
         finally:
             self.calls.calls.update(calls.calls)
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start

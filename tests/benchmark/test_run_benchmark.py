@@ -122,22 +122,28 @@ def test_repeating_changes_nothing_and_growing_keeps_what_is_there(grid, tmp_pat
 
 
 def test_a_kill_in_the_middle_loses_a_round_at_most(grid, tmp_path):
+    strategies = "random,v4=vote[oversample=4]"
+
     def kill(planned, record):
-        if (planned.strategy, planned.seed, record["round"]) == ("margin", 0, 1):
+        if (planned.strategy, planned.seed, record["round"]) == ("v4", 0, 1):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        grid("random,margin", on_round=kill)
+        grid(strategies, candidates=["entropy", "margin"], on_round=kill)
     out = tmp_path / "out"
     assert runs_of(out) == ["blobs/random/seed-0"]
     assert {row["strategy"] for row in read_csv(out / "results.csv")} == {"random"}
-    assert len(read_rounds(out / "blobs/margin/seed-0")) == 2
+    assert len(read_rounds(out / "blobs/v4/seed-0")) == 2
     finished = content(out / "blobs/random/seed-0")
     rounds = []
-    grid("random,margin", on_round=lambda planned, record: rounds.append((str(planned), record["round"])))
-    assert rounds[:2] == [("margin on blobs, seed 0", 2), ("margin on blobs, seed 0", 3)] and len(rounds) == 2 + 8
+    grid(
+        strategies,
+        candidates=["entropy", "margin"],
+        on_round=lambda planned, record: rounds.append((str(planned), record["round"])),
+    )
+    assert rounds[:2] == [("v4 on blobs, seed 0", 2), ("v4 on blobs, seed 0", 3)] and len(rounds) == 2 + 8
     assert content(out / "blobs/random/seed-0") == finished
-    grid("random,margin", out="whole")
+    grid(strategies, candidates=["entropy", "margin"], out="whole")
     for folder in runs_of(tmp_path / "whole"):
         assert untimed(out / folder) == untimed(tmp_path / "whole" / folder)
 

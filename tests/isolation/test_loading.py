@@ -201,3 +201,13 @@ def test_listing_with_everything_broken(distribution):
     assert "disabled" in out.stdout and "names ghost, which no plugin" in out.stderr
     run = deepal(distribution, "run", "--strategy", "crash")
     assert run.returncode == 2 and run.stderr.splitlines()[-1].startswith("Error: 'crash' is unavailable")
+
+
+def test_card_details_and_lazy_targets_are_explained(distribution):
+    source = HEAD + "@hookimpl\ndef deepal_register_strategies(registry): registry.add('x', 'm:X', famly='learned')"
+    distribution("typo", "1", {"x": "typo_module"}, typo_module=source)
+    assert "Did you mean 'family'" in record_of(load(), "x").problems[0]
+    lazy = HEAD + "@hookimpl\ndef deepal_register_strategies(registry): registry.add('lazy', 'lazy_broken:Lazy')"
+    distribution("late", "2", {"lazy": "lazy_module"}, lazy_module=lazy, lazy_broken="def (")
+    shown = deepal(distribution, "plugins", "late").stdout
+    assert "cannot be imported from 'lazy_broken:Lazy'" in shown and "SyntaxError" in shown

@@ -331,3 +331,17 @@ def test_candidates_report_to_the_selector_and_not_into_its_record(blob_data):
     context = learner._context(learner.fit(), learner.unlabeled_indices)
     answer = ask(First(report), context.for_candidate("a"), 4)
     assert answer.report == {"seen": 108} and answer.scores is None and context.reported == {}
+
+
+def test_reports_of_candidates_enter_the_record_where_they_tell_of_the_rounds_own_query(blob_data, quick, as_strategy):
+    as_strategy(lambda context: context.report(seen=len(context.candidates)))
+    result = run("vote", blob_data, candidates=["first", "entropy"], **quick)
+    assert result.rounds[0]["strategy"]["candidates"] == {"first": {"seen": 108}}
+    searched = run("autoal", blob_data, candidates=["first", "entropy"], **quick)
+    assert searched.rounds[0]["strategy"]["candidates"] == {"first": {"seen": 108}}  # not of the halves
+    assert "candidates" not in run("vote", blob_data, candidates=["margin", "entropy"], **quick).rounds[0]["strategy"]
+
+
+def test_report_that_json_cannot_hold_names_where(blob_data, quick):
+    with pytest.raises(QueryError, match=r"cannot hold: losses\.vae\[1\]: inf of type float"):
+        run(First(lambda context: context.report(losses={"vae": [1.0, float("inf")]})), blob_data, **quick)

@@ -41,7 +41,7 @@ def test_it_writes_and_says_how_to_go_on(new_plugin, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["my-gini_2"]
     lines = [line.strip() for line in out.splitlines()]
     assert lines[-3:] == [
-        "pip install -e ./my-gini_2",
+        "pip install -e './my-gini_2[test]'",
         "deepal check my-gini_2",
         "deepal run --strategy my-gini_2",
     ]
@@ -51,9 +51,11 @@ def test_it_writes_and_says_how_to_go_on(new_plugin, tmp_path):
 def test_out_is_the_folder(new_plugin, tmp_path):
     status, out, _ = new_plugin("mine", "--out", "not yet/there/x")
     assert status == 0 and (tmp_path / "not yet/there/x/deepal_mine/strategy.py").exists()
-    assert "pip install -e 'not yet/there/x'" in out and os.listdir(tmp_path) == ["not yet"]
+    assert "pip install -e 'not yet/there/x[test]'" in out and os.listdir(tmp_path) == ["not yet"]
     status, out, _ = new_plugin("mine", "--out", tmp_path / "y")
-    assert status == 0 and f"pip install -e {tmp_path / 'y'}" in out and (tmp_path / "y/pyproject.toml").exists()
+    assert (
+        status == 0 and f"pip install -e '{tmp_path / 'y'}[test]'" in out and (tmp_path / "y/pyproject.toml").exists()
+    )
 
 
 def test_folders_are_made_as_the_umask_says(new_plugin, tmp_path):

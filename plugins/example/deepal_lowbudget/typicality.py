@@ -48,6 +48,6 @@ def mean_neighbor_distances(rows: NDArray[Any], n_neighbors: int) -> NDArray[np.
         closeness[own, start + own] = np.inf
         nearest = np.argpartition(closeness, count - 1, axis=1)[:, :count]
         distances = np.stack([np.linalg.norm(part - precise[column], axis=1) for column in nearest.T], axis=1)
-        # Sorted: a sum's last bit depends on the order, and ties should be ties.
+        # argpartition leaves their order open, on which a sum's last bit depends; and ties should be ties.
         means[start : start + size] = np.sort(distances, axis=1).mean(axis=1)
     return means
