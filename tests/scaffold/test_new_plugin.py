@@ -33,6 +33,7 @@ def test_it_writes_and_says_how_to_go_on(new_plugin, tmp_path):
     assert set(files_of(tmp_path / "my-gini_2")) == {
         "pyproject.toml",
         "README.md",
+        ".gitignore",
         "deepal_my_gini_2/__init__.py",
         "deepal_my_gini_2/strategy.py",
         "deepal_my_gini_2/py.typed",
