@@ -195,7 +195,7 @@ def _table(result: BenchmarkResult) -> list[str]:
             f"{row['final_accuracy_mean']:.4f}", f"{row['wins']}/{row['ties']}/{row['losses']}",
         ]  # fmt: skip
         lines.append([*line, "" if time_taken is None else f"{time_taken:.2f}"] if is_timed else line)
-    return format_table([*head, "time"] if is_timed else head, lines) if lines else ["No run has finished."]
+    return format_table([*head, "time / entropy's"] if is_timed else head, lines) if lines else ["No run has finished."]
 
 
 def _tell_repeated_warnings_once() -> None:

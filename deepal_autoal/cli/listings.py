@@ -33,7 +33,8 @@ def list_strategies(names: Sequence[str], as_json: bool) -> None:
 
     Time and memory are those of a query beyond the pass over the pool that all strategies share: N candidates,
     L labelled samples, b batch size, C classes, D embedding dimensions, P numbers in an input, T dropout passes,
-    M ensemble members, K candidates of a selector, E epochs of an own network.
+    M ensemble members, K candidates of a selector, E epochs of an own network; ask: what all candidates cost, sweep:
+    one pass of the pool through the task model, fit: one training of it.
     """
     registry = plugin_host().strategies
     if names:

@@ -83,9 +83,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except DeepALError as error:
         if isinstance(error, QueryError | PluginCodeError) and error.__cause__ is not None:
             # A fault in somebody's code: its author needs to see where.
-            traceback.print_exception(error.__cause__)
+            traceback.print_exception(_from_their_code(error.__cause__))
         status = _complain(str(error))
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _from_their_code(error: BaseException) -> BaseException:
+    """Return an error without the frames of this package that called the code that raised it."""
+    own = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None and frame.tb_frame.f_code.co_filename.startswith(own):
+        frame = frame.tb_next
+    return error.with_traceback(frame)
 
 
 def _complain(message: str) -> int:

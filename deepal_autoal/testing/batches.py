@@ -13,6 +13,7 @@ from deepal_autoal.errors import InputError
 from deepal_autoal.plain import plain
 from deepal_autoal.strategy import ScoringStrategy
 from deepal_autoal.testing.faults import failing
+from deepal_autoal.testing.problems import Problem, blobs
 from deepal_autoal.testing.report import CheckFailedError, CheckSkippedError
 from deepal_autoal.testing.subject import BATCH
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 # Seconds of one query on the small pool.
 LONG_QUERY = 0.8
+# Samples of a pool in which those that work in batches have several.
+LARGER = 700
 
 
 def batch_is_exact(subject: Subject) -> str | None:
@@ -74,15 +77,23 @@ def check_report(report: Any) -> None:
             raise CheckFailedError("a report that JSON holds", f"report[{key!r}]: {error}", advice) from error
 
 
-def scores_are_numbers(subject: Subject) -> None:
-    """A scoring strategy gives each candidate one real number (infinite ones too, but no NaN) on the context's device."""
-    strategy = subject.create()
-    if not isinstance(strategy, ScoringStrategy):
+def scores_are_numbers(subject: Subject) -> str | None:
+    """A scoring strategy gives each candidate one real number, perhaps infinite but no NaN, on the context's device."""
+    if not isinstance(subject.create(), ScoringStrategy):
         raise CheckSkippedError("it gives no scores (no ScoringStrategy)")
-    context = subject.context(subject.problem, strategy=strategy)
+    _check_scores(subject, subject.problem)
+    if subject.is_slow:
+        return "small pools only, as it is slow"
+    _check_scores(subject, blobs(subject.kind, LARGER))  # more than one batch, where it works in batches
+    return None
+
+
+def _check_scores(subject: Subject, problem: Problem) -> None:
+    strategy = subject.create()
+    context = subject.context(problem, strategy=strategy)
     expected = f"one real number for each of {len(context.candidates)} candidates, as a tensor on {context.device}"
     with failing(expected, "see where it was raised", subject.home):
-        scores = strategy.score(context)
+        scores = strategy.score(context)  # type: ignore[attr-defined]
     advice = "return a tensor of shape (n_candidates,) made from the context's views"
     if not isinstance(scores, torch.Tensor):
         raise CheckFailedError(expected, f"{type(scores).__name__}", advice)
@@ -91,11 +102,8 @@ def scores_are_numbers(subject: Subject) -> None:
     if scores.device.type != context.device.type:
         raise CheckFailedError(expected, f"a tensor on {scores.device}", advice)
     if scores.isnan().any():
-        raise CheckFailedError(
-            expected,
-            f"NaN for {int(scores.isnan().sum())} candidates",
-            "avoid 0·log 0, 0/0 and logarithms of negative numbers",
-        )
+        came = f"NaN for {int(scores.isnan().sum())} candidates"
+        raise CheckFailedError(expected, came, "avoid 0·log 0, 0/0, logarithms of negative numbers, diverged training")
 
 
 def cuda_gives_a_batch(subject: Subject) -> None:

@@ -38,6 +38,7 @@ def test_lines_table_and_folder(benchmark, tmp_path, plugins):
     assert runs_of(tmp_path / "b")[0] == "blobs/entropy/seed-0"
     settings = read_json(tmp_path / "b/blobs/low/seed-1/config.json")
     assert settings["command"][:2] == ["deepal", "benchmark"] and settings["strategy"]["options"]["sign"] == -1
+    assert settings["recipe"]["min_steps"] == 4 and settings["recipe"]["epochs"] == 2
 
 
 def test_the_same_command_finds_its_runs_again_without_out(benchmark, tmp_path):
@@ -129,6 +130,14 @@ def test_settings_from_a_file(deepal, tmp_path, blob_file):
     assert status == 2 and "LABEL=NAME[KEY=VALUE" in err
 
 
+def test_options_of_plugins_hold_for_all_runs(benchmark, tmp_path):
+    status, _, err = benchmark("--strategies", "random", "--seeds", "2", "--out", "b", "--target-accuracy", "0.01")
+    assert status == 0, err
+    assert [row["round"] for row in read_csv(tmp_path / "b" / "results.csv")] == ["0", "0"]
+    status, _, err = benchmark("--strategies", "random", "--seeds", "2", "--out", "c", "--target-accuracy", "many")
+    assert status == 2 and "--target-accuracy many" in err and not (tmp_path / "c").exists()
+
+
 def test_a_warning_that_runs_repeat_is_told_once(benchmark, caplog):
     class Grumbler:
         @hookimpl
@@ -152,11 +161,19 @@ class Terminal(io.StringIO):
 def test_a_terminal_shows_one_bar_and_failures(benchmark, monkeypatch, plugins):
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
+    show, places = command._Display.run, []
+
+    def look(self, outcome):
+        show(self, outcome)
+        places.append(self._bar.n)
+
+    monkeypatch.setattr(command._Display, "run", look)
     status, out, _ = benchmark("--strategies", "random,broken", "--seeds", "2", "--out", "b")
     shown = terminal.getvalue()
     assert status == 1 and "random on blobs, seed 1: query" in shown and "random on blobs, seed 0: train" in shown
     positions = [shown.index(f"run {number} of 4") for number in (1, 2, 3, 4)]
     assert positions == sorted(positions) and "run 5 of 4" not in shown
+    assert places == pytest.approx([1, 2, 3, 4])  # failed runs as well
     assert "broken on blobs, seed 0: failed: " in shown and "AUBC" not in shown and "AUBC" in out
 
 

@@ -41,6 +41,7 @@ def test_all_adds_what_is_not_named_yet(plugins):
         ("x=margn[a=1]", "Did you mean 'margin'"),
         ("margin,margin", "two strategies are labelled 'margin'"),
         ("A=margin,a=random", "two strategies are labelled"),
+        ("a=margin,A=random", "two strategies are labelled"),
         ("../x=margin", "no safe folder name"),
         (".x=margin", "no safe folder name"),
         ("x.=margin", "no safe folder name"),

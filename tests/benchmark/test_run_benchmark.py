@@ -1,5 +1,6 @@
 """Grids of runs: what lies on disk, growth, resume, failures, and the tables against the run folders."""
 
+import json
 import shutil
 import statistics
 
@@ -210,6 +211,7 @@ def test_other_settings_are_refused_with_the_difference(grid, tmp_path, quick, p
         ({"epochs": 4}, "recipe.epochs was 3 and is now 4"),
         ({"recipe": {"optimizer": "sgd", "min_steps": 5}}, "recipe.optimizer was 'adam' and is now 'sgd'"),
         ({"threads": 2}, "threads was 1 and is now 2"),
+        ({"plugin_options": {"patience": "2"}}, "plugin_options was None and is now"),
     ]
     for change, message in changes:  # also for strategies that are not asked for again
         with pytest.raises(RunFolderError, match=message):
@@ -221,6 +223,10 @@ def test_other_settings_are_refused_with_the_difference(grid, tmp_path, quick, p
     with pytest.raises(RunFolderError, match=r"strategy.candidates.1.name was 'margin' and is now 'kmeans'"):
         grid("vote", seeds=3, candidates=["entropy", "kmeans"])
     assert {folder: content(out / folder) for folder in runs_of(out)} == before
+    config = read_json(out / "blobs/random/seed-0/config.json")
+    (out / "blobs/random/seed-0/config.json").write_text(json.dumps({**config, "device": "cuda:5"}))
+    with pytest.raises(RunFolderError, match="device was 'cuda:5' and is now"):
+        grid("margin", seeds=1)
 
 
 def test_other_data_of_the_same_name_are_refused(grid, tmp_path, blob_file):

@@ -86,6 +86,7 @@ CASES = [
     ("hidden-labels-do-not-matter", broken.Peeks, "hidden labels"),
     ("order-does-not-matter", broken.First, "in another order"),
     ("order-does-not-matter", broken.SortedLabels, "labelled samples in another order"),
+    ("scores-are-numbers", broken.LastBatchScores, "of shape (170,)"),
     ("identical-candidates-work", broken.NoRidge, "NaN"),
     ("identical-candidates-work", broken.UnseededTies, "draw from context.rng"),
     ("ties-are-broken-at-random", broken.TiesByPosition, "by position"),
