@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from deepal_autoal.errors import QueryError
 from deepal_autoal.guards import guarded
 from deepal_autoal.randomness import global_seed
 from deepal_autoal.slowness import watched
@@ -52,7 +53,7 @@ def ask(strategy: Strategy, context: QueryContext, batch_size: int) -> Answer:
     with (
         watched(f"{strategy} has been choosing", SLOW_QUERY, logging.INFO if builtin else logging.WARNING),
         global_seed(context.stream_seed("global"), context.device),
-        guarded(strategy, "query", context.model, (context.candidates, context.labeled)),
+        guarded(strategy, "query", context.model, (context.candidates, context.labeled), thorough=not builtin),
         blaming(strategy),
     ):
         scores = None
@@ -61,8 +62,25 @@ def ask(strategy: Strategy, context: QueryContext, batch_size: int) -> Answer:
             given: Any = strategy.highest(context, scores, batch_size)
         else:
             given = strategy.query(context, batch_size)
-    query = given if isinstance(given, Query) else Query(given)
-    if isinstance(query.report, Mapping):
-        query = Query(query.indices, {**context.reported, **query.report})
-    checked = check_query(strategy, query, context.candidates.indices, batch_size)
+        query = given if isinstance(given, Query) else Query(given)
+        if isinstance(query.report, Mapping):
+            query = Query(query.indices, {**context.reported, **query.report})
+        checked = check_query(strategy, query, context.candidates.indices, batch_size)
     return Answer(checked.indices, checked.report, scores)  # type: ignore[arg-type]
+
+
+def ask_probabilities(strategy: Strategy, context: QueryContext, batch_size: int) -> Tensor | None:
+    """Return a strategy's ``choice_probabilities``, float (n_candidates,), or None.
+
+    Raises:
+        QueryError: If it raises, or returns something else.
+    """
+    doing = "choice_probabilities"
+    with guarded(strategy, doing, context.model, (context.candidates, context.labeled)), blaming(strategy, doing):
+        given = strategy.choice_probabilities(context, batch_size)
+        if given is None:
+            return None
+        n = len(context.candidates)
+        if tuple(given.shape) != (n,) or not bool(((given >= 0) & (given <= 1)).all()):
+            raise QueryError(f"{strategy}: {doing} returned no {n} probabilities, one a candidate")
+        return given

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from deepal_autoal.errors import InputError
+from deepal_autoal.placement import own_modes
 from deepal_autoal.randomness import numpy_stream, stream_seed, torch_stream
 from deepal_autoal.training import LabeledData, UnlabeledData
 
@@ -30,21 +31,23 @@ class PoolView:
 
     Every method computes its result once and returns the same tensor again; do not change it in place. Rows
     are in the order of ``indices``. N samples, C classes, D embedding dimensions.
-
-    Attributes:
-        indices: Pool indices, int64 (N,).
     """
 
     def __init__(self, indices: NDArray[np.int64], outputs: ModelOutputs) -> None:
         # A copy of its own that nobody can write to: candidates share views.
-        self.indices = np.array(indices)
-        self.indices.setflags(write=False)
+        self._indices = np.array(indices)
+        self._indices.setflags(write=False)
         self._outputs = outputs
         self._results: dict[tuple[str, int], Any] = {}
         self._versions: dict[tuple[str, int], list[int]] = {}
 
+    @property
+    def indices(self) -> NDArray[np.int64]:
+        """Pool indices, int64 (N,), read-only."""
+        return self._indices
+
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self._indices)
 
     def inputs(self, positions: ArrayLike | None = None) -> Tensor:
         """Return model inputs through the evaluation transform, float32 (n, C, H, W) or (n, D), on the device.
@@ -114,20 +117,22 @@ class PoolView:
     def _once(self, what: str, parameter: int, compute: Callable[[], T]) -> T:
         key = (what, parameter)
         if key not in self._results:
-            # All strategies of a round share it, so it is made outside of one strategy's inference mode.
-            with torch.inference_mode(False):
+            with own_modes(self._outputs.model.device):
                 self._results[key] = compute()
             self._versions[key] = _versions_of(self._results[key])
         return cast("T", self._results[key])
 
 
-def damaged_results(view: PoolView) -> list[str]:
-    """Return which of a view's results were changed in place since they were computed, as ``"probabilities()"``."""
-    return [
-        f"{what}({parameter or ''})"
+def damaged_results(views: Sequence[PoolView]) -> list[str]:
+    """Return which of the views' results were changed in place since they were computed, as ``"probabilities()"``."""
+    damaged = [
+        "labels" if what == "labels" else f"{what}({parameter or ''})"
+        for view in views
         for (what, parameter), versions in view._versions.items()
         if _versions_of(view._results[what, parameter]) != versions
     ]
+    # Perhaps through a view of other samples, which the same blocks of outputs lie behind.
+    return damaged or ["outputs of the model"] * any(view._outputs.is_damaged for view in views)
 
 
 def _versions_of(result: Any) -> list[int]:
@@ -136,15 +141,17 @@ def _versions_of(result: Any) -> list[int]:
 
 
 class LabeledView(PoolView):
-    """Labelled samples of the pool.
-
-    Attributes:
-        labels: Class of each sample, int64 (N,), on the device.
-    """
+    """Labelled samples of the pool, with their labels."""
 
     def __init__(self, indices: NDArray[np.int64], labels: NDArray[np.int64], outputs: ModelOutputs) -> None:
         super().__init__(indices, outputs)
-        self.labels = torch.as_tensor(labels, device=outputs.model.device)
+        labels_of_its_own = torch.tensor(labels, device=outputs.model.device)
+        self._once("labels", 0, lambda: labels_of_its_own)
+
+    @property
+    def labels(self) -> Tensor:
+        """Class of each sample, int64 (N,), on the device."""
+        return cast("Tensor", self._results["labels", 0])
 
 
 class QueryContext:

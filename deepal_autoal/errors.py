@@ -50,3 +50,18 @@ class QueryError(PluginError):
 
 class RunFolderError(DeepALError):
     """A run folder that cannot be written, is in use, or holds another run."""
+
+
+def spell(error: BaseException) -> str:
+    """Return type and message of anybody's error in one printable line, whatever its ``str`` does."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:
+        text = "(its message cannot be read)"
+    line = f"{type(error).__name__}: {text}".removesuffix(": ")
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
+
+
+def is_users_own(error: BaseException) -> bool:
+    """Return whether an error comes from the user, not from the code that ran; ``sys.exit()`` comes from code."""
+    return isinstance(error, KeyboardInterrupt)

@@ -9,7 +9,7 @@ from deepal_autoal.errors import InputError
 from deepal_autoal.options import resolve_options
 from deepal_autoal.plugins import plugin_host
 from deepal_autoal.registry import check_requires
-from deepal_autoal.strategy import SelectorStrategy, Strategy
+from deepal_autoal.strategy import SelectorStrategy, Strategy, blaming, describe_strategy
 
 
 def create_strategy(name: str, candidates: Sequence[str] | None = None, **options: Any) -> Strategy:
@@ -78,10 +78,12 @@ def _create(
         if addressed:
             raise InputError(f"option {addressed[0]}: strategy {name!r} has no candidates")
         strategy = entry.call(**arguments)
-    strategy.name = name
-    strategy.options = arguments
-    strategy.provider = entry.provider
-    check_requires(name, strategy.requires)
+    with blaming(f"strategy {name!r} of {entry.provider}", "its making", own_errors=True):
+        strategy.name = name
+        strategy.options = arguments
+        strategy.provider = entry.provider
+        check_requires(name, strategy.requires)
+        describe_strategy(strategy)
     return strategy
 
 

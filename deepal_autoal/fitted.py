@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from deepal_autoal.models.base import dropout_parts
 from deepal_autoal.objective import Objective
 from deepal_autoal.placement import autocast, place
 from deepal_autoal.randomness import global_torch_seed
+from deepal_autoal.strategy import blaming
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,7 +83,7 @@ class FittedModel:
         embeddings = torch.empty((n, module.embedding_dim), device=self.device)
         with torch.no_grad():
             for rows in self._chunks(inputs, n, batch_size):
-                with autocast(self.precision, self.device):
+                with self._blaming(), autocast(self.precision, self.device):
                     features = module.features(inputs.batch(indices[rows]))
                 embeddings[rows] = features
                 logits[rows] = module.head(embeddings[rows])
@@ -113,10 +114,15 @@ class FittedModel:
             for rows in self._chunks(inputs, len(indices), None):
                 batch = inputs.batch(indices[rows])
                 for number in range(n_passes):
-                    with autocast(self.precision, self.device):
+                    with self._blaming(), autocast(self.precision, self.device):
                         features = self.module.features(batch)
                     logits[number, rows] = self.module.head(self.module.dropout(features.float()))
         return logits
+
+    def _blaming(self) -> AbstractContextManager[None]:
+        """Name the author of a third party's model that raises; our own faults keep their traceback."""
+        origin = self.module.origin
+        return blaming(origin, "its forward pass", own_errors=True) if origin else nullcontext()
 
     def _chunks(self, inputs: Inputs, n: int, batch_size: int | None) -> Iterator[slice]:
         size = batch_size or chunk_size(inputs.input_shape, self.device)

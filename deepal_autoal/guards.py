@@ -3,104 +3,140 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from deepal_autoal.context import damaged_results
 from deepal_autoal.errors import QueryError
-from deepal_autoal.process import process_state, restore_process
+from deepal_autoal.process import restored
 
 if TYPE_CHECKING:
-    import torch
-
     from deepal_autoal.context import PoolView
     from deepal_autoal.fitted import FittedModel
 
 logger = logging.getLogger(__name__)
+
+# A module's dicts of callbacks.
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+# Integers of a number's size, whose sum tells whether numbers changed.
+_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 _told: set[tuple[str, str, str]] = set()
 
 
 @contextmanager
 def guarded(
-    culprit: object, doing: str, model: FittedModel | None = None, views: Sequence[PoolView] = ()
+    culprit: object,
+    doing: str,
+    model: FittedModel | None = None,
+    views: Sequence[PoolView] = (),
+    thorough: bool = False,
 ) -> Iterator[None]:
     """Look at what is shared before and after the block.
 
-    Global random generators, torch's modes and threads, and the model's train/eval modes and requires_grad flags are
-    put back, with a warning that names the culprit, the first time that it does so. Weights, statistics and outputs
-    are not copied for it, so a change of them, as torch counts writes to a tensor, is an error. (Writes that torch
-    does not see, such as through ``.numpy()``, are found by the conformance kit alone.)
+    What can be put back is, with a warning that names the culprit, the first time that it does so: global random
+    generators, torch's modes and threads, the model's modes, flags, settings and callbacks. Weights, statistics and
+    outputs are not copied for it, so a change of them is an error, as far as torch counts the writes to a tensor.
 
     Args:
         culprit: Whose code runs in the block.
         doing: What it does, for messages.
         model: The model that it is given.
         views: The views that it is given.
+        thorough: Whether to add up the model's weights too, which shows writes that torch does not count, such as
+            those through ``.data`` and ``.numpy()``.
 
     Raises:
-        QueryError: If weights, statistics or outputs were changed.
+        QueryError: If weights, statistics or outputs were changed, or torch's inference mode was left on.
     """
-    process = process_state()
-    modes = _modes(model)
-    weights = _versions(model)
-    damaged_before = [damaged_results(view) for view in views]
+    settings = _settings(model)
+    weights = _weights(model, thorough)
+    damaged_before = damaged_results(views)
+    in_inference_mode = torch.is_inference_mode_enabled()
+    different: list[str] = []
     try:
-        yield
+        with restored(different):
+            yield
     finally:
-        for name in restore_process(process):
-            _tell(culprit, doing, name, "draw from context.rng or context.generator")
-        for what in _restore_modes(modes):
-            _tell(culprit, doing, what, "work on a copy, or use the views' methods")
+        different += _restore_settings(settings)
+        for what in different:
+            _tell(culprit, doing, what)
     # Not where the block raised: its own error tells more.
-    if _versions(model) != weights:
+    if torch.is_inference_mode_enabled() != in_inference_mode:
+        raise QueryError(f"{culprit} left torch's inference mode on in {doing}; let it use `with`")
+    if _weights(model, thorough) != weights:
         raise QueryError(
             f"{culprit} changed weights or statistics of the task model in {doing}, so the round's numbers are lost; "
             "let it work on copy.deepcopy(context.model.module)"
         )
-    for view, before in zip(views, damaged_before, strict=True):
-        damaged = damaged_results(view)
-        if damaged != before:
-            raise QueryError(
-                f"{culprit} changed {', '.join(damaged)} in place in {doing}, which all strategies of the round share; "
-                "let it clone() them first"
-            )
+    damaged = damaged_results(views)
+    if damaged != damaged_before:
+        raise QueryError(
+            f"{culprit} changed {', '.join(damaged)} in place in {doing}, which all strategies of the round share; let "
+            "it clone() them first"
+        )
 
 
-def _tell(culprit: object, doing: str, what: str, advice: str) -> None:
+def _tell(culprit: object, doing: str, what: str) -> None:
     key = (str(culprit), doing, what)
     level = logging.DEBUG if key in _told else logging.WARNING
     _told.add(key)
-    logger.log(level, "%s changed %s in %s; it was put back (%s)", culprit, what, doing, advice)
+    advice = " (draw from context.rng or context.generator)" if "generator" in what else ""
+    logger.log(level, "%s changed %s in %s; it was put back%s", culprit, what, doing, advice)
 
 
-def _modes(model: FittedModel | None) -> list[tuple[torch.nn.Module, bool, list[tuple[torch.Tensor, bool]]]]:
+def _settings(model: FittedModel | None) -> list[tuple[Any, dict[str, Any], dict[str, list[int]]]]:
+    """Return each part of the model with its plain attributes and the keys of its callbacks."""
     if model is None:
         return []
+    parts: list[Any] = [model, *model.objective.modules(), *model.objective.parameters()]
     return [
-        (part, part.training, [(value, value.requires_grad) for value in part.parameters(recurse=False)])
-        for part in model.objective.modules()
+        (
+            part,
+            {"requires_grad": part.requires_grad}
+            if isinstance(part, torch.Tensor)
+            else {key: value for key, value in vars(part).items() if _is_plain(value)},
+            {name: list(vars(part)[name]) for name in _HOOKS if name in vars(part)},
+        )
+        for part in parts
     ]
 
 
-def _restore_modes(modes: Iterable[tuple[torch.nn.Module, bool, list[tuple[torch.Tensor, bool]]]]) -> list[str]:
-    """Put modes and flags back, and return what was different."""
-    different = set()
-    for part, training, flags in modes:
-        if part.training != training:
-            part.training = training
-            different.add("the task model's train/eval mode")
-        for value, flag in flags:
-            if value.requires_grad != flag:
-                value.requires_grad_(flag)
-                different.add("the task model's requires_grad flags")
-    return sorted(different)
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str | tuple)
 
 
-def _versions(model: FittedModel | None) -> list[tuple[int, int]]:
-    """Return identity and number of writes of every weight and statistic."""
+def _restore_settings(settings: Sequence[tuple[Any, dict[str, Any], dict[str, list[int]]]]) -> list[str]:
+    """Put attributes and callbacks back, and return what was different."""
+    different: dict[str, None] = {}
+    for part, attributes, callbacks in settings:
+        for key, value in attributes.items():
+            if isinstance(part, torch.Tensor):
+                if part.requires_grad != value:
+                    part.requires_grad_(value)
+                    different["the task model's requires_grad flags"] = None
+            elif vars(part).get(key, value) is not value and vars(part).get(key) != value:
+                vars(part)[key] = value
+                what = "train/eval mode" if key == "training" else f"setting {key!r}"
+                different[f"the task model's {what}"] = None
+        for name, keys in callbacks.items():
+            for key in set(vars(part)[name]) - set(keys):
+                del vars(part)[name][key]
+                different["the task model's hooks"] = None
+    return list(different)
+
+
+def _weights(model: FittedModel | None, thorough: bool) -> list[tuple[int, int]]:
+    """Return identity and number of writes of every weight and statistic, and, if thorough, a sum over all."""
     if model is None:
         return []
     tensors = [*model.objective.parameters(), *model.objective.buffers()]
-    return [(id(tensor), tensor._version) for tensor in tensors]
+    seen = [(id(tensor), tensor._version) for tensor in tensors]
+    if thorough and tensors:
+        with torch.no_grad():
+            sums = [tensor.detach().view(_INTEGERS[tensor.element_size()]).sum(dtype=torch.int64) for tensor in tensors]
+            seen.append((0, int(torch.stack(sums).sum())))
+    return seen

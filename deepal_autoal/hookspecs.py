@@ -59,9 +59,9 @@ def deepal_register_models(registry: Registrar) -> None:
 def deepal_register_options(registry: Registrar) -> None:
     """Add options of ``deepal run``: ``registry.add("name", convert or "module:function", summary="...")``.
 
-    The user gives ``--name VALUE`` or, with ``flag=True``, ``--name``. ``convert`` makes of the text, or of True, a
-    JSON-able value, or raises ``ValueError``; what it made it must also take, as it comes back from a resumed run's
-    record. Hooks read ``run.options["name"]``, None where it was not given.
+    The user gives ``--name VALUE`` or, with ``flag=True``, ``--name``. ``convert`` makes of the text (of True; from
+    Python, of whatever was given) a JSON-able value, or raises ``ValueError`` with advice. Hooks read
+    ``run.options["name"]``, None where it was not given.
     """
 
 

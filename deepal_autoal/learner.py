@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from deepal_autoal.errors import InputError, QueryError
 from deepal_autoal.factory import create_strategy, recreate_strategy
 from deepal_autoal.files import encode, read_tensors, write_tensors
 from deepal_autoal.fitted import FittedModel
+from deepal_autoal.guards import guarded
 from deepal_autoal.inputs import Inputs, Normalization
 from deepal_autoal.models import build_model, resolve_model
 from deepal_autoal.models.base import dropout_parts
@@ -101,7 +102,8 @@ class ActiveLearner:
         self.model_name = resolve_model(model, self._inputs.input_shape)
         self.recipe = recipe if isinstance(recipe, Recipe) else Recipe.for_data(samples.ndim == 4, **dict(recipe or {}))
         plain = Trainer(self._build, self.recipe, self.device)
-        with blaming(self.strategy, "wrap_trainer", own_errors=True):
+        doing = "wrap_trainer"
+        with guarded(self.strategy, doing), blaming(self.strategy, doing, own_errors=True):
             self._trainer = self.strategy.wrap_trainer(plain)
         if not callable(getattr(self._trainer, "fit", None)):
             raise QueryError(f"{self.strategy}: wrap_trainer returned {self._trainer!r}, which has no method fit")
@@ -181,9 +183,9 @@ class ActiveLearner:
             if len(np.asarray(self._pending.indices)) == batch_size:
                 return self._pending
             if self._memory_before is not None:
-                self.strategy.load_state_dict(self._memory_before)
+                self._load_strategy_state(self._memory_before)
         model = self.fit()
-        self._memory_before = copy.deepcopy(self.strategy.state_dict())
+        self._memory_before = copy.deepcopy(self._strategy_state())
         answer = ask(self.strategy, self._context(model, candidates, progress), batch_size)
         self._pending = Query(answer.indices, answer.report)
         return self._pending
@@ -311,15 +313,19 @@ class ActiveLearner:
                 precision=state["precision"], objective=objective,
             )  # fmt: skip
         if state["strategy"]:
-            self.strategy.load_state_dict(state["strategy"])
+            self._load_strategy_state(state["strategy"])
         self._memory_before = state["strategy_before"]
         self._pending = None if state["pending"] is None else Query(state["pending"])
 
     def _strategy_state(self) -> dict[str, Any]:
-        with blaming(self.strategy, "state_dict"):
+        with guarded(self.strategy, "state_dict"), blaming(self.strategy, "state_dict"):
             state = self.strategy.state_dict()
             encode(state, "state_dict()")
         return state
+
+    def _load_strategy_state(self, state: Mapping[str, Any]) -> None:
+        with guarded(self.strategy, "load_state_dict"), blaming(self.strategy, "load_state_dict"):
+            self.strategy.load_state_dict(state)
 
     def new_module(self) -> TaskModel:
         """Return an untrained task model, without touching torch's global generator."""
@@ -328,14 +334,18 @@ class ActiveLearner:
     def _build(self) -> TaskModel:
         return build_model(self.model_name, self._inputs.input_shape, self.n_classes)
 
-    def _blaming_for_training(self) -> AbstractContextManager[None]:
+    def _blaming_for_training(self) -> AbstractContextManager[object]:
         """Name whose code it is that raises in training: that of a strategy that changes it, else the model's."""
-        if self.strategy.changes_training:
-            return blaming(self.strategy, "training", own_errors=True)
-        entry = plugin_host().models.get(self.model_name)
-        if entry.provider.builtin:
-            return nullcontext()  # our own faults keep their traceback
-        return blaming(f"model {entry.name!r} of {entry.provider}", "training", own_errors=True)
+        culprit: object = self.strategy
+        if not self.strategy.changes_training:
+            entry = plugin_host().models.get(self.model_name)
+            if entry.provider.builtin:
+                return nullcontext()  # our own faults keep their traceback
+            culprit = f"model {entry.name!r} of {entry.provider}"
+        stack = ExitStack()
+        stack.enter_context(guarded(culprit, "training"))
+        stack.enter_context(blaming(culprit, "training", own_errors=True))
+        return stack
 
     def _require_capabilities(self) -> None:
         """Refuse a model that lacks what the strategy requires, before anything is trained."""

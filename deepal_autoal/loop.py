@@ -47,17 +47,7 @@ SLOW_HOOK = 10.0
 
 
 class ActiveRun:
-    """A run under way, as event hooks see it.
-
-    Attributes:
-        config: The resolved settings, as in ``config.json``.
-        options: What the user gave for the options that plugins registered, by name; None where nothing.
-        learner: The learner, with strategy, labels so far and trained model.
-        records: One record for each finished round.
-        metrics: Of the model trained last: ``accuracy`` on the test split, and the training's own; empty before.
-        folder: The run folder's path, or None.
-        stop_reason: A plugin's reason to stop, or None.
-    """
+    """A run under way, as event hooks see it: they get copies of everything but the learner."""
 
     def __init__(
         self,
@@ -67,14 +57,11 @@ class ActiveRun:
         folder: RunFolder | None,
         progress: Progress,
     ) -> None:
-        self.config = config
-        self.learner = learner
-        given = config.get("plugin_options", {})
-        self.options: dict[str, Any] = {name: given.get(name) for name in plugin_host().options.names()}
-        self.records: list[dict[str, Any]] = []
-        self.metrics: dict[str, Any] = {}
-        self.folder: Path | None = folder.path if folder is not None else None
-        self.stop_reason: str | None = None
+        self._config = config
+        self._learner = learner
+        self._records: list[dict[str, Any]] = []
+        self._metrics: dict[str, Any] = {}
+        self._stop_reason: str | None = None
         self._labels = dataset.y_train
         self._test_labels = dataset.y_test
         self._test = Inputs(dataset.x_test, learner.normalization, learner.device)
@@ -83,20 +70,56 @@ class ActiveRun:
         self._progress = progress
 
     @property
+    def config(self) -> dict[str, Any]:
+        """The resolved settings, as in ``config.json``."""
+        return copy.deepcopy(self._config)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the user gave for the options that plugins registered, by name; None where nothing."""
+        given = self._config.get("plugin_options", {})
+        return {name: copy.deepcopy(given.get(name)) for name in self._host.options.names()}
+
+    @property
+    def learner(self) -> ActiveLearner:
+        """The learner, with strategy, labels so far and trained model; the run's own, so only look."""
+        return self._learner
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """One record for each finished round."""
+        return copy.deepcopy(self._records)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Of the model trained last: ``accuracy`` on the test split, and the training's own; empty before."""
+        return dict(self._metrics)
+
+    @property
+    def folder(self) -> Path | None:
+        """The run folder, or None."""
+        return self._files.path if self._files is not None else None
+
+    @property
+    def stop_reason(self) -> str | None:
+        """A plugin's reason to stop, or None."""
+        return self._stop_reason
+
+    @property
     def n_rounds(self) -> int:
         """How many queries were asked for."""
-        return int(self.config["rounds"])
+        return int(self._config["rounds"])
 
     def start(self) -> None:
         """Label the initial set, or take up the run where its folder stands."""
         done = self._files.read_rounds() if self._files is not None else []
         if done and self._files is not None:
             state = self._files.read_state(done[-1]["round"])
-            self.records = done
-            self.stop_reason = state["stop_reason"]
+            self._records = done
+            self._stop_reason = state["stop_reason"]
             self.learner.load_state_dict(state["learner"])
         else:
-            initial = np.asarray(self.config["initial"], dtype=np.int64)
+            initial = np.asarray(self._config["initial"], dtype=np.int64)
             self.learner.tell(initial, self._labels[initial])
         # The first optimizer imports a good part of torch, which is no training time.
         torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
@@ -105,14 +128,14 @@ class ActiveRun:
     def rounds(self) -> Iterator[dict[str, Any]]:
         """Do the remaining rounds; yields each one's record once it is written."""
         while not self._is_complete:
-            number = len(self.records)
+            number = len(self._records)
             record = self._round(number)
             self._notify("deepal_round_finished", record=copy.deepcopy(record))
             yield record
 
     @property
     def _is_complete(self) -> bool:
-        return self.stop_reason is not None or len(self.records) > self.n_rounds
+        return self._stop_reason is not None or len(self._records) > self.n_rounds
 
     def _round(self, number: int) -> dict[str, Any]:
         learner = self.learner
@@ -122,11 +145,11 @@ class ActiveRun:
         self._progress("evaluate", 0, 1)
         with Stopwatch() as evaluate:
             accuracy = learner.predictor().accuracy(self._test, self._test_labels)
-        self.metrics = {**model.metrics, "accuracy": accuracy}
-        self._notify("deepal_model_trained", model=model, metrics=dict(self.metrics))
+        self._metrics = {**model.metrics, "accuracy": accuracy}
+        self._notify("deepal_model_trained", model=model, metrics=dict(self._metrics))
         reason = self._notify("deepal_should_stop")
-        self.stop_reason = None if reason is None else str(reason)
-        is_last = number == self.n_rounds or self.stop_reason is not None
+        self._stop_reason = None if reason is None else str(reason)
+        is_last = number == self.n_rounds or self._stop_reason is not None
         queried: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         report: Mapping[str, Any] = {}
         peak = PeakMemory(learner.device)
@@ -135,14 +158,16 @@ class ActiveRun:
                 self._progress("query", 0, 1)
                 with peak:
                     query = learner.query(
-                        self.config["batch_size"], lambda done, total: self._progress("query", done, total)
+                        self._config["batch_size"], lambda done, total: self._progress("query", done, total)
                     )
                 queried, report = np.asarray(query.indices), query.report
         if is_last:
             if self._files is not None:
                 self._files.write_model(learner)
         else:
-            self._notify("deepal_batch_queried", query=Query(query.indices, copy.deepcopy(query.report)))
+            shown = np.array(queried)  # a copy: whatever becomes of it
+            shown.setflags(write=False)
+            self._notify("deepal_batch_queried", query=Query(shown, copy.deepcopy(query.report)))
             learner.tell(queried, self._labels[queried])
         record = {
             "round": number,
@@ -153,18 +178,18 @@ class ActiveRun:
             "query_peak_bytes": peak.n_bytes,
             "strategy": dict(report),
         }
-        self.records.append(record)
+        self._records.append(record)
         if self._files is not None:
             state = learner.state_dict()
             if not learner.recipe.warm_start:
                 state["model"] = None
-            self._files.write_round(self.records, {"learner": state, "stop_reason": self.stop_reason})
+            self._files.write_round(self._records, {"learner": state, "stop_reason": self._stop_reason})
         return record
 
     def finish(self) -> RunResult:
         """Write the summary and return the result."""
-        status = "finished" if self.stop_reason is None else "stopped"
-        result = RunResult(self.records, self.config, status, self.stop_reason, self.folder)
+        status = "finished" if self._stop_reason is None else "stopped"
+        result = RunResult(self._records, self._config, status, self._stop_reason, self.folder)
         if self._files is not None:
             self._files.write_summary(result.summary())
         self._notify("deepal_run_finished")
@@ -176,7 +201,11 @@ class ActiveRun:
         @contextmanager
         def around(provider: Provider, hook: str) -> Iterator[None]:
             culprit = f"plugin of {provider}"
-            with watched(f"{culprit} has been in {hook}", SLOW_HOOK), guarded(culprit, hook, self.learner.fitted):
+            thorough = not provider.builtin
+            with (
+                watched(f"{culprit} has been in {hook}", SLOW_HOOK),
+                guarded(culprit, hook, self._learner.fitted, thorough=thorough),
+            ):
                 yield
 
         return self._host.notify(hook, around=around, run=self, **arguments)
@@ -255,7 +284,7 @@ def run(
         model=model, initial=_whole("initial", initial), batch_size=_whole("batch_size", batch_size),
         rounds=_whole("rounds", rounds), pool_size=_whole("pool_size", pool_size), seed=_whole("seed", seed),
         device=device, threads=_whole("threads", threads), recipe=changes,
-        plugin_options=resolve_plugin_options(plugin_options or {}),
+        plugin_options=dict(plugin_options or {}),
     )  # fmt: skip
     with RunFolder(out, resume) if out is not None else nullcontext() as folder:
         recorded = folder.read_config() if folder is not None else None
@@ -270,12 +299,12 @@ def run(
         with _threads(settings.threads):
             active = _prepare(settings, strategy, dataset, folder, progress or _no_progress, command)
             if recorded is not None and folder is not None:
-                refuse_differences(recorded, active.config, folder.path)
-                active.config = recorded
+                refuse_differences(recorded, active._config, folder.path)
+                active._config = recorded
                 if folder.is_finished:
                     return _finished(folder, recorded)
             elif folder is not None:
-                folder.write_config(active.config)
+                folder.write_config(active._config)
             active.start()
             if on_start is not None:
                 on_start(active)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from deepal_autoal.errors import InputError
+from deepal_autoal.placement import own_modes
 from deepal_autoal.randomness import stream_seed, torch_stream
 from deepal_autoal.training import LabeledData, UnlabeledData
 
@@ -39,6 +40,12 @@ class RowStore:
         self._block = np.full(n_samples, -1, dtype=np.int32)
         self._row = np.zeros(n_samples, dtype=np.int32)
         self._blocks: list[tuple[Tensor, ...]] = []
+        self._versions: list[int] = []
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether somebody wrote to the rows."""
+        return self._versions != [tensor._version for block in self._blocks for tensor in block]
 
     def take(self, indices: NDArray[np.int64], column: int) -> Tensor:
         """Return the rows of ``indices``, in that order, of the ``column``-th output."""
@@ -46,6 +53,7 @@ class RowStore:
         if len(missing):
             missing = missing[np.sort(np.unique(missing, return_index=True)[1])]
             self._blocks.append(self._compute(missing))
+            self._versions += [tensor._version for tensor in self._blocks[-1]]
             self._block[missing] = len(self._blocks) - 1
             self._row[missing] = np.arange(len(missing))
         owners, rows = self._block[indices], self._row[indices].astype(np.int64)
@@ -87,6 +95,11 @@ class ModelOutputs:
         self._fit_member = fit_member
         self._rows = RowStore(len(inputs), lambda indices: model.sweep(inputs, indices))
         self._members: list[ModelOutputs] = []
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether somebody wrote to what is kept."""
+        return self._rows.is_damaged or any(member.is_damaged for member in self._members)
 
     def logits(self, indices: NDArray[np.int64]) -> Tensor:
         """Return logits, float32 (n, C)."""
@@ -166,7 +179,8 @@ class OutputCache:
 
         def fit_member(number: int) -> FittedModel:
             seed = stream_seed(*key, "member", number)
-            return self._trainer.fit(labeled, unlabeled, seed=seed, progress=self.progress)
+            with own_modes(model.device):
+                return self._trainer.fit(labeled, unlabeled, seed=seed, progress=self.progress)
 
         outputs = ModelOutputs(model, self.inputs, key, fit_member)
         self._outputs[id(model)] = outputs
@@ -177,7 +191,8 @@ class OutputCache:
     ) -> FittedModel:
         """Train a further model, and keep its outputs."""
         seed = stream_seed(*key, "train")
-        model = self._trainer.fit(labeled, unlabeled, seed=seed, recipe=recipe, progress=self.progress)
+        with own_modes(self.inputs.device):
+            model = self._trainer.fit(labeled, unlabeled, seed=seed, recipe=recipe, progress=self.progress)
         self.add(model, labeled, unlabeled, key)
         return model
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -34,6 +36,13 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 def autocast(precision: str, device: torch.device) -> torch.autocast:
     """Return the context in which modules compute in a resolved precision."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+
+
+@contextmanager
+def own_modes(device: torch.device) -> Iterator[None]:
+    """Leave the caller's autocast, inference and no-grad modes inside the block: what it makes, others share."""
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
+        yield
 
 
 def place(module: M, device: torch.device) -> M:

@@ -6,6 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+# No sensible report is deeper, nor counts higher; Python refuses to spell integers of 4,300 digits.
+LONGEST_PATH = 1000
+LARGEST_INTEGER = 10**1000
+
 
 def plain(value: Any, strict: bool = True, path: str = "") -> Any:
     """Return a value in JSON's own types: arrays, tensors and tuples become lists, their scalars numbers.
@@ -18,9 +22,11 @@ def plain(value: Any, strict: bool = True, path: str = "") -> Any:
     Raises:
         ValueError: If it is, and JSON cannot hold the value.
     """
+    if len(path) > LONGEST_PATH:
+        raise ValueError(f"{path[:40]}...: it is nested too deeply")
     if hasattr(value, "tolist"):  # numpy's and torch's arrays and scalars
         value = value.tolist()
-    if value is None or isinstance(value, bool | int | str):
+    if value is None or isinstance(value, bool | str) or (isinstance(value, int) and abs(value) < LARGEST_INTEGER):
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value

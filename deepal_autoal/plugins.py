@@ -14,6 +14,7 @@ import importlib.metadata
 import inspect
 import logging
 import os
+import re
 import sys
 import time
 from collections import defaultdict
@@ -25,7 +26,8 @@ from typing import Any
 import pluggy
 
 from deepal_autoal import hookspecs
-from deepal_autoal.errors import PluginError
+from deepal_autoal.errors import PluginError, is_users_own, spell
+from deepal_autoal.process import restored
 from deepal_autoal.registry import (
     IN_PROCESS_DISTRIBUTION,
     OWN_OPTIONS,
@@ -33,6 +35,7 @@ from deepal_autoal.registry import (
     Provider,
     Registrar,
     Registry,
+    commit,
     normalize,
 )
 
@@ -50,6 +53,7 @@ REGISTRATION_HOOKS = (
     "deepal_register_models",
     "deepal_register_options",
 )
+_VALUE = re.compile(r"[\w.]+\s*(:\s*[\w.]+)?\s*(\[.*\])?")
 EVENT_HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("deepal_") and name not in REGISTRATION_HOOKS)
 
 logger = logging.getLogger(__name__)
@@ -116,7 +120,7 @@ class PluginHost:
     def load_entry_points(self, entry_points: Iterable[importlib.metadata.EntryPoint] | None = None) -> None:
         """Load every entry point of the group, ours first, then third parties' by name and distribution."""
         if entry_points is None:
-            entry_points = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+            entry_points = self._find()
         found = sorted(((_provider(point), point) for point in entry_points), key=_load_order)
         disabled = {normalize(name.strip()) for name in os.environ.get(DISABLE_VARIABLE, "").split(",") if name.strip()}
         self.unknown_disabled = sorted(disabled - {ALL_EXTERNAL})
@@ -144,9 +148,7 @@ class PluginHost:
                 )
                 continue
             start = time.perf_counter()
-            # What a plugin prints must not end up in the JSON of a listing.
-            with contextlib.redirect_stdout(sys.stderr):
-                self._load(point, record)
+            self._load(point, record)
             record.seconds = time.perf_counter() - start
         self._note_refused()
         self.records.sort(key=lambda record: (record.name, str(record.provider)))
@@ -194,23 +196,27 @@ class PluginHost:
             arguments: The hook's.
 
         Returns:
-            For ``deepal_should_stop`` the first result that is not None, else None.
+            For ``deepal_should_stop`` the first reason, else None.
         """
         caller = getattr(self.manager.hook, hook)
         first_result = bool(caller.spec and caller.spec.opts.get("firstresult"))
-        for implementation in reversed(caller.get_hookimpls()):
-            provider = self._providers.get(implementation.plugin_name, IN_PROCESS)
+        # A plugin with several implementations of a hook is called once, with all of them.
+        plugins = {item.plugin_name: item.plugin for item in reversed(caller.get_hookimpls())}
+        for name, plugin in plugins.items():
+            provider = self._providers.get(name, IN_PROCESS)
             result = None
             with around(provider, hook):
                 try:
-                    result = self._alone(hook, implementation.plugin)(**arguments)
+                    result = self._alone(hook, plugin)(**arguments)
                 except BaseException as error:
-                    _let_go(error)
-                    logger.warning(
-                        "plugin of %s failed in %s: %s: %s", provider, hook, type(error).__name__, error, exc_info=True
-                    )
+                    if is_users_own(error):
+                        raise
+                    logger.warning("plugin of %s failed in %s: %s", provider, hook, spell(error))
+                    logger.debug("", exc_info=True)
             if first_result and result is not None:
-                return result
+                reason = _as_reason(result, provider)
+                if reason is not None:
+                    return reason
         return None
 
     def describe(self) -> list[dict[str, Any]]:
@@ -257,25 +263,54 @@ class PluginHost:
                 used.add(self._providers.get(implementation.plugin_name, IN_PROCESS))
         return {provider.distribution: provider.version for provider in sorted(used, key=str)}
 
+    def _find(self) -> list[importlib.metadata.EntryPoint]:
+        """Return the entry points of all distributions; one whose file cannot be read is recorded as failed."""
+        found: dict[str, list[importlib.metadata.EntryPoint]] = {}
+        for distribution in importlib.metadata.distributions():
+            # The first on the path is the one that Python imports. (The name from the folder's: no file is read.)
+            name = getattr(distribution, "_normalized_name", None) or _name_of(distribution)
+            if name not in found:
+                try:
+                    found[name] = [point for point in distribution.entry_points if point.group == ENTRY_POINT_GROUP]
+                except Exception as error:
+                    found[name] = []
+                    provider = Provider(_name_of(distribution), "")
+                    record = PluginRecord("entry_points.txt", str(getattr(distribution, "_path", "")), provider)
+                    _fail(record, error)
+                    self.records.append(record)
+        return [point for points in found.values() for point in points]
+
     def _load(self, point: importlib.metadata.EntryPoint, record: PluginRecord) -> None:
-        try:
-            plugin = point.load()
-            _check_contract(plugin)
-        except BaseException as error:
-            _let_go(error)
-            _fail(record, error)
-            return
-        self._register(plugin, record)
+        different: list[str] = []
+        # What a plugin prints must not end up in the JSON of a listing.
+        with restored(different), contextlib.redirect_stdout(sys.stderr):
+            try:
+                if not _VALUE.fullmatch(point.value.strip()):
+                    raise PluginError(f"its value {point.value!r} is not of the form 'module' or 'module:object'")
+                plugin = point.load()
+                _check_contract(plugin)
+            except BaseException as error:
+                if is_users_own(error):
+                    raise
+                _fail(record, error)
+            else:
+                self._register(plugin, record)
+        record.problems += [f"it changed {name} when it was loaded; it was put back" for name in different]
 
     def _register(self, plugin: Any, record: PluginRecord) -> None:
-        if self.manager.is_registered(plugin):
-            # Several entry points of a distribution may name one registration module: it is asked once.
-            return
         key = _key(record)
         registrars = []
         try:
-            self.manager.register(plugin, key)
+            if self.manager.is_registered(plugin):
+                # Several entry points of a distribution may name one registration module: it is asked once.
+                owner = self._providers[str(self.manager.get_name(plugin))]
+                if owner != record.provider:
+                    raise PluginError(f"{record.value} belongs to {owner}, which has it registered already")
+                return
+            if self.manager.get_plugin(key) is not None:
+                raise PluginError(f"the entry point {record.name!r} stands twice in the distribution")
             self._providers[key] = record.provider
+            self.manager.register(plugin, key)
             callers = self.manager.get_hookcallers(plugin) or []
             if not callers:
                 raise PluginError(
@@ -285,20 +320,26 @@ class PluginHost:
             for caller in callers:
                 if not caller.has_spec():
                     raise PluginError(f"{caller.name} is no hook of {hookspecs.PROJECT}")
+                for item in caller.get_hookimpls():
+                    if item.plugin is plugin and (
+                        inspect.iscoroutinefunction(item.function) or inspect.isasyncgenfunction(item.function)
+                    ):
+                        raise PluginError(f"{caller.name} is async; make it a plain function")
             for registry, hook in zip(self.registries, REGISTRATION_HOOKS, strict=True):
                 registrar = Registrar(registry, record.provider)
-                registrars.append((registry, registrar))
+                registrars.append(registrar)
                 self._alone(hook, plugin)(registry=registrar)
         except BaseException as error:
-            for registry, registrar in registrars:
-                registry.remove(registrar.added)
-            if self.manager.is_registered(plugin):
-                self.manager.unregister(plugin)
-            _let_go(error)
+            if self.manager.get_plugin(key) is plugin:
+                self.manager.unregister(name=key)
+            if is_users_own(error):
+                raise
             _fail(record, error)
             return
-        self._added[key] = [entry for _, registrar in registrars for entry in registrar.added]
-        for _, registrar in registrars:
+        for registrar in registrars:
+            commit(registrar)
+        self._added[key] = [entry for registrar in registrars for entry in registrar.added]
+        for registrar in registrars:
             record.provides += [f"{entry.kind} {entry.name}" for entry in registrar.added]
             record.problems += registrar.problems
         record.provides += [f"hook {caller.name}" for caller in callers if caller.name not in REGISTRATION_HOOKS]
@@ -345,13 +386,38 @@ def plugin_host() -> PluginHost:
     return host
 
 
-def _provider(point: importlib.metadata.EntryPoint) -> Provider:
+def _as_reason(result: Any, provider: Provider) -> str | None:
+    """Return why to stop; what says nothing, such as False, does not stop, with a warning."""
+    if isinstance(result, str) and result.strip():
+        return " ".join(result.split())
+    try:
+        says_so = not isinstance(result, str) and bool(result)
+    except Exception:
+        says_so = False
+    if says_so:
+        return f"plugin of {provider} said so"
+    logger.warning(
+        "plugin of %s: deepal_should_stop returned %s; return a reason or None", provider, type(result).__name__
+    )
+    return None
+
+
+def _name_of(distribution: importlib.metadata.Distribution) -> str:
     # A half-removed distribution has no metadata any more; then name and version are missing or raise.
     try:
-        name, version = (point.dist.name, point.dist.version) if point.dist is not None else (None, None)
+        return str(distribution.name or "unknown distribution")
     except Exception:
-        name, version = None, None
-    return Provider(str(name or "unknown distribution"), str(version or ""))
+        return "unknown distribution"
+
+
+def _provider(point: importlib.metadata.EntryPoint) -> Provider:
+    if point.dist is None:
+        return Provider("unknown distribution", "")
+    try:
+        version = str(point.dist.version or "")
+    except Exception:
+        version = ""
+    return Provider(_name_of(point.dist), version)
 
 
 def _load_order(found: tuple[Provider, importlib.metadata.EntryPoint]) -> tuple[bool, str, str]:
@@ -366,20 +432,20 @@ def _key(record: PluginRecord) -> str:
 def _fail(record: PluginRecord, error: BaseException) -> None:
     record.state = "failed"
     record.error = error
-    text = f"{type(error).__name__}: {error}".strip().replace("\n", " ")
+    text = spell(error)
     if isinstance(error, ImportError) and str(error.name or "").partition(".")[0] == __package__:
         text += f" (is the plugin written for another version of {__package__} than {_own_version()}?)"
     record.problems.append(text)
 
 
-def _let_go(error: BaseException) -> None:
-    """Raise what the user, not the plugin, asked for. All else stays with the plugin, also ``sys.exit()``."""
-    if isinstance(error, KeyboardInterrupt | GeneratorExit):
-        raise error
-
-
 def _check_contract(plugin: Any) -> None:
     """Refuse a plugin that says it is written for a newer contract than this, or that is no module or object."""
+    own, plain = _comparison(type(plugin)), _comparison(object)
+    if plugin is None or own != plain:
+        what = type(plugin).__name__
+        raise PluginError(
+            f"the entry point names an object of {what}; name a module, or an object compared by identity"
+        )
     if inspect.isclass(plugin):
         raise PluginError(
             f"the entry point names the class {plugin.__qualname__}; name its module, or an instance of it"
@@ -392,6 +458,10 @@ def _check_contract(plugin: Any) -> None:
             f"it is written for version {wanted} of the plugin contract, but {__package__} {_own_version()} has "
             f"version {hookspecs.CONTRACT_VERSION}: upgrade {__package__}"
         )
+
+
+def _comparison(cls: Any) -> tuple[Any, Any]:
+    return cls.__eq__, cls.__hash__
 
 
 def _own_version() -> str:

@@ -1,61 +1,198 @@
-"""State that all code of a process shares and that numbers depend on: read, compared, put back."""
+"""State that all code of a process shares: read, compared, put back.
+
+Nothing is imported for it: state of numpy and torch is read where they are loaded already, since listings load plugins
+without either. Of a module that is loaded in between, what it starts with is known for the rest.
+"""
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
+
+def _torch() -> Any:
+    return sys.modules["torch"]
 
 
-def _cuda_generators() -> list[torch.Tensor]:
-    return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+def _numpy() -> Any:
+    return sys.modules["numpy"]
 
 
-def _set_cudnn(flags: Mapping[str, bool]) -> None:
+@dataclass(frozen=True)
+class Shared:
+    """Something that all code of a process shares.
+
+    Attributes:
+        name: What it is called in messages.
+        get: Reads it.
+        put: Sets it.
+        module: Without which it does not exist; empty if it always does.
+        initial: Its value when the module has just been loaded; None where that differs from machine to machine.
+        is_told: Whether a change is worth a word; imports alone change what is not.
+    """
+
+    name: str
+    get: Callable[[], Any]
+    put: Callable[[Any], Any]
+    module: str = ""
+    initial: Any = None
+    is_told: bool = True
+
+
+# Which matrix multiplications and convolutions round their inputs; torch has set them in two ways.
+_PRECISIONS = ("fp32_precision", "cuda.matmul.fp32_precision", "cudnn.conv.fp32_precision",
+               "mkldnn.matmul.fp32_precision", "mkldnn.conv.fp32_precision")  # fmt: skip
+
+
+def _get_precisions() -> dict[str, Any]:
+    found = {}
+    for path in _PRECISIONS:
+        with suppress(AttributeError, RuntimeError):
+            found[path] = _attribute(_torch().backends, path)
+    return found or {"": _torch().get_float32_matmul_precision()}
+
+
+def _put_precisions(values: Mapping[str, Any]) -> None:
+    for path, value in values.items():
+        if not path:
+            _torch().set_float32_matmul_precision(value)
+        elif _attribute(_torch().backends, path) != value:
+            *owner, name = path.split(".")
+            setattr(_attribute(_torch().backends, ".".join(owner)), name, value)
+
+
+def _attribute(owner: Any, path: str) -> Any:
+    for name in path.split(".") if path else ():
+        owner = getattr(owner, name)
+    return owner
+
+
+def _cuda_generators() -> list[Any]:
+    cuda = _torch().cuda
+    return list(cuda.get_rng_state_all()) if cuda.is_initialized() else []
+
+
+def _put_cuda_generators(states: list[Any]) -> None:
+    if states:  # else CUDA was not in use
+        _torch().cuda.set_rng_state_all(states)
+
+
+def _get_cudnn() -> dict[str, bool]:
+    return {name: getattr(_torch().backends.cudnn, name) for name in ("enabled", "deterministic", "benchmark")}
+
+
+def _put_cudnn(flags: Mapping[str, bool]) -> None:
     for name, value in flags.items():
-        setattr(torch.backends.cudnn, name, value)
+        setattr(_torch().backends.cudnn, name, value)
 
 
-# What it is called, how to read it, how to set it.
-SharedState = tuple[str, Callable[[], Any], Callable[[Any], Any]]
-NUMERIC: tuple[SharedState, ...] = (
-    ("random's global generator", random.getstate, random.setstate),
-    ("numpy's global generator", lambda: np.random.get_state(), np.random.set_state),
-    ("torch's global generator", torch.get_rng_state, torch.set_rng_state),
-    ("torch's CUDA generators", _cuda_generators, torch.cuda.set_rng_state_all),
-    ("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype),
-    ("torch's default device", torch.get_default_device, torch.set_default_device),
-    ("torch's grad mode", torch.is_grad_enabled, torch.set_grad_enabled),
-    ("torch's number of threads", torch.get_num_threads, torch.set_num_threads),
-    (
-        "torch's deterministic algorithms",
-        torch.are_deterministic_algorithms_enabled,
-        torch.use_deterministic_algorithms,
-    ),
-    (
-        "torch's cuDNN flags",
-        lambda: {name: getattr(torch.backends.cudnn, name) for name in ("enabled", "deterministic", "benchmark")},
-        _set_cudnn,
-    ),
-    ("torch's float32 matmul precision", torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+def _get_deterministic() -> tuple[bool, bool]:
+    torch = _torch()
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+def _put_deterministic(modes: tuple[bool, bool]) -> None:
+    _torch().use_deterministic_algorithms(modes[0], warn_only=modes[1])
+
+
+def _get_autocast() -> dict[str, bool]:
+    return {device: _torch().is_autocast_enabled(device) for device in ("cpu", "cuda")}
+
+
+def _put_autocast(modes: Mapping[str, bool]) -> None:
+    for device, mode in modes.items():
+        _torch().set_autocast_enabled(device, mode)
+
+
+def _put_filters(filters: list[Any]) -> None:
+    warnings.resetwarnings()
+    warnings.filters[:] = filters  # type: ignore[index]
+
+
+def _put_streams(streams: tuple[Any, Any]) -> None:
+    sys.stdout, sys.stderr = streams
+
+
+SHARED: tuple[Shared, ...] = (
+    Shared("random's global generator", random.getstate, random.setstate),
+    Shared("numpy's global generator", lambda: _numpy().random.get_state(), lambda v: _numpy().random.set_state(v),
+           "numpy.random"),
+    Shared("numpy's error handling", lambda: _numpy().geterr(), lambda v: _numpy().seterr(**v), "numpy",
+           {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}),
+    Shared("torch's global generator", lambda: _torch().get_rng_state(), lambda v: _torch().set_rng_state(v), "torch"),
+    Shared("torch's CUDA generators", _cuda_generators, _put_cuda_generators, "torch"),
+    Shared("torch's default dtype", lambda: _torch().get_default_dtype(), lambda v: _torch().set_default_dtype(v),
+           "torch", "torch.float32"),
+    Shared("torch's default device", lambda: _torch().get_default_device(), lambda v: _torch().set_default_device(v),
+           "torch", "cpu"),
+    Shared("torch's grad mode", lambda: _torch().is_grad_enabled(), lambda v: _torch().set_grad_enabled(v), "torch",
+           True),
+    Shared("torch's autocast mode", _get_autocast, _put_autocast, "torch", {"cpu": False, "cuda": False}),
+    Shared("torch's anomaly detection", lambda: _torch().is_anomaly_enabled(),
+           lambda v: _torch().autograd.set_detect_anomaly(v), "torch", False),
+    Shared("torch's number of threads", lambda: _torch().get_num_threads(), lambda v: _torch().set_num_threads(v),
+           "torch"),
+    Shared("torch's deterministic algorithms", _get_deterministic, _put_deterministic, "torch", (False, False)),
+    Shared("torch's cuDNN flags", _get_cudnn, _put_cudnn, "torch"),
+    Shared("torch's float32 precision", _get_precisions, _put_precisions, "torch"),
+    # Imports of others' packages set filters too; those that turn warnings into errors must not stay.
+    Shared("the warnings filters", lambda: list(warnings.filters), _put_filters, is_told=False),
+    Shared("the working directory", os.getcwd, os.chdir),
+    Shared("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
+    Shared("sys.stdout and sys.stderr", lambda: (sys.stdout, sys.stderr), _put_streams),
+)  # fmt: skip
+
+# A model is initialised from torch's generators, which whoever makes it seeds and puts back.
+ALL_BUT_TORCH_GENERATORS = tuple(
+    item for item in SHARED if not item.name.startswith(("torch's global g", "torch's CUDA g"))
 )
 
 
-def process_state(shared: Sequence[SharedState] = NUMERIC) -> dict[str, Any]:
-    """Return the shared state, by what it is called."""
-    return {name: get() for name, get, _ in shared}
+def process_state(shared: Sequence[Shared] = SHARED) -> dict[str, Any]:
+    """Return the shared state, by what it is called; without what cannot be read."""
+    state = {}
+    for item in shared:
+        if not item.module or item.module in sys.modules:
+            with suppress(Exception):
+                state[item.name] = item.get()
+    return state
 
 
-def restore_process(state: Mapping[str, Any], shared: Sequence[SharedState] = NUMERIC) -> list[str]:
-    """Put the process back to a `process_state`, and return what was different."""
-    different = [name for name in changed(state, process_state(shared)) if state[name] != []]  # CUDA was not in use
-    for name, _, put in shared:
-        if name in different:
-            put(state[name])
+def restore_process(state: Mapping[str, Any], shared: Sequence[Shared] = SHARED) -> list[str]:
+    """Put the process back to a `process_state`, and return what was different and is worth a word."""
+    now = process_state(shared)
+    different = []
+    for item in shared:
+        before = state.get(item.name, item.initial)
+        if item.name not in now or before is None or before == []:
+            continue
+        if item.name not in state and isinstance(before, str):  # torch's own objects, by their names
+            is_same = str(now[item.name]) == before
+            before = _attribute(_torch(), before.removeprefix("torch.")) if before.startswith("torch.") else before
+        else:
+            is_same = _same(before, now[item.name])
+        if not is_same:
+            with suppress(Exception):
+                item.put(before)
+            if item.is_told:
+                different.append(item.name)
     return different
+
+
+@contextmanager
+def restored(different: list[str], shared: Sequence[Shared] = SHARED) -> Iterator[None]:
+    """Put the process back after the block, whatever happens in it, and append what was different to the list."""
+    state = process_state(shared)
+    try:
+        yield
+    finally:
+        different += restore_process(state, shared)
 
 
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
@@ -64,10 +201,13 @@ def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
 
 
 def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        return one.dtype == other.dtype and one.shape == other.shape and torch.equal(one, other)
-    if isinstance(one, np.ndarray):
-        return np.array_equal(one, other)
-    if isinstance(one, tuple | list):
+    if one is other:
+        return True
+    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
+    if torch is not None and isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return bool(one.dtype == other.dtype and one.shape == other.shape and torch.equal(one, other))
+    if numpy is not None and isinstance(one, numpy.ndarray):
+        return bool(numpy.array_equal(one, other))
+    if isinstance(one, tuple | list) and isinstance(other, tuple | list):
         return len(one) == len(other) and all(_same(*pair) for pair in zip(one, other, strict=True))
     return bool(one == other)

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
+import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from deepal_autoal.cost import check_cost
-from deepal_autoal.errors import DeepALError, InputError, PluginCodeError, PluginError, UnknownNameError
+from deepal_autoal.errors import (
+    DeepALError,
+    InputError,
+    PluginCodeError,
+    PluginError,
+    UnknownNameError,
+    is_users_own,
+    spell,
+)
+from deepal_autoal.process import ALL_BUT_TORCH_GENERATORS, restored
 
 BUILTIN_DISTRIBUTION = "deepal_autoal"
 IN_PROCESS_DISTRIBUTION = "this process"
@@ -29,6 +41,8 @@ OWN_OPTIONS = frozenset(
         "train-batch-size", "verbose", "version", "warm-start",
     ]
 )  # fmt: skip
+
+logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _DETAILS = {
@@ -88,16 +102,18 @@ class Entry:
             return self.target
         module, _, attribute = self.target.partition(":")
         try:
-            target = getattr(importlib.import_module(module), attribute)
-        except Exception as error:
-            raise PluginError(
-                f"{self.kind} {self.name!r} of {self.provider} cannot be imported from {self.target!r}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        try:
-            check_target(self.kind, self.name, target)
+            # What an import prints must not end up in the JSON of a listing.
+            with self._guarded("its import"), contextlib.redirect_stdout(sys.stderr):
+                target = getattr(importlib.import_module(module), attribute)
+                check_target(self.kind, self.name, target)
         except PluginError as error:
             raise PluginError(f"{error} (of {self.provider})") from None
+        except BaseException as error:
+            if is_users_own(error):
+                raise
+            raise PluginError(
+                f"{self.kind} {self.name!r} of {self.provider} cannot be imported from {self.target!r}: {spell(error)}"
+            ) from error
         return target
 
     def call(self, *arguments: Any, **named: Any) -> Any:
@@ -108,13 +124,24 @@ class Entry:
         """
         target = self.load()
         try:
-            return target(*arguments, **named)
+            with self._guarded("its making"):
+                return target(*arguments, **named)
         except DeepALError:
             raise
-        except Exception as error:
-            raise PluginCodeError(
-                f"{self.kind} {self.name!r} of {self.provider} failed: {type(error).__name__}: {error}"
-            ) from error
+        except BaseException as error:
+            if is_users_own(error):
+                raise
+            raise PluginCodeError(f"{self.kind} {self.name!r} of {self.provider} failed: {spell(error)}") from error
+
+    @contextlib.contextmanager
+    def _guarded(self, doing: str) -> Iterator[None]:
+        """Put back what the target's code changes in the process, with a warning."""
+        different: list[str] = []
+        with restored(different, ALL_BUT_TORCH_GENERATORS):
+            yield
+        for name in different:
+            logger.warning("%s %r of %s changed %s in %s; it was put back", self.kind, self.name, self.provider, name,
+                           doing)  # fmt: skip
 
     def describe(self) -> dict[str, Any]:
         """Return the entry as a JSON-able dict, as the listings print it."""
@@ -224,6 +251,7 @@ class Registrar:
     def __init__(self, registry: Registry, provider: Provider) -> None:
         self._registry = registry
         self._provider = provider
+        self._staged: list[Entry] = []
         self.added: list[Entry] = []
         self.problems: list[str] = []
 
@@ -274,12 +302,20 @@ class Registrar:
         for key, text in texts.items():
             if not isinstance(text, str) or not text.isprintable():
                 raise PluginError(f"{kind} {name!r}: {key} must be one line of text, not {text!r}")
-        entry = Entry(kind, name, target, self._provider, summary, reference, dict(details))
-        problem = self._registry.insert(entry)
+        if not isinstance(details.get("flag", False), bool):
+            raise PluginError(f"option {name!r}: flag must be True or False")
+        self._staged.append(Entry(kind, name, target, self._provider, summary, reference, dict(details)))
+
+
+def commit(registrar: Registrar) -> None:
+    """Insert what a plugin added, once it has registered all without a failure."""
+    for entry in registrar._staged:
+        problem = registrar._registry.insert(entry)
         if problem is None:
-            self.added.append(entry)
+            registrar.added.append(entry)
         else:
-            self.problems.append(problem)
+            registrar.problems.append(problem)
+    registrar._staged.clear()
 
 
 def _card(name: str, target: Any, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from deepal_autoal.errors import DeepALError, InputError, PluginCodeError, RunFolderError
+from deepal_autoal.errors import InputError, PluginCodeError, PluginError, RunFolderError
 from deepal_autoal.plain import plain
 from deepal_autoal.plugins import plugin_host
 
@@ -100,19 +100,23 @@ def resolve_plugin_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     resolved = {}
     for name, value in given.items():
-        entry = plugin_host().options.get(name.replace("_", "-"))
-        if value is not None:
-            convert = entry.load()
-            try:
-                resolved[entry.name] = plain(convert(value))
-            except DeepALError:
-                raise
-            except (TypeError, ValueError) as error:
-                raise InputError(f"--{entry.name} {value}: {error} ({entry.summary})") from None
-            except Exception as error:
-                raise PluginCodeError(
-                    f"option --{entry.name} of {entry.provider} failed: {type(error).__name__}: {error}"
-                ) from error
+        entry = plugin_host().options.get(str(name).replace("_", "-"))
+        if value is None:
+            continue
+        if entry.details.get("flag") and not isinstance(value, bool):
+            raise InputError(f"--{entry.name} {value}: it is on or off: give True or False")
+        try:
+            converted = entry.call(value)
+        except PluginCodeError as error:
+            if isinstance(error.__cause__, ValueError):  # what a converter tells the user
+                raise InputError(f"--{entry.name} {value}: {error.__cause__} ({entry.summary})") from None
+            raise
+        try:
+            resolved[entry.name] = plain(converted)
+        except ValueError as error:
+            raise PluginError(
+                f"option {entry.name!r} of {entry.provider} gives what JSON cannot hold: {error}"
+            ) from None
     return resolved
 
 

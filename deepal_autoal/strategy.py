@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from deepal_autoal.errors import DeepALError, InputError, QueryError
+from deepal_autoal.errors import DeepALError, InputError, QueryError, is_users_own, spell
 from deepal_autoal.plain import plain
-from deepal_autoal.registry import Provider
+from deepal_autoal.registry import BUILTIN_DISTRIBUTION, Provider
 
 if TYPE_CHECKING:
     import numpy as np
@@ -196,15 +196,29 @@ class SelectorStrategy(Strategy):
             context.reported.setdefault("candidates", {})[name] = dict(answer.report)
         return answer
 
+    def candidate_probabilities(self, name: str, context: QueryContext, batch_size: int) -> Tensor | None:
+        """Return a candidate's checked ``choice_probabilities``, (n_candidates,), or None.
+
+        Raises:
+            QueryError: If they are not one probability for each candidate sample; names the candidate.
+        """
+        from deepal_autoal.asking import ask_probabilities
+
+        return ask_probabilities(self.candidates[name], context, batch_size)
+
     def state_dict(self) -> dict[str, Any]:
         """Return the candidates' memories by name; a selector with a memory of its own adds to it."""
-        states = {name: candidate.state_dict() for name, candidate in self.candidates.items()}
+        states = {}
+        for name, candidate in self.candidates.items():
+            with blaming(candidate, "state_dict"):
+                states[name] = candidate.state_dict()
         return {"candidates": states} if any(states.values()) else {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         for name, candidate_state in state.get("candidates", {}).items():
-            self.candidates[name].load_state_dict(candidate_state)
+            with blaming(self.candidates[name], "load_state_dict"):
+                self.candidates[name].load_state_dict(candidate_state)
 
 
 def check_query(strategy: Strategy, answer: Query | ArrayLike, allowed: NDArray[np.int64], batch_size: int) -> Query:
@@ -260,6 +274,10 @@ def check_query(strategy: Strategy, answer: Query | ArrayLike, allowed: NDArray[
     return Query(indices, report)
 
 
+# How errors begin that name their culprit already.
+NAMING = ("strategy ", "plugin of ", "model ", "dataset ")
+
+
 @contextmanager
 def blaming(culprit: object, doing: str = "query", own_errors: bool = False) -> Iterator[None]:
     """Turn what somebody's code raises inside the block into an error that names it, with the cause chained.
@@ -267,18 +285,24 @@ def blaming(culprit: object, doing: str = "query", own_errors: bool = False) -> 
     Args:
         culprit: Whose code it is.
         doing: What it does.
-        own_errors: Whether a `DeepALError`, which says itself how to go on, passes as it is.
+        own_errors: Whether a `DeepALError`, which says how to go on, keeps its kind; a third party is named in it.
     """
     try:
         yield
-    except QueryError:
-        raise
     except DeepALError as error:
-        if own_errors:
+        text = str(error)
+        if text.startswith(NAMING) or (own_errors and f"of {BUILTIN_DISTRIBUTION} " in str(culprit)):
             raise
+        if own_errors:
+            kind = InputError if isinstance(error, InputError) else DeepALError
+            raise kind(f"{culprit}: {error}") from None
         raise QueryError(f"{culprit} failed in {doing}: {error}") from None
-    except Exception as error:
-        raise QueryError(f"{culprit} failed in {doing}: {type(error).__name__}: {error}") from error
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        if is_users_own(error):
+            raise
+        raise QueryError(f"{culprit} failed in {doing}: {spell(error)}") from error
 
 
 def describe_strategy(strategy: Strategy) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from deepal_autoal.benchmark.grid import Grid, GridRun, plan_grid
 from deepal_autoal.benchmark.tables import Tables
 from deepal_autoal.errors import DeepALError, RunFolderError
 from deepal_autoal.loop import run
+from deepal_autoal.process import restored
 from deepal_autoal.records import RunResult
 
 logger = logging.getLogger(__name__)
@@ -123,11 +124,12 @@ def _do(
 ) -> Outcome:
     """Do or continue one run; whatever it raises is its own failure, but for an interrupt."""
     try:
-        result = run(
-            **planned.settings, out=planned.folder, resume=True, command=command,
-            progress=None if progress is None else functools.partial(progress, planned),
-            on_round=None if on_round is None else lambda _, record: on_round(planned, record),
-        )  # fmt: skip
+        with restored([]):  # no run's code reaches the next one's numbers
+            result = run(
+                **planned.settings, out=planned.folder, resume=True, command=command,
+                progress=None if progress is None else functools.partial(progress, planned),
+                on_round=None if on_round is None else lambda _, record: on_round(planned, record),
+            )  # fmt: skip
     except (Exception, SystemExit) as error:  # a plugin's code may do anything
         logger.debug("%s failed", planned, exc_info=True)
         text = " ".join(str(error).split())

@@ -85,7 +85,7 @@ class RunDisplay:
 
 
 def _table(result: RunResult) -> tuple[list[str], list[list[str]]]:
-    weighted = any("weights" in record["strategy"] for record in result.rounds)
+    weighted = any(_weights(record) for record in result.rounds)
     head = ["round", "labelled", "accuracy", "train s", "query s"] + (["weights"] if weighted else [])
     rows = []
     for record in result.rounds:
@@ -93,10 +93,17 @@ def _table(result: RunResult) -> tuple[list[str], list[list[str]]]:
         row = [f"{record['round']:>5}", f"{record['n_labeled']:>8}", f"{record['accuracy']:>8.4f}",
                f"{seconds['train']:>7.2f}", f"{seconds['query']:>7.2f}"]  # fmt: skip
         if weighted:
-            weights = record["strategy"].get("weights", {})
-            row.append("  ".join(f"{name} {weight:.2f}" for name, weight in weights.items()))
+            row.append("  ".join(f"{name} {weight:.2f}" for name, weight in _weights(record).items()))
         rows.append(row)
     return head, rows
+
+
+def _weights(record: dict[str, Any]) -> dict[str, float]:
+    """Return the weights that a strategy reported, if they are numbers by name."""
+    weights = record["strategy"].get("weights")
+    if isinstance(weights, dict) and all(isinstance(weight, int | float) for weight in weights.values()):
+        return weights
+    return {}
 
 
 def _say(line: str) -> None:

@@ -57,6 +57,8 @@ def build_model(name: str, input_shape: tuple[int, ...], n_classes: int) -> Task
             f"not {type(model).__name__}"
         )
     model.input_shape = tuple(input_shape)
+    if not entry.provider.builtin:
+        model.origin = f"model {entry.name!r} of {entry.provider}"
     return model
 
 

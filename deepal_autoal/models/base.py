@@ -28,12 +28,14 @@ class TaskModel(nn.Module):
 
     Attributes:
         input_shape: (C, H, W) or (D,) of one input; `build_model` sets it.
+        origin: Whose code it is, such as ``"model 'x' of dist 1.0"``, if it is a third party's; likewise.
 
     Raises:
         InputError: If a number is out of range.
     """
 
     input_shape: tuple[int, ...] = ()
+    origin: str = ""
 
     def __init__(
         self, backbone: nn.Module, embedding_dim: int, n_classes: int, dropout: float = DEFAULT_DROPOUT

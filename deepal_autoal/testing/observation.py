@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -16,7 +15,7 @@ import torch
 
 from deepal_autoal import process
 from deepal_autoal.context import PoolView
-from deepal_autoal.process import SharedState
+from deepal_autoal.process import Shared, changed
 
 if TYPE_CHECKING:
     from deepal_autoal.context import QueryContext
@@ -113,24 +112,15 @@ class ViewCalls:
         return method
 
 
-def _set_filters(filters: list[Any]) -> None:
-    warnings.resetwarnings()
-    warnings.filters[:] = filters  # type: ignore[index]
-
-
 def _set_environment(variables: dict[str, str]) -> None:
     os.environ.clear()
     os.environ.update(variables)
 
 
-# All that a query must leave alone: also what numbers do not depend on.
-_SHARED: tuple[SharedState, ...] = (
-    *process.NUMERIC,
-    ("numpy's error handling", np.geterr, lambda value: np.seterr(**value)),
-    ("torch's anomaly detection", torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
-    ("the warnings filters", lambda: list(warnings.filters), _set_filters),
-    ("the environment variables", lambda: dict(os.environ), _set_environment),
-    ("the working directory", os.getcwd, os.chdir),
+# All that a query must leave alone: also what the engine leaves to imports.
+_SHARED: tuple[Shared, ...] = (
+    *process.SHARED,
+    Shared("the environment variables", lambda: dict(os.environ), _set_environment),
 )
 
 
@@ -141,7 +131,9 @@ def process_state() -> dict[str, Any]:
 
 def restore_process(state: Mapping[str, Any]) -> list[str]:
     """Put the process back to a `process_state`, and return what was different."""
-    return process.restore_process(state, _SHARED)
+    different = changed(state, process_state())
+    process.restore_process(state, _SHARED)
+    return different
 
 
 def reseed_globals(seed: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -86,7 +87,7 @@ def as_accuracy(text: str | float) -> float:
 def as_rounds(text: str | int) -> int:
     """Return a number of rounds, at least 1."""
     rounds = _number(text)
-    if rounds < 1 or rounds != int(rounds):
+    if not (1 <= rounds < math.inf and rounds == int(rounds)):
         raise ValueError("give a whole number of at least 1")
     return int(rounds)
 

@@ -53,7 +53,9 @@ def deepal_run_started(run: ActiveRun) -> None:
         raise InputError("--tensorboard writes into the run folder; give the run one (out=...)")
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(str(run.folder / FOLDER), purge_step=0 if run.records else None)
+    for path in (run.folder / FOLDER).glob("events.out.tfevents.*"):
+        path.unlink()
+    writer = SummaryWriter(str(run.folder / FOLDER))
     _writers[run] = writer
     writer.add_text("config", f"```json\n{json.dumps(run.config, indent=2)}\n```")
     for record in run.records:

@@ -1,8 +1,8 @@
 """TypiClust against others at very low budgets: the tables of the README.
 
 Every strategy starts from the same initial set, weights and data order of a seed, on one thread. The table gives, over
-seeds, the area under the budget curve (AUBC), the accuracy after the last round, and the paired difference of AUBC to
-``random`` with a 95 % bootstrap interval.
+seeds, the area under the budget curve (AUBC), the accuracy with the first batch's labels and with the last one's, and
+the paired difference of AUBC to ``random`` with a 95 % bootstrap interval.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from deepal_autoal import run
+from deepal_autoal import RunResult, run
 
 STRATEGIES: dict[str, tuple[str, dict[str, Any]]] = {
     "random": ("random", {}),
@@ -35,19 +35,19 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     settings = vars(parser.parse_args())
     seeds = settings.pop("seeds")
-    areas: dict[str, list[float]] = {label: [] for label in STRATEGIES}
-    finals: dict[str, list[float]] = {label: [] for label in STRATEGIES}
+    results: dict[str, list[RunResult]] = {label: [] for label in STRATEGIES}
     for seed in range(seeds):
         for label, (name, options) in STRATEGIES.items():
             result = run(name, options=options, seed=seed, device="cpu", threads=1, **settings)
-            areas[label].append(result.aubc)
-            finals[label].append(result.accuracy)
+            results[label].append(result)
             print(f"seed {seed} {label}: {result.aubc:.4f}", file=sys.stderr)
-    print("| strategy | AUBC | final accuracy | AUBC - random, points (95 %) | seeds above |\n|---|---|---|---|---|")
+    areas = {label: [result.aubc for result in runs] for label, runs in results.items()}
+    print("| strategy | AUBC | after one batch | at the end | AUBC - random, points (95 %) | seeds above |")
+    print("|---|---|---|---|---|---|")
     for label in sorted(STRATEGIES, key=lambda label: -np.mean(areas[label])):
-        print(
-            f"| {label} | {spell(areas[label])} | {spell(finals[label])} | {compare(areas[label], areas['random'])} |"
-        )
+        first = spell([result.rounds[1]["accuracy"] for result in results[label]])
+        last = spell([result.accuracy for result in results[label]])
+        print(f"| {label} | {spell(areas[label])} | {first} | {last} | {compare(areas[label], areas['random'])} |")
 
 
 def spell(values: list[float]) -> str:

@@ -28,8 +28,14 @@ def test_reason_names_the_best_round():
     assert no_gain([0.4, 0.7, 0.6, 0.65], 2, 0.0) == "no gain in the last 2 rounds over 0.7000 in round 1"
 
 
-@pytest.mark.parametrize("convert, bad", [(as_accuracy, "95"), (as_accuracy, 0), (as_rounds, "0"), (as_rounds, "1.5"),
-                                          (as_rounds, "nan"), (as_gain, "-0.1"), (as_gain, "x")])  # fmt: skip
+@pytest.mark.parametrize(
+    "convert, bad",
+    [
+        *((as_accuracy, bad) for bad in ("95", 0)),
+        *((as_rounds, bad) for bad in ("0", "1.5", "nan", "inf", "1e400")),
+        *((as_gain, bad) for bad in ("-0.1", "x", "nan")),
+    ],
+)
 def test_bad_values(convert, bad):
     with pytest.raises(ValueError):
         convert(bad)
@@ -83,9 +89,22 @@ def test_options_reach_hooks_and_bad_ones_are_told_before_training(blob_data, qu
         run("random", blob_data, plugin_options={"patience": 0}, **quick)
     with pytest.raises(InputError, match=r"unknown option 'patence'\. Did you mean 'patience'"):
         run("random", blob_data, plugin_options={"patence": 3}, **quick)
-    with pytest.raises(Exception, match="option --failing of this process failed: ZeroDivisionError"):
+    with pytest.raises(InputError, match=r"--tensorboard no: it is on or off"):
+        run("random", blob_data, plugin_options={"tensorboard": "no"}, **quick)
+    with pytest.raises(Exception, match="option 'failing' of this process failed: ZeroDivisionError"):
         run("random", blob_data, plugin_options={"failing": 3}, **quick)
 
 
 def test_nothing_is_recorded_where_nothing_is_asked_for(blob_data, quick):
     assert "plugin_options" not in run("random", blob_data, **quick).config
+
+
+def test_converters_are_called_once(blob_data, quick, registered):
+    class Plugin:
+        @hookimpl
+        def deepal_register_options(self, registry):
+            registry.add("percent", lambda text: float(text) / 100, summary="x")
+
+    registered(Plugin(), "plugin")
+    result = run("random", blob_data, plugin_options={"percent": "50"}, **{**quick, "rounds": 0})
+    assert result.config["plugin_options"] == {"percent": 0.5}

@@ -211,3 +211,99 @@ def test_card_details_and_lazy_targets_are_explained(distribution):
     distribution("late", "2", {"lazy": "lazy_module"}, lazy_module=lazy, lazy_broken="def (")
     shown = deepal(distribution, "plugins", "late").stdout
     assert "cannot be imported from 'lazy_broken:Lazy'" in shown and "SyntaxError" in shown
+
+
+@pytest.mark.parametrize(
+    "source, entry_point",
+    [
+        ("plugin = None", "odd_module:plugin"),
+        ("import numpy; plugin = numpy.zeros(3)", "odd_module:plugin"),
+        ("class P:\n    def __eq__(self, other): raise KeyError\nplugin = P()", "odd_module:plugin"),
+        ("class P:\n    def __eq__(self, other): return True\n    __hash__ = object.__hash__\nplugin = P()",
+         "odd_module:plugin"),
+        ("class E(Exception):\n    def __str__(self): return 1/0\nraise E", "odd_module"),
+        ("raise GeneratorExit", "odd_module"),
+        (HEAD + "@hookimpl\nasync def deepal_register_strategies(registry): pass", "odd_module"),
+        (HEAD + "@hookimpl\ndef deepal_register_options(registry): registry.add('x', int, flag=3)", "odd_module"),
+        ("x = 1", "odd module!"),
+        ("raise OSError('a\\udcffb\\x1b[31m')", "odd_module"),
+    ],
+)  # fmt: skip
+def test_odd_values_are_problems_of_their_own(distribution, source, entry_point):
+    distribution("odd-dist", "3.1", {"odd": entry_point}, odd_module=source)
+    distribution("good", "1", {"gini": "good_module"}, good_module=GOOD)
+    host = load()
+    record = record_of(host, "odd")
+    assert record.state == "failed" and record.problems[0].isprintable()
+    assert "gini" in host.strategies and "entropy" in host.strategies
+
+
+@pytest.mark.parametrize("content", [b"[deepal]\nodd\n", b"[deepal]\nodd = \xff\xfe\n"])
+def test_damaged_entry_points_file(distribution, content):
+    distribution("damaged", "1", {"odd": "odd_module"}, odd_module="x = 1")
+    (distribution.path / "damaged-1.dist-info" / "entry_points.txt").write_bytes(content)
+    host = load()
+    assert "entropy" in host.strategies
+    (record,) = [record for record in host.records if record.provider.distribution == "damaged"]
+    assert record.state == "failed" and "entry_points" in record.name + record.problems[0]
+
+
+def test_a_plugin_that_fails_late_takes_no_name_with_it(distribution):
+    distribution("aaa", "1", {"aaa": "aaa_module"}, aaa_module=GOOD)
+    late = GOOD + "    raise ValueError('late')\n"
+    distribution("bbb", "2", {"bbb": "bbb_module"}, bbb_module=late)
+    host = load()
+    assert host.strategies.get("gini").provider.distribution == "aaa" and not record_of(host, "aaa").problems
+
+
+def test_module_of_another_distribution_and_one_name_twice(distribution):
+    distribution("aaa", "1", {"aaa": "shared_module"}, shared_module=GOOD)
+    distribution("bbb", "2", {"bbb": "shared_module"})
+    assert "belongs to aaa 1" in record_of(load(), "bbb").problems[0]
+
+
+DEEDS_AT_IMPORT = {
+    "import torch; torch.set_default_dtype(torch.float64)": "torch's default dtype",
+    "import torch; torch.set_grad_enabled(False)": "torch's grad mode",
+    "import torch; torch.set_autocast_enabled('cpu', True)": "torch's autocast mode",
+    "import os; os.chdir('/')": "the working directory",
+    "import sys; sys.setrecursionlimit(90)": "the recursion limit",
+    "import sys, io; sys.stderr = io.StringIO()": "sys.stdout and sys.stderr",
+    "import numpy; numpy.seterr(all='raise')": "numpy's error handling",
+    "import random; random.seed(3)": "random's global generator",
+}
+
+
+@pytest.mark.parametrize("deed", DEEDS_AT_IMPORT)
+def test_what_loading_changes_is_put_back_and_told(distribution, deed):
+    distribution("odd-dist", "3.1", {"odd": "odd_module"}, odd_module=f"{deed}\n{GOOD}")
+    code = (
+        "import json, os, random, sys\nbefore = os.getcwd(), sys.stderr, random.getstate()\n"
+        "from deepal_autoal import plugin_host\nhost = plugin_host()\n"
+        "import torch, numpy\n"
+        "assert (os.getcwd(), sys.stderr, random.getstate()) == before and sys.getrecursionlimit() > 500\n"
+        "assert torch.get_default_dtype() == torch.float32 and torch.is_grad_enabled()\n"
+        "assert not torch.is_autocast_enabled('cpu') and numpy.geterr()['divide'] == 'warn'\n"
+        "print(json.dumps([r.problems for r in host.records if r.name == 'odd'][0]))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(distribution.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert DEEDS_AT_IMPORT[deed] in "".join(json.loads(done.stdout))
+
+
+def test_lazy_imports_print_and_exit_without_harm(distribution):
+    lazy = (
+        HEAD
+        + "@hookimpl\ndef deepal_register_strategies(registry):\n"
+        + "".join(f"    registry.add('{name}', 'lazy_{name}:Lazy')\n" for name in ("noisy", "leaves", "meta"))
+    )
+    noisy = "print('NOISE')\n" + GOOD.replace("Gini", "Lazy")
+    meta = "class M(type):\n    @property\n    def query(cls): raise KeyError('m')\n" + HEAD
+    meta += "class Lazy(Strategy, metaclass=M): pass"
+    distribution("lazy", "1", {"noisy": "lazy_module"}, lazy_module=lazy, lazy_noisy=noisy,
+                 lazy_leaves="raise SystemExit(0)", lazy_meta=meta)  # fmt: skip
+    assert json.loads(deepal(distribution, "strategies", "noisy", "--json").stdout)[0]["name"] == "noisy"
+    for name in ("leaves", "meta"):
+        done = deepal(distribution, "strategies", name)
+        assert done.returncode == 2 and "of lazy 1 cannot be imported" in done.stderr.splitlines()[-1], done.stderr

@@ -1,16 +1,19 @@
 """What a plugin's code can do wrong while it runs: it is named, and everybody else's numbers stay as they were."""
 
+import contextlib
 import logging
 import random
 import re
 import time
 
 import numpy as np
+import pluggy
 import pytest
 import torch
 
 from deepal_autoal import (
     ActiveLearner,
+    DeepALError,
     Objective,
     PluginError,
     Query,
@@ -345,3 +348,304 @@ def test_reports_of_candidates_enter_the_record_where_they_tell_of_the_rounds_ow
 def test_report_that_json_cannot_hold_names_where(blob_data, quick):
     with pytest.raises(QueryError, match=r"cannot hold: losses\.vae\[1\]: inf of type float"):
         run(First(lambda context: context.report(losses={"vae": [1.0, float("inf")]})), blob_data, **quick)
+
+
+def stopping(result):
+    class Stops:
+        @hookimpl
+        def deepal_should_stop(self, run):
+            return result
+
+    return Stops()
+
+
+@pytest.mark.parametrize("result", [False, 0, "", " ", [], np.zeros(2)], ids=repr)
+def test_what_is_no_reason_does_not_stop(blob_data, quick, registered, caplog, result):
+    registered(stopping(result), "stops")
+    with caplog.at_level(logging.WARNING):
+        assert run("random", blob_data, **quick).status == "finished"
+    assert "return a reason or None" in caplog.text
+
+
+def test_reasons_stop(blob_data, quick, registered):
+    registered(stopping("enough\nof it"), "stops")
+    result = run("random", blob_data, **quick)
+    assert result.status == "stopped" and result.stop_reason == "enough of it"
+
+
+def test_a_plain_yes_stops_too(blob_data, quick, registered):
+    registered(stopping(True), "stops")
+    assert run("random", blob_data, **quick).stop_reason == "plugin of this process said so"
+
+
+def test_hooks_get_copies_of_the_runs_state(blob_data, quick, registered):
+    class Meddles:
+        @hookimpl
+        def deepal_run_started(self, run):
+            run.config["rounds"] = 1
+            run.config["batch_size"] = 2
+            run.options["patience"] = 1
+
+        @hookimpl
+        def deepal_model_trained(self, run, model, metrics):
+            run.metrics["accuracy"] = 7.0
+            for record in run.records:
+                record.pop("queried")
+            run.records.clear()
+
+        @hookimpl
+        def deepal_batch_queried(self, run, query):
+            query.indices.setflags(write=True)
+            query.indices[:] = query.indices[0]
+
+    undisturbed = run("entropy", blob_data, **quick)
+    registered(Meddles(), "meddles")
+    result = run("entropy", blob_data, **quick)
+    assert picks(result) == picks(undisturbed) and result.config["rounds"] == quick["rounds"]
+
+
+def test_several_implementations_of_one_plugin_run_once_each(blob_data, quick, registered):
+    seen = []
+
+    class Twice:
+        @hookimpl
+        def deepal_run_finished(self, run):
+            seen.append("one")
+
+        @pluggy.HookimplMarker("deepal")(specname="deepal_run_finished")
+        def another(self, run):
+            seen.append("two")
+
+    registered(Twice(), "twice")
+    run("random", blob_data, **{**quick, "rounds": 0})
+    assert sorted(seen) == ["one", "two"]
+
+
+def wrong_view(context):
+    context.rebuild(candidates=context.candidates.indices[:20]).candidates.logits().zero_()
+
+
+def set_label(context):
+    context.labeled.labels.zero_()
+
+
+def write_data(context):
+    context.model.module.head.weight.data.mul_(3)
+
+
+@pytest.mark.parametrize(
+    "deed, what",
+    [
+        (wrong_view, "outputs of the model in place"),
+        (set_label, "labels in place"),
+        (write_data, "weights or statistics"),
+    ],
+)
+def test_writes_by_other_ways_stop_the_run(blob_data, quick, as_strategy, deed, what):
+    as_strategy(deed)
+    with pytest.raises(QueryError, match=rf"strategy 'first' of this process changed {what}"):
+        run("vote", blob_data, candidates=["first", "entropy"], **{**quick, "model": "mlp"})
+
+
+def drop_less(context):
+    context.model.module.dropout.p = 0.01
+
+
+def lower_precision(context):
+    context.model.precision = "bfloat16"
+
+
+def leave_a_hook(context):
+    context.model.module.head.register_forward_hook(lambda module, inputs, output: output * 0)
+
+
+def cast_outputs(context):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        context.candidates.probabilities()
+        context.candidates.mc_probabilities(10)
+
+
+def no_gradients(context):
+    with torch.no_grad(), torch.inference_mode():
+        context.candidates.ensemble_probabilities(5)
+
+
+@pytest.mark.parametrize(
+    "deed, what",
+    [
+        (drop_less, "the task model's setting 'p'"),
+        (lower_precision, "the task model's setting 'precision'"),
+        (leave_a_hook, "the task model's hooks"),
+        (cast_outputs, None),
+        (no_gradients, None),
+    ],
+)
+def test_later_candidates_see_what_they_would_see_alone(blob_data, quick, as_strategy, caplog, deed, what):
+    settings = {**quick, "model": "mlp", "rounds": 1}
+    candidates = ["first", "bald", "ensvarr", "badge"]
+    as_strategy(lambda context: None)
+    undisturbed = run("vote", blob_data, candidates=candidates, **settings)
+    from deepal_autoal import plugin_host
+
+    plugin_host().strategies.get("first").target.__init__ = lambda self: First.__init__(self, deed)
+    with caplog.at_level(logging.WARNING):
+        assert picks(run("vote", blob_data, candidates=candidates, **settings)) == picks(undisturbed)
+    assert what is None or what in caplog.text
+
+
+def test_inference_mode_left_on_is_named(blob_data, quick, as_strategy):
+    mode = torch.inference_mode()
+    as_strategy(lambda context: mode.__enter__())
+    try:
+        with pytest.raises(QueryError, match="strategy 'first' of this process left torch's inference mode on"):
+            run("first", blob_data, **quick)
+    finally:
+        mode.__exit__(None, None, None)
+
+
+class Leaves(First):
+    """Calls sys.exit() somewhere."""
+
+    where = "query"
+
+    def __init__(self):
+        super().__init__()
+        self._exit("constructor")
+
+    def _exit(self, here):
+        if here == self.where:
+            raise SystemExit(0)
+
+    def query(self, context, batch_size):
+        self._exit("query")
+        return super().query(context, batch_size)
+
+    def wrap_trainer(self, trainer):
+        self._exit("wrap_trainer")
+        return trainer
+
+    def state_dict(self):
+        self._exit("state_dict")
+        return {}
+
+
+@pytest.mark.parametrize("where", ["query", "constructor", "wrap_trainer", "state_dict"])
+def test_exits_of_plugin_code_are_errors(blob_data, quick, registered, monkeypatch, where):
+    class Plugin:
+        @hookimpl
+        def deepal_register_strategies(self, registry):
+            registry.add("leaves", Leaves)
+
+    registered(Plugin(), "leaves")
+    monkeypatch.setattr(Leaves, "where", where)
+    with pytest.raises(PluginError, match=r"strategy 'leaves' of this process failed.*SystemExit"):
+        run("leaves", blob_data, **quick)
+
+
+@pytest.mark.parametrize(
+    "attributes, expected",
+    [
+        ({"requires": property(lambda self: 1 / 0)}, "ZeroDivisionError"),
+        ({"requires": None}, "requires|iterable"),
+        ({"describe_options": lambda self: 3}, "items"),
+        ({"name": property(lambda self: "mine")}, "name"),
+        ({"state_dict": lambda self: 1 / 0}, "failed in state_dict: ZeroDivisionError"),
+    ],
+)
+def test_broken_parts_of_a_strategy_name_it(blob_data, quick, registered, attributes, expected):
+    broken = type("Broken", (First,), {"__init__": lambda self: First.__init__(self), **attributes})
+
+    class Plugin:
+        @hookimpl
+        def deepal_register_strategies(self, registry):
+            registry.add("broken", broken, requires=())
+
+    registered(Plugin(), "broken")
+    with pytest.raises(DeepALError, match=rf"strategy 'broken'.*({expected})"):
+        run("broken", blob_data, **quick)
+
+
+def test_own_query_errors_are_named_too(blob_data, quick):
+    def complain(context):
+        raise QueryError("mine")
+
+    with pytest.raises(QueryError, match="strategy 'First' failed in query: mine"):
+        run(First(complain), blob_data, **quick)
+
+
+@pytest.mark.parametrize(
+    "given", [lambda n: 1 / 0, lambda n: torch.ones(n + 1), lambda n: torch.full((n,), float("nan"))]
+)
+def test_wrong_choice_probabilities_name_the_candidate(blob_data, quick, registered, given):
+    class Chooses(First):
+        def __init__(self):
+            super().__init__()
+
+        def choice_probabilities(self, context, batch_size):
+            return given(len(context.candidates))
+
+    class Plugin:
+        @hookimpl
+        def deepal_register_strategies(self, registry):
+            registry.add("chooses", Chooses)
+
+    registered(Plugin(), "chooses")
+    with pytest.raises(QueryError, match=r"^strategy 'chooses' of this process.*choice_probabilities"):
+        run("albl", blob_data, candidates=["chooses", "entropy"], **quick)
+
+
+def test_model_that_raises_in_evaluation_is_named(blob_data, quick, registered):
+    class Shy(torch.nn.Linear):
+        def forward(self, inputs):
+            if not self.training:
+                raise RuntimeError("not now")
+            return super().forward(inputs)
+
+    class Plugin:
+        @hookimpl
+        def deepal_register_models(self, registry):
+            registry.add("shy", lambda input_shape, n_classes: TaskModel(Shy(6, 4), 4, n_classes))
+
+    registered(Plugin(), "shy")
+    with pytest.raises(
+        PluginError, match=r"^model 'shy' of this process failed in its forward pass: RuntimeError: not now"
+    ):
+        run("entropy", blob_data, **{**quick, "model": "shy"})
+
+
+def test_training_that_changes_the_process_harms_no_later_run(blob_data, quick):
+    class Doubles(Objective):
+        def forward(self, inputs, labels, progress):
+            result = super().forward(inputs, labels, progress)
+            if progress > 0.5:
+                torch.set_default_dtype(torch.float64)
+            return result
+
+    undisturbed = run("entropy", blob_data, **quick)
+    with contextlib.suppress(QueryError):
+        run(_Training(lambda trainer: trainer.with_objective(Doubles)), blob_data, **quick)
+    assert torch.get_default_dtype() == torch.float32
+    assert picks(run("entropy", blob_data, **quick)) == picks(undisturbed)
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="torch has no such setting yet")
+def test_new_precision_settings_break_nothing_and_are_put_back(blob_data, quick, caplog):
+    def round_off(context):
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
+
+    before = torch.backends.cuda.matmul.fp32_precision
+    with caplog.at_level(logging.WARNING):
+        run(First(round_off), blob_data, **quick)
+    assert torch.backends.cuda.matmul.fp32_precision == before and "torch's float32 precision" in caplog.text
+
+
+@pytest.mark.parametrize("weights", [[0.1, 0.2], 0.5, {"a": "x"}, {"a": None}, None])
+def test_weights_that_are_none_do_not_break_the_table(blob_data, quick, weights):
+    from deepal_autoal.cli.progress import _table
+
+    class Weighs(First):
+        def query(self, context, batch_size):
+            return Query(super().query(context, batch_size), {"weights": weights})
+
+    head, rows = _table(run(Weighs(), blob_data, **{**quick, "rounds": 1}))
+    assert len(rows) == 2 and "weights" not in head

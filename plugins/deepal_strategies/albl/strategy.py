@@ -130,7 +130,7 @@ class ALBL(SelectorStrategy):
         self, name: str, context: QueryContext, own: NDArray[np.int64], batch: NDArray[np.int64]
     ) -> NDArray[np.float64]:
         """Return ψ_κ of a batch's samples, (b,), for the arm whose batch is ``own``."""
-        drawn = self.candidates[name].choice_probabilities(context, len(batch))
+        drawn = self.candidate_probabilities(name, context, len(batch))
         if drawn is None:
             return np.isin(batch, own).astype(np.float64)
         order = np.argsort(context.candidates.indices)
