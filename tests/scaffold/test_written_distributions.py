@@ -84,7 +84,7 @@ def deepal(call):
 
 def test_everything_is_filled_in(written):
     paths = [path for path in written.rglob("*") if path.is_file()]
-    assert len(paths) == 6 * len(KINDS)
+    assert len(paths) == 7 * len(KINDS)
     for path in paths:
         assert "$" not in path.read_text() and "TheStrategyClass" not in path.read_text(), path
 

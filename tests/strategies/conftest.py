@@ -21,6 +21,7 @@ class Table:
 
     def __init__(self, n_samples: int) -> None:
         self.n_samples = n_samples
+        self.device = torch.device("cpu")
 
     def __len__(self) -> int:
         return self.n_samples
