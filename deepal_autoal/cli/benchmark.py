@@ -6,6 +6,7 @@ import logging
 import shlex
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 # One place, not a new one each day: the same command finds its runs again.
 DEFAULT_OUT = Path("runs") / "benchmark"
 FAILURES_REPORTED = 1
+# Below it, a bootstrap knows too few values to show their spread.
+FEW_SEEDS = 5
 INTERRUPTED = 130
 
 
@@ -162,6 +165,9 @@ class _Display:
         self.close()
         if not self._quiet:
             click.echo("\n".join(_table(result)) + "\n")
+            fewest = min(Counter((run.dataset, run.strategy) for run in result.tables.runs).values(), default=FEW_SEEDS)
+            if fewest < FEW_SEEDS:
+                self._say(f"{fewest} seeds tell little: intervals from fewer than {FEW_SEEDS} are too narrow.")
         if result.failures:
             n = len(result.failures)
             self._say(
@@ -178,10 +184,7 @@ class _Display:
 
 
 def _table(result: BenchmarkResult) -> list[str]:
-    n_seeds: dict[tuple[str, str], int] = {}
-    for run in result.tables.runs:
-        key = (run.dataset, run.strategy)
-        n_seeds[key] = n_seeds.get(key, 0) + 1
+    n_seeds = Counter((run.dataset, run.strategy) for run in result.tables.runs)
     rows = sorted(result.tables.summary(), key=lambda row: (row["dataset"], -row["aubc_mean"], row["strategy"]))
     head = ["dataset", "strategy", "seeds", "AUBC", "95 %", "final", "wins/ties/losses"]
     is_timed = any(row["relative_time"] is not None for row in rows)

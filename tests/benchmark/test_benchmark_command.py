@@ -24,7 +24,8 @@ def test_lines_table_and_folder(benchmark, tmp_path, plugins):
     status, out, err = benchmark("--strategies", "random,low=first[sign=-1],entropy", "--seeds", "2", "--out", "b")
     assert status == 0, err
     lines = [line for line in err.splitlines() if not line.startswith("Warning")]
-    assert lines[0] == "6 runs; folder b" and len(lines) == 7
+    assert lines[0] == "6 runs; folder b" and len(lines) == 8
+    assert lines[7].startswith("2 seeds tell little")
     assert lines[2].startswith("run 2 of 6: low on blobs, seed 0: AUBC 0.")
     rows = [line.split() for line in out.splitlines()]
     assert rows[0][:4] == ["dataset", "strategy", "seeds", "AUBC"] and "time" in rows[0]
