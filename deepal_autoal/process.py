@@ -209,5 +209,7 @@ def _same(one: Any, other: Any) -> bool:
     if numpy is not None and isinstance(one, numpy.ndarray):
         return bool(numpy.array_equal(one, other))
     if isinstance(one, tuple | list) and isinstance(other, tuple | list):
+        if one and type(one[0]) is int and type(one[-1]) is int:  # the state of a generator, hundreds of numbers
+            return bool(one == other)
         return len(one) == len(other) and all(_same(*pair) for pair in zip(one, other, strict=True))
     return bool(one == other)

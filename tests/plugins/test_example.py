@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from several_commands import COMMANDS
 
 import deepal_autoal
 import deepal_autoal.testing
@@ -20,20 +21,6 @@ import deepal_autoal.testing
 SOURCE = Path(__file__).resolve().parents[2] / "plugins" / "example"
 MODULES = sorted((SOURCE / "deepal_lowbudget").glob("*.py"))
 NAMES = {"strategies": "typiclust", "datasets": "breast-cancer", "models": "rff"}
-# Runs commands one after the other and prints their exit statuses and outputs: torch is imported once.
-COMMANDS = """
-import contextlib, io, json, sys
-from deepal_autoal.cli.main import main
-answers = []
-for arguments in json.loads(sys.argv[1]):
-    out = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(out):
-            main(arguments)
-    except SystemExit as stopped:
-        answers.append([stopped.code, out.getvalue()])
-print(json.dumps(answers))
-"""
 QUICK = ["--dataset", "breast-cancer", "--model", "rff", "--initial", "12", "--batch-size", "6", "--rounds", "1",
          "--epochs", "1", "--min-steps", "5", "--threads", "1", "--quiet"]  # fmt: skip
 

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from several_commands import COMMANDS
 
 import deepal_autoal
 from deepal_autoal.hookspecs import CONTRACT_VERSION
@@ -18,21 +19,6 @@ from deepal_autoal.scaffold.writing import write_folder
 ROOT = Path(deepal_autoal.__file__).resolve().parents[1]
 # The form of names that pass through all of distribution, module and class.
 NAMES = {kind: f"my-{kind}_2" for kind in KINDS}
-
-# Several commands for one import of torch.
-COMMANDS = """
-import contextlib, io, json, sys
-from deepal_autoal.cli.main import main
-answers = []
-for arguments in json.loads(sys.argv[1]):
-    out = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(out):
-            main(arguments)
-    except SystemExit as stopped:
-        answers.append([stopped.code, out.getvalue()])
-print(json.dumps(answers))
-"""
 
 
 @pytest.fixture(scope="module")
