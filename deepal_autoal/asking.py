@@ -51,10 +51,18 @@ def ask(strategy: Strategy, context: QueryContext, batch_size: int) -> Answer:
     """
     builtin = strategy.provider is not None and strategy.provider.builtin
     with (
-        watched(f"{strategy} has been choosing", SLOW_QUERY, logging.INFO if builtin else logging.WARNING),
+        watched(
+            f"{Strategy.__str__(strategy)} has been choosing", SLOW_QUERY, logging.INFO if builtin else logging.WARNING
+        ),
         global_seed(context.stream_seed("global"), context.device),
-        guarded(strategy, "query", context.model, (context.candidates, context.labeled), thorough=not builtin),
-        blaming(strategy),
+        guarded(
+            Strategy.__str__(strategy),
+            "query",
+            context.model,
+            (context.candidates, context.labeled),
+            thorough=not builtin,
+        ),
+        blaming(Strategy.__str__(strategy)),
     ):
         scores = None
         if isinstance(strategy, ScoringStrategy) and type(strategy).query is ScoringStrategy.query:
@@ -81,6 +89,7 @@ def ask_probabilities(strategy: Strategy, context: QueryContext, batch_size: int
         if given is None:
             return None
         n = len(context.candidates)
-        if tuple(given.shape) != (n,) or not bool(((given >= 0) & (given <= 1)).all()):
-            raise QueryError(f"{strategy}: {doing} returned no {n} probabilities, one a candidate")
+        is_right = tuple(given.shape) == (n,) and bool(((given >= 0) & (given <= 1)).all())
+        if not is_right or abs(float(given.double().sum()) - batch_size) > 1e-3 * batch_size:
+            raise QueryError(f"{strategy}: {doing} returned no {n} probabilities that sum to {batch_size}")
         return given

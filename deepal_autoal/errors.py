@@ -54,12 +54,16 @@ class RunFolderError(DeepALError):
 
 def spell(error: BaseException) -> str:
     """Return type and message of anybody's error in one printable line, whatever its ``str`` does."""
-    try:
-        text = " ".join(str(error).split())
-    except Exception:
-        text = "(its message cannot be read)"
-    line = f"{type(error).__name__}: {text}".removesuffix(": ")
+    line = f"{type(error).__name__}: {message_of(error)}".removesuffix(": ")
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
+
+
+def message_of(error: BaseException) -> str:
+    """Return anybody's error's message in one line, whatever its ``str`` does."""
+    try:
+        return " ".join(str(error).split())
+    except Exception:
+        return "(its message cannot be read)"
 
 
 def is_users_own(error: BaseException) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from deepal_autoal.errors import InputError
 from deepal_autoal.options import resolve_options
 from deepal_autoal.plugins import plugin_host
+from deepal_autoal.process import restored
 from deepal_autoal.registry import check_requires
 from deepal_autoal.strategy import SelectorStrategy, Strategy, blaming, describe_strategy
 
@@ -78,7 +79,7 @@ def _create(
         if addressed:
             raise InputError(f"option {addressed[0]}: strategy {name!r} has no candidates")
         strategy = entry.call(**arguments)
-    with blaming(f"strategy {name!r} of {entry.provider}", "its making", own_errors=True):
+    with restored([]), blaming(f"strategy {name!r} of {entry.provider}", "its making", own_errors=True):
         strategy.name = name
         strategy.options = arguments
         strategy.provider = entry.provider

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,20 +10,16 @@ import torch
 
 from deepal_autoal.context import damaged_results
 from deepal_autoal.errors import QueryError
-from deepal_autoal.process import restored
+from deepal_autoal.process import is_same, restored, tell
 
 if TYPE_CHECKING:
     from deepal_autoal.context import PoolView
     from deepal_autoal.fitted import FittedModel
 
-logger = logging.getLogger(__name__)
-
 # A module's dicts of callbacks.
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 # Integers of a number's size, whose sum tells whether numbers changed.
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-
-_told: set[tuple[str, str, str]] = set()
 
 
 @contextmanager
@@ -62,8 +57,7 @@ def guarded(
             yield
     finally:
         different += _restore_settings(settings)
-        for what in different:
-            _tell(culprit, doing, what)
+        tell(culprit, doing, different)
     # Not where the block raised: its own error tells more.
     if torch.is_inference_mode_enabled() != in_inference_mode:
         raise QueryError(f"{culprit} left torch's inference mode on in {doing}; let it use `with`")
@@ -80,14 +74,6 @@ def guarded(
         )
 
 
-def _tell(culprit: object, doing: str, what: str) -> None:
-    key = (str(culprit), doing, what)
-    level = logging.DEBUG if key in _told else logging.WARNING
-    _told.add(key)
-    advice = " (draw from context.rng or context.generator)" if "generator" in what else ""
-    logger.log(level, "%s changed %s in %s; it was put back%s", culprit, what, doing, advice)
-
-
 def _settings(model: FittedModel | None) -> list[tuple[Any, dict[str, Any], dict[str, list[int]]]]:
     """Return each part of the model with its plain attributes and the keys of its callbacks."""
     if model is None:
@@ -98,11 +84,16 @@ def _settings(model: FittedModel | None) -> list[tuple[Any, dict[str, Any], dict
             part,
             {"requires_grad": part.requires_grad}
             if isinstance(part, torch.Tensor)
-            else {key: value for key, value in vars(part).items() if _is_plain(value)},
+            else {key: value for key, value in vars(part).items() if _is_plain(value) and _is_known(part)},
             {name: list(vars(part)[name]) for name in _HOOKS if name in vars(part)},
         )
         for part in parts
     ]
+
+
+def _is_known(part: Any) -> bool:
+    # Others' modules may well keep counts and shapes as they compute.
+    return type(part).__module__.partition(".")[0] in ("torch", "deepal_autoal")
 
 
 def _is_plain(value: Any) -> bool:
@@ -118,12 +109,12 @@ def _restore_settings(settings: Sequence[tuple[Any, dict[str, Any], dict[str, li
                 if part.requires_grad != value:
                     part.requires_grad_(value)
                     different["the task model's requires_grad flags"] = None
-            elif vars(part).get(key, value) is not value and vars(part).get(key) != value:
+            elif not is_same(vars(part).get(key), value):
                 vars(part)[key] = value
                 what = "train/eval mode" if key == "training" else f"setting {key!r}"
                 different[f"the task model's {what}"] = None
         for name, keys in callbacks.items():
-            for key in set(vars(part)[name]) - set(keys):
+            for key in set(vars(part).get(name, ())) - set(keys):
                 del vars(part)[name][key]
                 different["the task model's hooks"] = None
     return list(different)
@@ -137,6 +128,9 @@ def _weights(model: FittedModel | None, thorough: bool) -> list[tuple[int, int]]
     seen = [(id(tensor), tensor._version) for tensor in tensors]
     if thorough and tensors:
         with torch.no_grad():
-            sums = [tensor.detach().view(_INTEGERS[tensor.element_size()]).sum(dtype=torch.int64) for tensor in tensors]
-            seen.append((0, int(torch.stack(sums).sum())))
+            dense = [
+                tensor.detach() for tensor in tensors if tensor.layout is torch.strided and not tensor.is_complex()
+            ]
+            sums = [tensor.view(_INTEGERS[tensor.element_size()]).sum(dtype=torch.int64) for tensor in dense]
+            seen.append((0, sum(int(each) for each in sums)))
     return seen

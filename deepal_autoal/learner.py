@@ -25,6 +25,7 @@ from deepal_autoal.inputs import Inputs, Normalization
 from deepal_autoal.models import build_model, resolve_model
 from deepal_autoal.models.base import dropout_parts
 from deepal_autoal.outputs import OutputCache
+from deepal_autoal.placement import own_modes
 from deepal_autoal.plugins import plugin_host
 from deepal_autoal.pool import Pool, draw_initial
 from deepal_autoal.predictor import Predictor, as_samples
@@ -105,8 +106,8 @@ class ActiveLearner:
         doing = "wrap_trainer"
         with guarded(self.strategy, doing), blaming(self.strategy, doing, own_errors=True):
             self._trainer = self.strategy.wrap_trainer(plain)
-        if not callable(getattr(self._trainer, "fit", None)):
-            raise QueryError(f"{self.strategy}: wrap_trainer returned {self._trainer!r}, which has no method fit")
+            if not callable(getattr(self._trainer, "fit", None)):
+                raise QueryError(f"{self.strategy}: wrap_trainer returned {self._trainer!r}, which has no method fit")
         self._rebuilding = rebuilding_trainer(self._trainer, plain)
         self._require_capabilities()
         self.round = -1
@@ -185,7 +186,7 @@ class ActiveLearner:
             if self._memory_before is not None:
                 self._load_strategy_state(self._memory_before)
         model = self.fit()
-        self._memory_before = copy.deepcopy(self._strategy_state())
+        self._memory_before = self._strategy_state()
         answer = ask(self.strategy, self._context(model, candidates, progress), batch_size)
         self._pending = Query(answer.indices, answer.report)
         return self._pending
@@ -201,7 +202,7 @@ class ActiveLearner:
         labeled, unlabeled = self._data()
         warm = self._fitted.module.state_dict() if self.recipe.warm_start and self._fitted is not None else None
         seed = stream_seed(self.seed, self.round + 1, "train")
-        with self._blaming_for_training():
+        with self.blaming_for("training"), own_modes(self.device):
             fitted = self._trainer.fit(labeled, unlabeled, seed=seed, initial_state=warm, progress=progress)
         if not isinstance(fitted, FittedModel):
             raise QueryError(f"{self.strategy}: its trainer's fit returned {type(fitted).__name__}, no FittedModel")
@@ -319,7 +320,7 @@ class ActiveLearner:
 
     def _strategy_state(self) -> dict[str, Any]:
         with guarded(self.strategy, "state_dict"), blaming(self.strategy, "state_dict"):
-            state = self.strategy.state_dict()
+            state = copy.deepcopy(self.strategy.state_dict())  # it may go on changing its own
             encode(state, "state_dict()")
         return state
 
@@ -334,8 +335,8 @@ class ActiveLearner:
     def _build(self) -> TaskModel:
         return build_model(self.model_name, self._inputs.input_shape, self.n_classes)
 
-    def _blaming_for_training(self) -> AbstractContextManager[object]:
-        """Name whose code it is that raises in training: that of a strategy that changes it, else the model's."""
+    def blaming_for(self, doing: str) -> AbstractContextManager[object]:
+        """Return a context that names whose code raises: that of a strategy that changes training, else the model's."""
         culprit: object = self.strategy
         if not self.strategy.changes_training:
             entry = plugin_host().models.get(self.model_name)
@@ -343,8 +344,8 @@ class ActiveLearner:
                 return nullcontext()  # our own faults keep their traceback
             culprit = f"model {entry.name!r} of {entry.provider}"
         stack = ExitStack()
-        stack.enter_context(guarded(culprit, "training"))
-        stack.enter_context(blaming(culprit, "training", own_errors=True))
+        stack.enter_context(guarded(culprit, doing))
+        stack.enter_context(blaming(culprit, doing, own_errors=True))
         return stack
 
     def _require_capabilities(self) -> None:
@@ -352,7 +353,7 @@ class ActiveLearner:
         needs_dropout = "mc_dropout" in self.strategy.requires
         if not needs_dropout and not self.strategy.changes_training:
             return
-        with self._blaming_for_training():
+        with self.blaming_for("training"):
             module = self.new_module()  # a changed objective says here what it lacks
         if needs_dropout and not dropout_parts(module):
             raise InputError(

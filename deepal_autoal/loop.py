@@ -22,7 +22,7 @@ from deepal_autoal.guards import guarded
 from deepal_autoal.inputs import Inputs
 from deepal_autoal.learner import ActiveLearner
 from deepal_autoal.measure import PeakMemory, Stopwatch
-from deepal_autoal.placement import resolve_precision
+from deepal_autoal.placement import own_modes, resolve_precision
 from deepal_autoal.plain import plain
 from deepal_autoal.plugins import PluginHost, plugin_host
 from deepal_autoal.pool import draw_initial, draw_members
@@ -30,7 +30,7 @@ from deepal_autoal.recipe import Recipe
 from deepal_autoal.records import FORMAT_VERSION, RunFolder, RunResult, describe_recipe
 from deepal_autoal.settings import Settings, check_budget, refuse_differences, refuse_given, resolve_plugin_options
 from deepal_autoal.slowness import watched
-from deepal_autoal.strategy import Query, Strategy, describe_strategy, providers_of
+from deepal_autoal.strategy import Query, Strategy, blaming, describe_strategy, providers_of
 from deepal_autoal.versions import versions
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class ActiveRun:
         with Stopwatch() as train:
             model = learner.fit(lambda done, total: self._progress("train", done, total))
         self._progress("evaluate", 0, 1)
-        with Stopwatch() as evaluate:
+        with Stopwatch() as evaluate, learner.blaming_for("evaluation"), own_modes(learner.device):
             accuracy = learner.predictor().accuracy(self._test, self._test_labels)
         self._metrics = {**model.metrics, "accuracy": accuracy}
         self._notify("deepal_model_trained", model=model, metrics=dict(self._metrics))
@@ -284,7 +284,7 @@ def run(
         model=model, initial=_whole("initial", initial), batch_size=_whole("batch_size", batch_size),
         rounds=_whole("rounds", rounds), pool_size=_whole("pool_size", pool_size), seed=_whole("seed", seed),
         device=device, threads=_whole("threads", threads), recipe=changes,
-        plugin_options=dict(plugin_options or {}),
+        plugin_options=plugin_options or {},
     )  # fmt: skip
     with RunFolder(out, resume) if out is not None else nullcontext() as folder:
         recorded = folder.read_config() if folder is not None else None
@@ -296,7 +296,7 @@ def run(
                     raise InputError(f"{folder.path} was run with a {what} made in Python; resume it from there")
             given = given.over(kept)
         settings = given.with_defaults()
-        with _threads(settings.threads):
+        with torch.inference_mode(False), _threads(settings.threads):
             active = _prepare(settings, strategy, dataset, folder, progress or _no_progress, command)
             if recorded is not None and folder is not None:
                 refuse_differences(recorded, active._config, folder.path)
@@ -348,6 +348,8 @@ def _prepare(
         providers.append(entries.datasets.get(settings.dataset).provider)
     providers.append(entries.models.get(learner.model_name).provider)
     module = learner.new_module()
+    with blaming(made, "describe_options"):
+        described = describe_strategy(made)
     config = {
         "format_version": FORMAT_VERSION,
         "dataset": data.describe(),
@@ -362,7 +364,7 @@ def _prepare(
         },
         "recipe": describe_recipe(recipe),
         "precision": resolve_precision(recipe.precision, device),
-        "strategy": describe_strategy(made),
+        "strategy": described,
         "seed": settings.seed,
         "threads": torch.get_num_threads(),
         "device": str(device),

@@ -288,7 +288,6 @@ class PluginHost:
                 if not _VALUE.fullmatch(point.value.strip()):
                     raise PluginError(f"its value {point.value!r} is not of the form 'module' or 'module:object'")
                 plugin = point.load()
-                _check_contract(plugin)
             except BaseException as error:
                 if is_users_own(error):
                     raise
@@ -301,6 +300,7 @@ class PluginHost:
         key = _key(record)
         registrars = []
         try:
+            _check_contract(plugin)
             if self.manager.is_registered(plugin):
                 # Several entry points of a distribution may name one registration module: it is asked once.
                 owner = self._providers[str(self.manager.get_name(plugin))]

@@ -6,14 +6,19 @@ without either. Of a module that is loaded in between, what it starts with is kn
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+
+logger = logging.getLogger(__name__)
+
+_told: set[tuple[str, str, str]] = set()
 
 
 def _torch() -> Any:
@@ -119,10 +124,35 @@ def _put_streams(streams: tuple[Any, Any]) -> None:
     sys.stdout, sys.stderr = streams
 
 
+_GLOBAL_HOOKS = tuple(f"_global_{kind}_hooks" for kind in ("forward", "forward_pre", "backward", "backward_pre"))
+
+
+def _get_hooks() -> tuple[tuple[str, int], ...]:
+    """Return the keys of the callbacks that all modules of torch call."""
+    module = sys.modules["torch.nn.modules.module"]
+    return tuple((name, key) for name in _GLOBAL_HOOKS for key in getattr(module, name, ()))
+
+
+def _put_hooks(keys: tuple[tuple[str, int], ...]) -> None:
+    for name, key in set(_get_hooks()) - set(keys):
+        del getattr(sys.modules["torch.nn.modules.module"], name)[key]
+
+
+def _get_numpy_generator() -> tuple[Any, Any]:
+    generator = _numpy().random.get_bit_generator()
+    return generator, _numpy().random.get_state() if type(generator).__name__ == "MT19937" else None
+
+
+def _put_numpy_generator(state: tuple[Any, Any]) -> None:
+    if _numpy().random.get_bit_generator() is not state[0]:
+        _numpy().random.set_bit_generator(state[0])
+    if state[1] is not None:
+        _numpy().random.set_state(state[1])
+
+
 SHARED: tuple[Shared, ...] = (
     Shared("random's global generator", random.getstate, random.setstate),
-    Shared("numpy's global generator", lambda: _numpy().random.get_state(), lambda v: _numpy().random.set_state(v),
-           "numpy.random"),
+    Shared("numpy's global generator", _get_numpy_generator, _put_numpy_generator, "numpy.random"),
     Shared("numpy's error handling", lambda: _numpy().geterr(), lambda v: _numpy().seterr(**v), "numpy",
            {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}),
     Shared("torch's global generator", lambda: _torch().get_rng_state(), lambda v: _torch().set_rng_state(v), "torch"),
@@ -139,7 +169,9 @@ SHARED: tuple[Shared, ...] = (
     Shared("torch's number of threads", lambda: _torch().get_num_threads(), lambda v: _torch().set_num_threads(v),
            "torch"),
     Shared("torch's deterministic algorithms", _get_deterministic, _put_deterministic, "torch", (False, False)),
-    Shared("torch's cuDNN flags", _get_cudnn, _put_cudnn, "torch"),
+    Shared("torch's cuDNN flags", _get_cudnn, _put_cudnn, "torch",
+           {"enabled": True, "deterministic": False, "benchmark": False}),
+    Shared("torch's global module hooks", _get_hooks, _put_hooks, "torch.nn.modules.module", ()),
     Shared("torch's float32 precision", _get_precisions, _put_precisions, "torch"),
     # Imports of others' packages set filters too; those that turn warnings into errors must not stay.
     Shared("the warnings filters", lambda: list(warnings.filters), _put_filters, is_told=False),
@@ -172,12 +204,13 @@ def restore_process(state: Mapping[str, Any], shared: Sequence[Shared] = SHARED)
         before = state.get(item.name, item.initial)
         if item.name not in now or before is None or before == []:
             continue
+        seen = now[item.name]
         if item.name not in state and isinstance(before, str):  # torch's own objects, by their names
-            is_same = str(now[item.name]) == before
+            is_kept = str(seen) == before
             before = _attribute(_torch(), before.removeprefix("torch.")) if before.startswith("torch.") else before
         else:
-            is_same = _same(before, now[item.name])
-        if not is_same:
+            is_kept = is_same(before, seen)
+        if not is_kept:
             with suppress(Exception):
                 item.put(before)
             if item.is_told:
@@ -195,12 +228,30 @@ def restored(different: list[str], shared: Sequence[Shared] = SHARED) -> Iterato
         different += restore_process(state, shared)
 
 
+def tell(culprit: object, doing: str, different: Iterable[str]) -> None:
+    """Warn of what somebody changed and was put back, each the first time."""
+    for what in different:
+        key = (str(culprit), doing, what)
+        level = logging.DEBUG if key in _told else logging.WARNING
+        _told.add(key)
+        advice = " (draw from context.rng or context.generator)" if "generator" in what else ""
+        logger.log(level, "%s changed %s in %s; it was put back%s", culprit, what, doing, advice)
+
+
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Return the keys whose values differ, also those that only one of the two has."""
-    return [key for key in {**before, **after} if not _same(before.get(key), after.get(key))]
+    return [key for key in {**before, **after} if not is_same(before.get(key), after.get(key))]
 
 
-def _same(one: Any, other: Any) -> bool:
+def is_same(one: Any, other: Any) -> bool:
+    """Return whether two values are equal; what cannot be compared is not."""
+    try:
+        return _equal(one, other)
+    except Exception:
+        return False
+
+
+def _equal(one: Any, other: Any) -> bool:
     if one is other:
         return True
     torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
@@ -211,5 +262,5 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, tuple | list) and isinstance(other, tuple | list):
         if one and type(one[0]) is int and type(one[-1]) is int:  # the state of a generator, hundreds of numbers
             return bool(one == other)
-        return len(one) == len(other) and all(_same(*pair) for pair in zip(one, other, strict=True))
+        return len(one) == len(other) and all(is_same(*pair) for pair in zip(one, other, strict=True))
     return bool(one == other)

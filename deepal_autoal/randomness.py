@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepal_autoal.process import SHARED, restored
+
 if TYPE_CHECKING:
     import torch
 
@@ -39,15 +41,12 @@ def torch_stream(*key: int | str, device: torch.device | str = "cpu") -> torch.G
 @contextmanager
 def global_seed(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
     """Seed the global generators of Python, numpy and torch inside the block and restore them after it."""
-    states = random.getstate(), np.random.get_state()
-    try:
+    generators = [item for item in SHARED if item.name in ("random's global generator", "numpy's global generator")]
+    with restored([], generators):
         random.seed(seed)
         np.random.seed(seed % 2**32)
         with global_torch_seed(seed, device):
             yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
-import logging
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,9 +19,10 @@ from deepal_autoal.errors import (
     PluginError,
     UnknownNameError,
     is_users_own,
+    message_of,
     spell,
 )
-from deepal_autoal.process import ALL_BUT_TORCH_GENERATORS, restored
+from deepal_autoal.process import ALL_BUT_TORCH_GENERATORS, restored, tell
 
 BUILTIN_DISTRIBUTION = "deepal_autoal"
 IN_PROCESS_DISTRIBUTION = "this process"
@@ -41,8 +41,6 @@ OWN_OPTIONS = frozenset(
         "train-batch-size", "verbose", "version", "warm-start",
     ]
 )  # fmt: skip
-
-logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _DETAILS = {
@@ -126,8 +124,11 @@ class Entry:
         try:
             with self._guarded("its making"):
                 return target(*arguments, **named)
-        except DeepALError:
-            raise
+        except DeepALError as error:
+            if self.provider.builtin:
+                raise
+            kind = InputError if isinstance(error, InputError) else PluginError
+            raise kind(f"{self.kind} {self.name!r} of {self.provider}: {message_of(error)}") from None
         except BaseException as error:
             if is_users_own(error):
                 raise
@@ -139,9 +140,7 @@ class Entry:
         different: list[str] = []
         with restored(different, ALL_BUT_TORCH_GENERATORS):
             yield
-        for name in different:
-            logger.warning("%s %r of %s changed %s in %s; it was put back", self.kind, self.name, self.provider, name,
-                           doing)  # fmt: skip
+        tell(f"{self.kind} {self.name!r} of {self.provider}", doing, different)
 
     def describe(self) -> dict[str, Any]:
         """Return the entry as a JSON-able dict, as the listings print it."""
@@ -373,6 +372,9 @@ def check_target(kind: str, name: str, target: Any) -> None:
         raise PluginError(f"strategy {name!r}: {target.__name__} implements no score(self, context)")
     if issubclass(target, SelectorStrategy) and "candidates" not in inspect.signature(target).parameters:
         raise PluginError(f"strategy {name!r}: the constructor of a selector takes candidates, {target.__name__}'s not")
+    names = getattr(target, "default_candidates", ())
+    if not isinstance(names, tuple | list) or not all(isinstance(item, str) for item in names):
+        raise PluginError(f"strategy {name!r}: default_candidates must be a tuple of names, not {names!r}")
     for method, arguments in _METHODS.items():
         if hasattr(target, method):
             _check_signature(

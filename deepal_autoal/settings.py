@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from deepal_autoal.errors import InputError, PluginCodeError, PluginError, RunFolderError
+from deepal_autoal.errors import InputError, PluginCodeError, PluginError, RunFolderError, message_of
 from deepal_autoal.plain import plain
 from deepal_autoal.plugins import plugin_host
 
@@ -98,6 +98,8 @@ def resolve_plugin_options(given: Mapping[str, Any]) -> dict[str, Any]:
         UnknownNameError: If no plugin registered a name.
         InputError: If a plugin refuses a value.
     """
+    if not isinstance(given, Mapping):
+        raise InputError(f"plugin_options is {given!r}; give a mapping, such as {{'patience': 3}}")
     resolved = {}
     for name, value in given.items():
         entry = plugin_host().options.get(str(name).replace("_", "-"))
@@ -109,7 +111,7 @@ def resolve_plugin_options(given: Mapping[str, Any]) -> dict[str, Any]:
             converted = entry.call(value)
         except PluginCodeError as error:
             if isinstance(error.__cause__, ValueError):  # what a converter tells the user
-                raise InputError(f"--{entry.name} {value}: {error.__cause__} ({entry.summary})") from None
+                raise InputError(f"--{entry.name} {value}: {message_of(error.__cause__)} ({entry.summary})") from None
             raise
         try:
             resolved[entry.name] = plain(converted)

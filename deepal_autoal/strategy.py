@@ -6,12 +6,13 @@ costs nothing in a listing.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from deepal_autoal.errors import DeepALError, InputError, QueryError, is_users_own, spell
+from deepal_autoal.errors import DeepALError, InputError, QueryError, is_users_own, message_of, spell
 from deepal_autoal.plain import plain
 from deepal_autoal.registry import BUILTIN_DISTRIBUTION, Provider
 
@@ -274,8 +275,12 @@ def check_query(strategy: Strategy, answer: Query | ArrayLike, allowed: NDArray[
     return Query(indices, report)
 
 
-# How errors begin that name their culprit already.
-NAMING = ("strategy ", "plugin of ", "model ", "dataset ")
+def _is_raised_here(error: BaseException) -> bool:
+    """Return whether it is this package's code, not a plugin's, that raised an error."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return frame is not None and os.path.dirname(frame.tb_frame.f_code.co_filename) == os.path.dirname(__file__)
 
 
 @contextmanager
@@ -290,15 +295,15 @@ def blaming(culprit: object, doing: str = "query", own_errors: bool = False) -> 
     try:
         yield
     except DeepALError as error:
-        text = str(error)
-        if text.startswith(NAMING) or (own_errors and f"of {BUILTIN_DISTRIBUTION} " in str(culprit)):
+        # Ours name their culprit already; a plugin may raise the class too.
+        if isinstance(error, QueryError) and _is_raised_here(error):
             raise
         if own_errors:
+            if f"of {BUILTIN_DISTRIBUTION} " in str(culprit):
+                raise
             kind = InputError if isinstance(error, InputError) else DeepALError
-            raise kind(f"{culprit}: {error}") from None
-        raise QueryError(f"{culprit} failed in {doing}: {error}") from None
-    except GeneratorExit:
-        raise
+            raise kind(f"{culprit}: {message_of(error)}") from None
+        raise QueryError(f"{culprit} failed in {doing}: {message_of(error)}") from None
     except BaseException as error:
         if is_users_own(error):
             raise
@@ -309,7 +314,7 @@ def describe_strategy(strategy: Strategy) -> dict[str, Any]:
     """Return name, options, distribution and candidates of a strategy as a JSON-able dict, for the record."""
     described: dict[str, Any] = {
         "name": strategy.name or type(strategy).__name__,
-        "options": {key: plain(value, strict=False) for key, value in strategy.describe_options().items()},
+        "options": {str(key): plain(value, strict=False) for key, value in strategy.describe_options().items()},
         "requires": sorted(strategy.requires),
         "changes_training": strategy.changes_training,
     }

@@ -15,7 +15,7 @@ from deepal_autoal.cli.check import check_command
 from deepal_autoal.cli.listings import list_datasets, list_models, list_plugins, list_strategies
 from deepal_autoal.cli.new_plugin import new_plugin_command
 from deepal_autoal.cli.run import run_command
-from deepal_autoal.errors import DeepALError, PluginCodeError, QueryError, UnknownNameError
+from deepal_autoal.errors import DeepALError, PluginCodeError, QueryError, UnknownNameError, message_of
 
 WRONG_USE = 2
 INTERRUPTED = 130
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if isinstance(error, QueryError | PluginCodeError) and error.__cause__ is not None:
             # A fault in somebody's code: its author needs to see where.
             traceback.print_exception(_from_their_code(error.__cause__))
-        status = _complain(str(error))
+        status = _complain(message_of(error))
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -3,12 +3,12 @@
 import pytest
 from misbehaving import First
 
-from deepal_autoal import guards, hookimpl
+from deepal_autoal import hookimpl, process
 
 
 @pytest.fixture(autouse=True)
 def told_anew():
-    guards._told.clear()
+    process._told.clear()
 
 
 @pytest.fixture

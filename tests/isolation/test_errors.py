@@ -6,8 +6,10 @@ from misbehaving import First
 
 from deepal_autoal import (
     DeepALError,
+    InputError,
     PluginError,
     QueryError,
+    SelectorStrategy,
     hookimpl,
     run,
 )
@@ -111,3 +113,73 @@ def test_an_error_of_its_own_is_not_hidden_by_what_it_left(blob_data, quick):
 
     with pytest.raises(QueryError, match="KeyError: 'mine'"):
         run(First(both), blob_data, **quick)
+
+
+def raise_generator_exit(context):
+    raise GeneratorExit
+
+
+def raise_as_if_named(context):
+    raise InputError("strategy is a word that others use too")
+
+
+class UnspeakableError(Exception):
+    def __str__(self):
+        raise KeyError
+
+
+def raise_unspeakable(context):
+    raise UnspeakableError
+
+
+@pytest.mark.parametrize(
+    "deed, expected",
+    [
+        (raise_generator_exit, "GeneratorExit"),
+        (raise_as_if_named, "strategy is a word"),
+        (raise_unspeakable, "UnspeakableError: .its message cannot be read"),
+    ],
+)
+def test_odd_errors_are_named(blob_data, quick, deed, expected):
+    with pytest.raises(QueryError, match=f"^strategy 'First' failed in query: {expected}"):
+        run(First(deed), blob_data, **quick)
+
+
+def test_own_errors_of_makers_name_who_made_it(blob_data, quick, registered, tmp_path):
+    def load(data_dir):
+        raise InputError("no file here")
+
+    class Picky(First):
+        def __init__(self, k: int = 0):
+            raise InputError("k is too small")
+
+    class Plugin:
+        @hookimpl
+        def deepal_register_strategies(self, registry):
+            registry.add("picky", Picky)
+
+        @hookimpl
+        def deepal_register_datasets(self, registry):
+            registry.add("missing", load, summary="x")
+
+    registered(Plugin(), "plugin")
+    with pytest.raises(InputError, match="strategy 'picky' of this process: k is too small"):
+        run("picky", blob_data, **quick)
+    with pytest.raises(InputError, match="dataset 'missing' of this process: no file here"):
+        run("random", "missing", **quick)
+
+
+def test_default_candidates_must_be_names(registered):
+    class Composes(SelectorStrategy):
+        default_candidates = "margin"
+
+        def query(self, context, batch_size):
+            return context.candidates.indices[:batch_size]
+
+    class Plugin:
+        @hookimpl
+        def deepal_register_strategies(self, registry):
+            registry.add("composes", Composes)
+
+    with pytest.raises(PluginError, match="default_candidates must be a tuple of names"):
+        registered(Plugin(), "composes")

@@ -11,6 +11,8 @@ from misbehaving import First, picks
 
 from deepal_autoal import (
     QueryError,
+    TaskModel,
+    hookimpl,
     run,
 )
 
@@ -223,3 +225,72 @@ def test_new_precision_settings_break_nothing_and_are_put_back(blob_data, quick,
     with caplog.at_level(logging.WARNING):
         run(First(round_off), blob_data, **quick)
     assert torch.backends.cuda.matmul.fp32_precision == before and "torch's float32 precision" in caplog.text
+
+
+def odd_rate(context):
+    context.model.module.dropout.p = torch.ones(3)
+
+
+def another_generator(context):
+    np.random.set_bit_generator(np.random.PCG64(3))
+
+
+def hook_everywhere(context):
+    torch.nn.modules.module.register_module_forward_hook(lambda module, inputs, output: output * 0)
+
+
+@pytest.mark.parametrize(
+    "deed, what",
+    [
+        (odd_rate, "setting 'p'"),
+        (another_generator, "numpy's global generator"),
+        (hook_everywhere, "torch's global module hooks"),
+    ],
+)
+def test_odd_traces_are_put_back_too(blob_data, quick, caplog, deed, what):
+    settings = {**quick, "model": "mlp"}
+    undisturbed = run(First(), blob_data, **settings)
+    generator = np.random.get_bit_generator()
+    with caplog.at_level(logging.WARNING):
+        assert picks(run(First(deed), blob_data, **settings)) == picks(undisturbed)
+    assert what in caplog.text and np.random.get_bit_generator() is generator
+
+
+def test_models_of_others_may_keep_counts(blob_data, quick, registered, caplog):
+    class Counts(torch.nn.Linear):
+        def __init__(self):
+            super().__init__(6, 4)
+            self.calls, self.shape = 0, ()
+            self.register_buffer("waves", torch.zeros(2, dtype=torch.complex128))
+
+        def forward(self, inputs):
+            self.calls, self.shape = self.calls + 1, tuple(inputs.shape)
+            return super().forward(inputs)
+
+    class Plugin:
+        @hookimpl
+        def deepal_register_models(self, registry):
+            registry.add("counts", lambda input_shape, n_classes: TaskModel(Counts(), 4, n_classes))
+
+    registered(Plugin(), "counts")
+    with caplog.at_level(logging.WARNING):
+        run(First(lambda context: context.candidates.probabilities()), blob_data, **{**quick, "model": "counts"})
+    assert "put back" not in caplog.text
+
+
+def test_inference_mode_left_on_by_one_run_does_not_reach_the_next(blob_data, quick):
+    mode = torch.inference_mode()
+
+    class Enters(First):
+        def state_dict(self):
+            if not torch.is_inference_mode_enabled():
+                mode.__enter__()
+            return {}
+
+    undisturbed = run("badge", blob_data, **quick)
+    try:
+        with pytest.raises(QueryError, match=r"'Enters' left torch's inference mode on in state_dict"):
+            run(Enters(), blob_data, **quick)
+        assert picks(run("badge", blob_data, **quick)) == picks(undisturbed)
+    finally:
+        mode.__exit__(None, None, None)
