@@ -320,11 +320,7 @@ class PluginHost:
             for caller in callers:
                 if not caller.has_spec():
                     raise PluginError(f"{caller.name} is no hook of {hookspecs.PROJECT}")
-                for item in caller.get_hookimpls():
-                    if item.plugin is plugin and (
-                        inspect.iscoroutinefunction(item.function) or inspect.isasyncgenfunction(item.function)
-                    ):
-                        raise PluginError(f"{caller.name} is async; make it a plain function")
+                _check_implementation(plugin, caller.name)
             for registry, hook in zip(self.registries, REGISTRATION_HOOKS, strict=True):
                 registrar = Registrar(registry, record.provider)
                 registrars.append(registrar)
@@ -439,16 +435,12 @@ def _fail(record: PluginRecord, error: BaseException) -> None:
 
 
 def _check_contract(plugin: Any) -> None:
-    """Refuse a plugin that says it is written for a newer contract than this, or that is no module or object."""
+    """Refuse a plugin that says it is written for a newer contract than this, or that cannot be told from others."""
     own, plain = _comparison(type(plugin)), _comparison(object)
     if plugin is None or own != plain:
         what = type(plugin).__name__
         raise PluginError(
             f"the entry point names an object of {what}; name a module, or an object compared by identity"
-        )
-    if inspect.isclass(plugin):
-        raise PluginError(
-            f"the entry point names the class {plugin.__qualname__}; name its module, or an instance of it"
         )
     wanted = getattr(plugin, CONTRACT_ATTRIBUTE, hookspecs.CONTRACT_VERSION)
     if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1:
@@ -458,6 +450,15 @@ def _check_contract(plugin: Any) -> None:
             f"it is written for version {wanted} of the plugin contract, but {__package__} {_own_version()} has "
             f"version {hookspecs.CONTRACT_VERSION}: upgrade {__package__}"
         )
+
+
+def _check_implementation(plugin: Any, hook: str) -> None:
+    """Refuse a hook that could never do anything: an async one, or a method of a class without an instance."""
+    function = getattr(plugin, hook, None)
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise PluginError(f"{hook} is async; make it a plain function")
+    if inspect.isclass(plugin) and inspect.isfunction(inspect.getattr_static(plugin, hook, None)):
+        raise PluginError(f"{hook} is a method of the class {plugin.__qualname__}; name an instance of it, or a module")
 
 
 def _comparison(cls: Any) -> tuple[Any, Any]:

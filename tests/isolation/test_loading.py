@@ -110,7 +110,7 @@ def test_class_as_entry_point(distribution):
         "one", "1", {"of-class": "class_module:Plugin", "of-object": "class_module:plugin"}, class_module=source
     )
     host = load()
-    assert "name its module, or an instance" in record_of(host, "of-class").problems[0]
+    assert "name an instance of it, or a module" in record_of(host, "of-class").problems[0]
     assert record_of(host, "of-object").provides == ["hook deepal_run_finished"]
 
 
