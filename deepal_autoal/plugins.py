@@ -364,6 +364,7 @@ class PluginHost:
                 what = {"failed": "failed to load", "refused": "was refused", "disabled": "is disabled"}[record.state]
                 error = PluginError(
                     f"{name!r} is unavailable: the plugin of {record.provider} {what}: {'; '.join(record.problems)}"
+                    + (f" (`deepal plugins {name}` shows where)" if record.error is not None else "")
                 )
                 error.__cause__ = record.error
                 return error
