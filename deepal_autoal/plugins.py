@@ -84,6 +84,11 @@ class PluginRecord:
     seconds: float = 0.0
     error: BaseException | None = None
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether a third party's plugin took long to load."""
+        return self.seconds > SLOW_LOADING and not self.provider.builtin
+
     def describe(self) -> dict[str, Any]:
         """Return the record as a JSON-able dict."""
         return {
@@ -232,7 +237,7 @@ class PluginHost:
                 f"{record.name}: took {record.seconds:.1f} s to load, and every command waits for it: import heavy "
                 "packages inside functions, and give targets as 'module:attribute'"
                 for record in records
-                if record.seconds > SLOW_LOADING and not provider.builtin
+                if record.is_slow
             ]
             described.append(
                 {
@@ -252,7 +257,7 @@ class PluginHost:
         return [
             f"plugin {record.name!r} of {record.provider} took {record.seconds:.1f} s to load"
             for record in self.records
-            if record.seconds > SLOW_LOADING and not record.provider.builtin
+            if record.is_slow
         ]
 
     def distributions(self, providers: Iterable[Provider]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Small data and quick settings that the tests share."""
 
 import importlib
+import logging
 import os
 import sys
 import textwrap
@@ -12,6 +13,8 @@ import pytest
 import torch
 
 from deepal_autoal import plugin_host
+from deepal_autoal.cli.main import main
+from deepal_autoal.cli.run import LOGGERS
 from deepal_autoal.datasets.base import Dataset
 
 torch.set_num_threads(1)  # the tests' tensors are small
@@ -102,3 +105,22 @@ def distribution(tmp_path_factory, monkeypatch):
     yield make
     for module in made:
         sys.modules.pop(module, None)
+
+
+@pytest.fixture
+def deepal(capsys, monkeypatch, tmp_path):
+    """Return a function that runs the command line in a folder of its own and returns (status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    before = {name: (logging.getLogger(name).propagate, logging.getLogger(name).level) for name in LOGGERS}
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as stopped:
+            main([str(argument) for argument in arguments])
+        output = capsys.readouterr()
+        return stopped.value.code, output.out, output.err
+
+    yield call
+    for name, (propagate, level) in before.items():
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], propagate
+        logger.setLevel(level)

@@ -18,6 +18,7 @@ from deepal_autoal.errors import InputError, RunFolderError, UnknownNameError
 from deepal_autoal.plugins import plugin_host
 
 RUNS = Path("runs")
+LOGGERS = ("deepal_autoal", "deepal_events", "deepal_strategies")
 FILE_OPTIONS = "deepal.options"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 RECIPE_OPTIONS = (
@@ -274,7 +275,7 @@ def set_up_logging(verbose: bool) -> None:
     level = logging.DEBUG if verbose else logging.WARNING
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter(verbose))
-    for name in ("deepal_autoal", "deepal_strategies", "deepal_events"):
+    for name in LOGGERS:
         logger = logging.getLogger(name)
         logger.setLevel(level)
         logger.handlers = [handler]

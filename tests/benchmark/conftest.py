@@ -1,31 +1,8 @@
 """A grid that takes a moment, and plugins of this process."""
 
-import logging
-
 import pytest
 
 from deepal_autoal import ScoringStrategy, hookimpl, plugin_host
-from deepal_autoal.cli.main import main
-
-
-@pytest.fixture
-def deepal(capsys, monkeypatch, tmp_path):
-    """Return a function that runs the command line in a folder of its own and returns (status, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-    names = ("deepal_autoal", "deepal_strategies", "deepal_events")
-    before = {name: (logging.getLogger(name).propagate, logging.getLogger(name).level) for name in names}
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        output = capsys.readouterr()
-        return stopped.value.code, output.out, output.err
-
-    yield call
-    for name, (propagate, level) in before.items():
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [], propagate
-        logger.setLevel(level)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Commands, exit statuses and messages, in process."""
 
 import json
-import logging
 
 import click
 import pytest
@@ -10,25 +9,6 @@ from deepal_autoal.cli.main import cli, main
 
 QUICK = ["--model", "linear", "--epochs", "2", "--min-steps", "4", "--initial", "10", "--batch-size", "5",
          "--rounds", "2", "--threads", "1"]  # fmt: skip
-
-
-@pytest.fixture
-def deepal(capsys, monkeypatch, tmp_path):
-    """Return a function that runs the command line and returns (status, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-    levels = {name: logging.getLogger(name).propagate for name in ("deepal_autoal", "deepal_strategies")}
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        output = capsys.readouterr()
-        return stopped.value.code, output.out, output.err
-
-    yield call
-    for name, propagate in levels.items():
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [], propagate
-        logger.setLevel(logging.NOTSET)
 
 
 @pytest.mark.parametrize("kind", ["strategies", "datasets", "models", "plugins"])
