@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from deepal_autoal.errors import InputError
+from deepal_autoal.measure import Stopwatch
 from deepal_autoal.placement import own_modes
 from deepal_autoal.randomness import numpy_stream, stream_seed, torch_stream
 from deepal_autoal.training import LabeledData, UnlabeledData
@@ -167,6 +169,7 @@ class QueryContext:
         device: Where the views' tensors live.
         progress: Call it as ``progress(done, total)`` in long work, so that a user sees it move.
         reported: What `report` was given so far.
+        seconds: What `timed` measured so far, by part.
     """
 
     def __init__(
@@ -192,6 +195,7 @@ class QueryContext:
         self.n_rounds = n_rounds
         self.device: torch.device = model.device
         self.reported: dict[str, Any] = {}
+        self.seconds: dict[str, float] = {}
         self._cache = cache
         self._labels = dict(zip(labeled.tolist(), labels.tolist(), strict=True))
         self._key = key
@@ -218,6 +222,7 @@ class QueryContext:
                 setattr(context, attribute, value)
         context._key = (*self._key, name)
         context.reported = {}
+        context.seconds = {}
         return context
 
     def report(self, **values: Any) -> None:
@@ -227,6 +232,19 @@ class QueryContext:
             values: JSON-able: numbers (no NaN), strings, lists, dicts; numpy's and torch's are converted.
         """
         self.reported.update(values)
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Time the block as a part of the query; the round's record shows it among ``seconds``, as ``query.<part>``.
+
+        Parts that come twice are added up. On an accelerator the block's work is waited for.
+
+        Args:
+            part: What the time is spent on, such as ``"search"``.
+        """
+        with Stopwatch(self.device) as watch:
+            yield
+        self.seconds[part] = self.seconds.get(part, 0.0) + watch.seconds
 
     def fit(self, labeled: ArrayLike, purpose: str, recipe: Recipe | None = None) -> FittedModel:
         """Train a further task model from scratch on a part of the labelled set.

@@ -48,6 +48,15 @@ def evaluate_cost(formula: str, sizes: Mapping[str, int]) -> int:
     return _evaluate(_parse(formula), sizes, formula)
 
 
+def symbols_of(formula: str) -> frozenset[str]:
+    """Return the symbols that a formula holds.
+
+    Raises:
+        InputError: If it is no formula.
+    """
+    return frozenset(node.id for node in ast.walk(_parse(formula)) if isinstance(node, ast.Name))
+
+
 def spell_cost(formula: str) -> str:
     """Return a formula as people write it: ``N·(C + D)``; D·D becomes D²."""
     spelled = formula.replace(" * ", "*")

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from deepal_autoal.asking import ask
+from deepal_autoal.candidates import names_by_sets_only
 from deepal_autoal.context import QueryContext
 from deepal_autoal.devices import resolve_device
 from deepal_autoal.errors import InputError, QueryError
-from deepal_autoal.factory import create_strategy, recreate_strategy
+from deepal_autoal.factory import create_strategy, recreate_strategy, without_candidates
 from deepal_autoal.files import encode, read_tensors, write_tensors
 from deepal_autoal.fitted import FittedModel
 from deepal_autoal.guards import guarded
@@ -31,7 +32,7 @@ from deepal_autoal.pool import Pool, draw_initial
 from deepal_autoal.predictor import Predictor, as_samples
 from deepal_autoal.randomness import stream_seed
 from deepal_autoal.recipe import Recipe
-from deepal_autoal.strategy import Query, Strategy, blaming, describe_strategy
+from deepal_autoal.strategy import Query, SelectorStrategy, Strategy, blaming, describe_strategy
 from deepal_autoal.training import LabeledData, Trainer, UnlabeledData, load_weights, rebuilding_trainer
 
 if TYPE_CHECKING:
@@ -63,12 +64,15 @@ class ActiveLearner:
         n_rounds: Number of rounds, where it is known; strategies may plan with it.
 
     Attributes:
-        strategy: The strategy.
+        strategy: The strategy. A selector whose candidates came by a set such as ``all-cheap`` is made again without
+            those that require what the model lacks.
         n_classes: Number of classes.
         model_name: Name of the task model.
         recipe: Training settings.
         round: Number of the last trained model, from 0; -1 before the first. Every training on new labels is a
             round.
+        query_seconds: How long parts of the last query took, by the names that the strategy gave them (see
+            `QueryContext.timed`).
 
     Raises:
         InputError: If the pool cannot be used, or the model lacks what the strategy requires.
@@ -103,6 +107,7 @@ class ActiveLearner:
         self.model_name = resolve_model(model, self._inputs.input_shape)
         self.recipe = recipe if isinstance(recipe, Recipe) else Recipe.for_data(samples.ndim == 4, **dict(recipe or {}))
         plain = Trainer(self._build, self.recipe, self.device)
+        self._leave_out_unable_candidates(plain)
         doing = "wrap_trainer"
         with guarded(self.strategy, doing), blaming(self.strategy, doing, own_errors=True):
             self._trainer = self.strategy.wrap_trainer(plain)
@@ -114,6 +119,7 @@ class ActiveLearner:
         self._fitted: FittedModel | None = None
         self._is_current = False
         self._pending: Query | None = None
+        self.query_seconds: dict[str, float] = {}
         self._memory_before: dict[str, Any] | None = None
 
     @property
@@ -187,7 +193,9 @@ class ActiveLearner:
                 self._load_strategy_state(self._memory_before)
         model = self.fit()
         self._memory_before = self._strategy_state()
-        answer = ask(self.strategy, self._context(model, candidates, progress), batch_size)
+        context = self._context(model, candidates, progress)
+        answer = ask(self.strategy, context, batch_size)
+        self.query_seconds = dict(context.seconds)
         self._pending = Query(answer.indices, answer.report)
         return self._pending
 
@@ -347,6 +355,24 @@ class ActiveLearner:
         stack.enter_context(guarded(culprit, doing))
         stack.enter_context(blaming(culprit, doing, own_errors=True))
         return stack
+
+    def _leave_out_unable_candidates(self, plain: Trainer) -> None:
+        """Do without the candidates that only a set brought and that require what the model lacks."""
+        if not isinstance(self.strategy, SelectorStrategy):
+            return
+        candidates = self.strategy.candidates
+        optional = names_by_sets_only(self.strategy.candidate_words)
+        unable = [name for name in candidates if name in optional and "mc_dropout" in candidates[name].requires]
+        if not unable:
+            return
+        with self.blaming_for("training"):
+            module = plain.new_objective().model
+        if not dropout_parts(module):
+            logger.warning(
+                "candidates of %s left out: %s; they require mc_dropout, but the model %r has no dropout",
+                self.strategy, ", ".join(unable), self.model_name,
+            )  # fmt: skip
+            self.strategy = without_candidates(self.strategy, unable)
 
     def _require_capabilities(self) -> None:
         """Refuse a model that lacks what the strategy requires, before anything is trained."""

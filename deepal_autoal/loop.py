@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from deepal_autoal.candidates import Candidates, read_words
 from deepal_autoal.datasets import load_dataset
 from deepal_autoal.devices import resolve_device
 from deepal_autoal.errors import InputError
@@ -152,6 +153,7 @@ class ActiveRun:
         is_last = number == self.n_rounds or self._stop_reason is not None
         queried: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         report: Mapping[str, Any] = {}
+        parts: Mapping[str, float] = {}
         peak = PeakMemory(learner.device)
         with Stopwatch() as ask:
             if not is_last:
@@ -160,7 +162,7 @@ class ActiveRun:
                     query = learner.query(
                         self._config["batch_size"], lambda done, total: self._progress("query", done, total)
                     )
-                queried, report = np.asarray(query.indices), query.report
+                queried, report, parts = np.asarray(query.indices), query.report, learner.query_seconds
         if is_last:
             if self._files is not None:
                 self._files.write_model(learner)
@@ -174,7 +176,12 @@ class ActiveRun:
             "n_labeled": n_labeled,
             "accuracy": accuracy,
             "queried": queried.tolist(),
-            "seconds": {"train": train.seconds, "evaluate": evaluate.seconds, "query": 0.0 if is_last else ask.seconds},
+            "seconds": {
+                "train": train.seconds,
+                "evaluate": evaluate.seconds,
+                "query": 0.0 if is_last else ask.seconds,
+                **{f"query.{part}": seconds for part, seconds in parts.items()},
+            },
             "query_peak_bytes": peak.n_bytes,
             "strategy": dict(report),
         }
@@ -215,7 +222,7 @@ def run(
     strategy: str | Strategy | None = None,
     dataset: str | Path | Dataset | None = None,
     *,
-    candidates: Sequence[str] | None = None,
+    candidates: Candidates | None = None,
     options: Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
     model: str | None = None,
@@ -241,7 +248,7 @@ def run(
     Args:
         strategy: A registered name or a strategy; ``random`` by default.
         dataset: A registered name, a path to own data, or a `Dataset`; ``digits`` by default.
-        candidates: Names of a selector's candidates.
+        candidates: Names of a selector's candidates, and sets of them such as ``all-cheap``.
         options: Constructor options of the strategy; ``"vote.oversample"`` addresses the candidate ``vote``.
         data_dir: Where named datasets lie; by default the environment's ``DEEPAL_DATA``.
         model: A registered model's name; ``auto`` picks by the data.
@@ -277,7 +284,7 @@ def run(
     changes = {**(recipe or {}), **({} if epochs is None else {"epochs": epochs})}
     given = Settings(
         strategy=strategy if isinstance(strategy, str) else None,
-        candidates=candidates.split(",") if isinstance(candidates, str) else candidates,
+        candidates=candidates if candidates is None or isinstance(candidates, Mapping) else read_words(candidates),
         options=options or None,
         dataset=str(dataset) if isinstance(dataset, str | Path) else None,
         data_dir=str(data_dir) if data_dir is not None else None,
@@ -339,6 +346,7 @@ def _prepare(
         data.x_train, made, data.n_classes, model=settings.model or "auto", recipe=recipe, seed=settings.seed,
         device=device, members=members if settings.pool_size is not None else None, n_rounds=rounds,
     )  # fmt: skip
+    made = learner.strategy
     start = members[draw_initial(len(members), settings.seed, initial)]
     _warn_of_missing_classes(data, start)
     entries = plugin_host()
@@ -375,7 +383,8 @@ def _prepare(
         "settings": {
             **settings.describe(),
             "threads": torch.get_num_threads(),
-            "strategy": None if made is strategy else settings.strategy,
+            "strategy": None if isinstance(strategy, Strategy) else settings.strategy,
+            "candidates": getattr(made, "candidate_words", None) or settings.candidates,
             "dataset": None if data is dataset else settings.dataset,
         },
     }

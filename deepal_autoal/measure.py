@@ -16,18 +16,33 @@ _STATUS = Path("/proc/self/status")
 
 
 class Stopwatch:
-    """Times a ``with`` block: ``seconds`` is its wall time."""
+    """Times a ``with`` block: ``seconds`` is its wall time.
+
+    Args:
+        device: Whose work belongs to the block: it is waited for at both ends.
+    """
 
     seconds: float = 0.0
 
+    def __init__(self, device: torch.device | None = None) -> None:
+        self._device = device
+
     def __enter__(self) -> Stopwatch:
+        self._wait()
         self._start = time.perf_counter()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._wait()
         self.seconds = time.perf_counter() - self._start
+
+    def _wait(self) -> None:
+        if self._device is not None and self._device.type == "cuda":
+            import torch
+
+            torch.cuda.synchronize(self._device)
 
 
 class PeakMemory:

@@ -203,10 +203,15 @@ class RunResult:
             "final_accuracy": self.accuracy,
             "n_rounds": self.rounds[-1]["round"],
             "n_labeled": self.rounds[-1]["n_labeled"],
-            "seconds": {**seconds, "total": sum(seconds.values())},
+            "seconds": {**seconds, "total": total_seconds(self.rounds)},
             "status": self.status,
         }
         return summary if self.stop_reason is None else {**summary, "stop_reason": self.stop_reason}
+
+
+def total_seconds(rounds: Sequence[Mapping[str, Any]]) -> float:
+    """Return the seconds of all phases of all rounds; ``query.search`` is a part of ``query`` and not added again."""
+    return float(sum(value for record in rounds for phase, value in record["seconds"].items() if "." not in phase))
 
 
 def area_under_budget_curve(n_labeled: Sequence[int], accuracy: Sequence[float]) -> float:

@@ -67,6 +67,14 @@ class Provider:
         return f"{self.distribution} {self.version}".strip()
 
 
+def stands_for_a_set(word: str) -> bool:
+    """Return whether a word among names of strategies stands for several: ``all``, or ``all-`` and what they share.
+
+    No strategy can be called so.
+    """
+    return re.fullmatch(r"all(-.*)?", word, re.IGNORECASE) is not None
+
+
 def normalize(distribution: str) -> str:
     """Return a distribution's name in the packaging specification's normal form."""
     return re.sub(r"[-_.]+", "-", distribution).lower()
@@ -216,6 +224,8 @@ class Registry:
         name, provider = entry.name, entry.provider
         if name in self._reserved:
             return f"{self.kind} {name!r} is the name of one of the engine's own; choose another name"
+        if self.kind == "strategy" and stands_for_a_set(name):
+            return f"strategy {name!r}: all, and what starts with all-, stands for sets; choose another name"
         if name in self._refused:
             self._refused[name].append(provider)
         elif name in self._entries:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from deepal_autoal.candidates import Candidates, names_of
 from deepal_autoal.errors import InputError, PluginCodeError, PluginError, RunFolderError, message_of
 from deepal_autoal.plain import plain
 from deepal_autoal.plugins import plugin_host
@@ -25,7 +26,7 @@ class Settings:
 
     Attributes:
         strategy: A registered name.
-        candidates: Names, for selectors.
+        candidates: Names, for selectors; of a run whose candidates came by sets, by word what each stood for.
         options: Constructor options of the strategy; ``name.key`` addresses a candidate.
         dataset: A registered name or a path.
         data_dir: Where named datasets lie.
@@ -42,7 +43,7 @@ class Settings:
     """
 
     strategy: str | None = None
-    candidates: Sequence[str] | None = None
+    candidates: Candidates | None = None
     options: Mapping[str, Any] | None = None
     dataset: str | None = None
     data_dir: str | None = None
@@ -60,6 +61,9 @@ class Settings:
     def over(self, recorded: Settings) -> Settings:
         """Return these settings with what they leave open taken from a recorded run."""
         given = {item.name: getattr(self, item.name) for item in fields(self) if getattr(self, item.name) is not None}
+        if isinstance(recorded.candidates, Mapping):
+            # Sets may hold others by now; what is asked for otherwise, `refuse_given` refuses.
+            given.pop("candidates", None)
         given["recipe"] = {**recorded.recipe, **self.recipe}
         given["options"] = {**(recorded.options or {}), **(self.options or {})}
         given["plugin_options"] = {**recorded.plugin_options, **self.plugin_options}
@@ -74,7 +78,7 @@ class Settings:
         return replace(
             self,
             strategy=self.strategy or "random",
-            candidates=list(self.candidates) if self.candidates is not None else None,
+            candidates=self.candidates if isinstance(self.candidates, Mapping | None) else list(self.candidates),
             options=dict(self.options or {}),
             dataset=dataset,
             data_dir=os.path.abspath(data_dir),
@@ -177,12 +181,17 @@ def refuse_given(recorded: Mapping[str, Any], given: Settings, folder: Path) -> 
     """
     strategy = recorded["strategy"]
     candidates = [candidate["name"] for candidate in strategy.get("candidates", ())]
+    words = recorded["settings"].get("candidates")
     known = {
         "strategy": strategy["name"],
         "candidates": candidates,
         "initial": len(recorded["initial"]),
         **{key: recorded[key] for key in ("pool_size", "batch_size", "rounds", "seed", "threads")},
     }
+    if given.candidates is not None:
+        # The same words mean what they meant then.
+        is_same = not isinstance(given.candidates, Mapping) and [*given.candidates] == [*(words or ())]
+        given = replace(given, candidates=candidates if is_same else names_of(given.candidates))
     lines = []
     for key, value in known.items():
         asked = getattr(given, key)

@@ -154,12 +154,15 @@ class SelectorStrategy(Strategy):
         candidates: Strategies by name, in the order in which they are reported.
 
     Attributes:
-        default_candidates: The names used where none are given.
+        default_candidates: The names, or sets such as ``all-cheap``, used where none are given.
         candidates: The candidate strategies by name.
+        candidate_words: Where a set such as ``all-cheap`` was given, all words that were, each with the names that it
+            stands for; else empty.
     """
 
     default_candidates: ClassVar[tuple[str, ...]] = ()
     own_requires: ClassVar[frozenset[Requirement]] = frozenset()
+    candidate_words: Mapping[str, Sequence[str]] = {}
 
     def __init__(self, candidates: Mapping[str, Strategy]) -> None:
         if not candidates:

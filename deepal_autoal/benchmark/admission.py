@@ -96,7 +96,7 @@ def admit(
 
     plain = new_learner(Strategy())
     plain.new_module()  # a model that cannot take the data says so here
-    made, left_out = _create(label, contenders, new_learner)
+    made, left_out = _create(label, contenders, new_learner, configs)
     if configs:
         shared = {
             "dataset": data.describe(),
@@ -115,7 +115,8 @@ def admit(
     calls = {
         contender.label: {
             **settings, "dataset": dataset, "threads": threads, "strategy": contender.strategy,
-            "candidates": contender.candidates, "options": dict(contender.options),
+            "candidates": getattr(made[contender.label], "candidate_words", None) or contender.candidates,
+            "options": dict(contender.options),
         }
         for contender in contenders if contender.label in made
     }  # fmt: skip
@@ -123,7 +124,10 @@ def admit(
 
 
 def _create(
-    label: str, contenders: Iterable[Contender], new_learner: Callable[[Strategy], ActiveLearner]
+    label: str,
+    contenders: Iterable[Contender],
+    new_learner: Callable[[Strategy], ActiveLearner],
+    configs: Mapping[Path, Mapping[str, Any]],
 ) -> tuple[dict[str, Strategy], tuple[LeftOut, ...]]:
     """Return the strategies that can run, by label, and those of ``all`` that cannot, by reason."""
     able: dict[str, Strategy] = {}
@@ -131,9 +135,9 @@ def _create(
     for contender in contenders:
         made = None
         try:
-            made = create_strategy(contender.strategy, contender.candidates, **contender.options)
+            made = _create_as_before(contender, configs)
             with suppress(QueryError):  # a fault in a plugin's own code is its runs' failure, and stops no others
-                new_learner(made)
+                made = new_learner(made).strategy
         except DeepALError as error:
             if not contender.is_optional:
                 raise
@@ -144,6 +148,24 @@ def _create(
     if not able:
         raise InputError(f"none of the strategies can run: {'; '.join(map(str, left_out))}")
     return able, left_out
+
+
+def _create_as_before(contender: Contender, configs: Mapping[Path, Mapping[str, Any]]) -> Strategy:
+    """Return the strategy; sets among its candidates stand for what they did in its earlier runs."""
+    made = create_strategy(contender.strategy, contender.candidates, **contender.options)
+    words = getattr(made, "candidate_words", {})
+    earlier = [
+        config["settings"].get("candidates") for folder, config in configs.items() if _label(folder) == contender.label
+    ]
+    for recorded in earlier:
+        if words and isinstance(recorded, Mapping) and list(recorded) == list(words):
+            return create_strategy(contender.strategy, recorded, **contender.options)
+    return made
+
+
+def _label(folder: Path) -> str:
+    """Return the label of the strategy that a run folder belongs to."""
+    return folder.parent.name
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -160,7 +182,7 @@ def _refuse_other_settings(
     recorded = {**{key: config.get(key) for key in shared}, "initial": len(config["initial"])}
     recorded["model"] = config["model"]["name"]  # some strategies change the network: their own sizes differ
     current = dict(shared)
-    strategy = made.get(folder.parent.name)
+    strategy = made.get(_label(folder))
     if strategy is not None:
         recorded["strategy"], current["strategy"] = config["strategy"], describe_strategy(strategy)
     refuse_differences(recorded, current, folder)

@@ -10,6 +10,7 @@ from typing import Any
 from deepal_autoal.benchmark.admission import LeftOut, admit
 from deepal_autoal.benchmark.notation import Contender, read_datasets, read_seeds, read_strategies
 from deepal_autoal.benchmark.tables import run_folders
+from deepal_autoal.candidates import check_words, read_words
 from deepal_autoal.errors import InputError, PluginError, RunFolderError, UnknownNameError
 from deepal_autoal.models import AUTO
 from deepal_autoal.plugins import plugin_host
@@ -114,13 +115,21 @@ def plan_grid(
 
 
 def _give_candidates(contenders: Sequence[Contender], candidates: Sequence[str] | None) -> list[Contender]:
-    """Return the contenders, the selectors among them with their candidates."""
+    """Return the contenders, the selectors among them with their candidates: their own, or those given for all."""
+    for contender in contenders:
+        if contender.candidates is not None and not _is_selector(contender):
+            raise InputError(
+                f"--strategies {contender.label}: strategy {contender.strategy!r} takes no candidates; only selectors "
+                "such as vote do"
+            )
     if candidates is None:
         return list(contenders)
-    names = tuple(candidates.split(",") if isinstance(candidates, str) else candidates)
-    for name in names:
-        plugin_host().strategies.get(name)
-    given = [replace(contender, candidates=names) if _is_selector(contender) else contender for contender in contenders]
+    words = tuple(read_words(candidates))
+    check_words(words)
+    given = [
+        replace(contender, candidates=words) if contender.candidates is None and _is_selector(contender) else contender
+        for contender in contenders
+    ]
     if all(contender.candidates is None for contender in given):
         raise InputError("--candidates: none of the strategies takes candidates; only selectors such as vote do")
     return given

@@ -9,10 +9,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deepal_autoal.candidates import ALL, check_words
 from deepal_autoal.errors import InputError
 from deepal_autoal.plugins import plugin_host
 
-ALL = "all"
+CANDIDATES = "candidates"
 LONGEST_LABEL = 80
 
 _FORM = "write it as NAME, NAME[KEY=VALUE,...] or LABEL=NAME[KEY=VALUE,...]"
@@ -29,7 +30,7 @@ class Contender:
         strategy: A registered name.
         options: Constructor options, as text; ``name.key`` addresses a candidate.
         is_optional: Whether it came by ``all``, and is left out where it cannot run.
-        candidates: Names of its candidates, if it is a selector and they were given.
+        candidates: Its candidates, by names and sets such as ``all-cheap``, if it is a selector and they were given.
     """
 
     label: str
@@ -43,10 +44,11 @@ def read_strategies(written: str | Sequence[str]) -> list[Contender]:
     """Return the contenders of ``a,label=b[key=value,...],all``, in that order.
 
     Where no label is given it is made of name and options: ``vote[oversample=5]`` becomes ``vote-oversample-5``.
-    ``all`` stands for every registered strategy whose name is no label yet.
+    A selector's own candidates are written as an option: ``vote[candidates=[entropy,kmeans]]``. ``all`` stands for
+    every registered strategy whose name is no label yet.
 
     Raises:
-        UnknownNameError: If a strategy does not exist; the nearest names are offered.
+        UnknownNameError: If a strategy or a candidate does not exist; the nearest names are offered.
         InputError: If something is of another form, or a label is no folder's name, misleads, or comes twice.
     """
     items = [item for text in _texts(written) for item in _split(text)]
@@ -137,13 +139,27 @@ def _read_strategy(item: str) -> Contender:
         if key in options:
             raise InputError(f"--strategies {item}: the option {key!r} is given twice")
         options[key] = value
+    candidates = None
+    if CANDIDATES in options:
+        candidates = _read_candidates(item, options[CANDIDATES])
+        options[CANDIDATES] = "-".join(candidates)  # for the label
     if not equals:
         label = re.sub(
             r"[^A-Za-z0-9._+-]+", "-", "-".join([name, *(text for pair in options.items() for text in pair)])
         )
         label = label.strip("-.")
+    options.pop(CANDIDATES, None)
     _check_label(label, name, item, plugin_host().strategies.names())
-    return Contender(label, name, options)
+    return Contender(label, name, options, candidates=candidates)
+
+
+def _read_candidates(item: str, written: str) -> tuple[str, ...]:
+    """Return the words of ``[a,b]``, or of a single one without brackets."""
+    names = tuple(_split(written[1:-1] if written.startswith("[") and written.endswith("]") else written))
+    if not names:
+        raise InputError(f"--strategies {item}: name candidates, such as {CANDIDATES}=[entropy,margin]")
+    check_words(names)
+    return names
 
 
 def _check_label(label: str, name: str, item: str, taken: Collection[str]) -> None:

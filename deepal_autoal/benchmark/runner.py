@@ -75,7 +75,7 @@ def run_benchmark(
         datasets: Registered names or paths, in a sequence or separated by commas.
         seeds: How many, from 0 on, or which.
         out: The benchmark's folder.
-        candidates: Names of the candidates of all selectors among the strategies.
+        candidates: Candidates of all selectors among the strategies that have none of their own, as `run` takes them.
         on_start: Called with the grid once everything is checked.
         progress: Called as ``progress(run, phase, done, total)``.
         on_round: Called after each round with its record.

@@ -14,7 +14,7 @@ from typing import Any
 from deepal_autoal.benchmark.comparison import bootstrap_interval, relative_times, wins_ties_losses
 from deepal_autoal.errors import RunFolderError
 from deepal_autoal.files import write_bytes
-from deepal_autoal.records import CONFIG, SUMMARY, area_under_budget_curve, read_rounds
+from deepal_autoal.records import CONFIG, SUMMARY, area_under_budget_curve, read_rounds, total_seconds
 
 RESULTS, TABLE_OF_STRATEGIES = "results.csv", "summary.csv"
 RESULT_COLUMNS = ("dataset", "strategy", "seed", "round", "n_labeled", "accuracy", "train_s", "query_s")
@@ -59,7 +59,7 @@ class FinishedRun:
     @property
     def seconds(self) -> float:
         """Training, evaluation and queries of all rounds."""
-        return float(sum(sum(record["seconds"].values()) for record in self.rounds))
+        return total_seconds(self.rounds)
 
 
 class Tables:

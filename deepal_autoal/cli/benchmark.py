@@ -44,7 +44,11 @@ INTERRUPTED = 130
     metavar="A,B,...|all",
     help="NAME, NAME[KEY=VALUE,...] or LABEL=NAME[KEY=VALUE,...]; all: every installed one that can run.",
 )
-@click.option("--candidates", metavar="A,B,C", help="Candidates of the selectors among the strategies.")
+@click.option(
+    "--candidates",
+    metavar="A,B,C",
+    help="Candidates of the selectors among the strategies, as for run; a selector's own: NAME[candidates=[A,B]].",
+)
 @click.option("--datasets", "--dataset", metavar="A,B,...", default="digits", help="Names or paths; default digits.")
 @click.option("--seeds", metavar="N|A,B,...", default="5", help="How many, from 0 on, or which; default 5.")
 @setting_options

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deepal_autoal.candidates import check_words
 from deepal_autoal.cli.run import set_up_logging, split_names, split_option
 from deepal_autoal.plugins import plugin_host
 
@@ -23,7 +24,7 @@ _COLOURS = {"passed": "green", "failed": "red", "skipped": "yellow"}
 
 @click.command("check")
 @click.argument("name")
-@click.option("--candidates", metavar="A,B,C", help="Candidates of a selector; its defaults otherwise.")
+@click.option("--candidates", metavar="A,B,C", help="Candidates of a selector, as for run; its defaults otherwise.")
 @click.option(
     "-o", "--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the strategy. Repeatable."
 )
@@ -36,8 +37,8 @@ def check_command(name: str, candidates: str | None, options: tuple[str, ...], a
     """
     set_up_logging(False)
     names = split_names(candidates)
-    for known in [name, *(names or [])]:
-        plugin_host().strategies.get(known)  # a typo is told before torch is loaded
+    plugin_host().strategies.get(name)  # a typo is told before torch is loaded
+    check_words(names or [])
     from deepal_autoal.testing import check_strategy
 
     given = dict(split_option(option) for option in options)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
+from deepal_autoal.candidates import check_words
 from deepal_autoal.cli.plugin_options import CommandWithPluginOptions, pop_plugin_options
 from deepal_autoal.errors import InputError, RunFolderError, UnknownNameError
 from deepal_autoal.plugins import plugin_host
@@ -140,7 +141,11 @@ def pop_recipe(settings: MutableMapping[str, Any]) -> dict[str, Any]:
 
 @click.command("run", cls=CommandWithPluginOptions)
 @click.option("--strategy", metavar="NAME", help="Query strategy (`deepal strategies`); default random.")
-@click.option("--candidates", metavar="A,B,C", help="Candidates of a selector such as autoal or vote.")
+@click.option(
+    "--candidates",
+    metavar="A,B,C",
+    help="Candidates of a selector such as autoal or vote; all, all-cheap and all-FAMILY stand for sets of strategies.",
+)
 @click.option(
     "-o",
     "--option",
@@ -178,9 +183,10 @@ def run_command(
     command = ["deepal", *(context.obj or [])]
     is_new = out is None
     names = split_names(candidates)
-    for name in [settings["strategy"], *(names or [])]:
-        if name is not None:
-            plugin_host().strategies.get(name)  # a typo is told before torch is loaded
+    # A typo is told before torch is loaded.
+    if settings["strategy"] is not None:
+        plugin_host().strategies.get(settings["strategy"])
+    check_words(names or [])
     try:
         if out is None:
             out = _new_folder(settings)

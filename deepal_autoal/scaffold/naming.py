@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from deepal_autoal.errors import InputError
 from deepal_autoal.plugins import plugin_host
-from deepal_autoal.registry import normalize
+from deepal_autoal.registry import normalize, stands_for_a_set
 
 # A registered name that may also end a distribution's name.
 _NAME = re.compile(r"[A-Za-z]([A-Za-z0-9_-]*[A-Za-z0-9])?")
@@ -61,6 +61,8 @@ def new_name(name: str) -> PluginName:
         )
     if len(name) > LONGEST_NAME:
         raise InputError(f"the name {name!r} has {len(name)} characters: use {LONGEST_NAME} at most")
+    if stands_for_a_set(name):
+        raise InputError(f"the name {name!r} is taken: all, and what starts with all-, stands for sets; choose another")
     made = PluginName(name)
     owner = _owner(made)
     if owner is not None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from deepal_autoal.candidates import names_of, resolve_words
 from deepal_autoal.errors import InputError, QueryError
 from deepal_autoal.factory import create_strategy
 from deepal_autoal.learner import ActiveLearner
@@ -101,6 +102,8 @@ class Subject:
         self.name = made.name or type(made).__name__
         self.origin = str(self.entry.provider) if self.entry is not None else ""
         self.is_selector = isinstance(made, SelectorStrategy)
+        if isinstance(made, SelectorStrategy) and made.candidate_words:
+            self.candidates = list(made.candidates)  # the other process may know others
         self.changes_training = made.changes_training
         self.home = _file_of(type(made))
         self.calls = ViewCalls()
@@ -117,7 +120,8 @@ class Subject:
         if isinstance(self.target, type):
             arguments = resolve_options(self.target.__name__, self.target, arguments)
             if issubclass(self.target, SelectorStrategy):
-                names = self.candidates or self.target.default_candidates
+                given = self.candidates or self.target.default_candidates
+                names = names_of(resolve_words(self.target.__name__, given))
                 arguments["candidates"] = {name: create_strategy(name) for name in names}
         made = self.target(**arguments)
         if not isinstance(made, Strategy):

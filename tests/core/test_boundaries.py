@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 
 import numpy as np
 import pytest
@@ -53,6 +54,31 @@ def test_reports_of_arrays_are_written_as_lists(tmp_path, blob_data, quick):
     line = (tmp_path / "run" / "rounds.jsonl").read_text().splitlines()[0]
     assert json.loads(line)["strategy"] == {"a": 0.5, "b": [0, 1], "c": [1, None], "3": True}
     assert plain({"x": float("nan")}, strict=False) == {"x": "nan"}
+
+
+def test_parts_of_a_query_are_timed_and_counted_once(tmp_path, blob_data, quick):
+    class Part(Strategy):
+        def query(self, context, batch_size):
+            with context.timed("candidate's own"):
+                return context.candidates.indices[:batch_size]
+
+    class Times(SelectorStrategy):
+        def query(self, context, batch_size):
+            for _ in range(2):
+                with context.timed("thinking"):
+                    time.sleep(0.02)
+            with context.timed("asking"):
+                return self.ask_candidate("part", context, batch_size)
+
+    result = run(Times({"part": Part()}), blob_data, out=tmp_path / "run", **quick)
+    for record in result.rounds[:-1]:
+        seconds = record["seconds"]
+        assert set(seconds) == {"train", "evaluate", "query", "query.thinking", "query.asking"}
+        assert 0.04 <= seconds["query.thinking"] <= seconds["query"]
+    assert set(result.rounds[-1]["seconds"]) == {"train", "evaluate", "query"}
+    total = result.summary()["seconds"]
+    assert total["total"] == pytest.approx(total["train"] + total["evaluate"] + total["query"])
+    assert total["query.thinking"] >= 0.12
 
 
 def test_states_that_files_cannot_hold_name_the_strategy(tmp_path, blob_data, quick):

@@ -1,0 +1,59 @@
+"""Sets of candidates on the command line."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+QUICK = ["--model", "linear", "--epochs", "2", "--min-steps", "4", "--initial", "10", "--batch-size", "5",
+         "--rounds", "1", "--threads", "1"]  # fmt: skip
+
+
+def test_run_takes_sets_and_resumes_them(deepal, blob_file, tmp_path):
+    command = ["run", "--strategy", "vote", "--candidates", "all-hybrid,margin", "--dataset", blob_file, *QUICK]
+    assert deepal(*command, "--out", "r", "-o", "dbal.beta=3")[0] == 0
+    config = json.loads((tmp_path / "r" / "config.json").read_text())
+    described = {candidate["name"]: candidate["options"] for candidate in config["strategy"]["candidates"]}
+    assert list(described) == ["badge", "dbal", "margin"] and described["dbal"]["beta"] == 3
+    assert config["settings"]["candidates"] == {"all-hybrid": ["badge", "dbal"], "margin": ["margin"]}
+    for again in (command, ["run"]):
+        assert deepal(*again, "--out", "r", "--resume")[0] == 0
+    status, _, err = deepal("run", "--candidates", "all-diversity", "--out", "r", "--resume")
+    assert status == 2 and "candidates was" in err
+
+
+@pytest.mark.parametrize("command", [["run", "--strategy"], ["benchmark", "--strategies"], ["check"]])
+def test_an_unknown_set_lists_those_there_are(deepal, command):
+    status, _, err = deepal(*command, "vote", "--candidates", "all-foo")
+    assert status == 2 and len(err.splitlines()) == 1
+    assert err.startswith("Error: there is no set of candidates 'all-foo'; there are all, all-cheap, ")
+
+
+def test_a_typo_is_told_before_torch_is_loaded():
+    code = (
+        "import sys\nfrom deepal_autoal.cli.main import main\ntry:\n"
+        "    main(['run', '--strategy', 'vote', '--candidates', 'all-cheap,margn'])\n"
+        "except SystemExit:\n    print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n" and "Did you mean 'margin'" in done.stderr
+
+
+def test_benchmark_takes_candidates_of_one_selector(deepal, blob_file, tmp_path):
+    strategies = "a1=vote[candidates=[entropy]],vote[candidates=all-hybrid],vote"
+    status, _, err = deepal(
+        "benchmark", "--strategies", strategies, "--candidates", "margin", "--datasets", blob_file, "--seeds", "1",
+        "--out", "b", *QUICK,
+    )  # fmt: skip
+    assert status == 0, err
+    names = {}
+    for folder in (tmp_path / "b" / "blobs").iterdir():
+        config = json.loads((folder / "seed-0" / "config.json").read_text())
+        names[folder.name] = [candidate["name"] for candidate in config["strategy"]["candidates"]]
+    assert names == {"a1": ["entropy"], "vote-candidates-all-hybrid": ["badge", "dbal"], "vote": ["margin"]}
+
+
+def test_no_plugin_can_be_called_like_a_set(deepal):
+    status, _, err = deepal("new-plugin", "all-mine")
+    assert status == 2 and "stands for sets" in err
