@@ -95,13 +95,18 @@ def select_final(
     Returns:
         Pool indices, int64 (b,).
     """
-    width = batch_size if final == "top" else min(len(scores), oversample * batch_size)
+    width = final_width(len(scores), batch_size, final, oversample)
     positions: NDArray[np.int64] = top_scores(scores, width, context.generator).cpu().numpy()
     if final == "diverse":
         kept = context.candidates.embeddings()[positions]
         shares = None if weights is None else weights[positions]
         positions = positions[nearest_to_centroids(kept, batch_size, context.rng, shares)]
     return context.candidates.indices[positions]
+
+
+def final_width(n_candidates: int, batch_size: int, final: str, oversample: int) -> int:
+    """Return how many of the highest scores decide `select_final`'s batch."""
+    return batch_size if final == "top" else min(n_candidates, oversample * batch_size)
 
 
 def _relative(weights: Tensor) -> NDArray[np.float32]:

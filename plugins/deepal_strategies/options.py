@@ -23,3 +23,9 @@ def check_positive(name: str, value: float) -> None:
     """Raise `InputError` unless ``value`` is a finite number above 0."""
     if not 0 < value < float("inf"):
         raise InputError(f"option {name} is {value}; it must be a finite number above 0")
+
+
+def check_share(name: str, value: float) -> None:
+    """Raise `InputError` unless ``value`` is at least 0 and below 1."""
+    if not 0 <= value < 1:
+        raise InputError(f"option {name} is {value}; it must be at least 0 and below 1")

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from deepal_strategies.autoal import equations
 from deepal_strategies.autoal.simulation import selection_rate
@@ -91,14 +92,30 @@ def test_7_updates_fitnet_only():
 
 
 def test_8_utilities_compare_samples():
-    losses = torch.tensor([0.1, 5.0, 0.2, 0.3])
-    torch.testing.assert_close(equations.utilities(losses, "ranked"), torch.tensor([-1.0, 1.0, -1 / 3, 1 / 3]))
-    centred = equations.utilities(losses, "centred")
-    assert centred.sum().item() == pytest.approx(0.0, abs=1e-6)
-    assert centred.square().mean().item() == pytest.approx(1.0)
-    assert equations.utilities(losses, "loss") is losses or torch.equal(equations.utilities(losses, "loss"), losses)
-    for objective in ("ranked", "centred"):
-        torch.testing.assert_close(equations.utilities(torch.full((3,), 2.0), objective), torch.zeros(3))
+    losses, none = torch.tensor([0.1, 5.0, 0.2, 0.3]), torch.zeros(4)
+    ranks = torch.tensor([-1.0, 1.0, -1 / 3, 1 / 3])
+    torch.testing.assert_close(equations.utilities(losses, none, "ranked"), ranks)
+    torch.testing.assert_close(equations.utilities(none, losses, "alignment"), ranks)
+    centred = equations.utilities(losses, none, "centred")
+    torch.testing.assert_close(centred.mean(), torch.tensor(0.0))
+    torch.testing.assert_close(centred.std(correction=0), torch.tensor(1.0))
+    assert torch.equal(equations.utilities(losses, none, "loss"), losses)
+    for objective in ("ranked", "centred", "alignment"):
+        equal = torch.full((3,), 2.0)
+        torch.testing.assert_close(equations.utilities(equal, equal, objective), torch.zeros(3))
+
+
+def test_8_alignment_is_the_inner_product_of_gradients():
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(3, 5, generator=generator, requires_grad=True)
+    features, labels = torch.randn(7, 5, generator=generator), torch.tensor([0, 1, 2, 0, 1, 2, 0])
+    gradients = [
+        torch.autograd.grad(F.cross_entropy((features @ weight.T)[j : j + 1], labels[j : j + 1]), weight)[0]
+        for j in range(7)
+    ]
+    expected = [sum((gradients[i] * gradients[j]).sum() for i in range(7) if i != j).item() for j in range(7)]
+    residuals = (features @ weight.T).softmax(dim=1).detach() - F.one_hot(labels, 3)
+    torch.testing.assert_close(equations.gradient_alignment(residuals, features), torch.tensor(expected))
 
 
 def test_8_by_hand():

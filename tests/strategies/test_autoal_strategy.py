@@ -11,6 +11,7 @@ import torch
 
 from deepal_autoal import InputError, ScoringStrategy, Strategy
 from deepal_autoal.strategy import check_query
+from deepal_strategies.autoal.search import Search
 from deepal_strategies.autoal.simulation import rehearsing
 from deepal_strategies.autoal.strategy import AutoAL
 from deepal_strategies.entropy import Entropy
@@ -249,6 +250,11 @@ def test_variants_stand_for_settings_that_options_override():
         {"search": "half"},
         {"threshold": "mean"},
         {"networks": "huge"},
+        {"scorer": "none"},
+        {"weights": "relu"},
+        {"memory": "long"},
+        {"shrinkage": -1.0},
+        {"carry": 1.0},
         {"scores": "votes"},
         {"objective": "max"},
         {"regularizer": "none"},
@@ -269,3 +275,88 @@ def test_requires_joins_candidates_and_networks():
 
     assert AutoAL({"a": Dropout()}).requires == {"mc_dropout", "probabilities", "embeddings"}
     assert AutoAL({"a": Entropy()}, networks="backbones").requires == {"probabilities", "embeddings", "inputs"}
+
+
+def test_random_weights_search_nothing(make_round):
+    round_ = make_round(40, 60)
+    query = ask(quick(search="random"), round_)
+    assert query.report["searched"] is False and len(round_.trainer.fits) == 1
+    weights = list(query.report["weights"].values())
+    assert sum(weights) == pytest.approx(1.0) and max(weights) - min(weights) > 0.05
+    assert ask(quick(search="random"), make_round(40, 60, seed=1)).report["weights"] != query.report["weights"]
+
+
+def test_the_task_model_may_play_the_halfs_model(make_round):
+    counting, round_ = Counting(), make_round(40, 60)
+    query = ask(quick({"counting": counting}, scorer="task", n_cycles=2), round_)
+    assert query.report["searched"] and len(round_.trainer.fits) == 1
+    assert {id(model) for _, _, model in counting.asked} == {id(round_.task_model)}
+
+
+@pytest.mark.parametrize("networks", ["heads", "half-heads"])
+@pytest.mark.parametrize("weights", ["softmax", "sigmoid"])
+def test_networks_on_embeddings(make_round, networks, weights):
+    query = ask(quick(networks=networks, weights=weights, n_cycles=2), make_round())
+    assert sum(query.report["weights"].values()) == pytest.approx(1.0)
+
+
+def test_half_heads_see_the_halves_models_and_the_pool_through_them(make_round):
+    round_ = make_round(40, 60)
+    ask(quick(networks="half-heads", n_cycles=2), round_)
+    for model in round_.trainer.models[1:]:
+        passed = Counter(index for chunk in model.swept for index in chunk)
+        assert len(passed) == 100 and set(passed.values()) == {1}
+
+
+def test_shrinkage_draws_the_weights_to_uniform_then_to_former_rounds(make_round):
+    def spread(weights):
+        return max(weights.values()) - min(weights.values())
+
+    plain = ask(quick(steps=100), make_round(200, 60)).report["weights"]
+    shrunk = ask(quick(steps=100, shrinkage=600.0), make_round(200, 60)).report["weights"]
+    assert spread(shrunk) == pytest.approx(spread(plain) / 4, rel=0.3)
+    strategy = quick(steps=100, shrinkage=600.0)
+    spreads = [spread(ask(strategy, make_round(200, 60)).report["weights"]) for _ in range(4)]
+    assert spreads == sorted(spreads)
+    assert spreads[-1] > 2 * spreads[0]
+    slow = quick(steps=100, shrinkage=600.0, carry=0.9)
+    assert [spread(ask(slow, make_round(200, 60)).report["weights"]) for _ in range(4)][-1] < spreads[-1]
+
+
+@pytest.mark.parametrize("options", [{"memory": "warm"}, {"shrinkage": 50.0, "carry": 0.5}])
+def test_a_memory_that_was_saved_continues_alike(make_round, options):
+    first, second = quick(**options), quick(**options)
+    ask(first, make_round())
+    state = first.state_dict()
+    second.load_state_dict(state)
+    answers = [ask(strategy, make_round(seed=3)) for strategy in (first, second, quick(**options))]
+    assert answers[0].report == answers[1].report
+    assert answers[0].indices.tolist() == answers[1].indices.tolist()
+    assert answers[2].report["weights"] != answers[0].report["weights"]
+    with pytest.raises(InputError, match="has the candidates"):
+        quick({"entropy": Entropy()}, **options).load_state_dict(state)
+
+
+def test_warm_networks_start_where_the_last_round_ended(make_round):
+    strategy = quick(memory="warm")
+    ask(strategy, make_round())
+    learned = strategy.state_dict()["autoal"]["learned"]
+    search = Search(make_round(seed=1).context, 3, strategy.settings, learned)
+    assert learned and not any("standardize" in name for name in learned)
+    for name, value in search.state_dict().items():
+        torch.testing.assert_close(value, learned[name])
+
+
+def test_search_scores_are_those_the_batch_is_taken_from(make_round):
+    scores, report = quick(final="top").search_scores(make_round().context, 10)
+    query = ask(quick(final="top"), make_round())
+    highest = make_round().context.candidates.indices[scores.topk(10).indices.numpy()]
+    assert sorted(highest.tolist()) == sorted(query.indices.tolist())
+    assert scores.isfinite().all() and set(report) == set(query.report)
+
+
+def test_the_parts_of_a_query_are_timed(make_round):
+    round_ = make_round()
+    ask(quick(), round_)
+    assert set(round_.context.seconds) == {"training", "candidates", "search", "selection"}
+    assert min(round_.context.seconds.values()) > 0

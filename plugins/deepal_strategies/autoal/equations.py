@@ -96,25 +96,46 @@ def fit_loss(weights: Tensor, cross_entropy: Tensor, regularizer: Tensor, regula
     return (weights * cross_entropy).sum() + regularizer_weight * regularizer.detach()
 
 
-def utilities(cross_entropy: Tensor, objective: str) -> Tensor:
+def utilities(cross_entropy: Tensor, alignment: Tensor, objective: str) -> Tensor:
     """Return what equation (8) rewards for selecting each sample; sums to 0 over the batch unless ``"loss"``.
 
     ``"loss"`` is CE as printed. Every CE is positive and only scales its own sample's term, so that the best W
     and Θ of a sample hardly depend on it: the search imitates the picks. A preference for candidates whose
     picks have *high* loss needs a comparison between samples: ``"centred"`` is CE minus the batch's mean over
     its standard deviation, ``"ranked"`` the mid-rank of CE from -1 to 1, which no outlier dominates.
+    ``"alignment"``, not in the paper, asks for another thing than high loss: the mid-rank of `gradient_alignment`,
+    how far a step on the sample lowers the loss of the others.
 
     Args:
         cross_entropy: CE of samples FitNet was not trained on (else it is about 0), (n,).
-        objective: ``"ranked"``, ``"centred"`` or ``"loss"``.
+        alignment: Of the same samples, (n,).
+        objective: ``"ranked"``, ``"centred"``, ``"alignment"`` or ``"loss"``.
     """
     losses = cross_entropy.detach()
     if objective == "loss":
         return losses
     if objective == "ranked":
         return 2.0 * mid_ranks(losses) - 1.0
+    if objective == "alignment":
+        return 2.0 * mid_ranks(alignment.detach()) - 1.0
     centred = losses - losses.mean()
     return centred / centred.square().mean().sqrt().clamp_min(_TINY)
+
+
+def gradient_alignment(residuals: Tensor, features: Tensor) -> Tensor:
+    """Return u_j = Σ_{i≠j} ⟨∇CE_i, ∇CE_j⟩ over the gradients in the last layer's weights, r_j h_jᵀ.
+
+    To first order, a gradient step on sample j lowers the summed loss of the others in proportion to u_j.
+
+    Args:
+        residuals: r, softmax(logits) - onehot(label), (n, C).
+        features: h, the last layer's inputs, with a 1 for its bias, (n, D).
+
+    Returns:
+        (n,), in O(n·C·D): no gradient is formed.
+    """
+    total = residuals.T @ features
+    return ((residuals @ total) * features).sum(dim=1) - residuals.square().sum(dim=1) * features.square().sum(dim=1)
 
 
 def search_loss(search_scores: Tensor, utility: Tensor, penalty: Tensor, regularizer_weight: float) -> Tensor:

@@ -6,6 +6,7 @@ import copy
 from typing import TYPE_CHECKING, cast
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 if TYPE_CHECKING:
@@ -79,25 +80,33 @@ class FitNet(nn.Module):
         self.standardize = standardize
         self.head = nn.Linear(n_features, n_classes)
 
+    def features(self, samples: Tensor) -> Tensor:
+        """Return the head's inputs, (n, D)."""
+        return cast("Tensor", self.standardize(self.body(samples)))
+
     def forward(self, samples: Tensor) -> Tensor:
         """Return logits (n, C)."""
-        return cast("Tensor", self.head(self.standardize(self.body(samples))))
+        return cast("Tensor", self.head(self.features(samples)))
 
 
 class SearchNet(nn.Module):
-    """Ω_S: features of the task model → how far to trust each of K candidates on each sample.
+    """Ω_S: features of a model → how far to trust each of K candidates on each sample.
 
     Args:
         body: As for `FitNet`.
         standardize: As for `FitNet`.
         n_features: D.
         n_candidates: K.
+        weights: ``"softmax"``: a sample's W sum to 1, candidates compete. ``"sigmoid"``: each is in (0, 1).
     """
 
-    def __init__(self, body: nn.Module, standardize: Standardize, n_features: int, n_candidates: int) -> None:
+    def __init__(
+        self, body: nn.Module, standardize: Standardize, n_features: int, n_candidates: int, weights: str = "softmax"
+    ) -> None:
         super().__init__()
         self.body = body
         self.standardize = standardize
+        self.weights = weights
         self.stages = nn.ModuleList([nn.Linear(n_features, WIDTH), nn.Linear(WIDTH, WIDTH)])
         self.strategy_head = nn.Linear(WIDTH, n_candidates)
         self.mixing_head = nn.Linear(WIDTH, n_candidates)
@@ -106,13 +115,15 @@ class SearchNet(nn.Module):
             nn.init.zeros_(head.bias)
 
     def forward(self, samples: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Return W (n, K), rows summing to 1, Θ (n, K), and the hidden stages, (n, WIDTH) each."""
+        """Return log W (n, K), Θ (n, K), and the hidden stages, (n, WIDTH) each."""
         hidden = self.standardize(self.body(samples))
         stages = []
         for stage in self.stages:
             hidden = stage(hidden).relu()
             stages.append(hidden)
-        return self.strategy_head(hidden).softmax(dim=1), self.mixing_head(hidden), stages
+        logits = self.strategy_head(hidden)
+        log_weights = logits.log_softmax(dim=1) if self.weights == "softmax" else F.logsigmoid(logits)
+        return log_weights, self.mixing_head(hidden), stages
 
 
 class LossPrediction(nn.Module):

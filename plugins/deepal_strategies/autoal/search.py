@@ -1,9 +1,9 @@
-"""The alternating training of FitNet and SearchNet, and SearchNet's verdict on the pool."""
+"""The alternating training of FitNet and SearchNet."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,12 +12,15 @@ from torch import nn
 
 from deepal_autoal import DeepALError, global_torch_seed
 from deepal_strategies.autoal import equations
+from deepal_strategies.autoal.judge import Judge
 from deepal_strategies.autoal.networks import Backbone, FitNet, LossPrediction, SearchNet, Standardize
+from deepal_strategies.autoal.settings import OF_INPUTS, PER_CYCLE
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from deepal_autoal import QueryContext
+    from deepal_autoal import PoolView, QueryContext
+    from deepal_strategies.autoal.judge import Fetch
     from deepal_strategies.autoal.settings import Settings
     from deepal_strategies.autoal.simulation import Cycle, Half
 
@@ -28,31 +31,56 @@ _INPUT_CHUNK = 256
 
 
 class Search:
-    """SearchNet with its loss-prediction module: new in every round, kept over the round's cycles.
+    """SearchNet with its loss-prediction module, trained over the round's cycles.
 
-    By default SearchNet is a small network on the task model's embeddings, which are there already: one space of
-    features for the labelled samples of all cycles and for the pool, and no further pass over the pool. The
-    embeddings of labelled samples come from a model that has learnt them. ``networks="backbones"`` trains a copy
-    of the task model's backbone with it.
+    What SearchNet sees of a sample (``networks``):
+
+    - ``"heads"``: the task model's embeddings, which are there already: one space of features for the labelled
+      samples of all cycles and for the pool, and no further pass over the pool. The embeddings of labelled samples
+      come from a model that has learnt them.
+    - ``"half-heads"``: the embeddings of the half's model, which tell the halves from the pool less. SearchNet is
+      then new in each cycle, the pool passes through each cycle's model, and S̄ is the mean over the cycles.
+    - ``"trunk"``: inputs, through a trained copy of the half's model that it shares with FitNet; also by cycle.
+    - ``"backbones"``: inputs, through a trained copy of the task model of its own, as FitNet has one of the half's
+      model; the paper's size.
 
     Args:
         context: The round; its generators seed the networks.
         n_candidates: K.
         settings: See `AutoAL`.
+        memory: A former `state_dict` to start from, or None to start anew.
     """
 
-    def __init__(self, context: QueryContext, n_candidates: int, settings: Settings) -> None:
+    def __init__(
+        self, context: QueryContext, n_candidates: int, settings: Settings, memory: Mapping[str, Tensor] | None = None
+    ) -> None:
         self.settings = settings
         self.context = context
-        embeddings = (context.labeled.embeddings(), context.candidates.embeddings())
-        n_features = embeddings[0].shape[1]
-        with self._seeded():
-            body = self._body(context.model.module)
-            self.net = SearchNet(body, Standardize(*embeddings), n_features, n_candidates).to(context.device)
-            self.loss_module = LossPrediction(len(self.net.stages)).to(context.device)
-        self._optimizer = torch.optim.SGD(
-            [*self.net.parameters(), *self.loss_module.parameters()], lr=settings.learning_rate, momentum=MOMENTUM
-        )
+        self.judges: list[Judge] = []
+        self._n_candidates = n_candidates
+        self._memory = memory
+        if settings.networks not in PER_CYCLE:
+            embeddings = (context.labeled.embeddings(), context.candidates.embeddings())
+            with self._seeded():
+                body = self._body(context.model.module)
+                self._begin(body, Standardize(*embeddings), context.labeled, context.candidates)
+
+    def _begin(self, body: nn.Module, standardize: Standardize, labeled: PoolView, pool: PoolView) -> None:
+        settings, device = self.settings, self.context.device
+        n_features = len(standardize.mean)
+        self.net = SearchNet(body, standardize, n_features, self._n_candidates, settings.weights).to(device)
+        self.loss_module = LossPrediction(len(self.net.stages)).to(device)
+        if self._memory is not None:
+            for name, part in self._learned():
+                part.load_state_dict(
+                    {key: self._memory.get(f"{name}.{key}", value) for key, value in part.state_dict().items()}
+                )
+        parameters = [*self.net.parameters(), *self.loss_module.parameters()]
+        self._optimizer = torch.optim.SGD(parameters, lr=settings.learning_rate, momentum=MOMENTUM)
+        from_inputs = settings.networks in OF_INPUTS
+        samples = _inputs_of if from_inputs else _embeddings_of
+        chunk = _INPUT_CHUNK if from_inputs else _EMBEDDING_CHUNK
+        self.judges.append(Judge(self.net, samples(pool), samples(labeled), chunk))
 
     def run(self, cycle: Cycle) -> dict[str, float]:
         """Warm FitNet up on one half, then alternate (7) on it and (8) on the other half.
@@ -69,18 +97,21 @@ class Search:
         settings, totals = self.settings, torch.zeros(len(LOSS_NAMES), device=self.context.device)
         with torch.enable_grad():
             with self._seeded():
-                body, n_features = self._body(cycle.model.module), cycle.embeddings.shape[1]
-                fit_net = FitNet(body, Standardize(cycle.embeddings), n_features, self.context.n_classes)
+                body, standardize = self._body(cycle.model.module), Standardize(cycle.embeddings)
+                fit_net = FitNet(body, standardize, len(standardize.mean), self.context.n_classes)
+                if settings.networks in PER_CYCLE:
+                    seen = self.context.rebuild(model=cycle.model, purpose="judge")
+                    self._begin(body, standardize, seen.labeled, seen.candidates)
             fit_net = fit_net.to(self.context.device)
             fit_optimizer = torch.optim.Adam(fit_net.parameters(), lr=settings.learning_rate)
-            seen, held_out = self._batches(len(cycle.seen)), self._batches(len(cycle.held_out))
+            seen_rows, held_out_rows = self._batches(len(cycle.seen)), self._batches(len(cycle.held_out))
             for _ in range(settings.warmup_steps):
-                rows = next(seen)
-                loss = F.cross_entropy(fit_net(cycle.seen.fit_samples(rows)), cycle.seen.labels[rows])
+                rows = next(seen_rows)
+                loss = F.cross_entropy(fit_net(self._fit_samples(cycle.seen, rows)), cycle.seen.labels[rows])
                 _step(fit_optimizer, loss)
             for _ in range(settings.steps):
-                fit_loss = self.fit_step(fit_net, fit_optimizer, cycle, next(seen))
-                losses = self.search_losses(fit_net, cycle, next(held_out))
+                fit_loss = self.fit_step(fit_net, fit_optimizer, cycle, next(seen_rows))
+                losses = self.search_losses(fit_net, cycle, next(held_out_rows))
                 if settings.search == "trained":
                     _step(self._optimizer, losses["search_loss"] + losses["loss_prediction_loss"])
                 losses["fit_loss"] = fit_loss
@@ -100,7 +131,8 @@ class Search:
         with torch.no_grad():
             scores, _ = self.scores(half, rows, cycle.threshold)
             regularizer = equations.selection_regularizer(equations.soft_count(scores), cycle.rate * len(rows))
-        cross_entropy = F.cross_entropy(fit_net(half.fit_samples(rows)), half.labels[rows], reduction="none")
+        logits = fit_net(self._fit_samples(half, rows))
+        cross_entropy = F.cross_entropy(logits, half.labels[rows], reduction="none")
         weights = equations.fit_weights(scores, self.settings.fit_weights)
         loss = equations.fit_loss(weights, cross_entropy, regularizer, self.settings.regularizer_weight)
         _step(optimizer, loss)
@@ -110,13 +142,13 @@ class Search:
         """Return equation (8) and the loss-prediction module's loss on a batch of the held-out half, and L_re."""
         half, settings = cycle.held_out, self.settings
         with torch.no_grad():
-            cross_entropy = F.cross_entropy(fit_net(half.fit_samples(rows)), half.labels[rows], reduction="none")
+            cross_entropy, alignment = judge_samples(fit_net, self._fit_samples(half, rows), half.labels[rows])
         scores, stages = self.scores(half, rows, cycle.threshold)
         count, wanted = equations.soft_count(scores), cycle.rate * len(rows)
         regularizer = equations.selection_regularizer(count, wanted)
         penalty = -regularizer if settings.regularizer == "printed" else equations.selection_penalty(count, wanted)
         relative = scores if settings.objective == "loss" else scores / equations.spread(scores)
-        utility = equations.utilities(cross_entropy, settings.objective)
+        utility = equations.utilities(cross_entropy, alignment, settings.objective)
         search_loss = equations.search_loss(relative, utility, penalty, settings.regularizer_weight)
         if settings.loss_module:
             prediction_loss = equations.pair_ranking_loss(self.loss_module(stages), cross_entropy)
@@ -126,44 +158,29 @@ class Search:
 
     def scores(self, half: Half, rows: Tensor, threshold: float) -> tuple[Tensor, list[Tensor]]:
         """Return S̄, (n,), of a batch of a half, and SearchNet's hidden stages there."""
-        weights, mixing_logits, stages = self.net(half.search_samples(rows))
-        return equations.combined(equations.thresholded(half.scores[rows], threshold, weights), mixing_logits), stages
+        log_weights, mixing_logits, stages = self.net(self.judges[-1].labeled(half.rows[rows]))
+        thresholded = equations.thresholded(half.scores[rows], threshold, log_weights.exp())
+        return equations.combined(thresholded, mixing_logits), stages
 
-    @torch.no_grad()
-    def score_pool(self, scores: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-        """Return S̄ of all unlabelled candidates, (N,), and the weight of each strategy, float64 (K,) on the CPU, sum 1.
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what the search has learnt; the features' statistics belong to the round."""
+        return {
+            f"{name}.{key}": value.detach().cpu().clone()
+            for name, part in self._learned()
+            for key, value in part.state_dict().items()
+            if not key.startswith("standardize.")
+        }
 
-        A strategy's weight is the mean of W·sigmoid(Θ) over the candidates, normalised over the strategies.
+    def _learned(self) -> tuple[tuple[str, nn.Module], ...]:
+        return ("net", self.net), ("loss_module", self.loss_module)
 
-        Args:
-            scores: S of the candidates, (N, K).
-            threshold: ϑ.
-
-        Raises:
-            DeepALError: If a score is not finite.
-        """
-        view = self.context.candidates
-        if self.settings.networks == "heads":
-            chunks = iter(torch.split(view.embeddings(), _EMBEDDING_CHUNK))
-        else:
-            chunks = view.batches(_INPUT_CHUNK)
-        # In logarithms: a search that only ever loses turns sigmoid(Θ) down until it underflows.
-        parts, total, start = [], torch.full((scores.shape[1],), -torch.inf, dtype=torch.float64), 0
-        for samples in chunks:
-            weights, mixing_logits, _ = self.net(samples)
-            rows = scores[start : start + len(samples)]
-            parts.append(equations.combined(equations.thresholded(rows, threshold, weights), mixing_logits))
-            trust = weights.cpu().double().log() + F.logsigmoid(mixing_logits.cpu().double())
-            total = torch.logaddexp(total, trust.logsumexp(dim=0))
-            start += len(samples)
-        result = torch.cat(parts)
-        shares = total.softmax(dim=0)
-        if not (result.isfinite().all() and shares.isfinite().all()):
-            raise DeepALError("autoal's SearchNet gave scores that are not finite: use a lower learning_rate")
-        return result, shares
+    def _fit_samples(self, half: Half, rows: Tensor) -> Tensor:
+        if self.settings.networks in OF_INPUTS:
+            return half.view.inputs(rows.cpu().numpy())
+        return half.view.embeddings()[rows]
 
     def _body(self, module: nn.Module) -> nn.Module:
-        return nn.Identity() if self.settings.networks == "heads" else Backbone(module)
+        return Backbone(module) if self.settings.networks in OF_INPUTS else nn.Identity()
 
     def _seeded(self) -> contextlib.AbstractContextManager[None]:
         return global_torch_seed(int(self.context.rng.integers(2**63)), self.context.device)
@@ -175,6 +192,23 @@ class Search:
         while True:
             order = torch.randperm(n_samples, generator=generator, device=generator.device)
             yield from order.tensor_split(n_batches)
+
+
+def judge_samples(fit_net: FitNet, samples: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return FitNet's cross-entropy and `equations.gradient_alignment` of labelled samples, (n,) each."""
+    features = fit_net.features(samples)
+    logits = fit_net.head(features)
+    residuals = logits.softmax(dim=1) - F.one_hot(labels, logits.shape[1])
+    with_bias = torch.cat([features, features.new_ones(len(features), 1)], dim=1)
+    return F.cross_entropy(logits, labels, reduction="none"), equations.gradient_alignment(residuals, with_bias)
+
+
+def _embeddings_of(view: PoolView) -> Fetch:
+    return lambda rows: view.embeddings()[rows]
+
+
+def _inputs_of(view: PoolView) -> Fetch:
+    return lambda rows: view.inputs(rows.cpu().numpy())
 
 
 def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deepal_strategies.options import check_at_least, check_choice, check_positive
+from deepal_strategies.options import check_at_least, check_choice, check_positive, check_share
 
 SCORES = ("ranks", "picks")
-OBJECTIVES = ("ranked", "centred", "loss")
+OBJECTIVES = ("ranked", "centred", "alignment", "loss")
 REGULARIZERS = ("relative", "printed")
 FIT_WEIGHTS = ("softmax", "printed")
 THRESHOLDS = ("mixture", "quantile")
-SEARCHES = ("trained", "frozen")
+WEIGHTS = ("softmax", "sigmoid")
+SEARCHES = ("trained", "frozen", "random")
+SCORERS = ("half", "task")
+NETWORKS = ("heads", "half-heads", "trunk", "backbones")
+# SearchNet works on what the half's model sees: new in every cycle, and the pool passes through each of them.
+PER_CYCLE = ("half-heads", "trunk")
+# Networks that start from raw inputs.
+OF_INPUTS = ("trunk", "backbones")
+MEMORIES = ("fresh", "warm")
 FINALS = ("diverse", "top")
-NETWORKS = ("heads", "backbones")
 
 # The equations leave these open or fail where taken literally; see the functions of `equations`.
 VARIANTS: dict[str, dict[str, str]] = {
@@ -51,12 +58,17 @@ class Settings:
     train_batch_size: int
     loss_module: bool
     search: str
+    scorer: str
     scores: str
     objective: str
     regularizer: str
     fit_weights: str
     threshold: str
+    weights: str
     networks: str
+    memory: str
+    shrinkage: float
+    carry: float
 
     def __post_init__(self) -> None:
         check_at_least("n_cycles", self.n_cycles, 1)
@@ -67,10 +79,11 @@ class Settings:
         check_at_least("regularizer_weight", self.regularizer_weight, 0)
         # A single sample cannot be compared with others.
         check_at_least("train_batch_size", self.train_batch_size, 2)
-        check_choice("search", self.search, SEARCHES)
-        check_choice("scores", self.scores, SCORES)
-        check_choice("objective", self.objective, OBJECTIVES)
-        check_choice("regularizer", self.regularizer, REGULARIZERS)
-        check_choice("fit_weights", self.fit_weights, FIT_WEIGHTS)
-        check_choice("threshold", self.threshold, THRESHOLDS)
-        check_choice("networks", self.networks, NETWORKS)
+        check_at_least("shrinkage", self.shrinkage, 0)
+        check_share("carry", self.carry)
+        for name, choices in (
+            ("search", SEARCHES), ("scorer", SCORERS), ("scores", SCORES), ("objective", OBJECTIVES),
+            ("regularizer", REGULARIZERS), ("fit_weights", FIT_WEIGHTS), ("threshold", THRESHOLDS),
+            ("weights", WEIGHTS), ("networks", NETWORKS), ("memory", MEMORIES),
+        ):  # fmt: skip
+            check_choice(name, getattr(self, name), choices)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from deepal_autoal import FittedModel, QueryContext, SelectorStrategy
+    from deepal_autoal import FittedModel, PoolView, QueryContext, SelectorStrategy
     from deepal_strategies.autoal.settings import Settings
 
 # Below this many labelled samples no half has two samples to compare.
@@ -29,24 +28,22 @@ MIN_LABELED = 4
 MIN_RATE = 0.1
 MIN_SELECTED = 2
 
-Fetch = Callable[["Tensor"], "Tensor"]
-
 
 @dataclass(frozen=True)
 class Half:
     """A random half of the labelled set, n samples.
 
     Attributes:
+        rows: Which rows of the labelled set, int64 (n,).
         labels: int64 (n,).
         scores: S_κ(x_j), float32 (n, K) in [0, 1].
-        search_samples: Returns SearchNet's samples of given rows.
-        fit_samples: Returns FitNet's samples of given rows.
+        view: The half through the model of the cycle.
     """
 
+    rows: Tensor
     labels: Tensor
     scores: Tensor
-    search_samples: Fetch
-    fit_samples: Fetch
+    view: PoolView
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -58,8 +55,8 @@ class Cycle:
 
     Attributes:
         seen: The half that plays the labelled pool; ``model`` was trained on it.
-        held_out: The half that plays the unlabelled pool; ``model`` has not seen it.
-        model: Fitted on ``seen``.
+        held_out: The half that plays the unlabelled pool; its labels are for SearchNet's losses only.
+        model: Fitted on ``seen``; the task model, which has learnt both halves, with ``scorer="task"``.
         embeddings: ``model``'s embeddings of both halves, to take statistics of.
         rate: Share ρ of a half that is selected, the same for the candidates' picks, ϑ and L_re.
         threshold: ϑ.
@@ -114,35 +111,36 @@ def simulate_cycle(
     held_out_size = n_labeled // 2
     held_out, seen = np.sort(order[:held_out_size]), np.sort(order[held_out_size:])
     a, b = context.labeled.indices[seen], context.labeled.indices[held_out]
-    # To rank samples a model need not be trained to the end.
-    full, effort = context.model.recipe, settings.half_effort
+    with context.timed("training"):
+        model = context.model if settings.scorer == "task" else _half_model(context, a, number, settings.half_effort)
+    rate = selection_rate(len(held_out), n_labeled + len(context.candidates), batch_size)
+
+    actors = rehearsing(selector)
+    on_held_out = context.rebuild(candidates=b, labeled=a, model=model, purpose=f"cycle{number}-held-out")
+    on_seen = context.rebuild(candidates=a, labeled=b, model=model, purpose=f"cycle{number}-seen")
+    halves = []
+    with context.timed("candidates"):
+        for half, rebuilt in ((seen, on_seen), (held_out, on_held_out)):
+            n_selected = min(max(1, round(rate * len(half))), len(half) - 1)
+            scores = vote_scores_of(collect_votes(actors, rebuilt, n_selected), settings.scores)
+            rows = torch.as_tensor(half, device=context.device)
+            halves.append(Half(rows, context.labeled.labels[rows], scores, rebuilt.candidates))
+    embeddings = torch.cat([half.view.embeddings() for half in halves])
+    combined_scores = torch.cat([half.scores for half in halves]).cpu().double().mean(dim=1).numpy()
+    threshold = shared_threshold(combined_scores, rate, context.rng, settings.threshold)
+    return Cycle(halves[0], halves[1], model, embeddings, rate, threshold)
+
+
+def _half_model(context: QueryContext, half: NDArray[np.int64], number: int, effort: float) -> FittedModel:
+    """Return a model of a half. To rank samples it need not be trained to the end."""
+    full = context.model.recipe
     recipe = dataclasses.replace(
         full,
         epochs=math.ceil(effort * full.epochs),
         min_steps=math.ceil(effort * full.min_steps),
         stop_at_full_accuracy=True,
     )
-    model = context.fit(a, purpose=f"cycle{number}", recipe=recipe)
-    rate = selection_rate(len(held_out), n_labeled + len(context.candidates), batch_size)
-
-    actors = rehearsing(selector)
-    on_held_out = context.rebuild(candidates=b, labeled=a, model=model, purpose=f"cycle{number}-held-out")
-    on_seen = context.rebuild(candidates=a, labeled=b, model=model, purpose=f"cycle{number}-seen")
-    halves, embeddings = [], []
-    for sample_rows, rebuilt in ((seen, on_seen), (held_out, on_held_out)):
-        n_selected = min(max(1, round(rate * len(sample_rows))), len(sample_rows) - 1)
-        votes = collect_votes(actors, rebuilt, n_selected)
-        embeddings.append(rebuilt.candidates.embeddings())
-        rows = torch.as_tensor(sample_rows, device=context.device)
-        if settings.networks == "heads":
-            search_samples, fit_samples = _rows_of(context.labeled.embeddings()[rows]), _rows_of(embeddings[-1])
-        else:
-            search_samples = fit_samples = _inputs_of(rebuilt)
-        labels = context.labeled.labels[rows]
-        halves.append(Half(labels, vote_scores_of(votes, settings.scores), search_samples, fit_samples))
-    combined_scores = torch.cat([half.scores for half in halves]).cpu().double().mean(dim=1).numpy()
-    threshold = shared_threshold(combined_scores, rate, context.rng, settings.threshold)
-    return Cycle(halves[0], halves[1], model, torch.cat(embeddings), rate, threshold)
+    return context.fit(half, purpose=f"cycle{number}", recipe=recipe)
 
 
 def rehearsing(selector: SelectorStrategy) -> SelectorStrategy:
@@ -153,15 +151,3 @@ def rehearsing(selector: SelectorStrategy) -> SelectorStrategy:
         for name, candidate in selector.candidates.items()
     }
     return actors
-
-
-def _rows_of(samples: Tensor) -> Fetch:
-    return lambda rows: samples[rows]
-
-
-def _inputs_of(rebuilt: QueryContext) -> Fetch:
-    def fetch(rows: Tensor) -> Tensor:
-        positions: NDArray[np.int64] = rows.cpu().numpy()
-        return rebuilt.candidates.inputs(positions)
-
-    return fetch

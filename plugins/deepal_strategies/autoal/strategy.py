@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
 import torch
 
-from deepal_autoal import Query, SelectorStrategy, Strategy
+from deepal_autoal import InputError, Query, SelectorStrategy, Strategy
+from deepal_strategies.autoal.judge import score_pool
 from deepal_strategies.autoal.search import LOSS_NAMES, Search
-from deepal_strategies.autoal.settings import FINALS, VARIANTS, Settings
+from deepal_strategies.autoal.settings import FINALS, OF_INPUTS, VARIANTS, Settings
 from deepal_strategies.autoal.simulation import MIN_LABELED, simulate_cycle, vote_scores_of
-from deepal_strategies.diversity import select_final
+from deepal_strategies.diversity import final_width, select_final
 from deepal_strategies.options import check_at_least, check_choice
 from deepal_strategies.votes import collect_votes
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from deepal_autoal import QueryContext, Requirement
 
 
@@ -40,12 +44,23 @@ class AutoAL(SelectorStrategy):
         regularizer_weight: λ̄.
         train_batch_size: Samples in a step, at least; up to twice as many, so that no step has a rest of one.
         loss_module: Whether the loss-prediction module is trained with SearchNet.
-        search: ``"frozen"`` leaves SearchNet at its initialisation, as a control; all else takes place.
+        search: Controls: ``"frozen"`` leaves SearchNet at its initialisation, and all else takes place;
+            ``"random"`` draws the candidates' weights at random in each round (uniformly from the simplex), alike
+            for all samples, and searches nothing.
+        scorer: Which model's outputs the candidates see in a cycle: ``"half"``, of one trained on the other half;
+            or ``"task"``, of the task model, which has learnt the labels of both halves: no half is trained.
         threshold: ``"mixture"``, equations (2)-(4), or ``"quantile"`` of the scores themselves.
-        networks: ``"heads"`` on embeddings, or ``"backbones"``: FitNet and SearchNet train copies of the fitted
-            backbones, at the size of the paper's.
+        weights: W is the ``"softmax"`` or the ``"sigmoid"`` of SearchNet's output.
+        networks: ``"heads"`` on the task model's embeddings, ``"half-heads"`` on those of the half's model,
+            ``"trunk"`` that FitNet and SearchNet share, or ``"backbones"`` of their own as in the paper; see `Search`.
+        memory: ``"fresh"`` networks in each round, or ``"warm"`` ones that continue from the last round's.
+        shrinkage: Labelled samples n₀ for which the learned trust is believed by half: it is mixed with the weights
+            of former rounds (see ``carry``) in the share n₀/(n₀ + M). 0 believes SearchNet alone.
+        carry: Share of the former rounds' mean weights that is kept when a round's are added to them; 0 shrinks to
+            the last round's alone. In the first round the weights are uniform.
         scores: S_κ: ``"ranks"`` in [0, 1] or binary ``"picks"``.
-        objective: Of equation (8): ``"ranked"``, ``"centred"`` or ``"loss"``; see `equations.utilities`.
+        objective: Of equation (8): ``"ranked"``, ``"centred"`` or ``"loss"``, and ``"alignment"``, which is not the
+            paper's; see `equations.utilities`.
         regularizer: ``"relative"`` or ``"printed"``; see `equations.selection_penalty`.
         fit_weights: ``"softmax"`` or ``"printed"``; see `equations.fit_weights`.
         final: ``"diverse"`` or ``"top"``; see `select_final`.
@@ -73,11 +88,16 @@ class AutoAL(SelectorStrategy):
         regularizer_weight: float = 0.1,
         train_batch_size: int = 128,
         loss_module: bool = True,
-        search: Literal["trained", "frozen"] = "trained",
+        search: Literal["trained", "frozen", "random"] = "trained",
+        scorer: Literal["half", "task"] = "half",
         threshold: Literal["mixture", "quantile"] = "mixture",
-        networks: Literal["heads", "backbones"] = "heads",
+        weights: Literal["softmax", "sigmoid"] = "softmax",
+        networks: Literal["heads", "half-heads", "trunk", "backbones"] = "heads",
+        memory: Literal["fresh", "warm"] = "fresh",
+        shrinkage: float = 0.0,
+        carry: float = 0.0,
         scores: Literal["ranks", "picks"] | None = None,
-        objective: Literal["ranked", "centred", "loss"] | None = None,
+        objective: Literal["ranked", "centred", "alignment", "loss"] | None = None,
         regularizer: Literal["relative", "printed"] | None = None,
         fit_weights: Literal["softmax", "printed"] | None = None,
         final: Literal["diverse", "top"] | None = None,
@@ -96,8 +116,13 @@ class AutoAL(SelectorStrategy):
             train_batch_size=train_batch_size,
             loss_module=loss_module,
             search=search,
+            scorer=scorer,
             threshold=threshold,
+            weights=weights,
             networks=networks,
+            memory=memory,
+            shrinkage=shrinkage,
+            carry=carry,
             scores=scores or preset["scores"],
             objective=objective or preset["objective"],
             regularizer=regularizer or preset["regularizer"],
@@ -107,6 +132,9 @@ class AutoAL(SelectorStrategy):
         self.oversample = oversample
         check_choice("final", self.final, FINALS)
         check_at_least("oversample", oversample, 1)
+        # Mean weights of former rounds, and what SearchNet had learnt in the last.
+        self._evidence = torch.full((len(self.candidates),), 1.0 / len(self.candidates), dtype=torch.float64)
+        self._learned: dict[str, Tensor] | None = None
 
     def describe_options(self) -> dict[str, Any]:
         """Return the options with what the variant stands for."""
@@ -117,30 +145,88 @@ class AutoAL(SelectorStrategy):
     def requires(self) -> frozenset[Requirement]:  # type: ignore[override]
         """The candidates' requirements and the networks' own."""
         inputs: frozenset[Requirement] = frozenset({"inputs"})
-        return super().requires | inputs if self.settings.networks == "backbones" else super().requires
+        return super().requires | inputs if self.settings.networks in OF_INPUTS else super().requires
 
     def query(self, context: QueryContext, batch_size: int) -> Query:
         """Search, then return the batch; the report holds the weights and the search's losses by cycle.
 
         With fewer than four labelled samples there is nothing to split: the candidates then weigh alike.
         """
-        if len(context.labeled) < MIN_LABELED:
-            votes = collect_votes(self, context, batch_size)
-            scores = votes.ranks.mean(dim=0)
-            weights = torch.full((len(self.candidates),), 1.0 / len(self.candidates), dtype=torch.float64)
-            report: dict[str, Any] = {"searched": False, "n_cycles": 0}
-        else:
-            search = Search(context, len(self.candidates), self.settings)
-            cycles, losses = [], []
-            for number in range(self.settings.n_cycles):
-                cycle = simulate_cycle(self, context, batch_size, number, self.settings)
-                losses.append(search.run(cycle))
-                cycles.append((cycle.threshold, cycle.rate))
-            # One threshold for the pool as well: the cycles estimate the same one.
-            threshold = sum(threshold for threshold, _ in cycles) / len(cycles)
-            votes = collect_votes(self, context, batch_size)
-            scores, weights = search.score_pool(vote_scores_of(votes, self.settings.scores), threshold)
-            report = {name: [cycle_losses[name] for cycle_losses in losses] for name in LOSS_NAMES}
-            report |= {"threshold": threshold, "rate": cycles[-1][1], "searched": True, "n_cycles": len(cycles)}
+        width = final_width(len(context.candidates), batch_size, self.final, self.oversample)
+        scores, report = self.search_scores(context, batch_size, width)
+        with context.timed("selection"):
+            indices = select_final(context, scores, batch_size, self.final, self.oversample)
+        return Query(indices, report)
+
+    def search_scores(
+        self, context: QueryContext, batch_size: int, width: int | None = None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Search, and return S̄ of the candidates, (N,), with the report.
+
+        Args:
+            context: The round.
+            batch_size: b.
+            width: How many of the highest are wanted; the others may be -inf. All by default.
+        """
+        settings, prior = self.settings, self._evidence
+        report: dict[str, Any] = {"searched": False, "n_cycles": 0}
+        search, share, threshold = None, 1.0, 0.0
+        if settings.search == "random":
+            prior = torch.as_tensor(context.rng.dirichlet(np.ones(len(self.candidates))))
+        elif len(context.labeled) >= MIN_LABELED:
+            share = settings.shrinkage / (settings.shrinkage + len(context.labeled))
+            search, threshold, report = self._search(context, batch_size)
+        with context.timed("candidates"):
+            votes = vote_scores_of(collect_votes(self, context, batch_size), settings.scores)
+        with context.timed("search"):
+            judges = [] if search is None else search.judges
+            scores, weights = score_pool(judges, votes, threshold, prior, share, len(context.labeled), width)
+        if search is not None:
+            self._evidence = settings.carry * self._evidence + (1.0 - settings.carry) * weights
+            self._learned = search.state_dict() if settings.memory == "warm" else None
         report["weights"] = dict(zip(self.candidates, weights.tolist(), strict=True))
-        return Query(select_final(context, scores, batch_size, self.final, self.oversample), report)
+        return scores, report
+
+    def _search(self, context: QueryContext, batch_size: int) -> tuple[Search, float, dict[str, Any]]:
+        """Return the trained search, ϑ for the pool, and the report of the cycles."""
+        cycles, losses = [], []
+        with context.timed("search"):
+            search = Search(context, len(self.candidates), self.settings, self._learned)
+        for number in range(self.settings.n_cycles):
+            cycle = simulate_cycle(self, context, batch_size, number, self.settings)
+            with context.timed("search"):
+                losses.append(search.run(cycle))
+            cycles.append(cycle)
+        # One threshold for the pool as well: the cycles estimate the same one.
+        threshold = sum(cycle.threshold for cycle in cycles) / len(cycles)
+        report: dict[str, Any] = {name: [cycle_losses[name] for cycle_losses in losses] for name in LOSS_NAMES}
+        return search, threshold, {
+            **report, "threshold": threshold, "rate": cycles[-1].rate, "searched": True, "n_cycles": len(cycles)
+        }  # fmt: skip
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the candidates' memories, the former rounds' weights, and SearchNet's with ``memory="warm"``."""
+        if not self._remembers:
+            return super().state_dict()
+        own = {"candidates": list(self.candidates), "evidence": self._evidence.numpy().copy()}
+        return {**super().state_dict(), "autoal": {**own, "learned": dict(self._learned or {})}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned.
+
+        Raises:
+            InputError: If it is a memory of other candidates.
+        """
+        own = state.get("autoal")
+        if own is not None:
+            if own["candidates"] != list(self.candidates):
+                raise InputError(
+                    f"{self} has the candidates {list(self.candidates)}, but the state {own['candidates']}"
+                )
+            self._evidence = torch.as_tensor(own["evidence"], dtype=torch.float64).clone()
+            self._learned = dict(own["learned"]) or None
+        super().load_state_dict(state)
+
+    @property
+    def _remembers(self) -> bool:
+        return self.settings.shrinkage > 0 or self.settings.memory == "warm"

@@ -1,0 +1,124 @@
+"""What trained SearchNets say about the pool: S̄ of every sample that can matter, and the candidates' weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+from deepal_autoal import DeepALError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from deepal_strategies.autoal.networks import SearchNet
+
+Fetch = Callable[["Tensor"], "Tensor"]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A SearchNet with the samples that it judges.
+
+    Attributes:
+        net: It maps samples to W and Θ.
+        pool: Returns the samples of given rows of the candidates.
+        labeled: Returns the samples of given rows of the labelled set.
+        chunk: How many samples to pass at once.
+    """
+
+    net: SearchNet
+    pool: Fetch
+    labeled: Fetch
+    chunk: int
+
+    def log_trust(self, samples: Tensor) -> Tensor:
+        """Return log(W·sigmoid(Θ)), (n, K): in logarithms a search that only ever loses does not underflow."""
+        log_weights, mixing_logits, _ = self.net(samples)
+        trust: Tensor = log_weights + F.logsigmoid(mixing_logits)
+        return trust
+
+    def log_scale(self, n_labeled: int, device: torch.device) -> Tensor:
+        """Return the logarithm of the mean, over the labelled samples, of a sample's sum of trusts."""
+        rows = torch.split(torch.arange(n_labeled, device=device), self.chunk)
+        totals = [self.log_trust(self.labeled(part)).flatten() for part in rows]
+        return torch.cat(totals).logsumexp(dim=0) - math.log(n_labeled)
+
+
+@torch.no_grad()
+def score_pool(
+    judges: Sequence[Judge],
+    scores: Tensor,
+    threshold: float,
+    prior: Tensor,
+    share: float,
+    n_labeled: int,
+    width: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return S̄ of the candidates, and the weight of each strategy.
+
+    S̄(x) = Σ_κ a_κ(x)·(S_κ(x) - ϑ) with the trust a_κ = (1 - s)·W_κ·sigmoid(Θ_κ)/c + s·p_κ: equations (5) and (6),
+    whose scale c (the mean of Σ_κ W_κ·sigmoid(Θ_κ) over the labelled samples) changes no order, shrunk by the share
+    s towards the weights p that all samples have in common. With several judges W·sigmoid(Θ)/c is their mean.
+
+    Only samples that can be among the ``width`` highest are passed through SearchNet. W·sigmoid(Θ) sums to less than
+    1 (to less than K of each less than 1 with sigmoid weights), so that S̄ cannot exceed a bound that the
+    candidates' scores alone give; samples are taken in the order of it until ``width`` of them score as high as any
+    other can. The highest ``width`` are the same as if all had been passed.
+
+    Args:
+        judges: One for the round, or one for each of its cycles; none needed where the share is 1.
+        scores: S of the candidates, (N, K).
+        threshold: ϑ.
+        prior: p, (K,), summing to 1.
+        share: s, in [0, 1].
+        n_labeled: Size of the labelled set.
+        width: How many of the highest are wanted; all by default.
+
+    Returns:
+        S̄, float32 (N,), -inf where it was not needed; and the trust's mean over the samples that were scored,
+        normalised over the strategies, float64 (K,) on the CPU.
+
+    Raises:
+        DeepALError: If a score is not finite.
+    """
+    n, device = len(scores), scores.device
+    prior = prior.to(scores)
+    scales = [judge.log_scale(n_labeled, device) for judge in judges]
+    bound = _bound(judges, scales, scores - threshold, prior, share)
+    order = bound.argsort(descending=True, stable=True)
+    result = torch.full((n,), -torch.inf, device=device)
+    total = torch.zeros(scores.shape[1], dtype=torch.float64)
+    width = n if width is None else min(width, n)
+    chunk, start = min((judge.chunk for judge in judges), default=n), 0
+    while start < n:
+        if start >= width and result.topk(width).values[-1] >= bound[order[start]]:
+            break
+        # The first chunk holds as many as are wanted; the search stops between chunks.
+        rows = order[start : start + chunk]
+        trust = share * prior.expand(len(rows), -1)
+        for judge, scale in zip(judges, scales, strict=True):
+            trust = trust + (1.0 - share) / len(judges) * (judge.log_trust(judge.pool(rows)) - scale).exp()
+        result[rows] = (trust * (scores[rows] - threshold)).sum(dim=1)
+        total += trust.sum(dim=0).double().cpu()
+        start += len(rows)
+    weights = total / total.sum()
+    if result.isnan().any() or not weights.isfinite().all():
+        raise DeepALError("autoal's SearchNet gave scores that are not finite: use a lower learning_rate")
+    return result, weights
+
+
+def _bound(judges: Sequence[Judge], scales: Sequence[Tensor], margins: Tensor, prior: Tensor, share: float) -> Tensor:
+    """Return what S̄ cannot exceed, (N,), whatever the judges say; ``margins`` are S - ϑ."""
+    if not judges:
+        return share * (margins @ prior)
+    gains = margins.clamp_min(0.0)
+    highest = gains.amax(dim=1) if judges[0].net.weights == "softmax" else gains.sum(dim=1)
+    scale = torch.stack([(-scale).exp() for scale in scales]).mean()
+    bound = (1.0 - share) * scale * highest + share * (margins @ prior)
+    # Rounding must not put a bound below what it bounds.
+    return bound + 1e-5 * (1.0 + bound.abs())

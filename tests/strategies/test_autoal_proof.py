@@ -1,0 +1,168 @@
+"""Proof that it searches: weights go where the losses are high, and a search that learns nothing fails the same test.
+
+A candidate's votes are planted on the samples of high loss. A working search must name that candidate, whichever it
+is and wherever the planting moves; searches without a gradient, or with rows out of line, must not.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from deepal_autoal import ScoringStrategy
+from deepal_strategies.autoal import equations
+from deepal_strategies.autoal.search import Search
+from deepal_strategies.autoal.strategy import AutoAL
+
+N_LABELED, N_POOL, K = 200, 100, 4
+
+
+class Planted(ScoringStrategy):
+    """Prefers the marked pool indices; otherwise noise."""
+
+    def __init__(self, seed, marked=None):
+        self.noise = torch.rand(N_LABELED + N_POOL, generator=torch.Generator().manual_seed(seed))
+        self.marked = torch.zeros_like(self.noise) if marked is None else marked.float()
+
+    def score(self, context):
+        rows = torch.tensor(context.candidates.indices)
+        return self.noise[rows] + self.marked[rows]
+
+
+def hard_samples(seed):
+    """Return which samples bear a label that their embeddings contradict, so that FitNet's loss is high there."""
+    return torch.rand(N_LABELED + N_POOL, generator=torch.Generator().manual_seed(50 + seed)) < 0.15
+
+
+def planted_round(make_round, seed):
+    plain, hard = make_round(N_LABELED, N_POOL, seed=seed), hard_samples(seed)
+    labels = plain.labels.copy()
+    labels[hard.numpy()] = (labels[hard.numpy()] + 1) % 3
+    return make_round(N_LABELED, N_POOL, seed=seed, labels=labels, embeddings=plain.trainer.embeddings)
+
+
+def planted_candidates(place, seed):
+    return {f"c{k}": Planted(10 * seed + k, hard_samples(seed) if k == place else None) for k in range(K)}
+
+
+def weights_of(make_round, place, seed=0, **options):
+    strategy = AutoAL(planted_candidates(place, seed), **options)
+    return list(strategy.query(planted_round(make_round, seed).context, 20).report["weights"].values())
+
+
+def n_found(make_round, **options):
+    """Return how often, of eight plantings, the planted candidate's weight is the largest by a clear margin."""
+    found = 0
+    for seed in range(2):
+        for place in range(K):
+            weights = weights_of(make_round, place, seed, **options)
+            found += weights[place] > 1.2 * max(weights[:place] + weights[place + 1 :])
+    return found
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"weights": "sigmoid", "steps": 300}, {"objective": "centred"}, {"networks": "half-heads"}]
+)
+def test_the_candidate_that_picks_high_losses_gets_the_largest_weight(make_round, options):
+    assert n_found(make_round, **options) == 8
+
+
+def test_frozen_and_random_weights_do_not_find_it(make_round):
+    for place in range(K):
+        frozen = weights_of(make_round, place, search="frozen")
+        assert max(frozen) - min(frozen) < 0.05
+    assert n_found(make_round, search="frozen") == 0
+    assert n_found(make_round, search="random") <= 5
+    drawn = weights_of(make_round, 0, search="random")
+    assert drawn == weights_of(make_round, 1, search="random")
+
+
+def test_a_search_without_a_gradient_does_not_find_it(make_round, monkeypatch):
+    learned = Search.scores
+
+    def detached(self, half, rows, threshold):
+        scores, stages = learned(self, half, rows, threshold)
+        return scores.detach(), stages
+
+    monkeypatch.setattr(Search, "scores", detached)
+    assert n_found(make_round) == 0
+
+
+def test_a_search_with_rows_out_of_line_does_not_find_it(make_round, monkeypatch):
+    aligned = equations.utilities
+
+    def shuffled(cross_entropy, alignment, objective):
+        order = torch.randperm(len(cross_entropy), generator=torch.Generator().manual_seed(0))
+        return aligned(cross_entropy, alignment, objective)[order]
+
+    monkeypatch.setattr(equations, "utilities", shuffled)
+    assert n_found(make_round) <= 3
+
+
+def test_rewarding_low_losses_turns_the_search_around(make_round, monkeypatch):
+    aligned = equations.utilities
+    monkeypatch.setattr(equations, "utilities", lambda *arguments: -aligned(*arguments))
+    for place in range(K):
+        weights = weights_of(make_round, place)
+        assert min(weights) == weights[place]
+
+
+def test_a_common_rise_of_all_losses_changes_nothing(make_round, monkeypatch):
+    """What the printed objective gets wrong: there every loss counts, and all of them drown the differences."""
+    plain = weights_of(make_round, 2)
+    judged = equations.utilities
+    monkeypatch.setattr(equations, "utilities", lambda losses, *rest: judged(losses + 100.0, *rest))
+    torch.testing.assert_close(torch.tensor(weights_of(make_round, 2)), torch.tensor(plain), atol=1e-4, rtol=0)
+    printed = weights_of(make_round, 2, objective="loss", n_cycles=2)
+    assert printed[2] < 1.2 * max(printed[:2] + printed[3:])
+
+
+def test_the_weights_follow_when_the_planting_moves(make_round):
+    """Networks that are kept over the rounds are not stuck with what they learnt first."""
+    first, second = planted_candidates(1, 0), planted_candidates(3, 0)
+    strategy = AutoAL(first, memory="warm")
+    before = list(strategy.query(planted_round(make_round, 0).context, 20).report["weights"].values())
+    strategy.candidates = second
+    for _ in range(4):
+        after = list(strategy.query(planted_round(make_round, 0).context, 20).report["weights"].values())
+    assert max(before) == before[1]
+    assert max(after) == after[3]
+
+
+def test_each_region_trusts_the_candidate_that_is_right_there(make_round):
+    """Weights are by sample: two candidates mark high losses in one half of the space and low ones in the other."""
+    plain, hard = make_round(N_LABELED, N_POOL), hard_samples(0)
+    labels = plain.labels.copy()
+    labels[hard.numpy()] = (labels[hard.numpy()] + 1) % 3
+    embeddings = plain.trainer.embeddings.clone()
+    # A direction of its own that tells the two halves of the space apart.
+    embeddings[:, 0] = torch.where(torch.arange(len(embeddings)) % 2 == 0, 3.0, -3.0)
+    right = embeddings[:, 0] > 0
+    candidates = {"right": Planted(1, hard == right), "left": Planted(2, hard != right)}
+    round_ = make_round(N_LABELED, N_POOL, labels=labels, embeddings=embeddings)
+    strategy = AutoAL(candidates, steps=400, loss_module=False)
+    search, _, _ = strategy._search(round_.context, 20)
+    trust = search.judges[0].log_trust(round_.context.candidates.embeddings()).exp()
+    on_right = right[torch.tensor(round_.context.candidates.indices)]
+    means = torch.stack([trust[on_right].mean(dim=0), trust[~on_right].mean(dim=0)])
+    assert means[0, 0] > 1.2 * means[0, 1]
+    assert means[1, 1] > 1.2 * means[1, 0]
+
+
+def test_the_soft_count_reaches_its_goal_from_both_sides_and_from_far(make_round):
+    """Gradient steps on the penalty alone select the wanted number, from everything and from nothing."""
+    wanted = 10.0
+    for start in (-3.0, -0.5, 0.5, 3.0):
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(100, generator=generator)
+        shift = torch.tensor(start, requires_grad=True)
+        optimizer = torch.optim.SGD([shift], lr=0.05)
+        distances = []
+        for _ in range(400):
+            count = equations.soft_count(noise + shift)
+            distances.append(abs(count.item() - wanted))
+            optimizer.zero_grad()
+            equations.selection_penalty(count, wanted).backward()
+            optimizer.step()
+        assert distances[0] > 5
+        assert distances[-1] < 1
