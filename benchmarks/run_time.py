@@ -2,8 +2,8 @@
 
     python benchmarks/run_time.py --data-dir data --repeats 3
 
-Prints, for each strategy, seconds a phase (median over the repeats), wall seconds of the whole process, its peak
-memory, and the ratio to entropy's wall time pair by pair.
+Prints, for each strategy, seconds a phase (median over the repeats), the parts of its queries, wall seconds of the
+whole process, its peak memory, and the ratio to entropy's wall time pair by pair.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from statistics import median
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--strategies", default="vote:entropy,margin,kmeans;autoal:entropy,margin,kmeans",
-                        help="NAME[:CANDIDATES], separated by semicolons")  # fmt: skip
+                        help="NAME[:CANDIDATES][ KEY=VALUE ...], separated by semicolons")  # fmt: skip
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("arguments", nargs="*", help="further arguments of `deepal run`, after --")
     parser.add_argument("--dataset", default="mnist")
@@ -38,12 +38,16 @@ def main() -> None:
         for name in names:
             results[name].append(measure(name, common))
             print(f"{repeat + 1}/{repeats} {name}: {results[name][-1]}", file=sys.stderr, flush=True)
-    phases = ("train", "evaluate", "query", "wall", "peak MB")
+    parts = dict.fromkeys(phase for runs in results.values() for phase in runs[0] if phase.startswith("query."))
+    phases = ("train", "evaluate", "query", *parts, "wall", "peak MB")
     print("| strategy | " + " | ".join(f"{p} s" if p != "peak MB" else p for p in phases) + " | wall / entropy |")
     print("|---|" + "---|" * (len(phases) + 1))
     for name in names:
         ratios = [a["wall"] / b["wall"] for a, b in zip(results[name], results["entropy"], strict=True)]
-        cells = [f"{median(result[phase] for result in results[name]):.1f}" for phase in phases]
+        cells = [
+            f"{median(result[phase] for result in results[name]):.1f}" if phase in results[name][0] else ""
+            for phase in phases
+        ]
         print(
             f"| `{name}` | " + " | ".join(cells) + f" | {median(ratios):.2f} ({min(ratios):.2f} … {max(ratios):.2f}) |"
         )
@@ -51,11 +55,13 @@ def main() -> None:
 
 def measure(name: str, common: list[str]) -> dict[str, float]:
     """Run once in a process of its own."""
-    strategy, _, candidates = name.partition(":")
+    head, *settings = name.split(" ")
+    strategy, _, candidates = head.partition(":")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         command = [sys.executable, "-m", "deepal_autoal", "run", "--quiet", "--strategy", strategy, "--out", str(out)]
         command += (["--candidates", candidates] if candidates else []) + common
+        command += [part for setting in settings for part in ("-o", setting)]
         start = time.perf_counter()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
@@ -63,7 +69,7 @@ def measure(name: str, common: list[str]) -> dict[str, float]:
         if status:
             sys.exit(f"{' '.join(command)} failed")
         seconds = json.loads((out / "summary.json").read_text())["seconds"]
-    rounded = {phase: round(seconds[phase], 2) for phase in ("train", "evaluate", "query")}
+    rounded = {phase: round(value, 2) for phase, value in seconds.items() if phase != "total"}
     return {**rounded, "wall": round(wall, 2), "peak MB": round(usage.ru_maxrss / 1024)}
 
 
