@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
 
 class Vote(SelectorStrategy):
-    """Uniform vote of the candidates: the number of those that select a sample, ties by mean rank.
+    """Uniform vote of the candidates: the mean of their ranks of a sample, AutoAL's score with equal weights.
 
     Args:
         candidates: Strategies by name.
+        scores: ``"ranks"``, the mean rank; or ``"picks"``, the number of candidates that would query the sample, ties
+            by mean rank.
         final: ``"diverse"`` filters by the votes and takes a diverse batch out of that; ``"top"`` takes the
             samples of most votes (see `select_final`).
-        oversample: Width of the diverse stage's filter in batches.
+        oversample: Width of the diverse stage's filter in batches; by default it follows the number of labels (see
+            `budget_width`).
 
     Raises:
         InputError: If an option is out of range.
@@ -35,27 +38,32 @@ class Vote(SelectorStrategy):
     def __init__(
         self,
         candidates: Mapping[str, Strategy],
+        scores: Literal["ranks", "picks"] = "ranks",
         final: Literal["diverse", "top"] = "diverse",
-        oversample: int = 10,
+        oversample: int | None = None,
     ) -> None:
         super().__init__(candidates)
+        check_choice("scores", scores, ("ranks", "picks"))
         check_choice("final", final, ("diverse", "top"))
-        check_at_least("oversample", oversample, 1)
+        if oversample is not None:
+            check_at_least("oversample", oversample, 1)
+        self.scores = scores
         self.final = final
         self.oversample = oversample
 
     def query(self, context: QueryContext, batch_size: int) -> Query:
         """Return the batch; the report holds the weights, which are all alike."""
         votes = collect_votes(self, context, batch_size)
-        indices = select_final(context, vote_scores(votes), batch_size, self.final, self.oversample)
+        indices = select_final(context, vote_scores(votes, self.scores), batch_size, self.final, self.oversample)
         weight = 1.0 / len(self.candidates)
         return Query(indices, {"weights": dict.fromkeys(self.candidates, weight)})
 
 
-def vote_scores(votes: Votes) -> Tensor:
-    """Return number of picks plus half the mean rank, (n,): the rank decides between equal counts only.
+def vote_scores(votes: Votes, scores: str) -> Tensor:
+    """Return the mean rank, (n,); of ``"picks"`` their number plus half of it, so that it decides between equals only.
 
     In float64, which tells the ranks of large pools apart next to the counts, and on the CPU, as not every device
     has it.
     """
-    return votes.picks.cpu().double().sum(dim=0) + 0.5 * votes.ranks.cpu().double().mean(dim=0)
+    ranks = votes.ranks.cpu().double().mean(dim=0)
+    return ranks if scores == "ranks" else votes.picks.cpu().double().sum(dim=0) + 0.5 * ranks

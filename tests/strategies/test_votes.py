@@ -8,6 +8,8 @@ import torch
 
 from deepal_autoal import InputError, QueryError, ScoringStrategy, Strategy
 from deepal_autoal.strategy import check_query
+from deepal_strategies.autoal.strategy import AutoAL
+from deepal_strategies.diversity import budget_width, final_width
 from deepal_strategies.entropy import Entropy
 from deepal_strategies.kmeans import KMeansSampling
 from deepal_strategies.margin import Margin
@@ -91,7 +93,7 @@ def test_vote_counts_first_and_ranks_break_ties(make_round):
     b[[10, 11, 5]] = [9, 8, 7]
     c[[1, 2, 4]] = [9, 8, 7]
     b[3] = c[3] = 6
-    votes = Vote({"a": Fixed(a), "b": Fixed(b), "c": Fixed(c)}, final="top")
+    votes = Vote({"a": Fixed(a), "b": Fixed(b), "c": Fixed(c)}, scores="picks", final="top")
     assert votes.query(context, 3).indices.tolist()[:2] in ([10, 11], [11, 10])
     assert votes.query(context, 3).indices.tolist()[2] == 3
     report = votes.query(context, 3).report
@@ -101,8 +103,18 @@ def test_vote_counts_first_and_ranks_break_ties(make_round):
 def test_no_mean_rank_outweighs_a_vote():
     picks = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
     ranks = torch.tensor([[0.6, 1.0], [0.0, 1.0]])
-    first, second = vote_scores(Votes(picks, ranks)).tolist()
+    first, second = vote_scores(Votes(picks, ranks), "picks").tolist()
     assert first > second
+    first, second = vote_scores(Votes(picks, ranks), "ranks").tolist()
+    assert (first, second) == pytest.approx((0.3, 1.0))
+
+
+def test_equal_ranks_and_a_frozen_search_choose_alike(make_round):
+    """The control is what AutoAL is with weights that are all alike."""
+    candidates = {"entropy": Entropy(), "kmeans": KMeansSampling()}
+    voted = Vote(candidates, final="top").query(make_round().context, 10)
+    weighed = AutoAL(candidates, final="top", shrinkage=1e9).query(make_round().context, 10)
+    assert set(voted.indices.tolist()) == set(weighed.indices.tolist())
 
 
 @pytest.mark.parametrize("final", ["diverse", "top"])
@@ -122,7 +134,37 @@ def test_diverse_vote_stays_within_the_filter(make_round):
     assert set(vote.query(context, 5).indices.tolist()) <= set(allowed.tolist())
 
 
-@pytest.mark.parametrize("options", [{"final": "best"}, {"oversample": 0}])
+@pytest.mark.parametrize("options", [{"final": "best"}, {"oversample": 0}, {"scores": "all"}])
 def test_bad_options_are_refused(options):
     with pytest.raises(InputError):
         Vote({"entropy": Entropy()}, **options)
+
+
+@pytest.mark.parametrize(
+    ("n_labeled", "n_classes", "expected"), [(200, 10, 10.0), (50, 10, 20.0), (800, 10, 5.0), (2000, 100, 10.0)]
+)
+def test_the_filter_narrows_with_the_labels(n_labeled, n_classes, expected):
+    assert budget_width(n_labeled, n_classes) == pytest.approx(expected)
+
+
+def test_the_filter_has_limits():
+    assert budget_width(1, 10) == 30.0
+    assert budget_width(10**6, 10) == 3.0
+
+
+def test_the_width_is_between_the_batch_and_the_pool(make_round):
+    context = make_round(60, 90).context  # twenty labels a class
+    widths = [final_width(context, b, "diverse", None) for b in (1, 5, 9, 90)]
+    assert widths == [10, 50, 90, 90]
+    assert final_width(context, 5, "diverse", 4) == 20
+    assert final_width(context, 5, "top", None) == 5
+
+
+def test_a_wide_filter_reaches_low_scores(make_round):
+    """With one label a class the filter holds thirty batches, not ten."""
+    round_ = make_round(3, 297)
+    scores = np.arange(300.0)
+    vote = Vote({"fixed": Fixed(scores)})
+    assert scores[vote.query(round_.context, 9).indices].min() < 150
+    narrow = Vote({"fixed": Fixed(scores)}, oversample=10).query(make_round(3, 297).context, 9)
+    assert scores[narrow.indices].min() >= 200

@@ -64,7 +64,8 @@ class AutoAL(SelectorStrategy):
         regularizer: ``"relative"`` or ``"printed"``; see `equations.selection_penalty`.
         fit_weights: ``"softmax"`` or ``"printed"``; see `equations.fit_weights`.
         final: ``"diverse"`` or ``"top"``; see `select_final`.
-        oversample: Width of the diverse stage's filter in batches.
+        oversample: Width of the diverse stage's filter in batches; by default it follows the number of labels (see
+            `budget_width`).
 
     Raises:
         InputError: If an option is out of range.
@@ -101,7 +102,7 @@ class AutoAL(SelectorStrategy):
         regularizer: Literal["relative", "printed"] | None = None,
         fit_weights: Literal["softmax", "printed"] | None = None,
         final: Literal["diverse", "top"] | None = None,
-        oversample: int = 10,
+        oversample: int | None = None,
     ) -> None:
         super().__init__(candidates)
         check_choice("variant", variant, tuple(VARIANTS))
@@ -131,7 +132,8 @@ class AutoAL(SelectorStrategy):
         self.final = final or preset["final"]
         self.oversample = oversample
         check_choice("final", self.final, FINALS)
-        check_at_least("oversample", oversample, 1)
+        if oversample is not None:
+            check_at_least("oversample", oversample, 1)
         # Mean weights of former rounds, and what SearchNet had learnt in the last.
         self._evidence = torch.full((len(self.candidates),), 1.0 / len(self.candidates), dtype=torch.float64)
         self._learned: dict[str, Tensor] | None = None
@@ -152,7 +154,7 @@ class AutoAL(SelectorStrategy):
 
         With fewer than four labelled samples there is nothing to split: the candidates then weigh alike.
         """
-        width = final_width(len(context.candidates), batch_size, self.final, self.oversample)
+        width = final_width(context, batch_size, self.final, self.oversample)
         scores, report = self.search_scores(context, batch_size, width)
         with context.timed("selection"):
             indices = select_final(context, scores, batch_size, self.final, self.oversample)

@@ -1,0 +1,34 @@
+"""The scripts of benchmarks/autoal, which import each other by name as they do when they are run."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks" / "autoal"))
+
+
+@pytest.fixture
+def study_line():
+    """Return a function that makes a line of runs.jsonl."""
+
+    def make(setting, label, seed, aubc, **more):
+        return {
+            "setting": setting, "label": label, "seed": seed, "key": "k", "aubc": aubc,
+            "accuracy": [aubc - 0.1, aubc + 0.1], "n_labeled": [30, 60],
+            "seconds": {"train": 1.0, "evaluate": 0.1, "query": 2.0}, "wall_s": 4.0, **more,
+        }  # fmt: skip
+
+    return make
+
+
+@pytest.fixture
+def patterned_images():
+    """Forty 12x12 grey images of two kinds of stripes under noise, and their kinds."""
+    rng = np.random.default_rng(3)
+    kinds = np.arange(40) % 2
+    images = rng.integers(0, 90, size=(40, 12, 12, 1), dtype=np.uint8)
+    images[kinds == 0, ::2] += 150
+    images[kinds == 1, :, ::2] += 150
+    return images, kinds
