@@ -194,7 +194,12 @@ class ActiveLearner:
         model = self.fit()
         self._memory_before = self._strategy_state()
         context = self._context(model, candidates, progress)
-        answer = ask(self.strategy, context, batch_size)
+        try:
+            answer = ask(self.strategy, context, batch_size)
+        except BaseException:
+            # A query that came to nothing leaves no trace in the strategy's memory.
+            self._load_strategy_state(self._memory_before)
+            raise
         self.query_seconds = dict(context.seconds)
         self._pending = Query(answer.indices, answer.report)
         return self._pending

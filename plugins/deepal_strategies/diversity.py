@@ -7,6 +7,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
@@ -89,7 +90,7 @@ def select_final(
     """Choose a selector's batch from its combined scores.
 
     Args:
-        context: Its candidates are the rows of ``scores``; equal scores go by its generator.
+        context: Its candidates are the rows of ``scores``; its seed decides between equal scores.
         scores: Combined score of each candidate, (N,), higher = more informative.
         batch_size: How many to choose, b.
         final: ``"top"``: the b highest scores. ``"diverse"``: the ``oversample``·b highest (at most all), then
@@ -102,11 +103,14 @@ def select_final(
         Pool indices, int64 (b,).
     """
     width = final_width(context, batch_size, final, oversample)
-    positions: NDArray[np.int64] = top_scores(scores, width, context.generator).cpu().numpy()
+    # Streams of its own, whatever was drawn before: selectors that are compared share the luck of this stage.
+    seed = context.stream_seed("final")
+    generator = torch.Generator(scores.device).manual_seed(seed)
+    positions: NDArray[np.int64] = top_scores(scores, width, generator).cpu().numpy()
     if final == "diverse":
         kept = context.candidates.embeddings()[positions]
         shares = None if weights is None else weights[positions]
-        positions = positions[nearest_to_centroids(kept, batch_size, context.rng, shares)]
+        positions = positions[nearest_to_centroids(kept, batch_size, np.random.default_rng(seed), shares)]
     return context.candidates.indices[positions]
 
 

@@ -46,7 +46,8 @@ def planted_candidates(place, seed):
 
 
 def weights_of(make_round, place, seed=0, **options):
-    strategy = AutoAL(planted_candidates(place, seed), **options)
+    """Return the weights of one round after three cycles; nothing draws them to those of earlier rounds."""
+    strategy = AutoAL(planted_candidates(place, seed), **{"n_cycles": 3, "shrinkage": 0.0, **options})
     return list(strategy.query(planted_round(make_round, seed).context, 20).report["weights"].values())
 
 
@@ -61,10 +62,18 @@ def n_found(make_round, **options):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"weights": "sigmoid", "steps": 300}, {"objective": "centred"}, {"networks": "half-heads"}]
+    "options",
+    [{}, {"weights": "sigmoid"}, {"objective": "centred"}, {"networks": "half-heads"}, {"threshold": "quantile"}],
+    ids=lambda options: next(iter(options), "default"),
 )
 def test_the_candidate_that_picks_high_losses_gets_the_largest_weight(make_round, options):
     assert n_found(make_round, **options) == 8
+
+
+def test_with_all_defaults_it_is_still_the_largest(make_round):
+    for place in range(K):
+        weights = weights_of(make_round, place, n_cycles=1, shrinkage=None)
+        assert max(weights) == weights[place]
 
 
 def test_frozen_and_random_weights_do_not_find_it(make_round):
@@ -72,7 +81,7 @@ def test_frozen_and_random_weights_do_not_find_it(make_round):
         frozen = weights_of(make_round, place, search="frozen")
         assert max(frozen) - min(frozen) < 0.05
     assert n_found(make_round, search="frozen") == 0
-    assert n_found(make_round, search="random") <= 5
+    assert n_found(make_round, search="random") <= 2  # drawn alike for all places of a seed
     drawn = weights_of(make_round, 0, search="random")
     assert drawn == weights_of(make_round, 1, search="random")
 
@@ -113,14 +122,14 @@ def test_a_common_rise_of_all_losses_changes_nothing(make_round, monkeypatch):
     judged = equations.utilities
     monkeypatch.setattr(equations, "utilities", lambda losses, *rest: judged(losses + 100.0, *rest))
     torch.testing.assert_close(torch.tensor(weights_of(make_round, 2)), torch.tensor(plain), atol=1e-4, rtol=0)
-    printed = weights_of(make_round, 2, objective="loss", n_cycles=2)
+    printed = weights_of(make_round, 2, objective="loss")
     assert printed[2] < 1.2 * max(printed[:2] + printed[3:])
 
 
 def test_the_weights_follow_when_the_planting_moves(make_round):
     """Networks that are kept over the rounds are not stuck with what they learnt first."""
     first, second = planted_candidates(1, 0), planted_candidates(3, 0)
-    strategy = AutoAL(first, memory="warm")
+    strategy = AutoAL(first, memory="warm", shrinkage=0.0)
     before = list(strategy.query(planted_round(make_round, 0).context, 20).report["weights"].values())
     strategy.candidates = second
     for _ in range(4):
@@ -140,29 +149,10 @@ def test_each_region_trusts_the_candidate_that_is_right_there(make_round):
     right = embeddings[:, 0] > 0
     candidates = {"right": Planted(1, hard == right), "left": Planted(2, hard != right)}
     round_ = make_round(N_LABELED, N_POOL, labels=labels, embeddings=embeddings)
-    strategy = AutoAL(candidates, steps=400, loss_module=False)
+    strategy = AutoAL(candidates, networks="heads", loss_module=False)
     search, _, _ = strategy._search(round_.context, 20)
     trust = search.judges[0].log_trust(round_.context.candidates.embeddings()).exp()
     on_right = right[torch.tensor(round_.context.candidates.indices)]
     means = torch.stack([trust[on_right].mean(dim=0), trust[~on_right].mean(dim=0)])
     assert means[0, 0] > 1.2 * means[0, 1]
     assert means[1, 1] > 1.2 * means[1, 0]
-
-
-def test_the_soft_count_reaches_its_goal_from_both_sides_and_from_far(make_round):
-    """Gradient steps on the penalty alone select the wanted number, from everything and from nothing."""
-    wanted = 10.0
-    for start in (-3.0, -0.5, 0.5, 3.0):
-        generator = torch.Generator().manual_seed(0)
-        noise = torch.randn(100, generator=generator)
-        shift = torch.tensor(start, requires_grad=True)
-        optimizer = torch.optim.SGD([shift], lr=0.05)
-        distances = []
-        for _ in range(400):
-            count = equations.soft_count(noise + shift)
-            distances.append(abs(count.item() - wanted))
-            optimizer.zero_grad()
-            equations.selection_penalty(count, wanted).backward()
-            optimizer.step()
-        assert distances[0] > 5
-        assert distances[-1] < 1

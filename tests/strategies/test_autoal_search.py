@@ -9,7 +9,7 @@ from torch import nn
 
 from deepal_autoal import DeepALError, global_torch_seed
 from deepal_strategies.autoal import equations
-from deepal_strategies.autoal.networks import FitNet, LossPrediction, SearchNet, Standardize
+from deepal_strategies.autoal.networks import Detached, FitNet, LossPrediction, SearchNet, Standardize
 from deepal_strategies.autoal.search import Search
 from deepal_strategies.autoal.simulation import simulate_cycle
 from deepal_strategies.autoal.strategy import AutoAL
@@ -21,7 +21,7 @@ THREE = {"entropy": Entropy, "margin": Margin, "kmeans": KMeansSampling}
 
 
 def make_search(round_, seed=0, **options):
-    strategy = AutoAL({name: cls() for name, cls in THREE.items()}, **options)
+    strategy = AutoAL({name: cls() for name, cls in THREE.items()}, **{"networks": "heads", **options})
     search = Search(round_.context, 3, strategy.settings)
     cycle = simulate_cycle(strategy, round_.context, 10, 0, strategy.settings)
     with global_torch_seed(seed):
@@ -114,6 +114,15 @@ def test_fitnet_learns_a_fixed_batch_and_leaves_searchnet_alone(make_round):
     assert all(parameter.grad is None for parameter in search.net.parameters())
 
 
+def test_searchnet_looks_through_the_trunk_but_leaves_it_to_fitnet():
+    inner = nn.Linear(4, 3)
+    net = SearchNet(Detached(inner), Standardize(torch.randn(9, 3)), 3, 2)
+    assert not any(parameter is inner.weight for parameter in net.parameters())
+    log_weights, theta, _ = net(torch.randn(6, 4))
+    (log_weights.sum() + theta.sum()).backward()
+    assert inner.weight.grad is None and net.stages[0].weight.grad is not None
+
+
 def test_fitnet_never_learns_from_the_held_out_half(make_round):
     search, cycle, _ = make_search(make_round())
     fetched = []
@@ -157,7 +166,7 @@ def test_initial_weights_are_nearly_uniform(make_round):
 
 
 def test_divergence_is_an_error(make_round):
-    search, cycle, _ = make_search(make_round(), learning_rate=1e30)
+    search, cycle, _ = make_search(make_round(), search_learning_rate=1e30)
     with pytest.raises(DeepALError, match="diverged"):
         search.run(cycle)
 

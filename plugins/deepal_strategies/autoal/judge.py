@@ -26,13 +26,13 @@ class Judge:
 
     Attributes:
         net: It maps samples to W and Θ.
-        pool: Returns the samples of given rows of the candidates.
+        pool: Returns the samples of given rows of the candidates; None where the net sees the candidates' scores.
         labeled: Returns the samples of given rows of the labelled set.
         chunk: How many samples to pass at once.
     """
 
     net: SearchNet
-    pool: Fetch
+    pool: Fetch | None
     labeled: Fetch
     chunk: int
 
@@ -98,17 +98,17 @@ def score_pool(
     while start < n:
         if start >= width and result.topk(width).values[-1] >= bound[order[start]]:
             break
-        # The first chunk holds as many as are wanted; the search stops between chunks.
         rows = order[start : start + chunk]
         trust = share * prior.expand(len(rows), -1)
         for judge, scale in zip(judges, scales, strict=True):
-            trust = trust + (1.0 - share) / len(judges) * (judge.log_trust(judge.pool(rows)) - scale).exp()
+            samples = scores[rows] if judge.pool is None else judge.pool(rows)
+            trust = trust + (1.0 - share) / len(judges) * (judge.log_trust(samples) - scale).exp()
         result[rows] = (trust * (scores[rows] - threshold)).sum(dim=1)
         total += trust.sum(dim=0).double().cpu()
         start += len(rows)
     weights = total / total.sum()
     if result.isnan().any() or not weights.isfinite().all():
-        raise DeepALError("autoal's SearchNet gave scores that are not finite: use a lower learning_rate")
+        raise DeepALError("autoal's SearchNet gave scores that are not finite: use a lower search_learning_rate")
     return result, weights
 
 

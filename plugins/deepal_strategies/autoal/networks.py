@@ -64,6 +64,19 @@ class Backbone(nn.Module):
         return cast("Tensor", self.model.features(inputs))  # type: ignore[operator]
 
 
+class Detached(nn.Module):
+    """Another network's body, to be looked through but not trained: neither its gradient nor its parameters show."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self._shared = (body,)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Return embeddings, (n, D)."""
+        with torch.no_grad():
+            return cast("Tensor", self._shared[0](samples))
+
+
 class FitNet(nn.Module):
     """Ω_F, a classifier: features of the half's model → logits (n, C).
 

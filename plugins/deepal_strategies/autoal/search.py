@@ -13,7 +13,7 @@ from torch import nn
 from deepal_autoal import DeepALError, global_torch_seed
 from deepal_strategies.autoal import equations
 from deepal_strategies.autoal.judge import Judge
-from deepal_strategies.autoal.networks import Backbone, FitNet, LossPrediction, SearchNet, Standardize
+from deepal_strategies.autoal.networks import Backbone, Detached, FitNet, LossPrediction, SearchNet, Standardize
 from deepal_strategies.autoal.settings import OF_INPUTS, PER_CYCLE
 
 if TYPE_CHECKING:
@@ -35,12 +35,16 @@ class Search:
 
     What SearchNet sees of a sample (``networks``):
 
+    - ``"votes"``: the candidates' scores S of it: K numbers, which mean the same on labelled samples and on the pool,
+      and are too few to learn half a labelled set by heart. SearchNet is new in each cycle, and S̄ the mean over them.
     - ``"heads"``: the task model's embeddings, which are there already: one space of features for the labelled
       samples of all cycles and for the pool, and no further pass over the pool. The embeddings of labelled samples
       come from a model that has learnt them.
-    - ``"half-heads"``: the embeddings of the half's model, which tell the halves from the pool less. SearchNet is
-      then new in each cycle, the pool passes through each cycle's model, and S̄ is the mean over the cycles.
-    - ``"trunk"``: inputs, through a trained copy of the half's model that it shares with FitNet; also by cycle.
+    - ``"half-heads"``: the embeddings of the half's model, which tell the halves from the pool less. Also by
+      cycle; the pool passes through each cycle's model.
+    - ``"trunk"``: inputs, through a copy of the half's model that it shares with FitNet, who alone trains it: were
+      SearchNet's gradient let in, FitNet's losses on the held-out half would no longer be of unseen samples. Also by
+      cycle.
     - ``"backbones"``: inputs, through a trained copy of the task model of its own, as FitNet has one of the half's
       model; the paper's size.
 
@@ -59,13 +63,14 @@ class Search:
         self.judges: list[Judge] = []
         self._n_candidates = n_candidates
         self._memory = memory
+        self._votes = torch.full((len(context.labeled), n_candidates), 0.5, device=context.device)
         if settings.networks not in PER_CYCLE:
             embeddings = (context.labeled.embeddings(), context.candidates.embeddings())
             with self._seeded():
                 body = self._body(context.model.module)
-                self._begin(body, Standardize(*embeddings), context.labeled, context.candidates)
+                self._begin(body, Standardize(*embeddings), *self._fetches(context))
 
-    def _begin(self, body: nn.Module, standardize: Standardize, labeled: PoolView, pool: PoolView) -> None:
+    def _begin(self, body: nn.Module, standardize: Standardize, labeled: Fetch, pool: Fetch | None) -> None:
         settings, device = self.settings, self.context.device
         n_features = len(standardize.mean)
         self.net = SearchNet(body, standardize, n_features, self._n_candidates, settings.weights).to(device)
@@ -76,11 +81,14 @@ class Search:
                     {key: self._memory.get(f"{name}.{key}", value) for key, value in part.state_dict().items()}
                 )
         parameters = [*self.net.parameters(), *self.loss_module.parameters()]
-        self._optimizer = torch.optim.SGD(parameters, lr=settings.learning_rate, momentum=MOMENTUM)
-        from_inputs = settings.networks in OF_INPUTS
-        samples = _inputs_of if from_inputs else _embeddings_of
-        chunk = _INPUT_CHUNK if from_inputs else _EMBEDDING_CHUNK
-        self.judges.append(Judge(self.net, samples(pool), samples(labeled), chunk))
+        self._optimizer = torch.optim.SGD(parameters, lr=settings.search_learning_rate, momentum=MOMENTUM)
+        chunk = _INPUT_CHUNK if settings.networks in OF_INPUTS else _EMBEDDING_CHUNK
+        self.judges.append(Judge(self.net, pool, labeled, chunk))
+
+    def _fetches(self, context: QueryContext) -> tuple[Fetch, Fetch]:
+        """Return what fetches SearchNet's samples of the labelled set, and of the candidates, by rows."""
+        samples = _inputs_of if self.settings.networks in OF_INPUTS else _embeddings_of
+        return samples(context.labeled), samples(context.candidates)
 
     def run(self, cycle: Cycle) -> dict[str, float]:
         """Warm FitNet up on one half, then alternate (7) on it and (8) on the other half.
@@ -95,13 +103,20 @@ class Search:
             DeepALError: If a loss is not finite.
         """
         settings, totals = self.settings, torch.zeros(len(LOSS_NAMES), device=self.context.device)
+        for half in (cycle.seen, cycle.held_out):
+            self._votes[half.rows] = half.scores
         with torch.enable_grad():
             with self._seeded():
                 body, standardize = self._body(cycle.model.module), Standardize(cycle.embeddings)
                 fit_net = FitNet(body, standardize, len(standardize.mean), self.context.n_classes)
-                if settings.networks in PER_CYCLE:
+                if settings.networks == "votes":
+                    # Scores are in [0, 1], whatever the sample; they become -1 ... 1.
+                    ends = torch.tensor([[0.0], [1.0]]).expand(2, self._n_candidates)
+                    self._begin(nn.Identity(), Standardize(ends), lambda rows: self._votes[rows], None)
+                elif settings.networks in PER_CYCLE:
                     seen = self.context.rebuild(model=cycle.model, purpose="judge")
-                    self._begin(body, standardize, seen.labeled, seen.candidates)
+                    shared = Detached(body) if settings.networks == "trunk" else body
+                    self._begin(shared, standardize, *self._fetches(seen))
             fit_net = fit_net.to(self.context.device)
             fit_optimizer = torch.optim.Adam(fit_net.parameters(), lr=settings.learning_rate)
             seen_rows, held_out_rows = self._batches(len(cycle.seen)), self._batches(len(cycle.held_out))
@@ -120,7 +135,7 @@ class Search:
         broken = [name for name, value in means.items() if not torch.isfinite(torch.tensor(value))]
         if broken:
             raise DeepALError(
-                f"autoal's search diverged ({', '.join(broken)} is {means[broken[0]]}): use a lower learning_rate, "
+                f"autoal's search diverged ({', '.join(broken)} is {means[broken[0]]}): use lower learning rates, "
                 "fewer steps, or variant=default"
             )
         return means
@@ -163,12 +178,12 @@ class Search:
         return equations.combined(thresholded, mixing_logits), stages
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return what the search has learnt; the features' statistics belong to the round."""
+        """Return what the search has learnt in its last cycle; bodies and features' statistics belong to the round."""
         return {
             f"{name}.{key}": value.detach().cpu().clone()
             for name, part in self._learned()
             for key, value in part.state_dict().items()
-            if not key.startswith("standardize.")
+            if not key.startswith(("standardize.", "body."))
         }
 
     def _learned(self) -> tuple[tuple[str, nn.Module], ...]:

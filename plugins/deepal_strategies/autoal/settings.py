@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from deepal_strategies.options import check_at_least, check_choice, check_positive, check_share
 
@@ -11,24 +12,32 @@ OBJECTIVES = ("ranked", "centred", "alignment", "loss")
 REGULARIZERS = ("relative", "printed")
 FIT_WEIGHTS = ("softmax", "printed")
 THRESHOLDS = ("mixture", "quantile")
+POOL_THRESHOLDS = ("own", "labeled")
 WEIGHTS = ("softmax", "sigmoid")
 SEARCHES = ("trained", "frozen", "random")
 SCORERS = ("half", "task")
-NETWORKS = ("heads", "half-heads", "trunk", "backbones")
-# SearchNet works on what the half's model sees: new in every cycle, and the pool passes through each of them.
-PER_CYCLE = ("half-heads", "trunk")
+NETWORKS = ("votes", "heads", "half-heads", "trunk", "backbones")
+# SearchNet is new in every cycle, and the cycles' verdicts are averaged.
+PER_CYCLE = ("votes", "half-heads", "trunk")
 # Networks that start from raw inputs.
 OF_INPUTS = ("trunk", "backbones")
+# Cheap on samples whose votes or embeddings are there: all of the pool is passed, and the weights are its mean.
+OF_OUTPUTS = ("votes", "heads")
 MEMORIES = ("fresh", "warm")
 FINALS = ("diverse", "top")
 
-# The equations leave these open or fail where taken literally; see the functions of `equations`.
-VARIANTS: dict[str, dict[str, str]] = {
+# The equations leave these open or fail where taken literally; see the functions of `equations`, and docs/autoal.md.
+VARIANTS: dict[str, dict[str, Any]] = {
     "default": {
         "scores": "ranks",
         "objective": "ranked",
         "regularizer": "relative",
         "fit_weights": "softmax",
+        "pool_threshold": "own",
+        "networks": "votes",
+        "search_learning_rate": 0.03,
+        "shrinkage": 100.0,
+        "carry": 0.5,
         "final": "diverse",
     },
     "paper": {
@@ -36,6 +45,11 @@ VARIANTS: dict[str, dict[str, str]] = {
         "objective": "loss",
         "regularizer": "printed",
         "fit_weights": "printed",
+        "pool_threshold": "labeled",
+        "networks": "heads",
+        "search_learning_rate": 0.005,
+        "shrinkage": 0.0,
+        "carry": 0.0,
         "final": "top",
     },
 }
@@ -54,6 +68,7 @@ class Settings:
     warmup_steps: int
     steps: int
     learning_rate: float
+    search_learning_rate: float
     regularizer_weight: float
     train_batch_size: int
     loss_module: bool
@@ -64,6 +79,7 @@ class Settings:
     regularizer: str
     fit_weights: str
     threshold: str
+    pool_threshold: str
     weights: str
     networks: str
     memory: str
@@ -76,6 +92,7 @@ class Settings:
         check_at_least("warmup_steps", self.warmup_steps, 0)
         check_at_least("steps", self.steps, 1)
         check_positive("learning_rate", self.learning_rate)
+        check_positive("search_learning_rate", self.search_learning_rate)
         check_at_least("regularizer_weight", self.regularizer_weight, 0)
         # A single sample cannot be compared with others.
         check_at_least("train_batch_size", self.train_batch_size, 2)
@@ -84,6 +101,6 @@ class Settings:
         for name, choices in (
             ("search", SEARCHES), ("scorer", SCORERS), ("scores", SCORES), ("objective", OBJECTIVES),
             ("regularizer", REGULARIZERS), ("fit_weights", FIT_WEIGHTS), ("threshold", THRESHOLDS),
-            ("weights", WEIGHTS), ("networks", NETWORKS), ("memory", MEMORIES),
+            ("pool_threshold", POOL_THRESHOLDS), ("weights", WEIGHTS), ("networks", NETWORKS), ("memory", MEMORIES),
         ):  # fmt: skip
             check_choice(name, getattr(self, name), choices)

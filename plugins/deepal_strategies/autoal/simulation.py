@@ -125,9 +125,10 @@ def simulate_cycle(
             scores = vote_scores_of(collect_votes(actors, rebuilt, n_selected), settings.scores)
             rows = torch.as_tensor(half, device=context.device)
             halves.append(Half(rows, context.labeled.labels[rows], scores, rebuilt.candidates))
-    embeddings = torch.cat([half.view.embeddings() for half in halves])
-    combined_scores = torch.cat([half.scores for half in halves]).cpu().double().mean(dim=1).numpy()
-    threshold = shared_threshold(combined_scores, rate, context.rng, settings.threshold)
+    with context.timed("search"):
+        embeddings = torch.cat([half.view.embeddings() for half in halves])
+        combined_scores = torch.cat([half.scores for half in halves]).cpu().double().mean(dim=1).numpy()
+        threshold = shared_threshold(combined_scores, rate, context.rng, settings.threshold)
     return Cycle(halves[0], halves[1], model, embeddings, rate, threshold)
 
 

@@ -11,8 +11,9 @@ import torch
 from deepal_autoal import InputError, Query, SelectorStrategy, Strategy
 from deepal_strategies.autoal.judge import score_pool
 from deepal_strategies.autoal.search import LOSS_NAMES, Search
-from deepal_strategies.autoal.settings import FINALS, OF_INPUTS, VARIANTS, Settings
+from deepal_strategies.autoal.settings import FINALS, OF_INPUTS, OF_OUTPUTS, VARIANTS, Settings
 from deepal_strategies.autoal.simulation import MIN_LABELED, simulate_cycle, vote_scores_of
+from deepal_strategies.autoal.threshold import top_quantile
 from deepal_strategies.diversity import final_width, select_final
 from deepal_strategies.options import check_at_least, check_choice
 from deepal_strategies.votes import collect_votes
@@ -33,14 +34,13 @@ class AutoAL(SelectorStrategy):
     Args:
         candidates: Strategies by name.
         variant: ``"default"``, or ``"paper"`` for the equations as printed, which are known to fail in places (see
-            `equations`). It stands for the values of ``scores``, ``objective``, ``regularizer``, ``fit_weights``
-            and ``final`` that are not given.
+            `equations`). It stands for the values of all options below that default to None.
         n_cycles: Halvings C; each trains a task model on half the labelled set.
         half_effort: Share of the recipe's epochs and steps that the model of a half gets, at most; it stops earlier
-            once it has learnt its half. 1 trains it like the task model.
+            once it has learnt its half.
         warmup_steps: FitNet's steps before the search, in each cycle.
         steps: Alternating steps of FitNet and SearchNet, in each cycle.
-        learning_rate: Of all three optimisers.
+        learning_rate: FitNet's.
         regularizer_weight: λ̄.
         train_batch_size: Samples in a step, at least; up to twice as many, so that no step has a rest of one.
         loss_module: Whether the loss-prediction module is trained with SearchNet.
@@ -51,18 +51,25 @@ class AutoAL(SelectorStrategy):
             or ``"task"``, of the task model, which has learnt the labels of both halves: no half is trained.
         threshold: ``"mixture"``, equations (2)-(4), or ``"quantile"`` of the scores themselves.
         weights: W is the ``"softmax"`` or the ``"sigmoid"`` of SearchNet's output.
-        networks: ``"heads"`` on the task model's embeddings, ``"half-heads"`` on those of the half's model,
-            ``"trunk"`` that FitNet and SearchNet share, or ``"backbones"`` of their own as in the paper; see `Search`.
-        memory: ``"fresh"`` networks in each round, or ``"warm"`` ones that continue from the last round's.
-        shrinkage: Labelled samples n₀ for which the learned trust is believed by half: it is mixed with the weights
-            of former rounds (see ``carry``) in the share n₀/(n₀ + M). 0 believes SearchNet alone.
-        carry: Share of the former rounds' mean weights that is kept when a round's are added to them; 0 shrinks to
-            the last round's alone. In the first round the weights are uniform.
+        memory: ``"fresh"`` networks in each round, or ``"warm"`` ones that continue from the last round's, but for
+            bodies. Votes mean the same in all rounds; the dimensions of embeddings of a model that was trained anew
+            do not.
         scores: S_κ: ``"ranks"`` in [0, 1] or binary ``"picks"``.
         objective: Of equation (8): ``"ranked"``, ``"centred"`` or ``"loss"``, and ``"alignment"``, which is not the
             paper's; see `equations.utilities`.
         regularizer: ``"relative"`` or ``"printed"``; see `equations.selection_penalty`.
         fit_weights: ``"softmax"`` or ``"printed"``; see `equations.fit_weights`.
+        pool_threshold: ϑ of the pool: ``"own"``, the quantile of its own combined scores that the final stage's
+            filter takes; or ``"labeled"``, the cycles', which lets another share of the pool pass than the stage
+            wants, and below ϑ more trust means a lower score.
+        networks: What SearchNet sees of a sample: the candidates' ``"votes"`` on it; ``"heads"`` on the task model's
+            embeddings, ``"half-heads"`` on those of the half's model, a ``"trunk"`` that FitNet and SearchNet share,
+            or ``"backbones"`` of their own as in the paper; see `Search`.
+        search_learning_rate: SearchNet's, and the loss-prediction module's.
+        shrinkage: Labelled samples n₀ for which the learned trust is believed by half: it is mixed with the weights
+            of former rounds (see ``carry``) in the share n₀/(n₀ + M). 0 believes SearchNet alone.
+        carry: Share of the former rounds' mean weights that is kept when a round's are added to them; 0 shrinks to
+            the last round's alone. In the first round the weights are uniform.
         final: ``"diverse"`` or ``"top"``; see `select_final`.
         oversample: Width of the diverse stage's filter in batches; by default it follows the number of labels (see
             `budget_width`).
@@ -93,20 +100,35 @@ class AutoAL(SelectorStrategy):
         scorer: Literal["half", "task"] = "half",
         threshold: Literal["mixture", "quantile"] = "mixture",
         weights: Literal["softmax", "sigmoid"] = "softmax",
-        networks: Literal["heads", "half-heads", "trunk", "backbones"] = "heads",
         memory: Literal["fresh", "warm"] = "fresh",
-        shrinkage: float = 0.0,
-        carry: float = 0.0,
         scores: Literal["ranks", "picks"] | None = None,
         objective: Literal["ranked", "centred", "alignment", "loss"] | None = None,
         regularizer: Literal["relative", "printed"] | None = None,
         fit_weights: Literal["softmax", "printed"] | None = None,
+        pool_threshold: Literal["own", "labeled"] | None = None,
+        networks: Literal["votes", "heads", "half-heads", "trunk", "backbones"] | None = None,
+        search_learning_rate: float | None = None,
+        shrinkage: float | None = None,
+        carry: float | None = None,
         final: Literal["diverse", "top"] | None = None,
         oversample: int | None = None,
     ) -> None:
         super().__init__(candidates)
         check_choice("variant", variant, tuple(VARIANTS))
-        preset = VARIANTS[variant]
+        given = {
+            "scores": scores,
+            "objective": objective,
+            "regularizer": regularizer,
+            "fit_weights": fit_weights,
+            "pool_threshold": pool_threshold,
+            "networks": networks,
+            "search_learning_rate": search_learning_rate,
+            "shrinkage": shrinkage,
+            "carry": carry,
+            "final": final,
+        }
+        chosen = {**VARIANTS[variant], **{name: value for name, value in given.items() if value is not None}}
+        self.final = chosen.pop("final")
         self.settings = Settings(
             n_cycles=n_cycles,
             half_effort=half_effort,
@@ -120,16 +142,9 @@ class AutoAL(SelectorStrategy):
             scorer=scorer,
             threshold=threshold,
             weights=weights,
-            networks=networks,
             memory=memory,
-            shrinkage=shrinkage,
-            carry=carry,
-            scores=scores or preset["scores"],
-            objective=objective or preset["objective"],
-            regularizer=regularizer or preset["regularizer"],
-            fit_weights=fit_weights or preset["fit_weights"],
+            **chosen,
         )
-        self.final = final or preset["final"]
         self.oversample = oversample
         check_choice("final", self.final, FINALS)
         if oversample is not None:
@@ -154,25 +169,23 @@ class AutoAL(SelectorStrategy):
 
         With fewer than four labelled samples there is nothing to split: the candidates then weigh alike.
         """
-        width = final_width(context, batch_size, self.final, self.oversample)
-        scores, report = self.search_scores(context, batch_size, width)
+        scores, report = self.search_scores(context, batch_size)
         with context.timed("selection"):
             indices = select_final(context, scores, batch_size, self.final, self.oversample)
         return Query(indices, report)
 
-    def search_scores(
-        self, context: QueryContext, batch_size: int, width: int | None = None
-    ) -> tuple[Tensor, dict[str, Any]]:
+    def search_scores(self, context: QueryContext, batch_size: int) -> tuple[Tensor, dict[str, Any]]:
         """Search, and return S̄ of the candidates, (N,), with the report.
 
-        Args:
-            context: The round.
-            batch_size: b.
-            width: How many of the highest are wanted; the others may be -inf. All by default.
+        Where SearchNet wants a pass of its own over the pool, samples that cannot be in the batch are -inf.
         """
         settings, prior = self.settings, self._evidence
+        width = final_width(context, batch_size, self.final, self.oversample)
         report: dict[str, Any] = {"searched": False, "n_cycles": 0}
         search, share, threshold = None, 1.0, 0.0
+        with context.timed("candidates"):
+            # The pass that all share; not the search's, whoever asks first.
+            context.candidates.embeddings()
         if settings.search == "random":
             prior = torch.as_tensor(context.rng.dirichlet(np.ones(len(self.candidates))))
         elif len(context.labeled) >= MIN_LABELED:
@@ -181,8 +194,11 @@ class AutoAL(SelectorStrategy):
         with context.timed("candidates"):
             votes = vote_scores_of(collect_votes(self, context, batch_size), settings.scores)
         with context.timed("search"):
+            if settings.pool_threshold == "own":
+                threshold = top_quantile(votes.mean(dim=1).cpu().double().numpy(), width / len(votes))
             judges = [] if search is None else search.judges
-            scores, weights = score_pool(judges, votes, threshold, prior, share, len(context.labeled), width)
+            needed = None if settings.networks in OF_OUTPUTS else width
+            scores, weights = score_pool(judges, votes, threshold, prior, share, len(context.labeled), needed)
         if search is not None:
             self._evidence = settings.carry * self._evidence + (1.0 - settings.carry) * weights
             self._learned = search.state_dict() if settings.memory == "warm" else None
@@ -190,7 +206,7 @@ class AutoAL(SelectorStrategy):
         return scores, report
 
     def _search(self, context: QueryContext, batch_size: int) -> tuple[Search, float, dict[str, Any]]:
-        """Return the trained search, ϑ for the pool, and the report of the cycles."""
+        """Return the trained search, the cycles' mean ϑ, and the report of the cycles."""
         cycles, losses = [], []
         with context.timed("search"):
             search = Search(context, len(self.candidates), self.settings, self._learned)
@@ -199,7 +215,6 @@ class AutoAL(SelectorStrategy):
             with context.timed("search"):
                 losses.append(search.run(cycle))
             cycles.append(cycle)
-        # One threshold for the pool as well: the cycles estimate the same one.
         threshold = sum(cycle.threshold for cycle in cycles) / len(cycles)
         report: dict[str, Any] = {name: [cycle_losses[name] for cycle_losses in losses] for name in LOSS_NAMES}
         return search, threshold, {
@@ -226,7 +241,7 @@ class AutoAL(SelectorStrategy):
                     f"{self} has the candidates {list(self.candidates)}, but the state {own['candidates']}"
                 )
             self._evidence = torch.as_tensor(own["evidence"], dtype=torch.float64).clone()
-            self._learned = dict(own["learned"]) or None
+            self._learned = (self.settings.memory == "warm" and dict(own["learned"])) or None
         super().load_state_dict(state)
 
     @property
