@@ -16,6 +16,8 @@ POOLS = {
     3: ("entropy", "margin", "kmeans"),
     5: ("entropy", "margin", "kmeans", "leastconf", "bald"),
 }
+# One good candidate among poor ones: what a vote cannot tell, and a search should.
+POOR = ("margin", "bald", "meanstd", "coreset", "random")
 # What differences are taken to.
 OURS = "autoal"
 ORACLE = "hindsight"
@@ -53,7 +55,7 @@ class Setting:
     needs_gpu: bool = False
     max_seeds: int | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
-    groups: tuple[str, ...] = ("main", "pools", "oracle")
+    groups: tuple[str, ...] = ("main", "poor", "pools", "oracle")
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def _embedded(dataset: str) -> list[Setting]:
         Setting(f"{dataset}-low", dataset, "linear", 30, 30, 8, 5_000),
         Setting(
             f"{dataset}-medium", dataset, "linear", 200, 100, 8, 5_000,
-            groups=("main", "pools", "figure3", "ablations", "oracle"),
+            groups=("main", "poor", "pools", "figure3", "ablations", "oracle"),
         ),
         Setting(f"{dataset}-high", dataset, "linear", 1_000, 250, 6, 8_000),
         Setting(f"{dataset}-imbalanced", dataset, "linear", 100, 50, 8, 5_000, is_imbalanced=True),
@@ -139,22 +141,27 @@ def _pool(strategy: str, size: int) -> Contender:
     return Contender(f"{strategy}-{size}", strategy, POOLS[size])
 
 
-# One at a time; a value that is the default is AUTOAL itself and is left out. Own backbones are in "figure3".
+# One at a time; a value that is the default is AUTOAL itself and is left out. Heads and own backbones are in "figure3".
 ALTERNATIVES: dict[str, tuple[Any, ...]] = {
     "n_cycles": (1, 3),
     "half_effort": (0.5, 1.0),
     "warmup_steps": (0, 50, 200),
     "steps": (50, 100, 400),
+    "search_learning_rate": (0.005, 0.03, 0.1),
     "scorer": ("half", "task"),
     "scores": ("ranks", "picks"),
     "threshold": ("mixture", "quantile"),
+    "pool_threshold": ("own", "labeled"),
     "weights": ("softmax", "sigmoid"),
     "objective": ("ranked", "centred", "alignment", "loss"),
     "regularizer": ("relative", "printed"),
+    "regularizer_weight": (0.0, 0.1, 1.0),
     "fit_weights": ("softmax", "printed"),
-    "networks": ("heads", "half-heads", "trunk"),
+    "networks": ("votes", "half-heads", "trunk"),
     "memory": ("fresh", "warm"),
-    "shrinkage": (0.0, 200.0),
+    "shrinkage": (0.0, 100.0, 400.0),
+    "carry": (0.0, 0.5, 0.9),
+    "loss_module": (True, False),
     "oversample": (5, 10, 20),
 }
 
@@ -172,8 +179,6 @@ GROUPS: dict[str, tuple[Contender, ...]] = {
         VOTE,
         Contender("vote-top", "vote", SEVEN, {"final": "top"}),
         DBAL,
-        _plain("badge"),
-        _plain("coreset"),
         ALBL,
         AUTOAL,
         _autoal("autoal-top", final="top"),
@@ -188,6 +193,11 @@ GROUPS: dict[str, tuple[Contender, ...]] = {
         *(_diverse(name) for name in POOLS[1]), _pool("vote", 3), _pool("vote", 5), VOTE,
         _pool(OURS, 1), _pool(OURS, 3), _pool(OURS, 5), AUTOAL,
     ),
+    "poor": (
+        Contender("vote-poor", "vote", POOR),
+        Contender("autoal-poor", OURS, POOR),
+        Contender("frozen-poor", OURS, POOR, {"search": "frozen"}),
+    ),
     # Fig. 3: own backbones, the loss module, both, neither.
     "figure3": (
         AUTOAL,
@@ -198,10 +208,14 @@ GROUPS: dict[str, tuple[Contender, ...]] = {
         AUTOAL,
         *(_autoal(f"autoal[{option}={value}]", **{option: value})
           for option, values in ALTERNATIVES.items() for value in values),
-        _autoal("autoal[shrinkage=200.0,carry=0.8]", shrinkage=200.0, carry=0.8),  # carry does nothing by itself
     ),
     "oracle": (AUTOAL, VOTE, Contender(ORACLE, ORACLE, SEVEN)),
 }  # fmt: skip
+
+
+def ours_of(group: str) -> str:
+    """Return the label that a group's differences are taken from: AutoAL over that group's candidates."""
+    return "autoal-poor" if group == "poor" else OURS
 
 
 def contenders(groups: Iterable[str], has_backbone: bool = True) -> list[Contender]:

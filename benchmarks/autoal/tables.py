@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from comparison import Difference, compare, holm, pool
-from plan import GROUPS, ORACLE, OURS, SETTINGS
+from plan import GROUPS, ORACLE, OURS, SETTINGS, ours_of
 from results import RUNS_CSV, WEIGHTS_CSV, StudyRun, read_lines, read_runs, write_runs, write_weights
 
 DIFFERENCES_CSV, TABLES_MD = "differences.csv", "tables.md"
@@ -26,6 +26,7 @@ POOLED = "all"
 TITLES = {
     "core": "What counts most",
     "main": "Every candidate, the controls and the paper's form",
+    "poor": "One good candidate among poor ones",
     "pools": "Candidate pools (Fig. 4)",
     "figure3": "Networks and loss module (Fig. 3)",
     "ablations": "One option at a time",
@@ -38,7 +39,8 @@ is candidate x with `{OURS}`'s final stage. `{ORACLE}` is no strategy: it looks 
 candidate's batch of each round.""".replace("\n", " ")
 # Whose weights by round are kept; of every single option's they would fill megabytes.
 WITH_WEIGHTS = (
-    OURS, "autoal-top", "autoal-3", "autoal-5", "frozen", "random-weights", "paper", "paper+diverse", "albl", ORACLE,
+    OURS, "autoal-poor", "autoal-top", "autoal-3", "autoal-5", "frozen", "random-weights", "paper", "paper+diverse",
+    "albl", ORACLE,
 )  # fmt: skip
 
 # AUBC by setting, label and seed.
@@ -87,8 +89,9 @@ def differences(areas: Areas) -> list[dict[str, Any]]:
     """
     rows = []
     for group in GROUPS:
+        ours = ours_of(group)
         for setting, by_label in areas.items():
-            found = {label: compare(by_label.get(OURS, {}), by_label.get(label, {})) for label in others(group)}
+            found = {label: compare(by_label.get(ours, {}), by_label.get(label, {})) for label in others(group)}
             adjusted = holm([None if difference is None else difference.p for difference in found.values()])
             rows += [
                 row_of(group, setting, label, difference, p)
@@ -96,7 +99,7 @@ def differences(areas: Areas) -> list[dict[str, Any]]:
                 if difference is not None
             ]
         for label in others(group):
-            pairs = [(by_label.get(OURS, {}), by_label.get(label, {})) for by_label in areas.values()]
+            pairs = [(by_label.get(ours, {}), by_label.get(label, {})) for by_label in areas.values()]
             difference = pool(pairs)
             if difference is not None:
                 rows.append(row_of(group, POOLED, label, difference, None))
@@ -104,7 +107,7 @@ def differences(areas: Areas) -> list[dict[str, Any]]:
 
 
 def others(group: str) -> list[str]:
-    return list(dict.fromkeys(contender.label for contender in GROUPS[group] if contender.label != OURS))
+    return list(dict.fromkeys(contender.label for contender in GROUPS[group] if contender.label != ours_of(group)))
 
 
 def row_of(group: str, setting: str, label: str, difference: Difference, p_holm: float | None) -> dict[str, Any]:
@@ -130,13 +133,15 @@ def render(runs: Sequence[StudyRun], rows: Sequence[Mapping[str, Any]]) -> str:
             for setting in areas:
                 own = [row for row in chosen if row["setting"] == setting]
                 if own:
-                    parts += [f"### {TITLES[group]}: {setting}", by_label(setting, areas, runs, own)]
+                    parts += [f"### {TITLES[group]}: {setting}", by_label(group, setting, areas, runs, own)]
     return "\n\n".join(parts) + "\n"
 
 
 def overview(group: str, areas: Areas, rows: Sequence[Mapping[str, Any]]) -> str:
     """Return AUBC by label and setting, with the pooled difference; the highest in the mean first."""
-    present = [label for label in (OURS, *others(group)) if any(label in by_label for by_label in areas.values())]
+    present = [
+        label for label in (ours_of(group), *others(group)) if any(label in by_label for by_label in areas.values())
+    ]
     settings = [name for name, by_label in areas.items() if any(label in by_label for label in others(group))]
     means = {
         label: [mean(areas[setting][label].values()) if label in areas[setting] else None for setting in settings]
@@ -161,7 +166,9 @@ def overview(group: str, areas: Areas, rows: Sequence[Mapping[str, Any]]) -> str
     return "\n".join(lines)
 
 
-def by_label(setting: str, areas: Areas, runs: Sequence[StudyRun], rows: Sequence[Mapping[str, Any]]) -> str:
+def by_label(
+    group: str, setting: str, areas: Areas, runs: Sequence[StudyRun], rows: Sequence[Mapping[str, Any]]
+) -> str:
     """Return a setting's rows: AUBC, final accuracy, and the paired difference with test; the highest first."""
     finals: dict[str, list[float]] = {}
     for run in runs:
@@ -170,7 +177,7 @@ def by_label(setting: str, areas: Areas, runs: Sequence[StudyRun], rows: Sequenc
     found = {row["label"]: row for row in rows}
     head = ["strategy", "seeds", "AUBC", "final accuracy", "difference (95 %)", "p", "seeds above"]
     lines = [line(head), line(["---"] * len(head))]
-    for label in sorted((OURS, *found), key=lambda label: -mean(areas[setting][label].values())):
+    for label in sorted((ours_of(group), *found), key=lambda label: -mean(areas[setting][label].values())):
         area = areas[setting][label].values()
         cells = [name_of(label), str(len(area)), spread(area), spread(finals[label])]
         if label in found:
@@ -184,7 +191,7 @@ def by_label(setting: str, areas: Areas, runs: Sequence[StudyRun], rows: Sequenc
 
 
 def name_of(label: str) -> str:
-    if label == OURS:
+    if label.startswith(OURS) and label in map(ours_of, GROUPS):
         return f"**`{label}`**"
     return f"`{label}`, an oracle, no strategy" if label == ORACLE else f"`{label}`"
 

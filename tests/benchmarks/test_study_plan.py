@@ -25,8 +25,8 @@ def test_a_label_means_one_contender():
 
 
 def test_every_group_can_be_compared_with_ours():
-    for group in plan.GROUPS.values():
-        assert plan.OURS in [contender.label for contender in group]
+    for name, group in plan.GROUPS.items():
+        assert plan.ours_of(name) in [contender.label for contender in group]
 
 
 def test_what_is_the_default_is_left_out(monkeypatch):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deepal_autoal import ActiveLearner, Recipe, create_strategy
+from deepal_autoal import ActiveLearner, Recipe, Strategy, create_strategy
 from deepal_autoal.errors import InputError, RunFolderError
 
 QUICK = Recipe(epochs=2, min_steps=5)
@@ -127,3 +127,31 @@ def test_recipe_by_names_and_of_the_right_types(blob_data):
     assert Recipe(weight_decay=0).weight_decay == 0.0
     with pytest.raises(InputError, match="seed"):
         make(blob_data, seed=1.5)
+
+
+def test_a_query_that_fails_leaves_no_trace_in_the_strategys_memory(blob_data):
+    class Counts(Strategy):
+        def __init__(self):
+            self.times, self.fails = 0, True
+
+        def query(self, context, batch_size):
+            self.times += 1
+            if self.fails:
+                raise KeyboardInterrupt
+            return context.candidates.indices[:batch_size]
+
+        def state_dict(self):
+            return {"times": self.times}
+
+        def load_state_dict(self, state):
+            self.times = state["times"]
+
+    strategy = Counts()
+    learner = ActiveLearner(blob_data.x_train, strategy, 3, model="linear", recipe={"epochs": 1, "min_steps": 1})
+    learner.tell([0, 1, 2], blob_data.y_train[:3])
+    with pytest.raises(KeyboardInterrupt):
+        learner.ask(4)
+    assert strategy.times == 0
+    strategy.fails = False
+    assert len(learner.ask(4)) == 4
+    assert strategy.times == 1
