@@ -57,15 +57,23 @@ def three():
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"variant": "paper"}, {"networks": "backbones"}, {"networks": "backbones", "variant": "paper"}],
+    [
+        {},
+        {"variant": "paper"},
+        {"networks": "heads"},
+        {"networks": "half-heads", "n_cycles": 2},
+        {"networks": "trunk", "memory": "warm"},
+        {"networks": "backbones"},
+        {"networks": "backbones", "variant": "paper"},
+    ],
     ids=str,
 )
 def test_autoal_on_a_trained_network(fitted, options):
     model, context = fitted
     before = {name: value.clone() for name, value in model.module.state_dict().items()}
-    strategy = AutoAL(three(), warmup_steps=2, steps=4, **options)
     answers = []
     for _ in range(2):
+        strategy = AutoAL(three(), warmup_steps=2, steps=4, **options)
         current = context()
         answers.append(check_query(strategy, strategy.query(current, 10), current.candidates.indices, 10))
     assert answers[0].indices.tolist() == answers[1].indices.tolist()
@@ -109,6 +117,8 @@ def test_the_search_trains_the_backbones(fitted, monkeypatch):
     monkeypatch.setattr(Backbone, "__init__", remember)
     AutoAL(three(), warmup_steps=2, steps=4, networks="backbones").query(context(), 10)
     assert len(made) == 2
+    AutoAL(three(), warmup_steps=2, steps=4, networks="trunk").query(context(), 10)
+    assert len(made) == 3  # one for both
     for body, before in made:
         after = body.model.state_dict()
         moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
