@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from deepal_autoal.errors import InputError
+from deepal_autoal.masks import dropout_masks
 from deepal_autoal.placement import own_modes
 from deepal_autoal.randomness import stream_seed, torch_stream
 from deepal_autoal.training import LabeledData, UnlabeledData
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
     from deepal_autoal.training import TrainerProtocol
 
 
-# Samples of consecutive pool indices that share a stream of dropout masks: few streams for a whole pool, few masks in
-# vain for some samples of it.
-_MASK_ROWS = 256
+# Numbers in the embeddings of a chunk of dropout passes: its masks stay in the cache.
+_CHUNK_NUMBERS = 1 << 16
 
 
 class RowStore:
@@ -126,17 +126,14 @@ class ModelOutputs:
         embeddings = self.embeddings(indices)
         keep = 1.0 - module.dropout.p
         passes = embeddings.new_empty((n_passes, len(indices), module.n_classes))
-        owners = indices // _MASK_ROWS
-        order = np.argsort(owners, kind="stable")
-        blocks, starts = np.unique(owners[order], return_index=True)
-        for block, members in zip(blocks.tolist(), np.split(order, starts[1:]), strict=True):
-            positions = torch.as_tensor(members, device=embeddings.device)
-            rows = torch.as_tensor(indices[members] % _MASK_ROWS, device=embeddings.device)
-            own = embeddings[positions] / keep
-            generator = torch_stream(*self._key, "mc", block, device=embeddings.device)
-            for number in range(n_passes):
-                masks = own.new_empty((_MASK_ROWS, own.shape[1])).bernoulli_(keep, generator=generator)
-                passes[number, positions] = self.model.logits_from_embeddings(own * masks[rows]).softmax(dim=-1)
+        n_rows = max(1, _CHUNK_NUMBERS // embeddings.shape[1])
+        samples = torch.tensor(indices, device=embeddings.device)
+        for start in range(0, len(indices), n_rows):
+            chunk = slice(start, start + n_rows)
+            own = embeddings[chunk] / keep
+            masks = dropout_masks(samples[chunk], own.shape[1], keep, n_passes, (*self._key, "mc"))
+            for number, mask in enumerate(masks):
+                passes[number, chunk] = self.model.logits_from_embeddings(own * mask).softmax(dim=-1)
         return passes
 
     def ensemble_probabilities(self, indices: NDArray[np.int64], n_members: int) -> Tensor:

@@ -1,0 +1,65 @@
+"""Dropout masks that depend on a sample's pool index and the pass alone: a hash, not a stream of random numbers.
+
+Whoever asks for which samples, together with whom and in what order, on whatever device, a sample's masks are the same,
+and none are drawn in vain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+
+from deepal_autoal.randomness import stream_seed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# One hash of 64 bits decides an entry in four passes: 16 bits hold a share to within 1/65536.
+_PASSES = 4
+_BITS = 16
+
+# SplitMix64 (Steele, Lea & Flood 2014), its constants as signed integers: torch's products wrap around alike.
+_STEP = 0x9E3779B97F4A7C15 - 2**64
+_FIRST = 0xBF58476D1CE4E5B9 - 2**64
+_SECOND = 0x94D049BB133111EB - 2**64
+
+
+def dropout_masks(
+    indices: Tensor, width: int, keep: float, n_passes: int, key: tuple[int | str, ...]
+) -> Iterator[Tensor]:
+    """Yield, pass by pass, which entries are kept.
+
+    Args:
+        indices: Pool indices, int64 (n,).
+        width: Entries in a row, D.
+        keep: Share to keep, in (0, 1]; to within 1/65536.
+        n_passes: How many passes; the first ones do not depend on it.
+        key: Names the random stream (see `stream_seed`).
+
+    Yields:
+        bool (n, D).
+    """
+    limit = round(keep * 2**_BITS)
+    columns = torch.arange(width, device=indices.device)
+    # Counters of all entries there are, one step apart.
+    counters = (indices[:, None] * width + columns) * _STEP
+    for first in range(0, n_passes, _PASSES):
+        hashed = _mix(counters + stream_seed(*key, first // _PASSES))
+        for number in range(min(_PASSES, n_passes - first)):
+            yield (hashed >> (_BITS * number)) & (2**_BITS - 1) < limit
+
+
+def _mix(values: Tensor) -> Tensor:
+    """Return SplitMix64's finalizer of int64 values, in place: every bit in decides about every bit out."""
+    for shift, factor in ((30, _FIRST), (27, _SECOND)):
+        values ^= _shifted(values, shift)
+        values *= factor
+    values ^= _shifted(values, 31)
+    return values
+
+
+def _shifted(values: Tensor, n_bits: int) -> Tensor:
+    """Return values shifted to the right with zeros moving in, which torch's shift of signed integers does not do."""
+    return (values >> n_bits) & ((1 << (64 - n_bits)) - 1)
