@@ -105,7 +105,7 @@ class Search:
         settings, totals = self.settings, torch.zeros(len(LOSS_NAMES), device=self.context.device)
         for half in (cycle.seen, cycle.held_out):
             self._votes[half.rows] = half.scores
-        with torch.enable_grad():
+        with torch.enable_grad(), self._threads():
             with self._seeded():
                 body, standardize = self._body(cycle.model.module), Standardize(cycle.embeddings)
                 fit_net = FitNet(body, standardize, len(standardize.mean), self.context.n_classes)
@@ -199,6 +199,17 @@ class Search:
 
     def _seeded(self) -> contextlib.AbstractContextManager[None]:
         return global_torch_seed(int(self.context.rng.integers(2**63)), self.context.device)
+
+    @contextlib.contextmanager
+    def _threads(self) -> Iterator[None]:
+        """Use one thread where tensors are small: others would only wait for each other, longest on shared cores."""
+        before = torch.get_num_threads()
+        try:
+            if self.settings.networks not in OF_INPUTS:
+                torch.set_num_threads(1)
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     def _batches(self, n_samples: int) -> Iterator[Tensor]:
         """Yield batches of row numbers for ever, each epoch in a new order; a batch never has a single row."""
