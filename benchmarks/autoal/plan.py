@@ -148,6 +148,7 @@ ALTERNATIVES: dict[str, tuple[Any, ...]] = {
     "warmup_steps": (0, 50, 200),
     "steps": (50, 100, 400),
     "search_learning_rate": (0.005, 0.03, 0.1),
+    "weight_decay": (0.0, 0.1, 1.0),
     "scorer": ("half", "task"),
     "scores": ("ranks", "picks"),
     "threshold": ("mixture", "quantile"),

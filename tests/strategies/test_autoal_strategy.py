@@ -254,6 +254,7 @@ def test_variants_stand_for_settings_that_options_override():
         {"scorer": "none"},
         {"pool_threshold": "none"},
         {"search_learning_rate": 0.0},
+        {"weight_decay": -0.1},
         {"weights": "relu"},
         {"memory": "long"},
         {"shrinkage": -1.0},
@@ -348,6 +349,16 @@ def test_warm_networks_start_where_the_last_round_ended(make_round):
     assert learned and not any("standardize" in name for name in learned)
     for name, value in search.state_dict().items():
         torch.testing.assert_close(value, learned[name])
+
+
+def test_weight_decay_makes_the_trust_alike_for_all_samples(make_round):
+    spreads = {}
+    for weight_decay in (0.0, 3.0):
+        strategy = quick(steps=100, weight_decay=weight_decay)
+        search, _, _ = strategy._search(make_round(200, 60).context, 10)
+        trust = search.judges[0].log_trust(torch.rand(50, 3, generator=torch.Generator().manual_seed(0)))
+        spreads[weight_decay] = trust.std(dim=0).max().item()
+    assert spreads[3.0] < 0.01 < 0.1 < spreads[0.0]
 
 
 def test_search_scores_are_those_the_batch_is_taken_from(make_round):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -80,8 +80,13 @@ class Search:
                 part.load_state_dict(
                     {key: self._memory.get(f"{name}.{key}", value) for key, value in part.state_dict().items()}
                 )
-        parameters = [*self.net.parameters(), *self.loss_module.parameters()]
-        self._optimizer = torch.optim.SGD(parameters, lr=settings.search_learning_rate, momentum=MOMENTUM)
+        weights = [parameter for name, parameter in self.net.named_parameters() if name.endswith("weight")]
+        biases = [parameter for name, parameter in self.net.named_parameters() if not name.endswith("weight")]
+        groups: list[dict[str, Any]] = [
+            {"params": weights, "weight_decay": settings.weight_decay},
+            {"params": [*biases, *self.loss_module.parameters()]},
+        ]
+        self._optimizer = torch.optim.SGD(groups, lr=settings.search_learning_rate, momentum=MOMENTUM)
         chunk = _INPUT_CHUNK if settings.networks in OF_INPUTS else _EMBEDDING_CHUNK
         self.judges.append(Judge(self.net, pool, labeled, chunk))
 

@@ -36,6 +36,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "pool_threshold": "own",
         "networks": "votes",
         "search_learning_rate": 0.03,
+        "weight_decay": 0.0,
         "shrinkage": 100.0,
         "carry": 0.5,
         "final": "diverse",
@@ -48,6 +49,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "pool_threshold": "labeled",
         "networks": "heads",
         "search_learning_rate": 0.005,
+        "weight_decay": 0.0,
         "shrinkage": 0.0,
         "carry": 0.0,
         "final": "top",
@@ -69,6 +71,7 @@ class Settings:
     steps: int
     learning_rate: float
     search_learning_rate: float
+    weight_decay: float
     regularizer_weight: float
     train_batch_size: int
     loss_module: bool
@@ -93,6 +96,7 @@ class Settings:
         check_at_least("steps", self.steps, 1)
         check_positive("learning_rate", self.learning_rate)
         check_positive("search_learning_rate", self.search_learning_rate)
+        check_at_least("weight_decay", self.weight_decay, 0)
         check_at_least("regularizer_weight", self.regularizer_weight, 0)
         # A single sample cannot be compared with others.
         check_at_least("train_batch_size", self.train_batch_size, 2)

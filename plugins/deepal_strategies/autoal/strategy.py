@@ -66,6 +66,8 @@ class AutoAL(SelectorStrategy):
             embeddings, ``"half-heads"`` on those of the half's model, a ``"trunk"`` that FitNet and SearchNet share,
             or ``"backbones"`` of their own as in the paper; see `Search`.
         search_learning_rate: SearchNet's, and the loss-prediction module's.
+        weight_decay: L2 penalty on SearchNet's weights, not on its biases: the higher, the less the trust depends on
+            the sample.
         shrinkage: Labelled samples n₀ for which the learned trust is believed by half: it is mixed with the weights
             of former rounds (see ``carry``) in the share n₀/(n₀ + M). 0 believes SearchNet alone.
         carry: Share of the former rounds' mean weights that is kept when a round's are added to them; 0 shrinks to
@@ -108,6 +110,7 @@ class AutoAL(SelectorStrategy):
         pool_threshold: Literal["own", "labeled"] | None = None,
         networks: Literal["votes", "heads", "half-heads", "trunk", "backbones"] | None = None,
         search_learning_rate: float | None = None,
+        weight_decay: float | None = None,
         shrinkage: float | None = None,
         carry: float | None = None,
         final: Literal["diverse", "top"] | None = None,
@@ -123,6 +126,7 @@ class AutoAL(SelectorStrategy):
             "pool_threshold": pool_threshold,
             "networks": networks,
             "search_learning_rate": search_learning_rate,
+            "weight_decay": weight_decay,
             "shrinkage": shrinkage,
             "carry": carry,
             "final": final,
