@@ -160,7 +160,7 @@ ALTERNATIVES: dict[str, tuple[Any, ...]] = {
     "fit_weights": ("softmax", "printed"),
     "networks": ("votes", "half-heads", "trunk"),
     "memory": ("fresh", "warm"),
-    "shrinkage": (0.0, 100.0, 400.0),
+    "shrinkage": (0.0, 100.0, 400.0, 1600.0),
     "carry": (0.0, 0.5, 0.9),
     "loss_module": (True, False),
     "oversample": (5, 10, 20),
