@@ -26,7 +26,7 @@ class Fixed(ScoringStrategy):
         self.table = torch.as_tensor(table, dtype=torch.float32)
 
     def score(self, context):
-        return self.table[torch.as_tensor(context.candidates.indices)]
+        return self.table[torch.tensor(context.candidates.indices)]
 
 
 class FirstOnes(Strategy):
