@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PADDING = 4
+# Degrees, either way: what DeepAL+ turns TinyImageNet by.
+LARGEST_ANGLE = 20.0
+# Brightness, contrast and saturation are each multiplied by a factor within this distance of 1.
+JITTER = 0.2
+# ITU-R 601, as Pillow and torchvision turn colours grey.
+_GREY = (0.299, 0.587, 0.114)
 
 
 def random_crop(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -51,7 +58,70 @@ def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
 
 
-AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {"crop": random_crop, "flip": random_flip}
+def random_rotate(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Turn every image about its centre by its own angle, at most 20 degrees either way; corners become black.
+
+    Args:
+        images: uint8 (n, C, H, W).
+        generator: On the images' device.
+    """
+    angles = torch.rand(len(images), generator=generator, device=images.device).mul_(2.0).sub_(1.0)
+    return rotate_by(images, angles * math.radians(LARGEST_ANGLE))
+
+
+def rotate_by(images: Tensor, angles: Tensor) -> Tensor:
+    """Return images, uint8 (n, C, H, W), turned counter-clockwise by angles in radians, (n,); bilinear."""
+    _, _, height, width = images.shape
+    cos, sin, zero = angles.cos(), angles.sin(), torch.zeros_like(angles)
+    # In coordinates from -1 to 1, whose units differ where sides do. The grid says where each pixel comes from.
+    rows = [
+        torch.stack([cos, -sin * (height / width), zero], dim=1),
+        torch.stack([sin * (width / height), cos, zero], 1),
+    ]
+    grid = F.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
+    turned = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return _to_bytes(turned)
+
+
+def random_jitter(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Change brightness, contrast and saturation of every image, in this order, by factors of its own in [0.8, 1.2].
+
+    Args:
+        images: uint8 (n, C, H, W); saturation is changed where C is 3.
+        generator: On the images' device.
+    """
+    factors = torch.rand((3, len(images)), generator=generator, device=images.device)
+    return jitter_by(images, factors.mul_(2.0 * JITTER).add_(1.0 - JITTER))
+
+
+def jitter_by(images: Tensor, factors: Tensor) -> Tensor:
+    """Return images, uint8 (n, C, H, W), with brightness, contrast and saturation multiplied by factors, (3, n)."""
+    brightness, contrast, saturation = factors.view(3, -1, 1, 1, 1)
+    pixels = (images.float() * brightness).clamp_(0.0, 255.0)
+    mean = _grey(pixels).mean(dim=(2, 3), keepdim=True)
+    pixels = torch.lerp(mean, pixels, contrast).clamp_(0.0, 255.0)
+    if images.shape[1] == len(_GREY):
+        pixels = torch.lerp(_grey(pixels), pixels, saturation)
+    return _to_bytes(pixels)
+
+
+def _grey(pixels: Tensor) -> Tensor:
+    """Return brightness, (n, 1, H, W)."""
+    if pixels.shape[1] != len(_GREY):
+        return pixels.mean(dim=1, keepdim=True)
+    return torch.einsum("nchw,c->nhw", pixels, pixels.new_tensor(_GREY)).unsqueeze(1)
+
+
+def _to_bytes(pixels: Tensor) -> Tensor:
+    return pixels.round_().clamp_(0.0, 255.0).to(torch.uint8)
+
+
+AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+    "crop": random_crop,
+    "flip": random_flip,
+    "rotate": random_rotate,
+    "jitter": random_jitter,
+}
 
 
 def augment(images: Tensor, names: Iterable[str], generator: torch.Generator) -> Tensor:

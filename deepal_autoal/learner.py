@@ -6,7 +6,7 @@ import copy
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from deepal_autoal.inputs import Inputs, Normalization
 from deepal_autoal.models import build_model, resolve_model
 from deepal_autoal.models.base import dropout_parts
 from deepal_autoal.outputs import OutputCache
-from deepal_autoal.placement import own_modes
+from deepal_autoal.placement import own_modes, resolve_precision
 from deepal_autoal.plugins import plugin_host
 from deepal_autoal.pool import Pool, draw_initial
 from deepal_autoal.predictor import Predictor, as_samples
@@ -105,7 +105,10 @@ class ActiveLearner:
         self._pool = Pool(rows, n_classes)
         self._inputs = Inputs(samples, Normalization.fit(samples, None if members is None else rows), self.device)
         self.model_name = resolve_model(model, self._inputs.input_shape)
-        self.recipe = recipe if isinstance(recipe, Recipe) else Recipe.for_data(samples.ndim == 4, **dict(recipe or {}))
+        wanted = recipe if isinstance(recipe, Recipe) else Recipe.for_data(samples.ndim == 4, **dict(recipe or {}))
+        # Decided once: a run that is continued elsewhere computes as it did.
+        precision = resolve_precision(wanted.precision, self.device, self._inputs.input_shape)
+        self.recipe = replace(wanted, precision=precision)
         plain = Trainer(self._build, self.recipe, self.device)
         self._leave_out_unable_candidates(plain)
         doing = "wrap_trainer"

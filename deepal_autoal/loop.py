@@ -23,7 +23,7 @@ from deepal_autoal.guards import guarded
 from deepal_autoal.inputs import Inputs
 from deepal_autoal.learner import ActiveLearner
 from deepal_autoal.measure import PeakMemory, Stopwatch
-from deepal_autoal.placement import own_modes, resolve_precision
+from deepal_autoal.placement import own_modes
 from deepal_autoal.plain import plain
 from deepal_autoal.plugins import PluginHost, plugin_host
 from deepal_autoal.pool import draw_initial, draw_members
@@ -231,6 +231,10 @@ def run(
     rounds: int | None = None,
     epochs: int | None = None,
     pool_size: int | None = None,
+    imbalance: str | None = None,
+    label_noise: float | None = None,
+    duplicates: int | None = None,
+    protocol: str | None = None,
     seed: int | None = None,
     device: str | None = None,
     threads: int | None = None,
@@ -257,6 +261,11 @@ def run(
         rounds: Number of queries; 10 by default, fewer in a small pool. The model is trained ``rounds`` + 1 times.
         epochs: Training epochs; the recipe's by default.
         pool_size: Use a random subset of the pool of this size.
+        imbalance: Take samples out of the pool so that the classes occur in a proportion, such as ``1:10``,
+            ``step:1:10`` or ``1:2:4`` (see `datasets.changes.class_proportions`).
+        label_noise: Probability, below 1, that the oracle answers with another class; test labels stay right.
+        duplicates: How often every sample lies in the pool.
+        protocol: Name of a paper's settings, such as ``deepal+/cifar10``, for everything that is left open.
         seed: Of everything random; 0 by default.
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:i``.
         threads: CPU threads; results on the CPU depend on them. By default torch's, or the resumed run's.
@@ -289,8 +298,9 @@ def run(
         dataset=str(dataset) if isinstance(dataset, str | Path) else None,
         data_dir=str(data_dir) if data_dir is not None else None,
         model=model, initial=_whole("initial", initial), batch_size=_whole("batch_size", batch_size),
-        rounds=_whole("rounds", rounds), pool_size=_whole("pool_size", pool_size), seed=_whole("seed", seed),
-        device=device, threads=_whole("threads", threads), recipe=changes,
+        rounds=_whole("rounds", rounds), pool_size=_whole("pool_size", pool_size), imbalance=imbalance,
+        label_noise=label_noise, duplicates=_whole("duplicates", duplicates), protocol=protocol,
+        seed=_whole("seed", seed), device=device, threads=_whole("threads", threads), recipe=changes,
         plugin_options=plugin_options or {},
     )  # fmt: skip
     with RunFolder(out, resume) if out is not None else nullcontext() as folder:
@@ -302,8 +312,8 @@ def run(
                 if old is None and new is None:
                     raise InputError(f"{folder.path} was run with a {what} made in Python; resume it from there")
             given = given.over(kept)
-        settings = given.with_defaults()
-        with torch.inference_mode(False), _threads(settings.threads):
+        settings = given.with_protocol().with_defaults()
+        with torch.inference_mode(False), using_threads(settings.threads):
             active = _prepare(settings, strategy, dataset, folder, progress or _no_progress, command)
             if recorded is not None and folder is not None:
                 refuse_differences(recorded, active._config, folder.path)
@@ -339,16 +349,18 @@ def _prepare(
     data = dataset if dataset is not None and not isinstance(dataset, str | Path) else None
     if data is None:
         data = load_dataset(settings.dataset, settings.data_dir)
-    members = draw_members(len(data.x_train), settings.seed, settings.pool_size)
+    changes = settings.changes
+    pool, in_play = changes.apply(data, settings.seed)
+    members = in_play[draw_members(len(in_play), settings.seed, settings.pool_size)]
     initial, batch_size, rounds = check_budget(settings, len(members))
     recipe = Recipe.for_data(data.is_image, data.augmentation, **settings.recipe)
     learner = ActiveLearner(
-        data.x_train, made, data.n_classes, model=settings.model or "auto", recipe=recipe, seed=settings.seed,
-        device=device, members=members if settings.pool_size is not None else None, n_rounds=rounds,
+        pool.x_train, made, pool.n_classes, model=settings.model or "auto", recipe=recipe, seed=settings.seed,
+        device=device, members=members if len(members) < len(pool.x_train) else None, n_rounds=rounds,
     )  # fmt: skip
     made = learner.strategy
     start = members[draw_initial(len(members), settings.seed, initial)]
-    _warn_of_missing_classes(data, start)
+    _warn_of_missing_classes(pool, start)
     entries = plugin_host()
     plugin_options = resolve_plugin_options(settings.plugin_options)
     providers = [*providers_of(made), *(entries.options.get(name).provider for name in plugin_options)]
@@ -360,8 +372,10 @@ def _prepare(
         described = describe_strategy(made)
     config = {
         "format_version": FORMAT_VERSION,
-        "dataset": data.describe(),
+        "dataset": data.describe() | ({"changes": changes.describe(data)} if changes else {}),
+        **({"protocol": settings.protocol} if settings.protocol is not None else {}),
         "pool_size": len(members),
+        **({"n_wrong_labels": _n_wrong(data, pool, members)} if settings.label_noise else {}),
         "initial": start.tolist(),
         "batch_size": batch_size,
         "rounds": rounds,
@@ -370,8 +384,8 @@ def _prepare(
             "embedding_dim": module.embedding_dim,
             "n_parameters": sum(parameter.numel() for parameter in module.parameters()),
         },
-        "recipe": describe_recipe(recipe),
-        "precision": resolve_precision(recipe.precision, device),
+        "recipe": describe_recipe(learner.recipe),
+        "precision": learner.recipe.precision,
         "strategy": described,
         "seed": settings.seed,
         "threads": torch.get_num_threads(),
@@ -383,19 +397,25 @@ def _prepare(
         "settings": {
             **settings.describe(),
             "threads": torch.get_num_threads(),
+            "recipe": {**settings.recipe, "precision": learner.recipe.precision},
             "strategy": None if isinstance(strategy, Strategy) else settings.strategy,
             "candidates": getattr(made, "candidate_words", None) or settings.candidates,
             "dataset": None if data is dataset else settings.dataset,
         },
     }
     config["settings"] = plain(config["settings"], strict=False)
-    return ActiveRun(config, learner, data, folder, progress)
+    return ActiveRun(config, learner, pool, folder, progress)
 
 
 def _finished(folder: RunFolder, config: dict[str, Any]) -> RunResult:
     summary = folder.read_summary()
     folder.drop_states()  # a kill may have come before it was done
     return RunResult(folder.read_rounds(), config, summary["status"], summary.get("stop_reason"), folder.path)
+
+
+def _n_wrong(data: Dataset, pool: Dataset, members: NDArray[np.int64]) -> int:
+    """Return how many of the pool's labels are not those of the data."""
+    return int((pool.y_train[members] != data.y_train[members % len(data.y_train)]).sum())
 
 
 def _warn_of_missing_classes(data: Dataset, initial: NDArray[np.int64]) -> None:
@@ -407,7 +427,7 @@ def _warn_of_missing_classes(data: Dataset, initial: NDArray[np.int64]) -> None:
 
 
 @contextmanager
-def _threads(number: int | None) -> Iterator[None]:
+def using_threads(number: int | None) -> Iterator[None]:
     """Use this many CPU threads inside the block."""
     if number is not None and number < 1:
         raise InputError(f"--threads {number}: give at least 1")

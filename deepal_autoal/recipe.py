@@ -37,10 +37,11 @@ class Recipe:
         weight_decay: L2 penalty (adam, sgd), or decoupled decay (adamw).
         momentum: Of sgd (Nesterov's).
         schedule: ``constant``, ``cosine`` (down to zero) or ``onecycle`` (up over the first 30 %, then down).
-        augmentation: Of training images, in this order: ``crop``, ``flip``.
+        augmentation: Of training images, in this order: some of ``crop``, ``flip``, ``rotate``, ``jitter``.
         stop_at_full_accuracy: Stop after an epoch, from the fifth, in which every sample was classified correctly in
             the course of training, with dropout and augmentation. A schedule is then cut short.
         warm_start: Whether a round starts from the previous round's weights; otherwise every round starts anew.
+        compile: Whether models are compiled (`torch.compile`): slow to start, faster afterwards.
         precision: ``float32``, ``bfloat16`` (autocast), or ``auto``: bfloat16 on CUDA devices that compute in it.
 
     Raises:
@@ -59,6 +60,7 @@ class Recipe:
     stop_at_full_accuracy: bool = False
     warm_start: bool = False
     precision: str = "auto"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "augmentation", tuple(self.augmentation))

@@ -268,7 +268,9 @@ def load_model(folder: str | Path, device: str = "auto", strategy: Strategy | No
         made = recreate_strategy(config["strategy"]) if strategy is None else strategy
         trainer = rebuilding_trainer(made.wrap_trainer(trainer), trainer)
     module = load_weights(trainer.new_objective().model, weights)
-    model = FittedModel(module, device=target, recipe=recipe, seed=config["seed"], precision="float32")
+    # As the run's test accuracy was measured, where that is possible.
+    precision = config["precision"] if torch.device(config["device"]).type == target.type else "float32"
+    model = FittedModel(module, device=target, recipe=recipe, seed=config["seed"], precision=precision)
     return Predictor(model, normalization, shape, tuple(config["dataset"]["class_names"]))
 
 

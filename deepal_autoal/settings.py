@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from deepal_autoal.candidates import Candidates, names_of
+from deepal_autoal.datasets.changes import PoolChanges
 from deepal_autoal.errors import InputError, PluginCodeError, PluginError, RunFolderError, message_of
 from deepal_autoal.plain import plain
 from deepal_autoal.plugins import plugin_host
+from deepal_autoal.protocols import find_protocol
 
 DEFAULT_DATASET = "digits"
 DEFAULT_DATA_DIR = "data"
@@ -35,6 +37,10 @@ class Settings:
         batch_size: Samples a round (B).
         rounds: Number of queries (R).
         pool_size: Size of a random subset of the pool.
+        imbalance: How often the classes shall occur in the pool (see `class_proportions`).
+        label_noise: Probability that the oracle errs.
+        duplicates: How often every sample lies in the pool.
+        protocol: Name of a paper's settings, which stand for what is left open.
         seed: Of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
         threads: CPU threads.
@@ -52,6 +58,10 @@ class Settings:
     batch_size: int | None = None
     rounds: int | None = None
     pool_size: int | None = None
+    imbalance: str | None = None
+    label_noise: float | None = None
+    duplicates: int | None = None
+    protocol: str | None = None
     seed: int | None = None
     device: str | None = None
     threads: int | None = None
@@ -68,6 +78,27 @@ class Settings:
         given["options"] = {**(recorded.options or {}), **(self.options or {})}
         given["plugin_options"] = {**recorded.plugin_options, **self.plugin_options}
         return replace(recorded, **given)
+
+    def with_protocol(self) -> Settings:
+        """Return these settings with what they leave open taken from their protocol, if they name one.
+
+        Raises:
+            UnknownNameError: If there is no such protocol.
+        """
+        if self.protocol is None:
+            return self
+        protocol = find_protocol(self.protocol)
+        open_ones = {name: value for name, value in protocol.defaults().items() if getattr(self, name) is None}
+        return replace(self, **open_ones, recipe={**protocol.recipe, **self.recipe})
+
+    @property
+    def changes(self) -> PoolChanges:
+        """What is done to the pool on purpose.
+
+        Raises:
+            InputError: If a number is out of range.
+        """
+        return PoolChanges(self.imbalance, self.label_noise, self.duplicates)
 
     def with_defaults(self) -> Settings:
         """Return these settings with the defaults that depend on nothing else."""
@@ -160,7 +191,7 @@ def _largest_rounds(pool_size: int, initial: int, batch_size: int) -> str:
 
 # What decides a run's picks and accuracies. Everything else in config.json only describes it.
 COMPARED = ("dataset", "pool_size", "initial", "batch_size", "rounds", "model", "recipe", "strategy", "seed",
-            "device", "threads", "plugin_options")  # fmt: skip
+            "device", "threads", "plugin_options", "protocol")  # fmt: skip
 
 
 def refuse_differences(recorded: Mapping[str, Any], current: Mapping[str, Any], folder: Path) -> None:
@@ -187,6 +218,7 @@ def refuse_given(recorded: Mapping[str, Any], given: Settings, folder: Path) -> 
         "candidates": candidates,
         "initial": len(recorded["initial"]),
         **{key: recorded[key] for key in ("pool_size", "batch_size", "rounds", "seed", "threads")},
+        "protocol": recorded.get("protocol"),
     }
     if given.candidates is not None:
         # The same words mean what they meant then.

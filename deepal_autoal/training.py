@@ -142,12 +142,14 @@ class Trainer:
             DeepALError: If the loss becomes NaN or infinite.
         """
         recipe = recipe or self.recipe
-        precision = resolve_precision(recipe.precision, self.device)
+        precision = resolve_precision(recipe.precision, self.device, labeled.inputs.input_shape)
         objective = self.new_objective(stream_seed(seed, "init"))
         _check_data(labeled, objective.model.n_classes, recipe)
         if initial_state is not None:
             objective.model.load_state_dict(initial_state)
         objective = place(objective, self.device).train()
+        if recipe.compile:
+            objective.model.backbone.compile()
         if len(labeled.indices) == 1:
             # One sample has no variance to normalise by: keep the statistics as they are.
             for part in objective.modules():

@@ -23,6 +23,11 @@ from deepal_autoal.records import CONFIG, FORMAT_VERSION, describe_recipe
 from deepal_autoal.settings import Settings, check_budget, refuse_differences, resolve_plugin_options
 from deepal_autoal.strategy import Strategy, describe_strategy
 
+# What decides, beside the recipe, which runs a dataset allows.
+_RUN_SETTINGS = (
+    "model", "initial", "batch_size", "rounds", "pool_size", "imbalance", "label_noise", "duplicates", "protocol",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class LeftOut:
@@ -75,22 +80,22 @@ def admit(
     elif threads < 1:
         raise InputError(f"--threads {threads}: give at least 1")
     data = load_dataset(dataset, settings.get("data_dir"))
-    changes = dict(settings.get("recipe") or {})
+    given: dict[str, Any] = {name: settings.get(name) for name in _RUN_SETTINGS}
+    given["recipe"] = dict(settings.get("recipe") or {})
     if settings.get("epochs") is not None:
-        changes["epochs"] = settings["epochs"]
-    recipe = Recipe.for_data(data.is_image, data.augmentation, **changes)
+        given["recipe"]["epochs"] = settings["epochs"]
+    wanted = Settings(**given).with_protocol()
+    recipe = Recipe.for_data(data.is_image, data.augmentation, **wanted.recipe)
     device = resolve_device(settings.get("device") or "auto")
-    pool_size = len(draw_members(len(data.x_train), 0, settings.get("pool_size")))
-    budget = Settings(
-        initial=settings.get("initial"), batch_size=settings.get("batch_size"), rounds=settings.get("rounds")
-    )
-    initial, batch_size, n_rounds = check_budget(budget, pool_size)
+    changes = wanted.changes.describe(data)
+    pool_size = len(draw_members(sum(changes["class_counts"]), 0, wanted.pool_size))
+    initial, batch_size, n_rounds = check_budget(wanted, pool_size)
     plugin_options = resolve_plugin_options(settings.get("plugin_options") or {})
 
     def new_learner(strategy: Strategy) -> ActiveLearner:
         # What a model has and what it lacks does not depend on the samples: two are enough.
         return ActiveLearner(
-            data.x_train[:2], strategy, data.n_classes, model=settings.get("model") or "auto", recipe=recipe,
+            data.x_train[:2], strategy, data.n_classes, model=wanted.model or "auto", recipe=recipe,
             device=device, n_rounds=n_rounds,
         )  # fmt: skip
 
@@ -99,13 +104,14 @@ def admit(
     made, left_out = _create(label, contenders, new_learner, configs)
     if configs:
         shared = {
-            "dataset": data.describe(),
+            "dataset": data.describe() | ({"changes": changes} if wanted.changes else {}),
+            "protocol": wanted.protocol,
             "pool_size": pool_size,
             "initial": initial,
             "batch_size": batch_size,
             "rounds": n_rounds,
             "model": plain.model_name,
-            "recipe": describe_recipe(recipe),
+            "recipe": describe_recipe(plain.recipe),
             "device": str(device),
             "threads": threads or torch.get_num_threads(),
             "plugin_options": plugin_options or None,

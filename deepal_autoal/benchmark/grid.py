@@ -19,8 +19,8 @@ from deepal_autoal.strategy import SelectorStrategy
 
 # What `run` takes and all runs of a grid share.
 SHARED_SETTINGS = (
-    "data_dir", "model", "initial", "batch_size", "rounds", "epochs", "pool_size", "device", "threads", "recipe",
-    "plugin_options",
+    "data_dir", "model", "initial", "batch_size", "rounds", "epochs", "pool_size", "imbalance", "label_noise",
+    "duplicates", "protocol", "device", "threads", "recipe", "plugin_options",
 )  # fmt: skip
 
 

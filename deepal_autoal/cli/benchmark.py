@@ -16,6 +16,7 @@ from deepal_autoal.cli.listings import format_table
 from deepal_autoal.cli.plugin_options import CommandWithPluginOptions, pop_plugin_options
 from deepal_autoal.cli.run import (
     FILE_OPTIONS,
+    default_dataset,
     pop_recipe,
     set_up_logging,
     setting_options,
@@ -49,7 +50,7 @@ INTERRUPTED = 130
     metavar="A,B,C",
     help="Candidates of the selectors among the strategies, as for run; a selector's own: NAME[candidates=[A,B]].",
 )
-@click.option("--datasets", "--dataset", metavar="A,B,...", default="digits", help="Names or paths; default digits.")
+@click.option("--datasets", "--dataset", metavar="A,B,...", help="Names or paths; default the protocol's, else digits.")
 @click.option("--seeds", metavar="N|A,B,...", default="5", help="How many, from 0 on, or which; default 5.")
 @setting_options
 @click.option(
@@ -57,8 +58,8 @@ INTERRUPTED = 130
 )
 @switch_options
 def benchmark_command(
-    strategies: str | None, candidates: str | None, datasets: str, seeds: str, out: Path, quiet: bool, verbose: bool,
-    **settings: Any,
+    strategies: str | None, candidates: str | None, datasets: str | None, seeds: str, out: Path, quiet: bool,
+    verbose: bool, **settings: Any,
 ) -> int:  # fmt: skip
     """Compare strategies: each one on each dataset with each seed.
 
@@ -81,6 +82,7 @@ def benchmark_command(
         # A typo is told before torch is loaded.
         read_strategies(strategies or "")
         read_seeds(seeds)
+        datasets = datasets or default_dataset(settings["protocol"])
         read_datasets(datasets)
         from deepal_autoal.benchmark import run_benchmark
 

@@ -1,4 +1,4 @@
-"""``deepal strategies|datasets|models|plugins``: what is available, as a table or as JSON."""
+"""``deepal strategies|datasets|models|protocols|plugins``: what is available, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from deepal_autoal.errors import PluginError, UnknownNameError
 from deepal_autoal.options import constructor_options
 from deepal_autoal.plain import plain
 from deepal_autoal.plugins import DISABLE_VARIABLE, plugin_host
+from deepal_autoal.protocols import PROTOCOLS, find_protocol
 from deepal_autoal.registry import Entry, normalize
 
 # A column that is cut to no less than this can still be understood.
@@ -62,6 +63,32 @@ def list_models(as_json: bool) -> None:
     """List the task models."""
     _show([entry.describe() for entry in plugin_host().models.entries()],
           ("name", "inputs", "summary", "reference", "distribution"), as_json)  # fmt: skip
+
+
+@click.command("protocols")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@_json_option
+def list_protocols(names: Sequence[str], as_json: bool) -> None:
+    """List papers' settings for --protocol, or show those named in full.
+
+    What a run is given itself goes first: --protocol deepal+/cifar10 --rounds 3.
+    """
+    protocols = [find_protocol(name) for name in names] or [PROTOCOLS[name] for name in sorted(PROTOCOLS)]
+    described = [protocol.describe() for protocol in protocols]
+    if names and not as_json:
+        click.echo("\n\n".join(map(_format_protocol, described)))
+    else:
+        _show(described, ("name", "dataset", "model", "summary", "reference"), as_json)
+
+
+def _format_protocol(protocol: Mapping[str, Any]) -> str:
+    """Return a protocol's settings as lines of text, with a mark at those that are no paper's."""
+    flat = {**{key: protocol[key] for key in protocol if key not in ("recipe", "chosen")}, **protocol["recipe"]}
+    lines = [
+        f"{key.replace('_', ' '):<20}{_cell(value) or 'none'}{' *' if key in protocol['chosen'] else ''}"
+        for key, value in flat.items()
+    ]
+    return "\n".join([*lines, "* chosen here: not stated by the paper or its code, or not checked against them"])
 
 
 @click.command("plugins")

@@ -12,7 +12,7 @@ import click
 
 from deepal_autoal.cli.benchmark import benchmark_command
 from deepal_autoal.cli.check import check_command
-from deepal_autoal.cli.listings import list_datasets, list_models, list_plugins, list_strategies
+from deepal_autoal.cli.listings import list_datasets, list_models, list_plugins, list_protocols, list_strategies
 from deepal_autoal.cli.new_plugin import new_plugin_command
 from deepal_autoal.cli.run import run_command
 from deepal_autoal.errors import DeepALError, PluginCodeError, QueryError, UnknownNameError, message_of
@@ -61,6 +61,7 @@ cli.add_command(check_command)
 cli.add_command(list_strategies)
 cli.add_command(list_datasets)
 cli.add_command(list_models)
+cli.add_command(list_protocols)
 cli.add_command(list_plugins)
 cli.add_command(new_plugin_command)
 

@@ -17,14 +17,16 @@ from deepal_autoal.candidates import check_words
 from deepal_autoal.cli.plugin_options import CommandWithPluginOptions, pop_plugin_options
 from deepal_autoal.errors import InputError, RunFolderError, UnknownNameError
 from deepal_autoal.plugins import plugin_host
+from deepal_autoal.protocols import find_protocol
 
+DEFAULT_DATASET = "digits"
 RUNS = Path("runs")
 LOGGERS = ("deepal_autoal", "deepal_events", "deepal_strategies")
 FILE_OPTIONS = "deepal.options"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 RECIPE_OPTIONS = (
-    "optimizer", "learning_rate", "schedule", "train_batch_size", "min_steps", "stop_at_full_accuracy",
-    "warm_start", "precision",
+    "optimizer", "learning_rate", "weight_decay", "schedule", "augmentation", "train_batch_size", "min_steps",
+    "stop_at_full_accuracy", "warm_start", "precision", "compile",
 )  # fmt: skip
 
 
@@ -49,7 +51,7 @@ def _defaults_of(path: Path, known: set[str]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {error}") from error
     defaults: dict[str, Any] = {}
-    flags = {"stop_at_full_accuracy", "warm_start", "quiet", "verbose"}
+    flags = {"stop_at_full_accuracy", "warm_start", "compile", "quiet", "verbose"}
     for key, value in content.items():
         name = key.replace("-", "_")
         if name in ("option", "options"):
@@ -89,14 +91,27 @@ _SETTINGS = (
     click.option("--rounds", type=int, metavar="R", help="Number of queries; default 10."),
     click.option("--epochs", type=int, metavar="E", help="Training epochs a round."),
     click.option("--pool-size", type=int, metavar="N", help="Use a random subset of the pool, for quick studies."),
+    click.option(
+        "--imbalance",
+        metavar="1:R",
+        help="Thin the pool's classes out: 1:10, step:1:10, linear:1:10 or one number each.",
+    ),
+    click.option("--label-noise", type=float, metavar="P", help="Probability that the oracle errs."),
+    click.option("--duplicates", type=int, metavar="N", help="Put every sample into the pool N times."),
+    click.option("--protocol", metavar="NAME", help="A paper's settings as defaults (`deepal protocols`)."),
     click.option("--device", metavar="auto|cpu|cuda[:i]", help="Default auto: CUDA where there is one."),
     click.option("--threads", type=int, metavar="N", help="CPU threads; recorded, and reused on resume."),
     click.option("--optimizer", metavar="NAME", help="adam, adamw or sgd."),
     click.option("--learning-rate", type=float, metavar="X", help="Initial learning rate."),
+    click.option("--weight-decay", type=float, metavar="X", help="Weight decay."),
+    click.option(
+        "--augmentation", metavar="A,B|none", help="Of training images, in order: crop, flip, rotate, jitter."
+    ),
     click.option("--schedule", metavar="NAME", help="Learning-rate schedule: constant, cosine or onecycle."),
     click.option("--train-batch-size", type=int, metavar="N", help="Samples an optimiser step."),
     click.option("--min-steps", type=int, metavar="N", help="Optimiser steps at least, for tiny labelled sets."),
     click.option("--precision", metavar="NAME", help="auto, float32 or bfloat16."),
+    click.option("--compile", is_flag=True, default=None, help="Compile the model with torch.compile."),
     click.option(
         "--stop-at-full-accuracy", is_flag=True, default=None, help="Stop training once all labels are learnt."
     ),
@@ -136,6 +151,9 @@ def _with(options: Sequence[Callable[[_Command], _Command]], command: _Command) 
 def pop_recipe(settings: MutableMapping[str, Any]) -> dict[str, Any]:
     """Take the changes to the training recipe out of a command's arguments."""
     recipe = {name: settings.pop(name) for name in RECIPE_OPTIONS}
+    if recipe["augmentation"] is not None:
+        names = split_names(recipe["augmentation"]) or []
+        recipe["augmentation"] = tuple(names if names != ["none"] else [])
     return {name: value for name, value in recipe.items() if value is not None}
 
 
@@ -187,6 +205,7 @@ def run_command(
     if settings["strategy"] is not None:
         plugin_host().strategies.get(settings["strategy"])
     check_words(names or [])
+    default_dataset(settings["protocol"])
     try:
         if out is None:
             out = _new_folder(settings)
@@ -228,6 +247,15 @@ def _resuming(command: list[str], out: Path | None) -> str:
     return shlex.join(command + (more if out is not None else []))
 
 
+def default_dataset(protocol: str | None) -> str:
+    """Return the dataset where none is named: the protocol's, or the bundled one.
+
+    Raises:
+        UnknownNameError: If there is no such protocol.
+    """
+    return DEFAULT_DATASET if protocol is None else find_protocol(protocol).dataset
+
+
 def split_names(text: str | None) -> list[str] | None:
     """Return names that are separated by commas; None where none are given."""
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
@@ -247,7 +275,7 @@ def split_option(option: str) -> tuple[str, str]:
 
 def _new_folder(settings: Mapping[str, Any]) -> Path:
     """Make the default run folder; a number is appended where it exists already."""
-    path = Path(settings["dataset"] or "digits")
+    path = Path(settings["dataset"] or default_dataset(settings["protocol"]))
     dataset = re.sub(r"[^\w.-]+", "-", path.stem if path.is_file() else path.name).strip("-.") or "data"
     seed = settings["seed"] or 0
     strategy = re.sub(r"[^\w-]+", "-", settings["strategy"] or "random")

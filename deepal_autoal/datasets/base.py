@@ -13,7 +13,7 @@ import numpy as np
 
 from deepal_autoal.errors import InputError
 
-AUGMENTATIONS = frozenset({"crop", "flip"})
+AUGMENTATIONS = frozenset({"crop", "flip", "jitter", "rotate"})
 FEATURE_DTYPES = ("float16", "float32", "float64")
 CHUNK_BYTES = 32 << 20
 
@@ -52,9 +52,13 @@ class Dataset:
         x_test: As ``x_train``: same dtype, same shape but for N.
         y_test: As ``y_train``.
         class_names: One a class, in the order of the labels.
-        augmentation: What the default recipe applies, a subset of ``{"crop", "flip"}``. Empty for own data: which
+        augmentation: What the default recipe applies, some of ``crop``, ``flip``,
+            ``rotate`` and ``jitter``, in this order. Empty for own data: which
             changes leave a label true (a flipped digit is none) only its owner knows.
         source: Where the data came from, for the record.
+        ids_train: What the samples are called where they came from, such as a file's path, str (N,), distinct; None
+            where they have no names of their own.
+        ids_test: Likewise.
 
     Raises:
         InputError: If an array is not of this form, or fewer than two classes occur in ``y_train``.
@@ -68,6 +72,8 @@ class Dataset:
     class_names: tuple[str, ...]
     augmentation: tuple[str, ...] = ()
     source: dict[str, str] = field(default_factory=dict)
+    ids_train: np.ndarray | None = None
+    ids_test: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", tuple(str(name) for name in self.class_names))
@@ -77,6 +83,7 @@ class Dataset:
         for split in ("train", "test"):
             self._check_inputs(f"x_{split}")
             self._check_labels(f"y_{split}", len(getattr(self, f"x_{split}")))
+            self._check_ids(f"ids_{split}", len(getattr(self, f"x_{split}")))
         if self.x_train.dtype != self.x_test.dtype or self.x_train.shape[1:] != self.x_test.shape[1:]:
             raise self._error(
                 f"x_train is {_form(self.x_train)} but x_test {_form(self.x_test)}; make dtype and sample shape equal"
@@ -179,6 +186,15 @@ class Dataset:
         if lowest < 0 or highest >= self.n_classes:
             raise self._error(f"{name} holds labels {lowest}..{highest}; give class numbers 0..{self.n_classes - 1}")
         object.__setattr__(self, name, labels.astype(np.int64, copy=False))
+
+    def _check_ids(self, name: str, n_samples: int) -> None:
+        ids = getattr(self, name)
+        if ids is None:
+            return
+        if not isinstance(ids, np.ndarray) or ids.shape != (n_samples,) or ids.dtype.kind != "U":
+            raise self._error(f"{name} must be an array of {n_samples} strings, one a sample")
+        if len(np.unique(ids)) < n_samples:
+            raise self._error(f"{name} holds a name twice; give every sample its own")
 
     def _error(self, message: str) -> InputError:
         return InputError(f"dataset {self.name!r}: {message}")

@@ -61,6 +61,7 @@ def image_dataset(
         files = [train[row] for row in (*train_rows, *test_rows)]
         y_train, y_test = y_train[train_rows], y_train[test_rows]
     images = _decoded(origin, folder, files)
+    ids = np.array([file.relative for file in files])
     resolved = origin.resolve()
     return Dataset(
         (resolved.name if origin.is_dir() else resolved.stem) or kind,
@@ -70,6 +71,8 @@ def image_dataset(
         y_test,
         class_names,
         source={"kind": kind, "path": str(origin), "test split": "given" if test else HELD_OUT_NOTE},
+        ids_train=ids[: len(y_train)],
+        ids_test=ids[len(y_train) :],
     )
 
 

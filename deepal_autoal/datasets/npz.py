@@ -19,7 +19,7 @@ from deepal_autoal.datasets.npz_members import read_member
 from deepal_autoal.datasets.splits import HELD_OUT_NOTE, held_out_split
 from deepal_autoal.errors import InputError
 
-ARRAYS = ("x", "y", "x_test", "y_test")
+ARRAYS = ("x", "y", "x_test", "y_test", "ids", "ids_test")
 IN_MEMORY_BYTES = 256 << 20
 """Up to this size, memory-mapped samples are split into a training and a test part in memory."""
 
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 def load_npz(path: Path) -> Dataset:
-    """Load ``x``, ``y`` and optionally ``x_test``, ``y_test``.
+    """Load ``x``, ``y`` and optionally ``x_test``, ``y_test``, and the samples' names, ``ids`` and ``ids_test``.
 
     ``x`` holds images, uint8 (N, H, W) or (N, H, W, C), or vectors, float (N, D); ``y`` integers or strings (N,).
     Uncompressed members (`numpy.savez`) are memory-mapped. Without ``x_test`` a fifth is held out; of a mapped
@@ -57,15 +57,19 @@ def load_npz(path: Path) -> Dataset:
             )
     if given and (x.dtype != x_test.dtype or x.shape[1:] != x_test.shape[1:]):
         raise InputError(f"{path}: x is {_form(x)} but x_test {_form(x_test)}; make dtype and sample shape equal")
+    ids, ids_test = (_ids(path, name, arrays.get(name), len(y if name == "ids" else y_test)) for name in ARRAYS[4:])
     rows: dict[str, tuple[str, np.ndarray | None]] = {"x_train": ("x", None), "x_test": ("x_test", None)}
     if not given:
         train_rows, test_rows = held_out_split(len(x), str(path))
         x, x_test = _split(path, x, train_rows, test_rows)
         y, y_test = y[train_rows], y[test_rows]
+        if ids is not None:
+            ids, ids_test = ids[train_rows], ids[test_rows]
         rows = {"x_train": ("x", train_rows), "x_test": ("x", test_rows)}
     source = {"kind": "npz", "path": str(path), "test split": "given" if given else HELD_OUT_NOTE}
     try:
-        return Dataset(path.resolve().stem, x, y, x_test, y_test, class_names, source=source)
+        return Dataset(path.resolve().stem, x, y, x_test, y_test, class_names, source=source, ids_train=ids,
+                       ids_test=ids_test)  # fmt: skip
     except NonFiniteError as error:
         name, original = rows[error.array]
         row = error.row if original is None else int(original[error.row])
@@ -129,6 +133,14 @@ def _labels(path: Path, y: np.ndarray, y_test: np.ndarray) -> tuple[np.ndarray, 
     names, test_names = _texts(path, y), _texts(path, y_test)
     check_written_labels([*names, *test_names], str(path))
     return encode_names(names, test_names, str(path))
+
+
+def _ids(path: Path, name: str, ids: np.ndarray | None, n_samples: int) -> np.ndarray | None:
+    if ids is None or (not n_samples and name == "ids_test"):
+        return None
+    if ids.shape != (n_samples,) or ids.dtype.kind not in "US":
+        raise InputError(f"{path}: {name} is {_form(ids)}; save one string a sample, shape ({n_samples},)")
+    return np.array(_texts(path, ids))
 
 
 def _as_integers(labels: np.ndarray) -> np.ndarray:

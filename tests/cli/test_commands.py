@@ -11,7 +11,7 @@ QUICK = ["--model", "linear", "--epochs", "2", "--min-steps", "4", "--initial", 
          "--rounds", "2", "--threads", "1"]  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["strategies", "datasets", "models", "plugins"])
+@pytest.mark.parametrize("kind", ["strategies", "datasets", "models", "protocols", "plugins"])
 def test_listings(deepal, kind):
     status, out, _ = deepal(kind, "--json")
     rows = json.loads(out)

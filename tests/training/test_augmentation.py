@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
-from deepal_autoal.augmentation import AUGMENTATIONS, augment, crop_at, random_crop, random_flip
+from deepal_autoal.augmentation import (
+    AUGMENTATIONS,
+    augment,
+    crop_at,
+    jitter_by,
+    random_crop,
+    random_flip,
+    random_jitter,
+    random_rotate,
+    rotate_by,
+)
 from deepal_autoal.datasets.base import AUGMENTATIONS as KNOWN_TO_DATASETS
 
 
@@ -51,6 +63,55 @@ def test_flips_half_of_the_images():
     kept = (flipped == images).flatten(1).all(dim=1).tolist()
     assert all(a != b for a, b in zip(mirrored, kept, strict=True))
     assert 150 < sum(mirrored) < 250
+
+
+@pytest.mark.parametrize(("height", "width"), [(9, 12), (32, 32), (12, 9)])
+def test_rotation_is_torchvisions(height, width):
+    functional = pytest.importorskip("torchvision.transforms.v2.functional")
+    images = pictures(6, height=height, width=width)
+    angles = torch.tensor([-20.0, -7.5, 0.0, 3.0, 20.0, 90.0])
+    turned = rotate_by(images, angles * math.pi / 180)
+    for image, angle, result in zip(images, angles.tolist(), turned, strict=True):
+        expected = functional.rotate(image, angle, functional.InterpolationMode.BILINEAR)
+        assert (result.int() - expected.int()).abs().max() <= 1
+    assert torch.equal(turned[2], images[2])
+
+
+def test_angles_are_each_images_own_and_within_twenty_degrees():
+    """A bright pixel to the right of the centre moves up or down by the sine of its angle."""
+    images = torch.zeros(400, 1, 41, 41, dtype=torch.uint8)
+    images[:, :, 20, 38] = 255
+    turned = random_rotate(images, torch.Generator().manual_seed(0)).float()
+    mass = turned.sum(dim=(1, 2, 3))
+    rows = (turned.sum(dim=(1, 3)) * torch.arange(41.0)).sum(dim=1) / mass - 20
+    angles = torch.asin((rows / 18).clamp(-1, 1)) * 180 / math.pi
+    assert angles.abs().max() < 21.5 and angles.min() < -18 and angles.max() > 18
+    assert angles.mean().abs() < 2 and 10 < angles.std() < 13  # of a uniform law: 11.5
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jitter_is_torchvisions(channels):
+    functional = pytest.importorskip("torchvision.transforms.v2.functional")
+    images = pictures(5, channels=channels)
+    factors = torch.tensor([[0.8, 1.2, 1.0, 0.9, 1.1], [1.2, 0.8, 1.0, 1.1, 1.0], [0.8, 1.0, 1.0, 1.2, 0.9]])
+    changed = jitter_by(images, factors)
+    for number, image in enumerate(images):
+        pixels = image.float() / 255
+        expected = functional.adjust_contrast(
+            functional.adjust_brightness(pixels, float(factors[0, number])), float(factors[1, number])
+        )
+        if channels == 3:
+            expected = functional.adjust_saturation(expected, float(factors[2, number]))
+        # torchvision's weights of colours have four digits.
+        assert (changed[number].float() - expected * 255).abs().max() < 1.0
+    assert torch.equal(changed[2], images[2])
+
+
+def test_jitter_factors_are_each_images_own_and_within_a_fifth():
+    images = torch.full((400, 1, 4, 4), 100, dtype=torch.uint8)
+    means = random_jitter(images, torch.Generator().manual_seed(0)).float().mean(dim=(1, 2, 3))
+    assert means.min() >= 80 and means.max() <= 120 and means.min() < 82 and means.max() > 118
+    assert (means.unique().numel()) > 30
 
 
 @pytest.mark.parametrize("name", sorted(AUGMENTATIONS))

@@ -12,7 +12,7 @@ from torch import nn
 
 from deepal_autoal import InputError, Recipe
 from deepal_autoal.optimization import OPTIMIZERS, SCHEDULES, make_optimizer, set_learning_rate
-from deepal_autoal.placement import resolve_precision
+from deepal_autoal.placement import cpu_has_bfloat16, resolve_precision
 
 CPU = torch.device("cpu")
 
@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
     [
         ("epochs", 0), ("min_steps", -1), ("train_batch_size", 1), ("optimizer", "lion"), ("learning_rate", 0.0),
         ("learning_rate", math.nan), ("learning_rate", math.inf), ("weight_decay", -1.0), ("momentum", 1.0),
-        ("schedule", "step"), ("augmentation", ("rotate",)), ("precision", "float16"),
+        ("schedule", "step"), ("augmentation", ("mixup",)), ("precision", "float16"),
     ],
 )  # fmt: skip
 def test_impossible_settings_are_refused(setting, value):
@@ -84,6 +84,19 @@ def test_schedules():
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1)
 
 
-def test_precision_on_the_cpu():
-    assert resolve_precision("auto", CPU) == resolve_precision("float32", CPU) == "float32"
+@pytest.mark.parametrize("has_it", [False, True])
+def test_precision_on_the_cpu(monkeypatch, has_it):
+    monkeypatch.setattr("deepal_autoal.placement.cpu_has_bfloat16", lambda: has_it)
+    assert resolve_precision("float32", CPU, (3, 32, 32)) == "float32"
     assert resolve_precision("bfloat16", CPU) == "bfloat16"
+    # Images that are large enough to gain, and nothing else.
+    expected = {(3, 32, 32): has_it, (1, 16, 16): has_it, (1, 8, 8): False, (3, 15, 40): False, (64,): False}
+    for shape, is_half in expected.items():
+        assert resolve_precision("auto", CPU, shape) == ("bfloat16" if is_half else "float32"), shape
+
+
+def test_a_cpu_says_whether_it_computes_in_bfloat16(monkeypatch):
+    assert isinstance(cpu_has_bfloat16(), bool)
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    assert cpu_has_bfloat16() is False

@@ -1,0 +1,55 @@
+"""``deepal embed``: a model's embeddings of a dataset, as a dataset."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from deepal_autoal.cli.run import set_up_logging
+
+
+@click.command("embed")
+@click.option("--dataset", metavar="NAME|PATH", required=True, help="`deepal datasets`, or own data by path.")
+@click.option("--data-dir", metavar="DIR", help="Where named datasets lie; default $DEEPAL_DATA, else data.")
+@click.option(
+    "--model", metavar="NAME|RUN", required=True,
+    help="A model with published weights, such as 'torchvision/resnet50[weights=imagenet]', or a run folder.",
+)  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.npz", required=True, help="What to write.")
+@click.option("--image-size", type=int, metavar="N", help="Scale images: N pixels on the shorter side.")
+@click.option("--dtype", default="float16", metavar="NAME", help="float16 (default) or float32.")
+@click.option("--device", default="auto", metavar="auto|cpu|cuda[:i]", help="Default auto: CUDA where there is one.")
+@click.option("--threads", type=int, metavar="N", help="CPU threads.")
+@click.option("--seed", type=int, default=0, metavar="S", help="Of weights that are not published.")
+@click.option("--quiet", is_flag=True, help="Print the file only, and warnings.")
+@click.option("--verbose", is_flag=True, help="Print log messages.")
+def embed_command(
+    dataset: str, data_dir: str | None, model: str, out: Path, image_size: int | None, dtype: str, device: str,
+    threads: int | None, seed: int, quiet: bool, verbose: bool,
+) -> None:  # fmt: skip
+    """Write a model's embeddings of a dataset, to be run with --dataset FILE.npz and the model linear or mlp.
+
+    The file holds x, y, x_test, y_test, and ids and ids_test, the samples' names: rows keep their order.
+    """
+    set_up_logging(verbose)
+    from tqdm import tqdm
+
+    from deepal_autoal.datasets import load_dataset
+    from deepal_autoal.embedding import embed
+    from deepal_autoal.loop import using_threads
+
+    data = load_dataset(dataset, data_dir)
+    total = len(data.x_train) + len(data.x_test)
+    hidden = quiet or not sys.stderr.isatty()
+    with using_threads(threads), tqdm(total=total, desc="embedding", unit="sample", disable=hidden) as bar:
+        written = embed(
+            data, model, out, device=device, dtype=dtype, image_size=image_size, seed=seed,
+            progress=lambda done, total: bar.update(done - bar.n),
+        )  # fmt: skip
+    if not quiet:
+        click.echo(
+            f"{written.n_train} training and {written.n_test} test embeddings of {written.embedding_dim} numbers"
+        )
+    click.echo(f"{'' if quiet else 'File: '}{written.path}")

@@ -1,0 +1,205 @@
+"""What a study does to a pool on purpose: class imbalance, wrong labels, duplicates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepal_autoal.datasets.base import Dataset
+from deepal_autoal.errors import InputError
+from deepal_autoal.randomness import numpy_stream
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ELLIPSES = ("...", "…")
+FORMS = "1:10, step:1:10, linear:1:10, or a proportion for each class such as 1:2:4"
+
+
+@dataclass(frozen=True)
+class PoolChanges:
+    """Changes of a pool, drawn from the run's seed; the test split stays as it is.
+
+    Attributes:
+        imbalance: How often the classes occur, first to last (see `class_proportions`); None leaves them.
+        label_noise: Probability, in [0, 1), that the oracle answers with another class, each as likely.
+        duplicates: How often every sample lies in the pool, at least 1. Copy k of row i is row i + k·N, and is
+            asked for, and answered, on its own.
+
+    Raises:
+        InputError: If a number is out of range.
+    """
+
+    imbalance: str | None = None
+    label_noise: float | None = None
+    duplicates: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.label_noise is not None and not (_is_number(self.label_noise) and 0 <= self.label_noise < 1):
+            raise InputError(f"--label-noise {self.label_noise}: give a probability of at least 0 and below 1")
+        if self.duplicates is not None and self.duplicates < 1:
+            raise InputError(f"--duplicates {self.duplicates}: give 1 (each sample once) or more")
+
+    def __bool__(self) -> bool:
+        return self.imbalance is not None or bool(self.label_noise) or self._copies > 1
+
+    @property
+    def _copies(self) -> int:
+        return self.duplicates or 1
+
+    def apply(self, dataset: Dataset, seed: int) -> tuple[Dataset, NDArray[np.int64]]:
+        """Return the changed data, and which of its rows are in play, int64, ascending.
+
+        Imbalance takes rows out of play and leaves the others' numbers, noise changes labels, and duplicates append
+        rows. How many rows are in play does not depend on the seed.
+
+        Args:
+            dataset: What the pool is made of.
+            seed: The run's.
+
+        Raises:
+            InputError: If the imbalance is of no known form or names another number of classes, or the copies do not
+                fit into memory.
+        """
+        n, copies = len(dataset.x_train), self._copies
+        rows = self._rows(dataset, seed)
+        if copies > 1:
+            try:
+                x_train = np.concatenate([dataset.x_train] * copies)
+            except MemoryError as error:
+                size = copies * dataset.x_train.nbytes / 2**30
+                raise InputError(f"--duplicates {copies}: {size:.1f} GiB do not fit into memory; give less") from error
+            dataset = replace(dataset, x_train=x_train, y_train=np.tile(dataset.y_train, copies), ids_train=None)
+            rows = (rows + n * np.arange(copies)[:, np.newaxis]).reshape(-1)
+        if self.label_noise:
+            dataset = replace(dataset, y_train=noisy(dataset.y_train, dataset.n_classes, self.label_noise, seed))
+        return dataset, rows
+
+    def describe(self, dataset: Dataset) -> dict[str, Any]:
+        """Return the changes, and the true classes' sizes in the pool after them, which do not depend on the seed."""
+        counts = np.bincount(dataset.y_train[self._rows(dataset, 0)], minlength=dataset.n_classes)
+        return {
+            "imbalance": self.imbalance,
+            "label_noise": self.label_noise,
+            "duplicates": self.duplicates,
+            "class_counts": (counts * self._copies).tolist(),
+        }
+
+    def _rows(self, dataset: Dataset, seed: int) -> NDArray[np.int64]:
+        if self.imbalance is None:
+            return np.arange(len(dataset.x_train), dtype=np.int64)
+        return imbalanced_rows(dataset.y_train, dataset.n_classes, self.imbalance, seed)
+
+
+def class_proportions(text: str, n_classes: int) -> NDArray[np.float64]:
+    """Return how often each class shall occur, relative to the others, float64 (C,).
+
+    ``1:10`` rises geometrically from 1 for the first class to 10 for the last (the usual long tail, with the rarest
+    class first), ``linear:1:10`` in equal steps (for ten classes DeepAL+'s ``1:2:...:10``, which may be written so,
+    too), and ``step:1:10`` gives 1 to the first half of the classes and 10 to the others (an odd number's middle one
+    among them). More numbers than two are proportions, one a class.
+
+    Args:
+        text: One of these forms; numbers are positive.
+        n_classes: Number of classes (C).
+
+    Raises:
+        InputError: If it is none of them, or names another number of classes.
+    """
+    kind, _, rest = text.partition(":") if text[:1].isalpha() else ("", "", text)
+    words = [word.strip() for word in rest.split(":")]
+    is_elided = len(words) == 4 and words[2] in ELLIPSES
+    numbers = _numbers(text, [word for word in words if not (is_elided and word in ELLIPSES)])
+    if is_elided and not kind:
+        return _arithmetic(text, numbers, n_classes)
+    if kind in CURVES and len(numbers) == 2:
+        return CURVES[kind](numbers[0], numbers[1], n_classes)
+    if kind or len(numbers) == 1:
+        raise InputError(f"--imbalance {text}: write {FORMS}")
+    if len(numbers) != n_classes:
+        raise InputError(f"--imbalance {text}: {len(numbers)} proportions for {n_classes} classes; give one a class")
+    return np.array(numbers)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _geometric(first: float, last: float, n_classes: int) -> NDArray[np.float64]:
+    return first * (last / first) ** np.linspace(0.0, 1.0, n_classes)
+
+
+def _linear(first: float, last: float, n_classes: int) -> NDArray[np.float64]:
+    return np.linspace(first, last, n_classes)
+
+
+def _step(first: float, last: float, n_classes: int) -> NDArray[np.float64]:
+    return np.where(np.arange(n_classes) < n_classes // 2, first, last)
+
+
+CURVES = {"": _geometric, "exponential": _geometric, "linear": _linear, "step": _step}
+
+
+def _arithmetic(text: str, numbers: Sequence[float], n_classes: int) -> NDArray[np.float64]:
+    """Return the progression that ``first:second:...:last`` stands for."""
+    first, second, last = numbers
+    progression = np.arange(n_classes, dtype=np.float64) * (second - first) + first
+    if not math.isclose(progression[-1], last):
+        raise InputError(f"--imbalance {text}: for {n_classes} classes it ends at {progression[-1]:g}")
+    return progression
+
+
+def _numbers(text: str, words: Sequence[str]) -> list[float]:
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError:
+        raise InputError(f"--imbalance {text}: write {FORMS}") from None
+    if not all(0 < number < math.inf for number in numbers):
+        raise InputError(f"--imbalance {text}: every number must be positive")
+    return numbers
+
+
+def imbalanced_rows(labels: NDArray[np.int64], n_classes: int, text: str, seed: int) -> NDArray[np.int64]:
+    """Return a random subset of rows in which the classes occur in given proportions, int64, ascending.
+
+    As many as the data allow: one class, at least, keeps all its samples, and none is left without any. The numbers
+    of samples do not depend on the seed.
+
+    Args:
+        labels: int64 (N,), in 0 .. C - 1. Classes that do not occur are passed over.
+        n_classes: Number of classes (C).
+        text: See `class_proportions`.
+        seed: Of the choice.
+
+    Raises:
+        InputError: See `class_proportions`.
+    """
+    proportions = class_proportions(text, n_classes)
+    counts = np.bincount(labels, minlength=n_classes)
+    scale = min(counts[present] / proportions[present] for present in np.flatnonzero(counts))
+    chosen = []
+    for number in np.flatnonzero(counts):
+        # The scale's own class may come out a hair below a whole number.
+        size = max(1, math.floor(scale * proportions[number] + 1e-6))
+        stream = numpy_stream(seed, "imbalance", text, int(number))
+        chosen.append(stream.choice(np.flatnonzero(labels == number), size=size, replace=False))
+    return np.sort(np.concatenate(chosen)).astype(np.int64)
+
+
+def noisy(labels: NDArray[np.int64], n_classes: int, rate: float, seed: int) -> NDArray[np.int64]:
+    """Return labels of which each is wrong with a given probability, another class being equally likely, int64 (N,).
+
+    Args:
+        labels: int64 (N,), in 0 .. C - 1.
+        n_classes: Number of classes (C), at least 2.
+        rate: The probability.
+        seed: Of the errors. Those of a lower rate are among those of a higher one.
+    """
+    stream = numpy_stream(seed, "label noise", len(labels))
+    is_wrong = stream.random(len(labels)) < rate
+    shift = stream.integers(1, n_classes, size=len(labels))
+    return np.where(is_wrong, (labels + shift) % n_classes, labels)

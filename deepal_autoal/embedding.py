@@ -1,0 +1,198 @@
+"""`embed`: a model's embeddings of a dataset, written as a dataset of feature vectors."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from deepal_autoal.datasets.array_cache import ArrayBlocks
+from deepal_autoal.datasets.npz_writer import write_npz
+from deepal_autoal.devices import resolve_device
+from deepal_autoal.errors import InputError
+from deepal_autoal.fitted import FittedModel, chunk_size
+from deepal_autoal.inputs import Inputs, Normalization
+from deepal_autoal.models import build_model
+from deepal_autoal.placement import autocast, resolve_precision
+from deepal_autoal.randomness import global_torch_seed, stream_seed
+from deepal_autoal.recipe import Recipe
+from deepal_autoal.records import load_model
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from deepal_autoal.datasets import Dataset
+
+DTYPES = ("float16", "float32")
+_LARGEST_HALF = float(np.finfo(np.float16).max)
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What was written.
+
+    Attributes:
+        path: The file.
+        n_train: Samples of the training split.
+        n_test: Samples of the test split.
+        embedding_dim: Numbers a sample.
+        model: The model, by its full name.
+    """
+
+    path: Path
+    n_train: int
+    n_test: int
+    embedding_dim: int
+    model: str
+
+
+def embed(
+    dataset: Dataset,
+    model: str | Path,
+    out: str | Path,
+    *,
+    device: str = "auto",
+    dtype: str = "float16",
+    image_size: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Embedded:
+    """Write a model's embeddings of a dataset as an ``.npz`` that is a dataset itself.
+
+    It holds ``x`` and ``x_test``, the embeddings, ``y`` and ``y_test``, the names of the classes, and ``ids`` and
+    ``ids_test``: the samples' own names, such as a file's path, else ``train/<row>`` and ``test/<row>``. Rows keep
+    their order, so that pool indices are the same for both datasets.
+
+    Images are normalised as the model's published weights want it, else by the training split's own statistics, or
+    by those that a run's model was trained with.
+
+    Args:
+        dataset: Images, or feature vectors.
+        model: A model's name, with options such as ``torchvision/resnet50[weights=imagenet]``, or a run folder,
+            whose final model is used.
+        out: The file; one that is there is replaced.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
+        dtype: ``float16`` or ``float32``.
+        image_size: Scale images so that their shorter side has this many pixels, bilinear and antialiased.
+        seed: Of weights that are not published.
+        progress: Called with the samples done and the samples in all.
+
+    Raises:
+        InputError: If the model cannot take the data, the embeddings do not fit the dtype, or the file cannot be
+            written.
+    """
+    if dtype not in DTYPES:
+        raise InputError(f"--dtype {dtype}: give {' or '.join(DTYPES)}")
+    if image_size is not None and (image_size < 1 or not dataset.is_image):
+        raise InputError(f"--image-size {image_size}: give at least 1, for images only")
+    path = Path(out)
+    if path.suffix != ".npz":
+        raise InputError(f"--out {path}: give a file name that ends in .npz")
+    shape = _scaled(dataset.input_shape, image_size)
+    fitted, normalization, name = _model(model, dataset, shape, resolve_device(device), seed)
+    total, done = len(dataset.x_train) + len(dataset.x_test), 0
+    width = fitted.module.embedding_dim
+
+    def blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+        nonlocal done
+        inputs = Inputs(array, normalization, fitted.device)
+        for start in range(0, len(array), chunk_size(shape, fitted.device)):
+            rows = np.arange(start, min(start + chunk_size(shape, fitted.device), len(array)))
+            yield _fitting(_embeddings(fitted, inputs, rows, shape), dtype)
+            done += len(rows)
+            if progress is not None:
+                progress(done, total)
+
+    def made(array: NDArray[Any]) -> ArrayBlocks:
+        return ArrayBlocks((len(array), width), np.dtype(dtype), blocks(array))
+
+    names = np.array(dataset.class_names)
+    write_npz(
+        path,
+        {
+            "x": made(dataset.x_train),
+            "y": names[dataset.y_train],
+            "x_test": made(dataset.x_test),
+            "y_test": names[dataset.y_test],
+            "ids": _ids(dataset.ids_train, "train", len(dataset.x_train)),
+            "ids_test": _ids(dataset.ids_test, "test", len(dataset.x_test)),
+        },
+    )
+    return Embedded(path, len(dataset.x_train), len(dataset.x_test), width, name)
+
+
+def _scaled(shape: tuple[int, ...], image_size: int | None) -> tuple[int, ...]:
+    if image_size is None:
+        return shape
+    channels, height, width = shape
+    factor = image_size / min(height, width)
+    return (channels, max(1, round(height * factor)), max(1, round(width * factor)))
+
+
+def _model(
+    model: str | Path, dataset: Dataset, shape: tuple[int, ...], device: torch.device, seed: int
+) -> tuple[FittedModel, Normalization, str]:
+    """Return the model, what it wants inputs to be normalised by, and its name."""
+    if Path(model).is_dir():
+        predictor = load_model(model, str(device))
+        if predictor.input_shape != shape:
+            raise InputError(
+                f"the model of {model} takes samples of shape {predictor.input_shape}, and these are {shape}"
+            )
+        return predictor.model, predictor.normalization, str(model)
+    with global_torch_seed(stream_seed(seed, "init"), device):
+        module = build_model(str(model), shape, dataset.n_classes)
+    if module.published is None and any(True for _ in module.backbone.parameters()):
+        logger.warning(
+            "%s has random weights, and so its embeddings tell little: choose published weights, such as "
+            "resnet18[weights=imagenet], or the folder of a run", model,
+        )  # fmt: skip
+    normalization = None
+    if module.published is not None:
+        if dataset.is_image and module.published.side > 2 * min(shape[1:]):
+            logger.warning(
+                "the weights of %s were trained at %d pixels a side, and these images have %d: --image-size %d "
+                "usually makes better embeddings, in more time", model, module.published.side, min(shape[1:]),
+                module.published.side,
+            )  # fmt: skip
+        normalization = module.published.normalization(shape[0])
+    recipe = Recipe.for_data(dataset.is_image)
+    precision = resolve_precision("auto", device, shape)
+    fitted = FittedModel(module, device=device, recipe=recipe, seed=seed, precision=precision)
+    return fitted, normalization or Normalization.fit(dataset.x_train), str(model)
+
+
+def _embeddings(
+    fitted: FittedModel, inputs: Inputs, rows: NDArray[np.int64], shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Return embeddings, float32 (n, D)."""
+    with torch.no_grad():
+        batch = inputs.batch(rows)
+        if batch.shape[1:] != shape:
+            batch = F.interpolate(batch, shape[1:], mode="bilinear", antialias=True)
+        with autocast(fitted.precision, fitted.device):
+            features = fitted.module.features(batch)
+    embeddings: NDArray[np.float32] = features.float().cpu().numpy()
+    return embeddings
+
+
+def _fitting(embeddings: NDArray[np.float32], dtype: str) -> NDArray[Any]:
+    if not np.isfinite(embeddings).all():
+        raise InputError("the model's embeddings are not finite; choose another model")
+    if dtype == "float16" and np.abs(embeddings).max(initial=0.0) > _LARGEST_HALF:
+        raise InputError(f"embeddings beyond float16's {_LARGEST_HALF:g}; write them with --dtype float32")
+    return embeddings.astype(dtype)
+
+
+def _ids(given: NDArray[np.str_] | None, split: str, n: int) -> NDArray[np.str_]:
+    return given if given is not None else np.array([f"{split}/{row}" for row in range(n)])
