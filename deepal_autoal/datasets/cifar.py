@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -100,13 +101,28 @@ def _packed(archive: Path, folder: str, names: Sequence[str]) -> Iterator[tuple[
                         absent.remove(name)
                         file = members.extractfile(member)
                         assert file is not None  # as of every regular file
-                        yield name, archive / member.name, file
+                        yield name, archive / member.name, io.BufferedReader(_Pieces(file))
             while stream.read(_CHUNK_BYTES):  # up to the checksum at its end
                 pass
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise InputError(f"{archive} cannot be read ({error}); remove it and get it anew") from error
     if absent:
         raise InputError(f"{archive} holds no {folder}/{min(absent)}; remove it and get it anew")
+
+
+class _Pieces(io.RawIOBase):
+    """A file read piece by piece: what tarfile is asked for at once it holds twice."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._file.read(min(_CHUNK_BYTES, len(buffer)))
+        buffer[: len(piece)] = piece
+        return len(piece)
 
 
 def _batch(path: Path, content: dict[str, Any]) -> tuple[np.ndarray, list[int]]:
