@@ -13,7 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from deepal_autoal.errors import InputError
+
 TIMEOUT_SECONDS = 15.0
+# Some hosts, Zenodo for one, refuse what urllib calls itself.
+USER_AGENT = "deepal_autoal"
 _CHUNK_BYTES = 1 << 20
 
 logger = logging.getLogger(__name__)
@@ -21,6 +25,24 @@ logger = logging.getLogger(__name__)
 
 class DownloadError(Exception):
     """No mirror delivered the file, or it cannot be written."""
+
+
+def obtain(dataset: str, urls: Sequence[str], target: Path, md5: str, alternative: str = "") -> None:
+    """Fetch a dataset's file as `download` does, or say which file to put where.
+
+    Args:
+        alternative: What may lie there instead, such as ``" (or extracted)"``; follows the file's name.
+
+    Raises:
+        InputError: If it is absent and cannot be downloaded.
+    """
+    try:
+        download(urls, target, md5)
+    except DownloadError as error:
+        raise InputError(
+            f"{dataset} is not complete in {target.parent} and cannot be downloaded ({error}); put {target.name} "
+            f"there{alternative}, or choose the folder with --data-dir"
+        ) from error
 
 
 def download(urls: Sequence[str], target: Path, md5: str) -> None:
@@ -73,9 +95,10 @@ def _copy(url: str, file: IO[bytes]) -> str:
 
     digest = hashlib.md5(usedforsecurity=False)
     logger.info("downloading %s", url)
-    with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:
+    request = urllib.request.Request(url, headers={"User-Agent": USER_AGENT})
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
         length = int(answer.headers.get("Content-Length") or 0) or None
-        name = url.rpartition("/")[2]
+        name = url.rpartition("/")[2].partition("?")[0]
         with tqdm(total=length, desc=name, unit="B", unit_scale=True, disable=None, leave=False) as progress:
             while chunk := answer.read(_CHUNK_BYTES):
                 file.write(chunk)

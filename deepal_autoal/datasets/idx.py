@@ -7,7 +7,7 @@ import math
 import struct
 import zlib
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import IO, BinaryIO, cast
 
 import numpy as np
 
@@ -26,11 +26,8 @@ def read_idx(path: Path, n_dims: int) -> np.ndarray:
     """
     try:
         if path.suffix == ".gz":
-            with gzip.open(path) as packed:
-                shape = _read_header(path, cast(BinaryIO, packed), n_dims)
-                data = _read_at_most(packed, math.prod(shape) + 1)  # one more, to notice excess
-            _check_length(path, len(data), shape)
-            return np.frombuffer(data, np.uint8).reshape(shape)
+            with open(path, "rb") as file:
+                return read_packed_idx(path, file, n_dims)
         with open(path, "rb") as file:
             shape = _read_header(path, file, n_dims)
             offset = file.tell()
@@ -38,6 +35,23 @@ def read_idx(path: Path, n_dims: int) -> np.ndarray:
         return np.memmap(path, np.uint8, "r", offset, shape)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} cannot be read ({error}); remove it and get it anew") from error
+
+
+def read_packed_idx(path: Path, file: IO[bytes], n_dims: int) -> np.ndarray:
+    """Return the uint8 array of a gzip-compressed IDX file, read from an open file.
+
+    Args:
+        path: What messages call the file.
+
+    Raises:
+        InputError: As for `read_idx`.
+        OSError, EOFError, zlib.error: If the file cannot be read or decompressed.
+    """
+    with gzip.open(file) as packed:
+        shape = _read_header(path, cast(BinaryIO, packed), n_dims)
+        data = _read_at_most(packed, math.prod(shape) + 1)  # one more, to notice excess
+    _check_length(path, len(data), shape)
+    return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 def _read_header(path: Path, file: BinaryIO, n_dims: int) -> tuple[int, ...]:

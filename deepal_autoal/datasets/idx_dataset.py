@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +30,8 @@ class IdxSource:
         folder: Its folder in the data folder, as torchvision calls it; the files lie in ``folder/raw``.
         mirrors: Addresses that the file names are appended to, tried in order.
         md5: Digests of the ``.gz`` files by part, a key of `PARTS`.
+        also: Further folders in the data folder to look in. Siblings' files have equal names, so that only folders
+            of a dataset's own are safe.
     """
 
     name: str
@@ -35,32 +39,60 @@ class IdxSource:
     mirrors: tuple[str, ...]
     md5: dict[str, str]
     class_names: tuple[str, ...]
+    also: tuple[str, ...] = ()
+
+    @classmethod
+    def of_torchvision(cls, name: str, described: Any) -> IdxSource:
+        """Return what a class of torchvision's of MNIST's kind says of itself."""
+        digests = dict(described.resources)
+        return cls(
+            name,
+            described.__name__,
+            tuple(described.mirrors),
+            {part: digests[f"{stem}.gz"] for part, stem in PARTS.items()},
+            tuple(described.classes),
+        )
 
 
 def load_idx_dataset(source: IdxSource, data_dir: Path) -> Dataset:
     """Load the four files, plain or ``.gz`` as they lie; those that are absent are downloaded.
 
-    They are looked for in ``data_dir/FOLDER/raw`` (torchvision's layout), then in ``data_dir/FOLDER``,
-    ``data_dir/raw`` and ``data_dir`` itself. Existing files are never written to.
+    They are looked for in ``data_dir/FOLDER/raw`` (torchvision's layout), in ``data_dir/FOLDER``, and in the source's
+    further folders. Existing files are never written to.
 
     Raises:
         InputError: If a file is absent and cannot be downloaded, or is damaged; one line names it.
     """
     usual = data_dir / source.folder / "raw"
     folder = usual
-    for candidate in (usual, data_dir / source.folder, data_dir / "raw", data_dir):
-        if any(_find(candidate, stem) for stem in PARTS.values()):
+    for candidate in (usual, data_dir / source.folder, *(data_dir / place for place in source.also)):
+        if any(find_idx(candidate, stem) for stem in PARTS.values()):
             folder = candidate
             break
     _download_absent(source, folder)
     arrays: dict[str, np.ndarray] = {}
     paths: dict[str, Path] = {}
     for part, stem in PARTS.items():
-        path = _find(folder, stem)
+        path = find_idx(folder, stem)
         if path is None:
             raise InputError(f"{folder / stem} is gone; put it there again, plain or .gz")
         paths[part] = path
         arrays[part] = read_idx(path, 3 if part.startswith("x") else 1)
+    return checked_idx_dataset(source.name, source.class_names, arrays, paths, folder)
+
+
+def checked_idx_dataset(
+    name: str, class_names: tuple[str, ...], arrays: Mapping[str, np.ndarray], paths: Mapping[str, Path], origin: Path
+) -> Dataset:
+    """Return the dataset of four arrays by part, images uint8 (N, H, W) and labels uint8 (N,), held to one another.
+
+    Args:
+        paths: Where the arrays come from, for messages.
+        origin: Where they come from together, for the record.
+
+    Raises:
+        InputError: If images and labels differ in number, or a label is no class.
+    """
     for split in ("train", "test"):
         images, labels = arrays[f"x_{split}"], arrays[f"y_{split}"]
         if len(images) != len(labels):
@@ -68,23 +100,23 @@ def load_idx_dataset(source: IdxSource, data_dir: Path) -> Dataset:
                 f"{paths[f'x_{split}']} holds {len(images)} images but {paths[f'y_{split}'].name} {len(labels)} "
                 "labels; remove both and get them anew"
             )
-        if labels.max() >= len(source.class_names):
+        if labels.max() >= len(class_names):
             raise InputError(
-                f"{paths[f'y_{split}']} holds label {labels.max()}, but {source.name} has {len(source.class_names)} "
+                f"{paths[f'y_{split}']} holds label {labels.max()}, but {name} has {len(class_names)} "
                 "classes; remove it and get it anew"
             )
     return Dataset(
-        source.name,
+        name,
         arrays["x_train"][..., np.newaxis],
         arrays["y_train"].astype(np.int64),
         arrays["x_test"][..., np.newaxis],
         arrays["y_test"].astype(np.int64),
-        source.class_names,
-        source={"kind": "IDX files", "path": str(folder), "test split": "given"},
+        class_names,
+        source={"kind": "IDX files", "path": str(origin), "test split": "given"},
     )
 
 
-def _find(folder: Path, stem: str) -> Path | None:
+def find_idx(folder: Path, stem: str) -> Path | None:
     """Return the plain file if there is one, else the compressed one; some archives write ``.idx`` for ``-idx``."""
     for name in (stem, stem.replace("-idx", ".idx")):
         for path in (folder / name, folder / f"{name}.gz"):
@@ -94,7 +126,7 @@ def _find(folder: Path, stem: str) -> Path | None:
 
 
 def _download_absent(source: IdxSource, folder: Path) -> None:
-    absent = {part: f"{stem}.gz" for part, stem in PARTS.items() if _find(folder, stem) is None}
+    absent = {part: f"{stem}.gz" for part, stem in PARTS.items() if find_idx(folder, stem) is None}
     try:
         for part, name in absent.items():
             download([mirror + name for mirror in source.mirrors], folder / name, source.md5[part])

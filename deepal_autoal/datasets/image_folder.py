@@ -53,7 +53,7 @@ def load_image_folder(folder: Path) -> Dataset:
     roots = _class_folders(folder)
     others = set(roots) - {"train", "test"} - _OTHER_SPLITS
     if "train" not in roots or (others and not _is_split(folder / "train")):
-        train, test = _images(folder, ""), []
+        train, test = images_by_class(folder, ""), []
     else:
         if others:
             raise InputError(f"{folder} holds {min(others)} beside train; move it into train (and test), or away")
@@ -62,8 +62,8 @@ def load_image_folder(folder: Path) -> Dataset:
             raise InputError(f"{folder} holds train and {unused[0]} but no test; rename {unused[0]} to test")
         if unused:
             logger.warning("%s: %s is not used; only train and test are", folder, ", ".join(unused))
-        train = _images(folder / "train", "train/")
-        test = _images(folder / "test", "test/") if "test" in roots else []
+        train = images_by_class(folder / "train", "train/")
+        test = images_by_class(folder / "test", "test/") if "test" in roots else []
     return image_dataset("image folder", folder, folder, train, test)
 
 
@@ -85,13 +85,17 @@ def _class_folders(folder: Path) -> list[str]:
     return list(class_order(names))
 
 
-def _images(folder: Path, prefix: str) -> list[ImageFile]:
-    """Return the images of all class folders, class by class, each sorted; ``prefix`` begins their paths."""
+def images_by_class(folder: Path, prefix: str) -> list[ImageFile]:
+    """Return the images of all class folders, class by class, each sorted; ``prefix`` begins their paths.
+
+    Raises:
+        InputError: As for `load_image_folder`.
+    """
     files: list[ImageFile] = []
     for label in _class_folders(folder):
         found = [
             ImageFile(relative, label, file_state(status))
-            for relative, status in _walk(folder / label, f"{prefix}{label}/", ())
+            for relative, status in images_in(folder / label, f"{prefix}{label}/")
         ]
         if not found:
             raise InputError(f"the class folder {folder / label} holds no images; fill it or remove it")
@@ -99,15 +103,26 @@ def _images(folder: Path, prefix: str) -> list[ImageFile]:
     return files
 
 
-def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield the image files in a folder and below; links to folders are followed, but not in circles."""
+def images_in(
+    folder: Path, prefix: str, above: tuple[tuple[int, int], ...] = ()
+) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield path and status of the image files in a folder and below; ``prefix`` begins their paths.
+
+    Links to folders are followed, but not in circles.
+
+    Args:
+        above: The folders on the way here, by device and file number.
+
+    Raises:
+        InputError: As for `load_image_folder`.
+    """
     status = os.stat(folder)
     identity = (status.st_dev, status.st_ino)
     if identity in above:
         raise InputError(f"{folder} links to a folder that holds it; remove the link")
     for entry in _entries(folder):
         if entry.is_dir():
-            yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", (*above, identity))
+            yield from images_in(Path(entry.path), f"{prefix}{entry.name}/", (*above, identity))
         elif _is_image(entry.name):
             yield prefix + entry.name, _file_status(entry)
         elif not _is_side_file(entry.name):

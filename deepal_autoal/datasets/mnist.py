@@ -19,6 +19,7 @@ SOURCE = IdxSource(
         "y_test": "ec29112dd5afa0611ce80d1b7f02629c",
     },
     class_names=tuple(str(digit) for digit in range(10)),
+    also=("raw", "."),
 )
 
 

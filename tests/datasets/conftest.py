@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import io
+import pickle
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from deepal_autoal.datasets import download
 
 
 @pytest.fixture(autouse=True)
@@ -77,3 +82,79 @@ def write_mnist(idx_bytes: Callable[[np.ndarray], bytes]) -> Callable[..., dict[
         return arrays
 
     return write
+
+
+class Network:
+    """What addresses answer with; every other one is out of reach.
+
+    Attributes:
+        asked: The addresses asked for, in order.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.asked: list[str] = []
+
+    def open(self, request: Any, timeout: float) -> Any:
+        assert 0 < timeout <= 60
+        # Zenodo refuses what urllib calls itself.
+        assert "urllib" not in request.get_header("User-agent")
+        self.asked.append(request.full_url)
+        if request.full_url not in self.files:
+            raise OSError("network is unreachable")
+        answer = _Answer(self.files[request.full_url])
+        answer.headers = {"Content-Length": str(len(answer.getvalue()))}
+        return answer
+
+
+class _Answer(io.BytesIO):
+    headers: dict[str, str]
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Network:
+    """A network that reaches nothing, until a test puts files into it."""
+    made = Network()
+    monkeypatch.setattr(download.urllib.request, "urlopen", made.open)
+    return made
+
+
+class _Python2Pickler(pickle._Pickler):  # type: ignore[name-defined,misc]
+    """Writes all text as Python 2 wrote its strings, without a word on their encoding."""
+
+    dispatch: ClassVar[dict[type, Any]] = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
+
+    def save_string(self, text: str | bytes) -> None:
+        raw = text if isinstance(text, bytes) else text.encode("latin1")
+        self.write(b"T" + struct.pack("<i", len(raw)) + raw)
+        self.memoize(text)
+
+    dispatch[bytes] = save_string
+    dispatch[str] = save_string
+
+
+@pytest.fixture
+def python2_pickle() -> Callable[[object], bytes]:
+    """Return a function that pickles as the files of CIFAR are: by Python 2 and the numpy of its time."""
+
+    def pickled(content: object) -> bytes:
+        buffer = io.BytesIO()
+        _Python2Pickler(buffer, protocol=2).dump(content)
+        return buffer.getvalue().replace(b"cnumpy._core.", b"cnumpy.core.")
+
+    return pickled
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Return bytes and modification times of all files in a folder and below."""
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def as_it_lies() -> Callable[[Path], dict[str, tuple[bytes, int]]]:
+    """Return `contents`."""
+    return contents

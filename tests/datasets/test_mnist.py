@@ -25,7 +25,7 @@ IMAGES, LABELS = PARTS["x_train"], PARTS["y_train"]
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(url: str, timeout: float) -> Any:
+    def unreachable(request: Any, timeout: float) -> Any:
         raise OSError("network is unreachable")
 
     monkeypatch.setattr(download.urllib.request, "urlopen", unreachable)
@@ -112,11 +112,11 @@ def mirror(tmp_path: Path, write_mnist: WriteMnist, monkeypatch: pytest.MonkeyPa
         def __exit__(self, *exc: object) -> None:
             self.file.close()
 
-    def open_url(url: str, timeout: float) -> Answer:
+    def open_url(request: download.urllib.request.Request, timeout: float) -> Answer:
         assert 0 < timeout <= 60
-        if not url.startswith("https://second.example/"):
+        if not request.full_url.startswith("https://second.example/"):
             raise OSError("network is unreachable")
-        return Answer(folder / url.rpartition("/")[2])
+        return Answer(folder / request.full_url.rpartition("/")[2])
 
     monkeypatch.setattr(download.urllib.request, "urlopen", open_url)
     md5 = {part: hashlib.md5((folder / f"{stem}.gz").read_bytes()).hexdigest() for part, stem in PARTS.items()}
@@ -226,7 +226,7 @@ def test_images_and_labels_must_match(
 
 def test_a_sibling_dataset_needs_only_a_source(tmp_path: Path, write_mnist: WriteMnist) -> None:
     write_mnist(tmp_path / "FashionMNIST" / "raw", True)
-    source = replace(mnist.SOURCE, name="fashion", folder="FashionMNIST", class_names=tuple("abcdefghij"))
+    source = replace(mnist.SOURCE, name="fashion", folder="FashionMNIST", class_names=tuple("abcdefghij"), also=())
     data = load_idx_dataset(source, tmp_path)
     assert isinstance(data, Dataset) and data.class_names[0] == "a"
 
