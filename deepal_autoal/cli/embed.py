@@ -44,10 +44,13 @@ def embed_command(
     total = len(data.x_train) + len(data.x_test)
     hidden = quiet or not sys.stderr.isatty()
     with using_threads(threads), tqdm(total=total, desc="embedding", unit="sample", disable=hidden) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.update(done - bar.n)
+
         written = embed(
-            data, model, out, device=device, dtype=dtype, image_size=image_size, seed=seed,
-            progress=lambda done, total: bar.update(done - bar.n),
-        )  # fmt: skip
+            data, model, out, device=device, dtype=dtype, image_size=image_size, seed=seed, progress=progress
+        )
     if not quiet:
         click.echo(
             f"{written.n_train} training and {written.n_test} test embeddings of {written.embedding_dim} numbers"

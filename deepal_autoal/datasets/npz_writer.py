@@ -39,6 +39,7 @@ def write_npz(path: Path, arrays: Mapping[str, ArrayBlocks | np.ndarray]) -> Non
                     _write_member(archive, name, blocks)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # temporary files are their owner's alone
         os.replace(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
