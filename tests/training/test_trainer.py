@@ -271,3 +271,19 @@ def test_trainer_takes_any_factory(setup):
     trainer = Trainer(lambda: TaskModel(nn.Flatten(), 64, 3, dropout=0.0), Recipe(epochs=1, min_steps=0), CPU)
     nobody = UnlabeledData(setup.inputs, np.arange(0))
     assert trainer.fit(setup.data(np.arange(9)), nobody, seed=0).module.embedding_dim == 64
+
+
+def test_compile_is_an_option_of_the_recipe(setup, monkeypatch):
+    """What torch makes of the backbone is its own affair, and takes half a minute."""
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module, *args, **more: compiled.append(module))
+    recipe = Recipe(epochs=1, min_steps=0)
+    setup.fit(np.arange(9), recipe=recipe)
+    assert compiled == []
+    fitted = setup.fit(np.arange(9), recipe=replace(recipe, compile=True))
+    assert len(compiled) == 1 and compiled[0] is fitted.module.backbone
+
+
+def test_convolutions_lie_channels_last(setup):
+    weights = [p for p in setup.fit(np.arange(9)).module.parameters() if p.ndim == 4 and p.shape[1] > 1]
+    assert weights and all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
