@@ -30,7 +30,7 @@ class Settings:
         options: Constructor options of the strategy; ``name.key`` addresses a candidate.
         dataset: A registered name or a path.
         data_dir: Where named datasets lie.
-        model: A registered name.
+        model: A model's name, with options as in ``resnet18[stem=cifar]``.
         initial: Size of the initial labelled set (M).
         batch_size: Samples a round (B).
         rounds: Number of queries (R).
@@ -209,7 +209,8 @@ def _refuse(differences: Sequence[str], folder: Path) -> None:
 
 
 def _differences(name: str, recorded: Any, current: Any) -> list[str]:
-    if isinstance(recorded, Mapping) and isinstance(current, Mapping):
+    if isinstance(current, Mapping) and isinstance(recorded, Mapping | None):
+        recorded = recorded or {}
         keys = [*recorded, *(key for key in current if key not in recorded)]
         skipped = {"source", "version", "distribution"}
         return [

@@ -95,7 +95,7 @@ def test_auto_picks_by_the_data():
     assert choose_model((7,)) == "mlp"
     assert choose_model((1, 8, 8)) == choose_model((3, 32, 32)) == "cnn"
     assert choose_model((3, 33, 20)) == choose_model((3, 20, 33)) == "resnet18"
-    assert resolve_model("auto", (7,)) == "mlp" and resolve_model("linear", (7,)) == "linear"
+    assert resolve_model("auto", (7,)).name == "mlp" and resolve_model("linear", (7,)).name == "linear"
     assert build_model("auto", (1, 8, 8), 3).embedding_dim == 128
 
 
