@@ -209,8 +209,7 @@ def _refuse(differences: Sequence[str], folder: Path) -> None:
 
 
 def _differences(name: str, recorded: Any, current: Any) -> list[str]:
-    if isinstance(current, Mapping) and isinstance(recorded, Mapping | None):
-        recorded = recorded or {}
+    if isinstance(recorded, Mapping) and isinstance(current, Mapping):
         keys = [*recorded, *(key for key in current if key not in recorded)]
         skipped = {"source", "version", "distribution"}
         return [
@@ -219,7 +218,8 @@ def _differences(name: str, recorded: Any, current: Any) -> list[str]:
             if key not in skipped
             for line in _differences(f"{name}.{key}", recorded.get(key), current.get(key))
         ]
-    if recorded == current:
+    # A run from before models had options records none.
+    if recorded == current or (recorded is None and current == {}):
         return []
     if isinstance(recorded, list) and isinstance(current, list) and len(recorded) == len(current):
         pairs = list(zip(recorded, current, strict=True))
