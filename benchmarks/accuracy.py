@@ -20,6 +20,7 @@ import numpy as np
 
 from deepal_autoal import ActiveLearner, load_dataset, plugin_host
 from deepal_autoal.inputs import Inputs
+from deepal_autoal.models import ModelChoice
 
 SETTINGS = ("dataset", "data_dir", "model", "pool_size", "initial", "batch_size", "rounds")
 
@@ -110,8 +111,8 @@ def replay(out: Path) -> None:
         members = draw_members(len(data.x_train), config["seed"], settings["pool_size"])
     recipe = {**config["recipe"], "augmentation": tuple(config["recipe"]["augmentation"])}
     learner = ActiveLearner(
-        data.x_train, "random", data.n_classes, model=config["model"]["name"], recipe=recipe, seed=config["seed"],
-        device=config["device"], members=members,
+        data.x_train, "random", data.n_classes, model=ModelChoice.recorded(config["model"]), recipe=recipe,
+        seed=config["seed"], device=config["device"], members=members,
     )  # fmt: skip
     test = Inputs(data.x_test, learner.normalization, learner.device)
     accuracies, labels = [], config["initial"]

@@ -23,8 +23,9 @@ from deepal_autoal.files import encode, read_tensors, write_tensors
 from deepal_autoal.fitted import FittedModel
 from deepal_autoal.guards import guarded
 from deepal_autoal.inputs import Inputs, Normalization
-from deepal_autoal.models import build_model, resolve_model
+from deepal_autoal.models import ModelChoice, build_model, resolve_model
 from deepal_autoal.models.base import dropout_parts
+from deepal_autoal.models.pretrained import replaced_weights
 from deepal_autoal.outputs import OutputCache
 from deepal_autoal.placement import own_modes, resolve_precision
 from deepal_autoal.plugins import plugin_host
@@ -56,7 +57,7 @@ class ActiveLearner:
         pool: The samples: images uint8 (N, H, W) or (N, H, W, C), or feature vectors floating (N, D).
         strategy: A registered name or a strategy.
         n_classes: Number of classes; labels are 0 .. n_classes - 1.
-        model: A registered model's name; ``auto`` picks by the data.
+        model: A model's name, with options as in ``resnet18[stem=cifar]``; ``auto`` picks by the data.
         recipe: Training settings, or changes to the default ones for this kind of data by name.
         seed: Of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
@@ -67,7 +68,7 @@ class ActiveLearner:
         strategy: The strategy. A selector whose candidates came by a set such as ``all-cheap`` is made again without
             those that require what the model lacks.
         n_classes: Number of classes.
-        model_name: Name of the task model.
+        model_choice: Name and options of the task model; its name alone is ``model_name``.
         recipe: Training settings.
         round: Number of the last trained model, from 0; -1 before the first. Every training on new labels is a
             round.
@@ -84,7 +85,7 @@ class ActiveLearner:
         strategy: str | Strategy,
         n_classes: int,
         *,
-        model: str = "auto",
+        model: str | ModelChoice = "auto",
         recipe: Recipe | Mapping[str, Any] | None = None,
         seed: int = 0,
         device: str | torch.device = "auto",
@@ -104,7 +105,7 @@ class ActiveLearner:
         rows = np.arange(len(samples)) if members is None else _checked_members(members, len(samples))
         self._pool = Pool(rows, n_classes)
         self._inputs = Inputs(samples, Normalization.fit(samples, None if members is None else rows), self.device)
-        self.model_name = resolve_model(model, self._inputs.input_shape)
+        self.model_choice = resolve_model(model, self._inputs.input_shape)
         wanted = recipe if isinstance(recipe, Recipe) else Recipe.for_data(samples.ndim == 4, **dict(recipe or {}))
         # Decided once: a run that is continued elsewhere computes as it did.
         precision = resolve_precision(wanted.precision, self.device, self._inputs.input_shape)
@@ -124,6 +125,11 @@ class ActiveLearner:
         self._pending: Query | None = None
         self.query_seconds: dict[str, float] = {}
         self._memory_before: dict[str, Any] | None = None
+
+    @property
+    def model_name(self) -> str:
+        """Name of the task model."""
+        return self.model_choice.name
 
     @property
     def labeled_indices(self) -> NDArray[np.int64]:
@@ -253,7 +259,8 @@ class ActiveLearner:
                 "strategy": describe_strategy(self.strategy),
                 "n_classes": self.n_classes,
                 "n_rounds": self.n_rounds,
-                "model": self.model_name,
+                "model": self.model_choice.name,
+                "model_options": self.model_choice.describe()["options"],
                 "recipe": asdict(self.recipe),
                 "seed": self.seed,
                 "members": self._pool.members,
@@ -290,7 +297,7 @@ class ActiveLearner:
             pool,
             recreate_strategy(saved["strategy"]) if strategy is None else strategy,
             saved["n_classes"],
-            model=saved["model"],
+            model=ModelChoice(saved["model"], saved.get("model_options", {})),
             recipe=Recipe(**{**saved["recipe"], "augmentation": tuple(saved["recipe"]["augmentation"])}),
             seed=saved["seed"],
             device=device,
@@ -323,7 +330,8 @@ class ActiveLearner:
         self.round = state["round"]
         self._is_current = state["is_current"]
         if state["model"] is not None:
-            objective = load_weights(self._rebuilding.new_objective(), state["model"])
+            with replaced_weights():
+                objective = load_weights(self._rebuilding.new_objective(), state["model"])
             seed = stream_seed(self.seed, self.round, "train")
             self._fitted = FittedModel(
                 objective.model, device=self.device, recipe=self.recipe, seed=seed, metrics=state["metrics"],
@@ -349,7 +357,7 @@ class ActiveLearner:
         return self._rebuilding.new_objective().model
 
     def _build(self) -> TaskModel:
-        return build_model(self.model_name, self._inputs.input_shape, self.n_classes)
+        return build_model(self.model_choice, self._inputs.input_shape, self.n_classes)
 
     def blaming_for(self, doing: str) -> AbstractContextManager[object]:
         """Return a context that names whose code raises: that of a strategy that changes training, else the model's."""
@@ -358,7 +366,7 @@ class ActiveLearner:
             entry = plugin_host().models.get(self.model_name)
             if entry.provider.builtin:
                 return nullcontext()  # our own faults keep their traceback
-            culprit = f"model {entry.name!r} of {entry.provider}"
+            culprit = f"model {self.model_name!r} of {entry.provider}"
         stack = ExitStack()
         stack.enter_context(guarded(culprit, doing))
         stack.enter_context(blaming(culprit, doing, own_errors=True))

@@ -255,7 +255,7 @@ def run(
         candidates: Names of a selector's candidates, and sets of them such as ``all-cheap``.
         options: Constructor options of the strategy; ``"vote.oversample"`` addresses the candidate ``vote``.
         data_dir: Where named datasets lie; by default the environment's ``DEEPAL_DATA``.
-        model: A registered model's name; ``auto`` picks by the data.
+        model: A model's name, with options as in ``resnet18[stem=cifar]``; ``auto`` picks by the data.
         initial: Size of the initial labelled set; 50 by default, less in a small pool.
         batch_size: Samples labelled a round; 20 by default.
         rounds: Number of queries; 10 by default, fewer in a small pool. The model is trained ``rounds`` + 1 times.
@@ -380,7 +380,7 @@ def _prepare(
         "batch_size": batch_size,
         "rounds": rounds,
         "model": {
-            "name": learner.model_name,
+            **learner.model_choice.describe(),
             "embedding_dim": module.embedding_dim,
             "n_parameters": sum(parameter.numel() for parameter in module.parameters()),
         },

@@ -1,4 +1,4 @@
-"""Constructor options of strategies: checked against the signature, converted from the command line's text."""
+"""Options of strategies and models: checked against the signature, converted from the command line's text."""
 
 from __future__ import annotations
 
@@ -24,38 +24,86 @@ def constructor_options(cls: Callable[..., Any]) -> dict[str, inspect.Parameter]
     }
 
 
+def call_options(function: Callable[..., Any], n_arguments: int) -> dict[str, inspect.Parameter]:
+    """Return the options of a function: what can be given by name, has a default, and follows the engine's arguments.
+
+    Args:
+        function: What is called.
+        n_arguments: How many arguments the engine gives it, by position.
+    """
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # written in C
+        return {}
+    positional = [item.name for item in parameters if item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)]
+    return {
+        parameter.name: parameter
+        for parameter in parameters
+        if parameter.name not in positional[:n_arguments]
+        and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        and parameter.default is not parameter.empty
+    }
+
+
 def resolve_options(name: str, cls: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return all options of a strategy with their values.
 
     Args:
         name: The strategy's name, for messages.
         cls: Its class.
-        given: Options by name; text is converted to the annotated type.
+        given: Options by name; text is converted to the annotated type, or where there is none to the default's.
 
     Raises:
         UnknownNameError: If there is no such option.
-        InputError: If a value does not fit the annotation, or an option without default is missing.
+        InputError: If a value does not fit, or an option without default is missing.
     """
-    parameters = constructor_options(cls)
-    init = cls.__init__ if inspect.isclass(cls) else cls
+    return fill_options("strategy", name, cls, constructor_options(cls), given)
+
+
+def fill_options(
+    kind: str,
+    name: str,
+    target: Callable[..., Any],
+    parameters: Mapping[str, inspect.Parameter],
+    given: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return all options with their values (see `resolve_options`).
+
+    Args:
+        kind: What has the options, such as ``"model"``, for messages.
+        name: Its name, likewise.
+        target: The class or function whose annotations say the options' types.
+        parameters: The options.
+        given: As in `resolve_options`.
+    """
+    annotated = target.__init__ if inspect.isclass(target) else target
     try:
-        annotations = typing.get_type_hints(init)
+        annotations = typing.get_type_hints(annotated)
     except Exception:  # An annotation that exists for type checkers only; then the text's own form decides.
         annotations = {}
     options = {}
     for key in given:
         if not parameters:
-            raise InputError(f"strategy {name!r} takes no options, but {key!r} was given")
+            raise InputError(f"{kind} {name!r} takes no options, but {key!r} was given")
         if key not in parameters:
-            raise UnknownNameError(f"option of strategy {name!r}:", key, parameters)
+            raise UnknownNameError(f"option of {kind} {name!r}:", key, parameters)
     for key, parameter in parameters.items():
         if key in given:
-            options[key] = convert(f"{name}.{key}", given[key], annotations.get(key, Any))
+            annotation = annotations.get(key, _type_of(parameter.default))
+            options[key] = convert(f"{name}.{key}", given[key], annotation)
         elif parameter.default is parameter.empty:
-            raise InputError(f"strategy {name!r} needs the option {key!r}: add -o {key}=VALUE")
+            raise InputError(f"{kind} {name!r} needs the option {key!r}: add -o {key}=VALUE")
         else:
             options[key] = parameter.default
     return options
+
+
+def _type_of(default: Any) -> Any:
+    """Return what an option takes that has no annotation, by its default."""
+    if isinstance(default, bool | str):
+        return type(default)
+    # A default of 1 may well stand for 1.0.
+    return int | float if isinstance(default, int | float) else Any
 
 
 def convert(name: str, value: Any, annotation: Any) -> Any:
@@ -135,6 +183,8 @@ def _spell(annotation: Any) -> str:
     for kind in alternatives:
         if typing.get_origin(kind) is Literal:
             kinds += [str(choice) for choice in typing.get_args(kind)]
+        elif kind is bool and len(alternatives) > 1:
+            kinds += ["true", "false"]
         else:
             kinds.append("none" if kind is type(None) else getattr(kind, "__name__", str(kind)))
     return "one of " + ", ".join(kinds) if len(kinds) > 1 else f"of type {kinds[0]}"

@@ -247,7 +247,8 @@ def load_model(folder: str | Path, device: str = "auto", strategy: Strategy | No
     from deepal_autoal.factory import recreate_strategy
     from deepal_autoal.fitted import FittedModel
     from deepal_autoal.inputs import Normalization
-    from deepal_autoal.models import build_model
+    from deepal_autoal.models import ModelChoice, build_model
+    from deepal_autoal.models.pretrained import replaced_weights
     from deepal_autoal.predictor import Predictor
     from deepal_autoal.recipe import Recipe
     from deepal_autoal.training import Trainer, load_weights, rebuilding_trainer
@@ -261,13 +262,15 @@ def load_model(folder: str | Path, device: str = "auto", strategy: Strategy | No
     shape, n_classes = tuple(config["dataset"]["input_shape"]), config["dataset"]["n_classes"]
     target = resolve_device(device)
     recipe = Recipe(**{**config["recipe"], "augmentation": tuple(config["recipe"]["augmentation"])})
-    trainer = Trainer(lambda: build_model(config["model"]["name"], shape, n_classes), recipe, target)
+    choice = ModelChoice.recorded(config["model"])
+    trainer = Trainer(lambda: build_model(choice, shape, n_classes), recipe, target)
     if config["strategy"]["changes_training"]:
         if strategy is None and config["settings"]["strategy"] is None:
             raise RunFolderError(f"{path} was run with a strategy made in Python that changes training; pass strategy=")
         made = recreate_strategy(config["strategy"]) if strategy is None else strategy
         trainer = rebuilding_trainer(made.wrap_trainer(trainer), trainer)
-    module = load_weights(trainer.new_objective().model, weights)
+    with replaced_weights():
+        module = load_weights(trainer.new_objective().model, weights)
     # As the run's test accuracy was measured, where that is possible.
     precision = config["precision"] if torch.device(config["device"]).type == target.type else "float32"
     model = FittedModel(module, device=target, recipe=recipe, seed=config["seed"], precision=precision)

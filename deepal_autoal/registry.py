@@ -47,9 +47,10 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _DETAILS = {
     "strategy": {"family", "requires", "changes_training", "time", "memory"},
     "dataset": set(),
-    "model": {"inputs"},
+    "model": {"inputs", "family"},
     "option": {"metavar", "flag"},
 }
+_SWITCHES = {"model": "family", "option": "flag"}
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,11 @@ class Entry:
     reference: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def is_family(self) -> bool:
+        """Whether it stands for many, as ``NAME/ARCHITECTURE``: its target is called with the architecture's name."""
+        return self.kind == "model" and self.details.get("family") is True
+
     def load(self) -> Any:
         """Return the target, importing it where it is given by name.
 
@@ -112,7 +118,7 @@ class Entry:
             # What an import prints must not end up in the JSON of a listing.
             with self._guarded("its import"), contextlib.redirect_stdout(sys.stderr):
                 target = getattr(importlib.import_module(module), attribute)
-                check_target(self.kind, self.name, target)
+                check_target(self.kind, self.name, target, self.is_family)
         except PluginError as error:
             raise PluginError(f"{error} (of {self.provider})") from None
         except BaseException as error:
@@ -196,7 +202,7 @@ class Registry:
         return [self._entries[name] for name in self.names()]
 
     def get(self, name: str) -> Entry:
-        """Return the entry of a name.
+        """Return the entry of a name; of ``NAME/ARCHITECTURE`` that of the family.
 
         Raises:
             PluginError: If two distributions claim the name, or the plugin that bears it failed to load.
@@ -207,6 +213,12 @@ class Registry:
         if name in self._refused:
             owners = " and ".join(str(provider) for provider in self._refused[name])
             raise PluginError(f"{self.kind} {name!r} is provided by {owners}; both are refused. Uninstall one of them.")
+        head, slash, _ = name.partition("/")
+        if slash and self.kind == "model":
+            entry = self.get(head)  # a typo in the family's name is told as such
+            if entry.is_family:
+                return entry
+            raise InputError(f"model {name!r}: {head!r} is a model, no family of models; write {head}")
         explained = self._explain(name)
         if isinstance(explained, PluginError):
             raise explained
@@ -280,8 +292,10 @@ class Registrar:
                 ``learned``, ``ensemble``, ``selector`` or ``control``), ``requires`` and
                 ``changes_training`` (both of which a class given itself already tells), and the ``time`` and
                 ``memory`` of a query beyond the shared outputs' pass, as formulas such as ``"N*(C + D)"`` (see
-                `cost`). Of a model, ``inputs``: ``"images"``, ``"vectors"`` or ``"any"``. Of an option, ``metavar``,
-                what stands for its value in the help, or ``flag=True`` if it takes none.
+                `cost`). Of a model, ``inputs``: ``"images"``, ``"vectors"`` or ``"any"``, and ``family=True`` if it
+                stands for many, each asked for as ``name/architecture``; the function then gets the architecture's
+                name as a third argument. Of an option, ``metavar``, what stands for its value in the help, or
+                ``flag=True`` if it takes none.
 
         Raises:
             PluginError: If the name, the target or a detail is not of this form.
@@ -301,19 +315,22 @@ class Registrar:
             raise PluginError(
                 f"option {name!r}: write it as on the command line, in small letters with - between words"
             )
+        if kind == "model":
+            details = {"inputs": "", "family": False, **details}
+        switch = _SWITCHES.get(kind, "")
+        if not isinstance(details.get(switch, False), bool):
+            raise PluginError(f"{kind} {name!r}: {switch} must be True or False")
         if not isinstance(target, str):
-            check_target(kind, name, target)
+            check_target(kind, name, target, details.get("family") is True)
         if kind == "strategy":
             details = _card(name, target, details)
         if not summary and not isinstance(target, str):
             summary = (getattr(target, "__doc__", None) or "").strip().partition("\n")[0]
         texts = {"summary": summary, "reference": reference}
-        texts |= {key: value for key, value in details.items() if key not in ("requires", "changes_training", "flag")}
+        texts |= {key: value for key, value in details.items() if key not in ("requires", "changes_training", switch)}
         for key, text in texts.items():
             if not isinstance(text, str) or not text.isprintable():
                 raise PluginError(f"{kind} {name!r}: {key} must be one line of text, not {text!r}")
-        if not isinstance(details.get("flag", False), bool):
-            raise PluginError(f"option {name!r}: flag must be True or False")
         self._staged.append(Entry(kind, name, target, self._provider, summary, reference, dict(details)))
 
 
@@ -364,14 +381,25 @@ _METHODS = {
 _CALLS = {"dataset": ("data_dir",), "model": ("input_shape", "n_classes"), "option": ("text",)}
 
 
-def check_target(kind: str, name: str, target: Any) -> None:
+def call_arguments(kind: str, is_family: bool = False) -> tuple[str, ...]:
+    """Return what the engine calls a dataset, a model or an option with."""
+    return (*_CALLS[kind], "architecture") if is_family else _CALLS[kind]
+
+
+def check_target(kind: str, name: str, target: Any, is_family: bool = False) -> None:
     """Check that the engine can call what was registered.
+
+    Args:
+        kind: What is registered, such as ``"model"``.
+        name: Under which name.
+        target: The class or function.
+        is_family: Whether it is called with an architecture's name as well.
 
     Raises:
         PluginError: If it is of another kind, lacks a method, or takes other arguments than those it is called with.
     """
     if kind != "strategy":
-        _check_signature(f"{kind} {name!r}: it", target, _CALLS[kind])
+        _check_signature(f"{kind} {name!r}: it", target, call_arguments(kind, is_family))
         return
     from deepal_autoal.strategy import ScoringStrategy, SelectorStrategy, Strategy
 

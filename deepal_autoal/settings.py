@@ -32,7 +32,7 @@ class Settings:
         options: Constructor options of the strategy; ``name.key`` addresses a candidate.
         dataset: A registered name or a path.
         data_dir: Where named datasets lie.
-        model: A registered name.
+        model: A model's name, with options as in ``resnet18[stem=cifar]``.
         initial: Size of the initial labelled set (M).
         batch_size: Samples a round (B).
         rounds: Number of queries (R).
@@ -250,7 +250,8 @@ def _differences(name: str, recorded: Any, current: Any) -> list[str]:
             if key not in skipped
             for line in _differences(f"{name}.{key}", recorded.get(key), current.get(key))
         ]
-    if recorded == current:
+    # A run from before models had options records none.
+    if recorded == current or (recorded is None and current == {}):
         return []
     if isinstance(recorded, list) and isinstance(current, list) and len(recorded) == len(current):
         pairs = list(zip(recorded, current, strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-RECORDED = ("deepal_autoal", "torch", "torchvision", "numpy", "scikit-learn", "scipy")
+RECORDED = ("deepal_autoal", "torch", "torchvision", "numpy", "scikit-learn", "scipy", "timm")
 
 
 def versions() -> dict[str, str]:

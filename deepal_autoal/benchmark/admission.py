@@ -17,6 +17,7 @@ from deepal_autoal.errors import DeepALError, InputError, QueryError, RunFolderE
 from deepal_autoal.factory import create_strategy
 from deepal_autoal.files import read_json
 from deepal_autoal.learner import ActiveLearner
+from deepal_autoal.models import ModelChoice
 from deepal_autoal.pool import draw_members
 from deepal_autoal.recipe import Recipe
 from deepal_autoal.records import CONFIG, FORMAT_VERSION, describe_recipe
@@ -110,7 +111,7 @@ def admit(
             "initial": initial,
             "batch_size": batch_size,
             "rounds": n_rounds,
-            "model": plain.model_name,
+            "model": plain.model_choice.describe(),
             "recipe": describe_recipe(plain.recipe),
             "device": str(device),
             "threads": threads or torch.get_num_threads(),
@@ -186,7 +187,8 @@ def _refuse_other_settings(
 ) -> None:
     """Refuse to put runs beside one that was done with other settings, whatever its strategy and seed."""
     recorded = {**{key: config.get(key) for key in shared}, "initial": len(config["initial"])}
-    recorded["model"] = config["model"]["name"]  # some strategies change the network: their own sizes differ
+    # Not its sizes: some strategies change the network.
+    recorded["model"] = ModelChoice.recorded(config["model"]).describe()
     current = dict(shared)
     strategy = made.get(_label(folder))
     if strategy is not None:

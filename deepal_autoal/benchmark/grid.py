@@ -12,7 +12,7 @@ from deepal_autoal.benchmark.notation import Contender, read_datasets, read_seed
 from deepal_autoal.benchmark.tables import run_folders
 from deepal_autoal.candidates import check_words, read_words
 from deepal_autoal.errors import InputError, PluginError, RunFolderError, UnknownNameError
-from deepal_autoal.models import AUTO
+from deepal_autoal.models import read_model
 from deepal_autoal.plugins import plugin_host
 from deepal_autoal.records import CONFIG, SUMMARY
 from deepal_autoal.strategy import SelectorStrategy
@@ -89,8 +89,8 @@ def plan_grid(
         if name not in SHARED_SETTINGS:
             raise UnknownNameError("setting of a benchmark", name, SHARED_SETTINGS)
     contenders = _give_candidates(read_strategies(strategies), candidates)
-    if settings.get("model") not in (None, AUTO):
-        plugin_host().models.get(settings["model"])
+    if settings.get("model") is not None:
+        read_model(settings["model"])
     numbers = read_seeds(seeds)
     paths = read_datasets(datasets)
     if (out / CONFIG).exists():

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from deepal_autoal.candidates import ALL, check_words
 from deepal_autoal.errors import InputError
+from deepal_autoal.notation import Notation
 from deepal_autoal.plugins import plugin_host
 
 CANDIDATES = "candidates"
 LONGEST_LABEL = 80
 
-_FORM = "write it as NAME, NAME[KEY=VALUE,...] or LABEL=NAME[KEY=VALUE,...]"
+_STRATEGIES = Notation("--strategies", "write it as NAME, NAME[KEY=VALUE,...] or LABEL=NAME[KEY=VALUE,...]")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-_BRACKETS = {"[": "]", "(": ")", "{": "}"}
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def read_strategies(written: str | Sequence[str]) -> list[Contender]:
         UnknownNameError: If a strategy or a candidate does not exist; the nearest names are offered.
         InputError: If something is of another form, or a label is no folder's name, misleads, or comes twice.
     """
-    items = [item for text in _texts(written) for item in _split(text)]
+    items = [item for text in _texts(written) for item in _STRATEGIES.split(text)]
     if not items:
         raise InputError("no strategies given: name some, such as --strategies random,margin, or all")
     contenders = [_read_strategy(item) for item in items if item != ALL]
@@ -126,19 +126,11 @@ def _dataset_label(name: str) -> str:
 
 
 def _read_strategy(item: str) -> Contender:
-    head, bracket, rest = item.partition("[")
+    head, options = _STRATEGIES.read(item)
     label, equals, name = (part.strip() for part in head.rpartition("="))
-    if not name or (bracket and not rest.endswith("]")) or (equals and not label):
-        raise InputError(f"--strategies {item}: {_FORM}")
+    if not name or (equals and not label):
+        raise _STRATEGIES.error(item, _STRATEGIES.form)
     plugin_host().strategies.get(name)
-    options: dict[str, str] = {}
-    for part in _split(rest[:-1]) if bracket else ():
-        key, sign, value = (text.strip() for text in part.partition("="))
-        if not sign or not key:
-            raise InputError(f"--strategies {item}: {part!r} is not KEY=VALUE; a value with commas stands in brackets")
-        if key in options:
-            raise InputError(f"--strategies {item}: the option {key!r} is given twice")
-        options[key] = value
     candidates = None
     if CANDIDATES in options:
         candidates = _read_candidates(item, options[CANDIDATES])
@@ -155,7 +147,7 @@ def _read_strategy(item: str) -> Contender:
 
 def _read_candidates(item: str, written: str) -> tuple[str, ...]:
     """Return the words of ``[a,b]``, or of a single one without brackets."""
-    names = tuple(_split(written[1:-1] if written.startswith("[") and written.endswith("]") else written))
+    names = tuple(_STRATEGIES.split(written[1:-1] if written.startswith("[") and written.endswith("]") else written))
     if not names:
         raise InputError(f"--strategies {item}: name candidates, such as {CANDIDATES}=[entropy,margin]")
     check_words(names)
@@ -175,26 +167,3 @@ def _check_label(label: str, name: str, item: str, taken: Collection[str]) -> No
 
 def _texts(written: str | Sequence[str]) -> Sequence[str]:
     return [written] if isinstance(written, str) else written
-
-
-def _split(text: str) -> list[str]:
-    """Return the parts between commas, but for those within brackets; empty ones are dropped.
-
-    Raises:
-        InputError: If a bracket has no partner.
-    """
-    parts, open_brackets = [""], ""
-    for character in text:
-        if character in _BRACKETS:
-            open_brackets += _BRACKETS[character]
-        elif character in _BRACKETS.values():
-            if not open_brackets.endswith(character):
-                raise InputError(f"--strategies {text}: {character!r} closes nothing; {_FORM}")
-            open_brackets = open_brackets[:-1]
-        if character == "," and not open_brackets:
-            parts.append("")
-        else:
-            parts[-1] += character
-    if open_brackets:
-        raise InputError(f"--strategies {text}: {open_brackets[-1]!r} is missing; {_FORM}")
-    return [part.strip() for part in parts if part.strip()]

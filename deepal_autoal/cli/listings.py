@@ -8,12 +8,14 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Mapping, Sequence
+from inspect import Parameter
 from typing import Any
 
 import click
 
 from deepal_autoal.cost import spell_cost
 from deepal_autoal.errors import PluginError, UnknownNameError
+from deepal_autoal.models.names import model_options
 from deepal_autoal.options import constructor_options
 from deepal_autoal.plain import plain
 from deepal_autoal.plugins import DISABLE_VARIABLE, plugin_host
@@ -39,8 +41,7 @@ def list_strategies(names: Sequence[str], as_json: bool) -> None:
     """
     registry = plugin_host().strategies
     if names:
-        cards = [describe_card(registry.get(name)) for name in names]
-        click.echo(json.dumps(cards, indent=2) if as_json else "\n\n".join(format_card(card) for card in cards))
+        _show_cards([describe_card(registry.get(name)) for name in names], as_json)
         return
     rows = [entry.describe() for entry in registry.entries()]
     if not as_json:
@@ -58,9 +59,17 @@ def list_datasets(as_json: bool) -> None:
 
 
 @click.command("models")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
 @_json_option
-def list_models(as_json: bool) -> None:
-    """List the task models."""
+def list_models(names: Sequence[str], as_json: bool) -> None:
+    """List the task models, or show those named with their options and the options' defaults.
+
+    Options are given in brackets: --model "resnet18[stem=cifar,maxpool=true]". Of a family, such as torchvision, a
+    model is named as torchvision/resnet50.
+    """
+    if names:
+        _show_cards([describe_model(plugin_host().models.get(name)) for name in names], as_json)
+        return
     _show([entry.describe() for entry in plugin_host().models.entries()],
           ("name", "inputs", "summary", "reference", "distribution"), as_json)  # fmt: skip
 
@@ -149,28 +158,42 @@ def _format_plugin(plugin: Mapping[str, Any]) -> str:
 
 
 def spell_card(described: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a strategy's entry as people read it."""
+    """Return a strategy's or model's entry as people read it."""
     spelled = dict(described)
-    spelled["training"] = "changed" if spelled.pop("changes_training") else ""
+    spelled["training"] = "changed" if spelled.pop("changes_training", False) else ""
     for key in ("time", "memory"):
-        spelled[key] = spell_cost(described[key])
+        spelled[key] = spell_cost(described.get(key, ""))
+    if "family" in described and isinstance(described["family"], bool):
+        spelled["family"] = f"yes: {described['name']}/ARCHITECTURE" if described["family"] else ""
     return spelled
 
 
 def describe_card(entry: Entry) -> dict[str, Any]:
     """Return a strategy's entry with its options and their defaults, which takes importing it."""
     target = entry.load()
-    options = {
-        name: None if parameter.default is parameter.empty else plain(parameter.default, strict=False)
-        for name, parameter in constructor_options(target).items()
-    }
-    card = {**entry.describe(), "options": options}
+    card = {**entry.describe(), "options": _defaults(constructor_options(target))}
     defaults = getattr(target, "default_candidates", None)
     return card if defaults is None else {**card, "default_candidates": list(defaults)}
 
 
+def describe_model(entry: Entry) -> dict[str, Any]:
+    """Return a model's entry with its options and their defaults, which takes importing it."""
+    return {**entry.describe(), "options": _defaults(model_options(entry))}
+
+
+def _defaults(options: Mapping[str, Parameter]) -> dict[str, Any]:
+    return {
+        name: None if option.default is option.empty else plain(option.default, strict=False)
+        for name, option in options.items()
+    }
+
+
+def _show_cards(cards: Sequence[Mapping[str, Any]], as_json: bool) -> None:
+    click.echo(json.dumps(cards, indent=2) if as_json else "\n\n".join(format_card(card) for card in cards))
+
+
 def format_card(card: Mapping[str, Any]) -> str:
-    """Return a strategy's card as lines of text."""
+    """Return a strategy's or model's card as lines of text."""
     lines = []
     for key, value in spell_card(card).items():
         if key == "options":

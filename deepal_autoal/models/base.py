@@ -11,6 +11,8 @@ from deepal_autoal.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from deepal_autoal.models.pretrained import Published
+
 DEFAULT_DROPOUT = 0.5
 
 
@@ -28,6 +30,7 @@ class TaskModel(nn.Module):
 
     Attributes:
         input_shape: (C, H, W) or (D,) of one input; `build_model` sets it.
+        published: What its weights were trained on, if they are published ones.
         origin: Whose code it is, such as ``"model 'x' of dist 1.0"``, if it is a third party's; likewise.
 
     Raises:
@@ -36,6 +39,7 @@ class TaskModel(nn.Module):
 
     input_shape: tuple[int, ...] = ()
     origin: str = ""
+    published: Published | None = None
 
     def __init__(
         self, backbone: nn.Module, embedding_dim: int, n_classes: int, dropout: float = DEFAULT_DROPOUT

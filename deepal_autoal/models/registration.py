@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def deepal_register_models(registry: Registrar) -> None:
-    """Add ``linear``, ``mlp``, ``cnn`` and ``resnet18``."""
+    """Add ``linear``, ``mlp``, ``cnn``, ``resnet18``, and the families ``torchvision`` and ``timm``."""
     registry.add(
         "linear",
         "deepal_autoal.models.linear:build",
@@ -34,7 +34,23 @@ def deepal_register_models(registry: Registrar) -> None:
     registry.add(
         "resnet18",
         "deepal_autoal.models.resnet:build",
-        summary="ResNet-18 from scratch; CIFAR's stem up to 64 pixels a side, the standard one above",
+        summary="ResNet-18; CIFAR's stem up to 64 pixels a side, the standard one above",
         reference="He, Zhang, Ren & Sun 2016, Deep residual learning for image recognition",
         inputs="images",
+    )
+    registry.add(
+        "torchvision",
+        "deepal_autoal.models.torchvision_models:build",
+        summary="Any image classifier of torchvision by its name, such as torchvision/resnet50",
+        reference="TorchVision maintainers 2016, TorchVision: PyTorch's computer vision library",
+        inputs="images",
+        family=True,
+    )
+    registry.add(
+        "timm",
+        "deepal_autoal.models.timm_models:build",
+        summary="Any model of timm by its name, such as timm/convnext_tiny, where timm is installed",
+        reference="Wightman 2019, PyTorch image models",
+        inputs="images",
+        family=True,
     )

@@ -1,12 +1,13 @@
-"""ResNet-18 (He et al. 2016), with the stem that fits the image size."""
+"""ResNet-18 (He et al. 2016), with the stem that fits the image size, or the one asked for."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
-from deepal_autoal.models.base import TaskModel
+from deepal_autoal.models.base import DEFAULT_DROPOUT, TaskModel
+from deepal_autoal.models.pretrained import NONE, Published, are_needed, load_torchvision_weights
 from deepal_autoal.models.shapes import image_shape
 
 if TYPE_CHECKING:
@@ -21,27 +22,32 @@ class ResNetBackbone(nn.Module):
     """torchvision's ResNet-18 without its classifier.
 
     Args:
-        input_shape: (C, H, W), any number of channels. Images of at most 64 pixels a side get a 3×3 stem of
-            stride 1 without max-pooling, larger ones the standard 7×7 of stride 2 with it.
+        channels: Any number.
+        small_stem: Whether the first convolution is CIFAR's, 3×3 of stride 1, in place of the standard 7×7 of
+            stride 2.
+        maxpool: Whether the 3×3 max-pooling of stride 2 follows it.
+        weights: ``none`` or ``imagenet``, for torchvision's. The 3×3 convolution keeps its initial weights, as does
+            one for two or more than three channels; one for a single channel gets the sum over the three.
 
     Attributes:
         stem: What comes before the residual blocks.
         stages: The four stages of residual blocks.
     """
 
-    def __init__(self, input_shape: tuple[int, int, int]) -> None:
+    def __init__(self, channels: int, small_stem: bool, maxpool: bool, weights: str = NONE) -> None:
         super().__init__()
         # torchvision takes most of a second to import.
         from torchvision.models import resnet18
 
-        channels, height, width = input_shape
         network = resnet18(weights=None)
-        small = max(height, width) <= SMALL
-        kernel, stride = (3, 1) if small else (7, 2)
-        conv = nn.Conv2d(channels, 64, kernel_size=kernel, stride=stride, padding=kernel // 2, bias=False)
-        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-        stem = [conv, network.bn1, network.relu]
-        self.stem = nn.Sequential(*stem) if small else nn.Sequential(*stem, network.maxpool)
+        kernel, stride = (3, 1) if small_stem else (7, 2)
+        network.conv1 = nn.Conv2d(channels, 64, kernel_size=kernel, stride=stride, padding=kernel // 2, bias=False)
+        nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
+        self.published: Published | None = None
+        if are_needed(weights):
+            self.published = load_torchvision_weights(network, "resnet18", weights, "conv1", kept=["fc"])
+        stem = [network.conv1, network.bn1, network.relu]
+        self.stem = nn.Sequential(*stem, network.maxpool) if maxpool else nn.Sequential(*stem)
         self.stages = nn.ModuleList([network.layer1, network.layer2, network.layer3, network.layer4])
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -52,14 +58,30 @@ class ResNetBackbone(nn.Module):
         return maps.mean(dim=(2, 3))
 
 
-def build(input_shape: tuple[int, ...], n_classes: int) -> TaskModel:
+def build(
+    input_shape: tuple[int, ...],
+    n_classes: int,
+    stem: Literal["auto", "cifar", "imagenet"] = "auto",
+    maxpool: Literal["auto"] | bool = "auto",
+    weights: Literal["none", "imagenet"] = NONE,
+    dropout: float = DEFAULT_DROPOUT,
+) -> TaskModel:
     """Return the network.
 
     Args:
         input_shape: (C, H, W).
         n_classes: Number of outputs.
+        stem: ``cifar``, ``imagenet``, or ``auto``: CIFAR's up to 64 pixels a side.
+        maxpool: Whether max-pooling follows the stem's convolution; ``auto`` only behind the ``imagenet`` stem.
+        weights: See `ResNetBackbone`.
+        dropout: Rate in front of the classifier.
 
     Raises:
-        InputError: If the inputs are not images.
+        InputError: If the inputs are not images, or the weights cannot be had.
     """
-    return TaskModel(ResNetBackbone(image_shape("resnet18", input_shape)), EMBEDDING_DIM, n_classes)
+    channels, height, width = image_shape("resnet18", input_shape)
+    small_stem = max(height, width) <= SMALL if stem == "auto" else stem == "cifar"
+    backbone = ResNetBackbone(channels, small_stem, not small_stem if maxpool == "auto" else maxpool, weights)
+    model = TaskModel(backbone, EMBEDDING_DIM, n_classes, dropout)
+    model.published = backbone.published
+    return model

@@ -207,7 +207,7 @@ def test_other_settings_are_refused_with_the_difference(grid, tmp_path, quick, p
         ({"initial": 10}, "initial was 12 and is now 10"),
         ({"batch_size": 4}, "batch_size was 6 and is now 4"),
         ({"pool_size": 60}, "pool_size was 120 and is now 60"),
-        ({"model": "mlp"}, "model was 'linear' and is now 'mlp'"),
+        ({"model": "mlp"}, "model.name was 'linear' and is now 'mlp'"),
         ({"epochs": 4}, "recipe.epochs was 3 and is now 4"),
         ({"recipe": {"optimizer": "sgd", "min_steps": 5}}, "recipe.optimizer was 'adam' and is now 'sgd'"),
         ({"threads": 2}, "threads was 1 and is now 2"),

@@ -114,3 +114,16 @@ def test_missing_and_unknown_options():
         resolve_options("needs", Needs, {})
     with pytest.raises(InputError, match="Did you mean 'mode'"):
         resolve_options("needs", Needs, {"size": 1, "mod": "b"})
+
+
+def test_options_without_annotation_are_of_their_defaults_type():
+    class Bare:
+        def __init__(self, size=1, rate=0.5, deep=False, mode="a", other=None): ...
+
+    given = {"size": "0.5", "rate": "2", "deep": "yes", "mode": "3", "other": "[1]"}
+    assert resolve_options("bare", Bare, given) == {"size": 0.5, "rate": 2, "deep": True, "mode": "3", "other": [1]}
+    for key, value in (("size", "many"), ("rate", "high"), ("deep", "2"), ("mode", 3)):
+        with pytest.raises(InputError, match=f"option bare.{key}"):
+            resolve_options("bare", Bare, {key: value})
+    with pytest.raises(InputError, match="one of a, true, false"):
+        convert("name", "b", Literal["a"] | bool)

@@ -72,6 +72,28 @@ def test_resnet_stem_fits_the_image(side, map_side):
     assert len(backbone.stages) == 4
 
 
+@pytest.mark.parametrize(
+    ("options", "side", "map_side"),
+    [
+        ("stem=cifar", 96, 96), ("stem=imagenet", 32, 8), ("stem=cifar,maxpool=true", 32, 16), ("maxpool=true", 32, 16),
+        ("stem=imagenet,maxpool=false", 32, 16), ("maxpool=false", 96, 48), ("stem=auto,maxpool=auto", 32, 32),
+    ],
+)  # fmt: skip
+def test_resnet_stem_asked_for(options, side, map_side):
+    model = build_model(f"resnet18[{options},dropout=0.1]", (1, side, side), 3).eval()
+    with torch.no_grad():
+        assert model.backbone.stem(torch.randn(1, 1, side, side)).shape == (1, 64, map_side, map_side)
+    assert model.dropout.p == 0.1
+
+
+def test_resnets_initial_weights_do_not_depend_on_its_options():
+    torch.manual_seed(4)
+    plain = build_model("resnet18", (3, 16, 16), 3).state_dict()
+    torch.manual_seed(4)
+    spelled = build_model("resnet18[stem=cifar,maxpool=true,dropout=0]", (3, 16, 16), 3).state_dict()
+    assert all(torch.equal(value, spelled[key]) for key, value in plain.items())
+
+
 def test_resnet_is_torchvisions_network():
     from torchvision.models import resnet18
 
@@ -95,7 +117,7 @@ def test_auto_picks_by_the_data():
     assert choose_model((7,)) == "mlp"
     assert choose_model((1, 8, 8)) == choose_model((3, 32, 32)) == "cnn"
     assert choose_model((3, 33, 20)) == choose_model((3, 20, 33)) == "resnet18"
-    assert resolve_model("auto", (7,)) == "mlp" and resolve_model("linear", (7,)) == "linear"
+    assert resolve_model("auto", (7,)).name == "mlp" and resolve_model("linear", (7,)).name == "linear"
     assert build_model("auto", (1, 8, 8), 3).embedding_dim == 128
 
 

@@ -1,0 +1,143 @@
+"""Networks of other libraries as task models: their classifier and channels replaced, their stages named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import nn
+
+from deepal_autoal.errors import InputError
+from deepal_autoal.models.anatomy import dry_pass, find_classifier, find_dropout, find_stages
+from deepal_autoal.models.base import DEFAULT_DROPOUT, TaskModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RGB = 3
+
+
+class AdaptedBackbone(nn.Module):
+    """A network that returns embeddings.
+
+    Args:
+        network: Inputs to embeddings, (n, d).
+        stage_names: Names of its parts that are stages.
+    """
+
+    def __init__(self, network: nn.Module, stage_names: Sequence[str]) -> None:
+        super().__init__()
+        self.network = network
+        self._stage_names = tuple(stage_names)
+
+    @property
+    def stages(self) -> nn.ModuleList:
+        """The parts whose outputs an auxiliary head may tap.
+
+        Not kept as a list of its own, which would save every weight twice.
+        """
+        return nn.ModuleList(self.network.get_submodule(name) for name in self._stage_names)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return embeddings, (n, d)."""
+        return cast("Tensor", self.network(inputs))
+
+
+def adapt_classifier(
+    name: str, network: nn.Module, input_shape: tuple[int, int, int], n_classes: int, dropout: float | None
+) -> TaskModel:
+    """Return the task model of a network whose last layer classifies.
+
+    That layer is taken away, with a dropout directly in front of it: our own dropout and classifier follow.
+
+    Args:
+        name: The model's name, for messages.
+        network: Images of ``input_shape`` to class scores.
+        input_shape: (C, H, W).
+        n_classes: Number of outputs.
+        dropout: Rate in front of our classifier; by default the network's own there, or 0.5 where it has none.
+
+    Raises:
+        InputError: If the network cannot take such images, or does not end in a linear classifier.
+    """
+    seen = dry_pass(name, network, input_shape)
+    classifier = find_classifier(name, seen)
+    embedding_dim = cast("nn.Linear", network.get_submodule(classifier)).in_features
+    place = find_dropout(seen, classifier)
+    if place is not None:
+        dropout = cast("nn.Dropout", network.get_submodule(place)).p if dropout is None else dropout
+        replace_part(network, place, nn.Identity())
+    replace_part(network, classifier, nn.Identity())
+    return _task_model(network, find_stages(seen, input_shape), classifier, embedding_dim, n_classes, dropout)
+
+
+def adapt_embedder(
+    name: str, network: nn.Module, input_shape: tuple[int, int, int], n_classes: int, dropout: float | None
+) -> TaskModel:
+    """Return the task model of a network that has no classifier and returns embeddings.
+
+    Args:
+        name, network, input_shape, n_classes, dropout: As in `adapt_classifier`; ``dropout`` is 0.5 by default.
+
+    Raises:
+        InputError: If the network cannot take such images, or returns anything but one vector a sample.
+    """
+    seen = dry_pass(name, network, input_shape)
+    if not isinstance(seen.output, torch.Tensor) or seen.output.ndim != 2:
+        raise InputError(f"model {name!r} returns no vector of features a sample; choose another --model")
+    last = next((path for path, _, _, output in reversed(seen.calls) if output is seen.output), None)
+    stages = find_stages(seen, input_shape)
+    return _task_model(network, stages, last, seen.output.shape[1], n_classes, dropout)
+
+
+def first_convolution(name: str, network: nn.Module) -> str:
+    """Return the name of the layer that takes the three colors.
+
+    Raises:
+        InputError: If there is none.
+    """
+    layers = [(path, module) for path, module in network.named_modules() if isinstance(module, nn.Conv2d)]
+    if layers and layers[0][1].in_channels == RGB and layers[0][1].groups == 1:
+        return str(layers[0][0])
+    raise InputError(f"model {name!r} has no first convolution that takes three channels; choose another --model")
+
+
+def take_channels(network: nn.Module, path: str, channels: int) -> None:
+    """Replace the first convolution by one for another number of channels.
+
+    Its weights are drawn as widely as the network's own were; its bias is kept.
+    """
+    old = cast("nn.Conv2d", network.get_submodule(path))
+    if channels == old.in_channels:
+        return
+    new = nn.Conv2d(
+        channels, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation,  # type: ignore[arg-type]
+        bias=old.bias is not None, padding_mode=old.padding_mode,
+    )  # fmt: skip
+    with torch.no_grad():
+        nn.init.normal_(new.weight, std=float(old.weight.std()))
+        if old.bias is not None and new.bias is not None:
+            new.bias.copy_(old.bias)
+    replace_part(network, path, new)
+
+
+def replace_part(network: nn.Module, path: str, part: nn.Module) -> None:
+    """Put another module in the place of a named one."""
+    parent, _, name = path.rpartition(".")
+    setattr(network.get_submodule(parent), name, part)
+
+
+def _task_model(
+    network: nn.Module,
+    stages: tuple[str, ...],
+    last: str | None,
+    embedding_dim: int,
+    n_classes: int,
+    dropout: float | None,
+) -> TaskModel:
+    """Return the task model; ``last`` is the part that gives the embedding."""
+    if len(stages) < 2 and last is not None:
+        stages = (*stages, last)  # a network of tokens has maps at most before its first block
+    rate = DEFAULT_DROPOUT if dropout is None else dropout
+    return TaskModel(AdaptedBackbone(network, stages), embedding_dim, n_classes, rate)
