@@ -65,6 +65,7 @@ def embed(
     dtype: str = "float16",
     image_size: int | None = None,
     seed: int = 0,
+    precision: str = "auto",
     progress: Progress | None = None,
 ) -> Embedded:
     """Write a model's embeddings of a dataset as an ``.npz`` that is a dataset itself.
@@ -85,6 +86,7 @@ def embed(
         dtype: ``float16`` or ``float32``.
         image_size: Scale images so that their shorter side has this many pixels, bilinear and antialiased.
         seed: Of weights that are not published.
+        precision: ``float32``, ``bfloat16`` or ``auto``, as in a recipe; a run's model keeps its own.
         progress: Called with the samples done and the samples in all.
 
     Raises:
@@ -99,7 +101,7 @@ def embed(
     if path.suffix != ".npz":
         raise InputError(f"--out {path}: give a file name that ends in .npz")
     shape = _scaled(dataset.input_shape, image_size)
-    fitted, normalization, name = _model(model, dataset, shape, resolve_device(device), seed)
+    fitted, normalization, name = _model(model, dataset, shape, resolve_device(device), seed, precision)
     total, done = len(dataset.x_train) + len(dataset.x_test), 0
     width = fitted.module.embedding_dim
 
@@ -140,7 +142,12 @@ def _scaled(shape: tuple[int, ...], image_size: int | None) -> tuple[int, ...]:
 
 
 def _model(
-    model: str | Path, dataset: Dataset, shape: tuple[int, ...], device: torch.device, seed: int
+    model: str | Path,
+    dataset: Dataset,
+    shape: tuple[int, ...],
+    device: torch.device,
+    seed: int,
+    precision: str,
 ) -> tuple[FittedModel, Normalization, str]:
     """Return the model, what it wants inputs to be normalised by, and its name."""
     if Path(model).is_dir():
@@ -166,8 +173,8 @@ def _model(
                 module.published.side,
             )  # fmt: skip
         normalization = module.published.normalization(shape[0])
-    recipe = Recipe.for_data(dataset.is_image)
-    precision = resolve_precision("auto", device, shape)
+    recipe = Recipe.for_data(dataset.is_image, precision=precision)
+    precision = resolve_precision(recipe.precision, device, shape)
     fitted = FittedModel(module, device=device, recipe=recipe, seed=seed, precision=precision)
     return fitted, normalization or Normalization.fit(dataset.x_train), str(model)
 

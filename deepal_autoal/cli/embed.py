@@ -21,13 +21,14 @@ from deepal_autoal.cli.run import set_up_logging
 @click.option("--image-size", type=int, metavar="N", help="Scale images: N pixels on the shorter side.")
 @click.option("--dtype", default="float16", metavar="NAME", help="float16 (default) or float32.")
 @click.option("--device", default="auto", metavar="auto|cpu|cuda[:i]", help="Default auto: CUDA where there is one.")
+@click.option("--precision", default="auto", metavar="NAME", help="auto (default), float32 or bfloat16.")
 @click.option("--threads", type=int, metavar="N", help="CPU threads.")
 @click.option("--seed", type=int, default=0, metavar="S", help="Of weights that are not published.")
 @click.option("--quiet", is_flag=True, help="Print the file only, and warnings.")
 @click.option("--verbose", is_flag=True, help="Print log messages.")
 def embed_command(
     dataset: str, data_dir: str | None, model: str, out: Path, image_size: int | None, dtype: str, device: str,
-    threads: int | None, seed: int, quiet: bool, verbose: bool,
+    precision: str, threads: int | None, seed: int, quiet: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Write a model's embeddings of a dataset, to be run with --dataset FILE.npz and the model linear or mlp.
 
@@ -49,7 +50,15 @@ def embed_command(
             bar.update(done - bar.n)
 
         written = embed(
-            data, model, out, device=device, dtype=dtype, image_size=image_size, seed=seed, progress=progress
+            data,
+            model,
+            out,
+            device=device,
+            dtype=dtype,
+            image_size=image_size,
+            seed=seed,
+            precision=precision,
+            progress=progress,
         )
     if not quiet:
         click.echo(

@@ -16,6 +16,7 @@ import click
 from deepal_autoal.candidates import check_words
 from deepal_autoal.cli.plugin_options import CommandWithPluginOptions, pop_plugin_options
 from deepal_autoal.errors import InputError, RunFolderError, UnknownNameError
+from deepal_autoal.models import read_model
 from deepal_autoal.plugins import plugin_host
 from deepal_autoal.protocols import find_protocol
 
@@ -206,6 +207,8 @@ def run_command(
         plugin_host().strategies.get(settings["strategy"])
     check_words(names or [])
     default_dataset(settings["protocol"])
+    if settings["model"] is not None:
+        read_model(settings["model"])
     try:
         if out is None:
             out = _new_folder(settings)

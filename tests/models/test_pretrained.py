@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torchvision.models
 
 from deepal_autoal import ActiveLearner, InputError, load_model, run
+from deepal_autoal.datasets.base import Dataset
+from deepal_autoal.embedding import embed
 from deepal_autoal.models import build_model
 from deepal_autoal.models.pretrained import replaced_weights
 
@@ -146,3 +149,39 @@ def test_saved_models_need_no_published_file(hub, tmp_path, image_data, quick):
         run("random", image_data, out=tmp_path / "other", **settings)
     with replaced_weights():
         build_model("torchvision/resnet18[weights=imagenet]", (3, 32, 32), 2)
+
+
+def test_a_model_says_what_its_weights_were_trained_on(hub):
+    publish(hub, "resnet18")
+    assert build_model("resnet18", (3, 96, 96), 10).published is None
+    published = build_model("resnet18[weights=imagenet]", (3, 96, 96), 10).published
+    assert published.side == 224
+    torch.testing.assert_close(published.normalization(3).mean, torch.tensor([0.485, 0.456, 0.406]))
+    torch.testing.assert_close(published.normalization(3).std, torch.tensor([0.229, 0.224, 0.225]))
+    torch.testing.assert_close(published.normalization(1).mean, torch.tensor([0.449]))
+    assert published.normalization(4) is None
+    publish(hub, "mobilenet_v3_small")
+    assert build_model("torchvision/mobilenet_v3_small[weights=imagenet]", (3, 64, 64), 10).published.side == 224
+
+
+def test_embeddings_of_published_weights_are_torchvisions(hub, tmp_path, caplog):
+    """Scaled, normalised and passed as torchvision's own transforms and network do."""
+    publish(hub, "resnet18")
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (4, 40, 40, 3), dtype=np.uint8)
+    data = Dataset("noise", x, np.array([0, 1, 0, 1]), x[:2], np.array([0, 1]), ("a", "b"))
+    with caplog.at_level("WARNING"):
+        embed(data, "resnet18[weights=imagenet,stem=imagenet]", tmp_path / "a.npz", dtype="float32", image_size=112,
+              precision="float32")  # fmt: skip
+    assert "random weights" not in caplog.text and "--image-size" not in caplog.text
+    weights = torchvision.models.ResNet18_Weights.DEFAULT
+    network = torchvision.models.resnet18(weights=weights).eval()
+    network.fc = torch.nn.Identity()
+    images = torch.from_numpy(x).permute(0, 3, 1, 2) / 255
+    scaled = torch.nn.functional.interpolate(images, (112, 112), mode="bilinear", antialias=True)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    with torch.no_grad():
+        expected = network((scaled - mean) / std)
+    torch.testing.assert_close(torch.from_numpy(np.load(tmp_path / "a.npz")["x"]), expected, rtol=1e-3, atol=1e-3)
+    embed(data, "resnet18[weights=imagenet]", tmp_path / "b.npz")
+    assert "--image-size 224" in caplog.text
