@@ -15,7 +15,7 @@ from deepal_autoal.recipe import Recipe
 TINY = {"initial": 10, "batch_size": 5, "rounds": 1, "epochs": 1, "threads": 1}
 
 
-def tiny(channels=3, side=32, n_classes=4):
+def tiny(channels, side=12, n_classes=4):
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, size=(60, side, side, channels), dtype=np.uint8)
     y = np.arange(60) % n_classes
@@ -48,8 +48,7 @@ def test_settings_as_published():
 @pytest.mark.parametrize("name", sorted(PROTOCOLS))
 def test_each_runs_from_first_to_last_at_reduced_size(tmp_path, name):
     is_grey = PROTOCOLS[name].model == "resnet18[stem=imagenet]" and not name.endswith("svhn")
-    result = run("random", tiny(1 if is_grey else 3, 28 if is_grey else 32), protocol=name, out=tmp_path / "run",
-                 **TINY)  # fmt: skip
+    result = run("random", tiny(1 if is_grey else 3), protocol=name, out=tmp_path / "run", **TINY)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["protocol"] == name and config["model"]["name"] == "resnet18"
     assert [len(record["queried"]) for record in result.rounds] == [5, 0]
