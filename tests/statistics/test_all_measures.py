@@ -51,13 +51,14 @@ def study(make_run):
         levels = (2, 10, 1000)[number % 3]
         return [
             make_run(
-                str(name), seed, (rng.integers(0, levels, n_rounds) / levels).tolist()[: -1 if rng.random() < 0.1 else 9],
+                str(name), seed,
+                (rng.integers(0, levels, n_rounds - (n_rounds > 1 and rng.random() < 0.1)) / levels).tolist(),
                 f"d{dataset}", train=float(rng.integers(0, 2)), query=0.0,
             )
             for dataset in range(n_datasets)
             for name in rng.permutation(["random", "entropy", "x", "y"])[:n_strategies]
             for seed in range(n_seeds)
-            if n_rounds > 1 and rng.random() > 0.1 * (number % 2)
+            if rng.random() >= 0.1 * (number % 2)
         ]  # fmt: skip
 
     return make
