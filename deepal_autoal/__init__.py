@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from deepal_autoal.recipe import Recipe
     from deepal_autoal.records import RunResult, load_model
     from deepal_autoal.registry import Registrar
+    from deepal_autoal.results import load_results
     from deepal_autoal.selection import top_scores
     from deepal_autoal.strategy import Query, Requirement, ScoringStrategy, SelectorStrategy, Strategy
     from deepal_autoal.training import LabeledData, Trainer, TrainerProtocol, UnlabeledData
@@ -67,6 +68,7 @@ _HOMES = {
     "hookimpl": "hookspecs",
     "load_dataset": "datasets",
     "load_model": "records",
+    "load_results": "results",
     "plugin_host": "plugins",
     "run": "loop",
     "stream_seed": "randomness",
@@ -107,6 +109,7 @@ __all__ = [
     "hookimpl",
     "load_dataset",
     "load_model",
+    "load_results",
     "plugin_host",
     "run",
     "stream_seed",

@@ -1,75 +1,15 @@
-"""Paired comparisons over seeds, and over settings.
+"""Paired comparisons over settings; those over seeds are the package's."""
 
-Tests are paired t-tests: of ten seeds no Wilcoxon signed-rank test has a p-value below 2/1024, which Holm's correction
-over some thirty comparisons makes 0.06 whatever the data say. An AUBC is a mean over rounds and thousands of test
-samples, so that normality of its differences is a mild assumption; how many seeds are above is shown beside it.
-"""
-
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
 from deepal_autoal import stream_seed
-from deepal_autoal.benchmark.comparison import bootstrap_interval
+from deepal_autoal.statistics import Difference, compare, holm
+from deepal_autoal.statistics.estimates import N_RESAMPLES
+from deepal_autoal.statistics.paired import BySeed
 
-N_RESAMPLES = 9999
-BySeed = Mapping[int, float]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A paired difference over the seeds that both have.
-
-    Attributes:
-        n_seeds: How many seeds.
-        mean: Of ours minus theirs; above 0 ours is better.
-        low, high: 95 % bootstrap interval of the mean.
-        p: Of a two-sided paired t-test; None of fewer than two seeds.
-        n_above: Seeds on which ours is higher.
-    """
-
-    n_seeds: int
-    mean: float
-    low: float
-    high: float
-    p: float | None
-    n_above: int
-
-
-def compare(ours: BySeed, theirs: BySeed) -> Difference | None:
-    """Return the paired difference; None where there is no seed in common."""
-    seeds = sorted(set(ours) & set(theirs))
-    if not seeds:
-        return None
-    values = np.array([ours[seed] - theirs[seed] for seed in seeds])
-    low, high = bootstrap_interval(values.tolist())
-    mean = float(values.mean())
-    return Difference(
-        len(seeds), mean, min(low, mean), max(high, mean), paired_t_test(values), int((values > 0).sum())
-    )  # fmt: skip
-
-
-def paired_t_test(differences: np.ndarray) -> float | None:
-    """Return the two-sided p-value that the mean difference is 0; 1 where all of them are."""
-    if len(differences) < 2:
-        return None
-    if np.all(differences == differences[0]):
-        return 1.0 if differences[0] == 0 else 0.0
-    from scipy.stats import ttest_1samp
-
-    return float(ttest_1samp(differences, 0.0).pvalue)
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Return the p-values as Holm (1979) adjusts them for their number; None stays None and does not count."""
-    order = sorted((p, number) for number, p in enumerate(p_values) if p is not None)
-    adjusted: list[float | None] = [None] * len(p_values)
-    highest = 0.0
-    for rank, (p, number) in enumerate(order):
-        highest = max(highest, min(1.0, p * (len(order) - rank)))
-        adjusted[number] = highest
-    return adjusted
+__all__ = ["Difference", "compare", "holm", "pool"]
 
 
 def pool(settings: Sequence[tuple[BySeed, BySeed]]) -> Difference | None:

@@ -9,12 +9,12 @@ from typing import Any
 
 from deepal_autoal.benchmark.admission import LeftOut, admit
 from deepal_autoal.benchmark.notation import Contender, read_datasets, read_seeds, read_strategies
-from deepal_autoal.benchmark.tables import run_folders
 from deepal_autoal.candidates import check_words, read_words
 from deepal_autoal.errors import InputError, PluginError, RunFolderError, UnknownNameError
 from deepal_autoal.models import read_model
 from deepal_autoal.plugins import plugin_host
 from deepal_autoal.records import CONFIG, SUMMARY
+from deepal_autoal.results import run_folders
 from deepal_autoal.strategy import SelectorStrategy
 
 # What `run` takes and all runs of a grid share.

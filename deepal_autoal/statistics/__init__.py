@@ -1,0 +1,48 @@
+"""What finished runs say, and how sure one may be of it: functions over runs, their answers as frozen data.
+
+Strategies are compared on the seeds that both have, since runs of one seed share initial set, initialisation and
+order of data. Nothing here draws at random but bootstrap resamples, from fixed streams. scipy is imported when a test
+is made.
+"""
+
+from __future__ import annotations
+
+from deepal_autoal.statistics.cautions import Caution, find_cautions
+from deepal_autoal.statistics.estimates import Estimate, StrategyEstimates, bootstrap_interval, estimate, estimate_all
+from deepal_autoal.statistics.paired import Comparison, Difference, compare, compare_all, compare_to, holm
+from deepal_autoal.statistics.penalties import PenaltyMatrix, penalty_matrix
+from deepal_autoal.statistics.ranking import FriedmanTest, RankedPair, Ranking, mean_areas, rank
+from deepal_autoal.statistics.savings import LabelSaving, label_savings, labels_to_reach
+from deepal_autoal.statistics.times import PhaseTimes, relative_phase_times, relative_times
+from deepal_autoal.statistics.wins import significant_wins_ties_losses, wins_ties_losses
+
+__all__ = [
+    "Caution",
+    "Comparison",
+    "Difference",
+    "Estimate",
+    "FriedmanTest",
+    "LabelSaving",
+    "PenaltyMatrix",
+    "PhaseTimes",
+    "RankedPair",
+    "Ranking",
+    "StrategyEstimates",
+    "bootstrap_interval",
+    "compare",
+    "compare_all",
+    "compare_to",
+    "estimate",
+    "estimate_all",
+    "find_cautions",
+    "holm",
+    "label_savings",
+    "labels_to_reach",
+    "mean_areas",
+    "penalty_matrix",
+    "rank",
+    "relative_phase_times",
+    "relative_times",
+    "significant_wins_ties_losses",
+    "wins_ties_losses",
+]

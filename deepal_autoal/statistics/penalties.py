@@ -1,0 +1,101 @@
+"""The pairwise penalty matrix of BADGE."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from deepal_autoal.results import FinishedRun, Results
+from deepal_autoal.statistics.paired import ALPHA, MIN_SEEDS, paired_t_tests
+
+
+@dataclass(frozen=True)
+class PenaltyMatrix:
+    """How often each strategy beats each other one.
+
+    Attributes:
+        strategies: The labels of rows and columns, sorted.
+        values: ``values[i][j]`` is how often i beats j: for each dataset the share of checkpoints at which it does,
+            summed over datasets.
+        n_datasets: ``n_datasets[i][j]`` is on how many datasets both were compared, which ``values[i][j]`` cannot
+            exceed. Where these differ between pairs, so does what the means are of.
+    """
+
+    strategies: tuple[str, ...]
+    values: tuple[tuple[float, ...], ...]
+    n_datasets: tuple[tuple[int, ...], ...]
+
+    @property
+    def column_means(self) -> tuple[float | None, ...]:
+        """How often each strategy is beaten, in the mean over those it was compared to; lower is better."""
+        return tuple(
+            self._mean([(row, column) for row in range(len(self.strategies))]) for column in range(len(self.strategies))
+        )
+
+    @property
+    def row_means(self) -> tuple[float | None, ...]:
+        """How often each strategy beats another, in the mean over those it was compared to; higher is better."""
+        return tuple(
+            self._mean([(row, column) for column in range(len(self.strategies))]) for row in range(len(self.strategies))
+        )
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The strategies, least beaten first, then most beating, then by name; without what was not compared."""
+        found = zip(self.strategies, self.column_means, self.row_means, strict=True)
+        keys = [(lost, -won, name) for name, lost, won in found if lost is not None and won is not None]
+        return tuple(name for _, _, name in sorted(keys))
+
+    def _mean(self, cells: list[tuple[int, int]]) -> float | None:
+        compared = [self.values[row][column] for row, column in cells if self.n_datasets[row][column]]
+        return sum(compared) / len(compared) if compared else None
+
+
+def penalty_matrix(results: Results) -> PenaltyMatrix:
+    """Return the pairwise penalty matrix (Ash et al. 2020, BADGE).
+
+    Of two strategies on a dataset, one loses 1 / (number of checkpoints) to the other at every checkpoint at which a
+    two-sided paired t-test over their common seeds is significant at 5 %. Checkpoints are the numbers of labels at
+    which all these runs of both have an accuracy; the paper takes exponentially spaced ones, we take all. There is no
+    correction for the number of tests: 5 % of the checkpoints may be lost for nothing.
+
+    Two strategies with fewer than five common seeds, or without a checkpoint in common, are not compared on the
+    dataset. Pass one dataset's runs for its own matrix.
+    """
+    strategies = tuple(sorted({run.strategy for run in results.runs}))
+    number = {name: place for place, name in enumerate(strategies)}
+    values = np.zeros((len(strategies), len(strategies)))
+    compared = np.zeros((len(strategies), len(strategies)), dtype=int)
+    for dataset in results.datasets:
+        runs = results.on(dataset)
+        for one, other in itertools.combinations(runs, 2):
+            differences = _differences(runs[one], runs[other])
+            if differences is None:
+                continue
+            is_sure = paired_t_tests(differences) < ALPHA
+            is_above = differences.mean(axis=1) > 0
+            i, j = number[one], number[other]
+            values[i, j] += (is_sure & is_above).mean()
+            values[j, i] += (is_sure & ~is_above).mean()
+            compared[[i, j], [j, i]] += 1
+    return PenaltyMatrix(strategies, tuple(map(tuple, values.tolist())), tuple(map(tuple, compared.tolist())))
+
+
+def _differences(ours: Mapping[int, FinishedRun], theirs: Mapping[int, FinishedRun]) -> npt.NDArray[np.float64] | None:
+    """Return ours minus theirs, (checkpoints, seeds), or None where the two cannot be compared."""
+    seeds = sorted(set(ours) & set(theirs))
+    if len(seeds) < MIN_SEEDS:
+        return None
+    runs = [by_seed[seed] for by_seed in (ours, theirs) for seed in seeds]
+    checkpoints = sorted(set.intersection(*(set(run.n_labeled) for run in runs)))
+    if not checkpoints:
+        return None
+    accuracy = np.array([
+        np.asarray(run.accuracy)[np.searchsorted(run.n_labeled, checkpoints)] for run in runs
+    ])  # fmt: skip
+    difference: npt.NDArray[np.float64] = (accuracy[: len(seeds)] - accuracy[len(seeds) :]).T
+    return difference

@@ -1,0 +1,46 @@
+"""Wins, ties and losses: by a margin, and by test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from deepal_autoal.statistics.paired import ROUNDING, BySeed, Comparison
+
+TIE_MARGIN = 0.005
+
+
+def wins_ties_losses(areas: Mapping[str, BySeed]) -> dict[str, tuple[int, int, int]]:
+    """Return how often each strategy's AUBC is above, about equal to and below another's.
+
+    Every other strategy on every seed that both have counts once. A difference of at most 0.005, half a percentage
+    point, is a tie: the margin of the DeepAL+ survey (Zhan et al. 2022).
+
+    Args:
+        areas: AUBC by strategy and seed, in [0, 1].
+    """
+    counts = {}
+    for name, own in areas.items():
+        differences = [
+            own[seed] - other[seed] for rival, other in areas.items() if rival != name for seed in own if seed in other
+        ]
+        wins = sum(difference > TIE_MARGIN + ROUNDING for difference in differences)
+        losses = sum(difference < -TIE_MARGIN - ROUNDING for difference in differences)
+        counts[name] = (wins, len(differences) - wins - losses, losses)
+    return counts
+
+
+def significant_wins_ties_losses(comparisons: Iterable[Comparison]) -> dict[str, tuple[int, int, int]]:
+    """Return how many strategies each one is significantly above, not significantly different from, and below.
+
+    Every other strategy counts once. A tie says that nothing was shown, not that both are alike; what fewer than five
+    seeds compare is a tie always.
+
+    Args:
+        comparisons: Of all pairs on a dataset (see `compare_all`), whose paired tests are Holm-corrected over them.
+    """
+    counts: dict[str, list[int]] = {}
+    for comparison in comparisons:
+        for name in (comparison.ours, comparison.theirs):
+            place = 1 if comparison.winner is None else 0 if comparison.winner == name else 2
+            counts.setdefault(name, [0, 0, 0])[place] += 1
+    return {name: (wins, ties, losses) for name, (wins, ties, losses) in counts.items()}

@@ -1,0 +1,32 @@
+"""Wins, ties and losses against counts worked out by hand."""
+
+import pytest
+
+from deepal_autoal.statistics import compare_all, significant_wins_ties_losses, wins_ties_losses
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+def test_wins_ties_and_losses_by_the_margin_of_half_a_point():
+    areas = {
+        "a": {0: 0.900, 1: 0.900, 2: 0.900},
+        "b": {0: 0.905, 1: 0.906, 2: 0.800},  # a tie (exactly the margin), a win, a loss against a
+        "c": {1: 0.902},  # one seed in common with the others: ties both
+    }
+    assert wins_ties_losses(areas) == {"a": (1, 2, 1), "b": (1, 2, 1), "c": (0, 2, 0)}
+    assert wins_ties_losses({"a": {0: 0.5}}) == {"a": (0, 0, 0)}
+    assert wins_ties_losses({"a": {0: 0.5}, "b": {1: 0.9}}) == {"a": (0, 0, 0), "b": (0, 0, 0)}
+
+
+def test_wins_by_test():
+    """Above and below beyond doubt, and one that differs less than its noise."""
+    noise = (0.0, 0.01, -0.01, 0.02, -0.02, 0.005)
+    areas = {
+        "best": {seed: 0.9 + 0.1 * value for seed, value in enumerate(noise)},
+        "good": dict(enumerate([0.7] * 6)),
+        "same": {seed: 0.7 + value for seed, value in enumerate(noise)},
+        "short": {seed: 0.1 - value for seed, value in enumerate(noise[:4])},  # too few seeds for a verdict
+    }
+    counts = significant_wins_ties_losses(compare_all(areas))
+    assert counts == {"best": (2, 1, 0), "good": (0, 2, 1), "same": (0, 2, 1), "short": (0, 3, 0)}
+    assert significant_wins_ties_losses(compare_all({"alone": {0: 0.5}})) == {}
