@@ -20,6 +20,7 @@ from deepal_autoal.fitted import FittedModel, chunk_size
 from deepal_autoal.inputs import Inputs, Normalization
 from deepal_autoal.models import build_model
 from deepal_autoal.placement import autocast, resolve_precision
+from deepal_autoal.plugins import plugin_host
 from deepal_autoal.randomness import global_torch_seed, stream_seed
 from deepal_autoal.recipe import Recipe
 from deepal_autoal.records import load_model
@@ -65,14 +66,14 @@ def embed(
     dtype: str = "float16",
     image_size: int | None = None,
     seed: int = 0,
-    precision: str = "auto",
+    precision: str = "float32",
     progress: Progress | None = None,
 ) -> Embedded:
     """Write a model's embeddings of a dataset as an ``.npz`` that is a dataset itself.
 
-    It holds ``x`` and ``x_test``, the embeddings, ``y`` and ``y_test``, the names of the classes, and ``ids`` and
-    ``ids_test``: the samples' own names, such as a file's path, else ``train/<row>`` and ``test/<row>``. Rows keep
-    their order, so that pool indices are the same for both datasets.
+    It holds ``x`` and ``x_test``, the embeddings, ``y`` and ``y_test``, the classes' numbers, ``class_names``, and
+    ``ids`` and ``ids_test``: the samples' own names, such as a file's path, else ``train/<row>`` and ``test/<row>``.
+    Rows keep their order, so that pool indices are the same for both datasets.
 
     Images are normalised as the model's published weights want it, else by the training split's own statistics, or
     by those that a run's model was trained with.
@@ -86,7 +87,8 @@ def embed(
         dtype: ``float16`` or ``float32``.
         image_size: Scale images so that their shorter side has this many pixels, bilinear and antialiased.
         seed: Of weights that are not published.
-        precision: ``float32``, ``bfloat16`` or ``auto``, as in a recipe; a run's model keeps its own.
+        precision: ``float32``, ``bfloat16`` or ``auto``, as in a recipe: faster where the hardware has it, to two or
+            three digits. A run's model computes as its run did.
         progress: Called with the samples done and the samples in all.
 
     Raises:
@@ -118,19 +120,25 @@ def embed(
     def made(array: NDArray[Any]) -> ArrayBlocks:
         return ArrayBlocks((len(array), width), np.dtype(dtype), blocks(array))
 
-    names = np.array(dataset.class_names)
     write_npz(
         path,
         {
             "x": made(dataset.x_train),
-            "y": names[dataset.y_train],
+            "y": dataset.y_train,
             "x_test": made(dataset.x_test),
-            "y_test": names[dataset.y_test],
+            "y_test": dataset.y_test,
+            "class_names": np.array(dataset.class_names),
             "ids": _ids(dataset.ids_train, "train", len(dataset.x_train)),
             "ids_test": _ids(dataset.ids_test, "test", len(dataset.x_test)),
         },
     )
     return Embedded(path, len(dataset.x_train), len(dataset.x_test), width, name)
+
+
+def _is_run(model: str | Path) -> bool:
+    """Return whether a run folder is meant; a registered name wins over a folder of that name, as for datasets."""
+    known = str(model).partition("[")[0].partition("/")[0] in plugin_host().models
+    return Path(model).is_dir() and (isinstance(model, Path) or not known)
 
 
 def _scaled(shape: tuple[int, ...], image_size: int | None) -> tuple[int, ...]:
@@ -150,11 +158,12 @@ def _model(
     precision: str,
 ) -> tuple[FittedModel, Normalization, str]:
     """Return the model, what it wants inputs to be normalised by, and its name."""
-    if Path(model).is_dir():
+    if _is_run(model):
         predictor = load_model(model, str(device))
         if predictor.input_shape != shape:
             raise InputError(
-                f"the model of {model} takes samples of shape {predictor.input_shape}, and these are {shape}"
+                f"the model of {model} takes samples of shape {predictor.input_shape}, and these are {shape}; choose "
+                "the data it was trained on, or --image-size"
             )
         return predictor.model, predictor.normalization, str(model)
     with global_torch_seed(stream_seed(seed, "init"), device):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deepal_autoal.errors import UnknownNameError
+from deepal_autoal.errors import InputError, UnknownNameError
 
 DEEPAL = "Zhan et al. 2022, A Comparative Survey of Deep Active Learning, arXiv 2203.13450"
 AUTOAL = "Wang, Zhan & Huang 2025, AutoAL, ICML, arXiv 2410.13853"
@@ -121,7 +121,10 @@ def find_protocol(name: str) -> Protocol:
 
     Raises:
         UnknownNameError: If there is none; the nearest names are offered.
+        InputError: If it is no name.
     """
+    if not isinstance(name, str):
+        raise InputError(f"protocol {name!r}: give a name, such as deepal+/cifar10")
     if name not in PROTOCOLS:
         raise UnknownNameError("protocol", name, PROTOCOLS, "`deepal protocols` lists all.")
     return PROTOCOLS[name]

@@ -95,6 +95,11 @@ class Recipe:
         known = [item.name for item in fields(cls)]
         for name in changes:
             _require(name in known, "recipe", name, "some of " + ", ".join(known))
+        if not is_image and changes.get("augmentation"):
+            raise InputError(
+                f"augmentation {', '.join(changes['augmentation'])} is for images, and these samples are vectors: "
+                "give --augmentation none"
+            )
         defaults = {"augmentation": tuple(augmentation)} if is_image else VECTOR_DEFAULTS
         return cls(**{**defaults, **changes})
 

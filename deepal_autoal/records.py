@@ -81,7 +81,7 @@ class RunFolder:
         config = read_json(self.path / CONFIG)
         if not isinstance(config, dict) or config.get("format_version") != FORMAT_VERSION or "settings" not in config:
             raise RunFolderError(f"{self.path / CONFIG} is not of a format that this version can read")
-        return config
+        return completed(config)
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write the settings."""
@@ -275,6 +275,32 @@ def load_model(folder: str | Path, device: str = "auto", strategy: Strategy | No
     precision = config["precision"] if torch.device(config["device"]).type == target.type else "float32"
     model = FittedModel(module, device=target, recipe=recipe, seed=config["seed"], precision=precision)
     return Predictor(model, normalization, shape, tuple(config["dataset"]["class_names"]))
+
+
+def completed(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with what earlier versions of this format left out: they did as today's defaults do.
+
+    Args:
+        config: As read from ``config.json``.
+
+    Raises:
+        RunFolderError: If it lacks what every version recorded.
+    """
+    from deepal_autoal.models import ModelChoice, resolve_model
+    from deepal_autoal.recipe import Recipe
+
+    try:
+        recipe = {**describe_recipe(Recipe()), **config["recipe"]}
+        if recipe["precision"] == "auto":
+            recipe["precision"] = config["precision"]
+        model, settings = dict(config["model"]), dict(config["settings"])
+        settings["recipe"] = {"precision": recipe["precision"], **settings["recipe"]}
+        shape = tuple(config["dataset"]["input_shape"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(f"{CONFIG} lacks {error}: the run was recorded otherwise; choose another --out") from None
+    if "options" not in model:
+        model["options"] = resolve_model(ModelChoice(model["name"]), shape).describe()["options"]
+    return {**config, "recipe": recipe, "model": model, "settings": settings}
 
 
 def describe_recipe(recipe: Any) -> dict[str, Any]:

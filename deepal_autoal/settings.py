@@ -213,12 +213,16 @@ def refuse_given(recorded: Mapping[str, Any], given: Settings, folder: Path) -> 
     strategy = recorded["strategy"]
     candidates = [candidate["name"] for candidate in strategy.get("candidates", ())]
     words = recorded["settings"].get("candidates")
+    changes = recorded["dataset"].get("changes", {})
     known = {
         "strategy": strategy["name"],
         "candidates": candidates,
         "initial": len(recorded["initial"]),
         **{key: recorded[key] for key in ("pool_size", "batch_size", "rounds", "seed", "threads")},
         "protocol": recorded.get("protocol"),
+        "imbalance": changes.get("imbalance"),
+        "label_noise": changes.get("label_noise") or 0.0,
+        "duplicates": changes.get("duplicates") or 1,
     }
     if given.candidates is not None:
         # The same words mean what they meant then.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
@@ -155,7 +156,7 @@ class Trainer:
             for part in objective.modules():
                 if isinstance(part, nn.modules.batchnorm._BatchNorm):
                     part.eval()
-        with global_torch_seed(stream_seed(seed, "dropout"), self.device):
+        with global_torch_seed(stream_seed(seed, "dropout"), self.device), _compiling(recipe):
             metrics = self._optimize(objective, labeled, recipe, precision, seed, progress)
         return FittedModel(
             objective.model, device=self.device, recipe=recipe, seed=seed, metrics=metrics, precision=precision,
@@ -214,6 +215,21 @@ class Trainer:
             raise _diverged("there are infinite weights after the last step", recipe, precision)
         logger.debug("trained on %d samples: %s", n, metrics)
         return metrics
+
+
+@contextmanager
+def _compiling(recipe: Recipe) -> Iterator[None]:
+    """Turn what torch's compiler raises into one line."""
+    try:
+        yield
+    except Exception as error:
+        if not recipe.compile or not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"--compile: torch cannot compile this model here ({reason}); on a CPU it needs a C++ compiler. Leave "
+            "--compile out"
+        ) from error
 
 
 def rebuilding_trainer(trainer: TrainerProtocol, plain: Trainer) -> Trainer:

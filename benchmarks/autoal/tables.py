@@ -50,11 +50,12 @@ Areas = Mapping[str, Mapping[str, Mapping[int, float]]]
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, nargs="+", default=[], help="runs.jsonl of one or several studies")
+    parser.add_argument("--seeds", type=seed_range, metavar="A-B", help="of --runs only these seeds; default all")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     if options.runs:
-        lines = read_lines(options.runs)
+        lines = [row for row in read_lines(options.runs) if options.seeds is None or row["seed"] in options.seeds]
         write_runs(options.out / RUNS_CSV, lines)
         write_weights(options.out / WEIGHTS_CSV, [row for row in lines if row["label"] in WITH_WEIGHTS])
     elif not (options.out / RUNS_CSV).exists():
@@ -66,6 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         writer.writeheader()
         writer.writerows({key: spell(value) for key, value in row.items()} for row in rows)
     (options.out / TABLES_MD).write_text(render(runs, rows), encoding="utf-8")
+
+
+def seed_range(text: str) -> range:
+    """Return the seeds from A to B, both among them, of ``A-B``."""
+    first, _, last = text.partition("-")
+    return range(int(first), int(last) + 1)
 
 
 def areas_of(runs: Iterable[StudyRun]) -> dict[str, dict[str, dict[int, float]]]:

@@ -20,7 +20,7 @@ from deepal_autoal.learner import ActiveLearner
 from deepal_autoal.models import ModelChoice
 from deepal_autoal.pool import draw_members
 from deepal_autoal.recipe import Recipe
-from deepal_autoal.records import CONFIG, FORMAT_VERSION, describe_recipe
+from deepal_autoal.records import CONFIG, FORMAT_VERSION, completed, describe_recipe
 from deepal_autoal.settings import Settings, check_budget, refuse_differences, resolve_plugin_options
 from deepal_autoal.strategy import Strategy, describe_strategy
 
@@ -85,6 +85,8 @@ def admit(
     given["recipe"] = dict(settings.get("recipe") or {})
     if settings.get("epochs") is not None:
         given["recipe"]["epochs"] = settings["epochs"]
+    for config in list(configs.values())[:1]:  # as a resumed run does
+        given["recipe"].setdefault("precision", config["recipe"]["precision"])
     wanted = Settings(**given).with_protocol()
     recipe = Recipe.for_data(data.is_image, data.augmentation, **wanted.recipe)
     device = resolve_device(settings.get("device") or "auto")
@@ -121,7 +123,8 @@ def admit(
             _refuse_other_settings(folder, config, shared, made)
     calls = {
         contender.label: {
-            **settings, "dataset": dataset, "threads": threads, "strategy": contender.strategy,
+            **settings, "recipe": given["recipe"], "dataset": dataset, "threads": threads,
+            "strategy": contender.strategy,
             "candidates": getattr(made[contender.label], "candidate_words", None) or contender.candidates,
             "options": dict(contender.options),
         }
@@ -179,7 +182,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     config = read_json(folder / CONFIG)
     if not isinstance(config, dict) or config.get("format_version") != FORMAT_VERSION:
         raise RunFolderError(f"{folder / CONFIG} is not of a format that this version can read; choose another --out")
-    return config
+    return completed(config)
 
 
 def _refuse_other_settings(

@@ -21,7 +21,12 @@ from deepal_autoal.cli.run import set_up_logging
 @click.option("--image-size", type=int, metavar="N", help="Scale images: N pixels on the shorter side.")
 @click.option("--dtype", default="float16", metavar="NAME", help="float16 (default) or float32.")
 @click.option("--device", default="auto", metavar="auto|cpu|cuda[:i]", help="Default auto: CUDA where there is one.")
-@click.option("--precision", default="auto", metavar="NAME", help="auto (default), float32 or bfloat16.")
+@click.option(
+    "--precision",
+    default="float32",
+    metavar="NAME",
+    help="float32 (default), bfloat16 or auto; a run's model keeps its own.",
+)
 @click.option("--threads", type=int, metavar="N", help="CPU threads.")
 @click.option("--seed", type=int, default=0, metavar="S", help="Of weights that are not published.")
 @click.option("--quiet", is_flag=True, help="Print the file only, and warnings.")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ELLIPSES = ("...", "…")
+LARGEST_RATIO = 1e9
 FORMS = "1:10, step:1:10, linear:1:10, or a proportion for each class such as 1:2:4"
 
 
@@ -39,10 +42,12 @@ class PoolChanges:
     duplicates: int | None = None
 
     def __post_init__(self) -> None:
+        if self.imbalance is not None and not isinstance(self.imbalance, str):
+            raise InputError(f"--imbalance {self.imbalance!r}: give a text, such as {FORMS}")
         if self.label_noise is not None and not (_is_number(self.label_noise) and 0 <= self.label_noise < 1):
             raise InputError(f"--label-noise {self.label_noise}: give a probability of at least 0 and below 1")
-        if self.duplicates is not None and self.duplicates < 1:
-            raise InputError(f"--duplicates {self.duplicates}: give 1 (each sample once) or more")
+        if self.duplicates is not None and not (isinstance(self.duplicates, int) and self.duplicates >= 1):
+            raise InputError(f"--duplicates {self.duplicates}: give a whole number, 1 (each sample once) or more")
 
     def __bool__(self) -> bool:
         return self.imbalance is not None or bool(self.label_noise) or self._copies > 1
@@ -68,15 +73,14 @@ class PoolChanges:
         n, copies = len(dataset.x_train), self._copies
         rows = self._rows(dataset, seed)
         if copies > 1:
-            try:
-                x_train = np.concatenate([dataset.x_train] * copies)
-            except MemoryError as error:
-                size = copies * dataset.x_train.nbytes / 2**30
-                raise InputError(f"--duplicates {copies}: {size:.1f} GiB do not fit into memory; give less") from error
+            needed = copies * dataset.x_train.nbytes
+            if needed > memory_size():  # Linux promises what it does not have, and then kills the process
+                raise InputError(f"--duplicates {copies}: {needed / 2**30:.1f} GiB do not fit into memory; give less")
+            x_train = np.concatenate([dataset.x_train] * copies)
             dataset = replace(dataset, x_train=x_train, y_train=np.tile(dataset.y_train, copies), ids_train=None)
             rows = (rows + n * np.arange(copies)[:, np.newaxis]).reshape(-1)
         if self.label_noise:
-            dataset = replace(dataset, y_train=noisy(dataset.y_train, dataset.n_classes, self.label_noise, seed))
+            dataset = replace(dataset, y_train=noisy(dataset.y_train, self.label_noise, seed))
         return dataset, rows
 
     def describe(self, dataset: Dataset) -> dict[str, Any]:
@@ -84,8 +88,8 @@ class PoolChanges:
         counts = np.bincount(dataset.y_train[self._rows(dataset, 0)], minlength=dataset.n_classes)
         return {
             "imbalance": self.imbalance,
-            "label_noise": self.label_noise,
-            "duplicates": self.duplicates,
+            "label_noise": float(self.label_noise) if self.label_noise else None,
+            "duplicates": self._copies if self._copies > 1 else None,
             "class_counts": (counts * self._copies).tolist(),
         }
 
@@ -126,7 +130,15 @@ def class_proportions(text: str, n_classes: int) -> NDArray[np.float64]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def memory_size() -> float:
+    """Return the machine's memory in bytes; infinite where it cannot be asked for."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return math.inf
 
 
 def _geometric(first: float, last: float, n_classes: int) -> NDArray[np.float64]:
@@ -160,6 +172,8 @@ def _numbers(text: str, words: Sequence[str]) -> list[float]:
         raise InputError(f"--imbalance {text}: write {FORMS}") from None
     if not all(0 < number < math.inf for number in numbers):
         raise InputError(f"--imbalance {text}: every number must be positive")
+    if max(numbers) > LARGEST_RATIO * min(numbers):
+        raise InputError(f"--imbalance {text}: give a ratio of at most {LARGEST_RATIO:g}")
     return numbers
 
 
@@ -190,16 +204,18 @@ def imbalanced_rows(labels: NDArray[np.int64], n_classes: int, text: str, seed: 
     return np.sort(np.concatenate(chosen)).astype(np.int64)
 
 
-def noisy(labels: NDArray[np.int64], n_classes: int, rate: float, seed: int) -> NDArray[np.int64]:
-    """Return labels of which each is wrong with a given probability, another class being equally likely, int64 (N,).
+def noisy(labels: NDArray[np.int64], rate: float, seed: int) -> NDArray[np.int64]:
+    """Return labels of which each is wrong with a given probability, int64 (N,).
+
+    The wrong ones are of another class that occurs, each as likely.
 
     Args:
-        labels: int64 (N,), in 0 .. C - 1.
-        n_classes: Number of classes (C), at least 2.
+        labels: int64 (N,), of at least two classes.
         rate: The probability.
         seed: Of the errors. Those of a lower rate are among those of a higher one.
     """
     stream = numpy_stream(seed, "label noise", len(labels))
     is_wrong = stream.random(len(labels)) < rate
-    shift = stream.integers(1, n_classes, size=len(labels))
-    return np.where(is_wrong, (labels + shift) % n_classes, labels)
+    present, position = np.unique(labels, return_inverse=True)
+    shift = stream.integers(1, len(present), size=len(labels))
+    return np.where(is_wrong, present[(position + shift) % len(present)], labels)

@@ -19,7 +19,7 @@ from deepal_autoal.datasets.npz_members import read_member
 from deepal_autoal.datasets.splits import HELD_OUT_NOTE, held_out_split
 from deepal_autoal.errors import InputError
 
-ARRAYS = ("x", "y", "x_test", "y_test", "ids", "ids_test")
+ARRAYS = ("x", "y", "x_test", "y_test", "ids", "ids_test", "class_names")
 IN_MEMORY_BYTES = 256 << 20
 """Up to this size, memory-mapped samples are split into a training and a test part in memory."""
 
@@ -29,7 +29,8 @@ logger = logging.getLogger(__name__)
 
 
 def load_npz(path: Path) -> Dataset:
-    """Load ``x``, ``y`` and optionally ``x_test``, ``y_test``, and the samples' names, ``ids`` and ``ids_test``.
+    """Load ``x``, ``y`` and optionally ``x_test``, ``y_test``, the samples' names, ``ids`` and ``ids_test``, and
+    ``class_names``, one string a class, which ``y`` and ``y_test`` then number from 0.
 
     ``x`` holds images, uint8 (N, H, W) or (N, H, W, C), or vectors, float (N, D); ``y`` integers or strings (N,).
     Uncompressed members (`numpy.savez`) are memory-mapped. Without ``x_test`` a fifth is held out; of a mapped
@@ -48,7 +49,14 @@ def load_npz(path: Path) -> Dataset:
     x = _inputs(path, "x", arrays["x"])
     given = "x_test" in arrays
     x_test = _inputs(path, "x_test", arrays["x_test"]) if given else x[:0]
-    y, y_test, class_names = _labels(path, arrays["y"], arrays["y_test"] if given else arrays["y"][:0])
+    y_test = arrays["y_test"] if given else arrays["y"][:0]
+    if "class_names" in arrays:
+        class_names = _class_names(path, arrays["class_names"])
+        y, y_test = (
+            _numbered(path, name, labels, class_names) for name, labels in (("y", arrays["y"]), ("y_test", y_test))
+        )
+    else:
+        y, y_test, class_names = _labels(path, arrays["y"], y_test)
     for name, inputs, labels in (("x", x, y), ("x_test", x_test, y_test)):
         if len(inputs) != len(labels):
             raise InputError(
@@ -57,7 +65,9 @@ def load_npz(path: Path) -> Dataset:
             )
     if given and (x.dtype != x_test.dtype or x.shape[1:] != x_test.shape[1:]):
         raise InputError(f"{path}: x is {_form(x)} but x_test {_form(x_test)}; make dtype and sample shape equal")
-    ids, ids_test = (_ids(path, name, arrays.get(name), len(y if name == "ids" else y_test)) for name in ARRAYS[4:])
+    ids, ids_test = (
+        _ids(path, name, arrays.get(name), len(y if name == "ids" else y_test)) for name in ("ids", "ids_test")
+    )
     rows: dict[str, tuple[str, np.ndarray | None]] = {"x_train": ("x", None), "x_test": ("x_test", None)}
     if not given:
         train_rows, test_rows = held_out_split(len(x), str(path))
@@ -133,6 +143,20 @@ def _labels(path: Path, y: np.ndarray, y_test: np.ndarray) -> tuple[np.ndarray, 
     names, test_names = _texts(path, y), _texts(path, y_test)
     check_written_labels([*names, *test_names], str(path))
     return encode_names(names, test_names, str(path))
+
+
+def _class_names(path: Path, names: np.ndarray) -> tuple[str, ...]:
+    if names.ndim != 1 or names.dtype.kind not in "US":
+        raise InputError(f"{path}: class_names is {_form(names)}; save one string a class, in the order of the numbers")
+    return tuple(_texts(path, names))
+
+
+def _numbered(path: Path, name: str, labels: np.ndarray, class_names: tuple[str, ...]) -> np.ndarray:
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise InputError(f"{path}: {name} is {_form(labels)}; beside class_names, save class numbers, integers (N,)")
+    if labels.size and not (labels.min() >= 0 and labels.max() < len(class_names)):
+        raise InputError(f"{path}: {name} holds numbers outside 0..{len(class_names) - 1}, those of class_names")
+    return labels.astype(np.int64)
 
 
 def _ids(path: Path, name: str, ids: np.ndarray | None, n_samples: int) -> np.ndarray | None:

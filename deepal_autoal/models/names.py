@@ -64,6 +64,8 @@ def read_model(written: str) -> ModelChoice:
         PluginError: If its plugin failed to load.
         InputError: If it is of another form.
     """
+    if not isinstance(written, str):
+        raise InputError(f"model {written!r}: give a name, such as cnn")
     name, options = _NOTATION.read(written)
     if name != AUTO:
         _find(name)
@@ -82,7 +84,7 @@ def resolve_model(model: str | ModelChoice, input_shape: tuple[int, ...]) -> Mod
         PluginError: If the model's plugin failed to load.
         InputError: If an option's value does not fit.
     """
-    choice = read_model(model) if isinstance(model, str) else model
+    choice = model if isinstance(model, ModelChoice) else read_model(model)
     name = choose_model(input_shape) if choice.name == AUTO else choice.name
     entry, _ = _find(name)
     parameters = model_options(entry)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,8 +135,9 @@ def _published(architecture: str, weights: str) -> tuple[Any, Mapping[str, Tenso
     file = Path(torch.hub.get_dir()) / "checkpoints" / chosen.url.rpartition("/")[2]
     try:
         # Also a check: torchvision itself would unpickle whatever lies there.
-        chosen.get_state_dict(progress=True, check_hash=True, weights_only=True)
-        donor: nn.Module = get_model(architecture, weights=chosen)
+        with redirect_stdout(sys.stderr):  # torch.hub prints where it downloads from
+            chosen.get_state_dict(progress=True, check_hash=True, weights_only=True)
+            donor: nn.Module = get_model(architecture, weights=chosen)
     except Exception as error:  # no network, no room, a damaged file
         raise InputError(
             f"the weights {weights} of {architecture} cannot be had ({spell(error)}): fetch {chosen.url} where there "

@@ -121,3 +121,10 @@ def test_plots_are_small_and_repeatable(make, lines):
     assert max(map(len, drawn.values())) < 200_000
     plots.main(["--results", str(folder)])
     assert {path.name: path.read_bytes() for path in folder.glob("*.svg")} == drawn
+
+
+def test_some_seeds_only(tmp_path, study_line):
+    path = tmp_path / "runs.jsonl"
+    path.write_text("".join(json.dumps(study_line("s", "autoal", seed, 0.5)) + "\n" for seed in range(6)))
+    tables.main(["--runs", str(path), "--seeds", "2-4", "--out", str(tmp_path / "results")])
+    assert [run.seed for run in results.read_runs(tmp_path / "results" / results.RUNS_CSV)] == [2, 3, 4]

@@ -73,7 +73,7 @@ def test_rows_names_and_values_are_the_sources(folder, tmp_path, means, monkeypa
     expected = (pixels - pixels.mean(axis=(0, 1, 2))) / pixels.std(axis=(0, 1, 2))
     np.testing.assert_allclose(data.x_train, expected.mean(axis=(1, 2)), atol=1e-5)
     with np.load(tmp_path / "pool.npz", allow_pickle=False) as file:
-        assert sorted(file) == ["ids", "ids_test", "x", "x_test", "y", "y_test"]
+        assert sorted(file) == ["class_names", "ids", "ids_test", "x", "x_test", "y", "y_test"]
 
 
 def test_the_file_is_a_dataset_to_run_with(blob_data, tmp_path, quick):
@@ -180,3 +180,17 @@ def test_command_lines_that_cannot_work(deepal, tmp_path, blob_file):
     status, _, err = deepal("embed", "--dataset", blob_file, "--model", "linear", "--out", locked / "x.npz")
     assert status == 2 and "cannot be written" in err and err.count("\n") == 1
     assert json.dumps(sorted(path.name for path in tmp_path.iterdir())) == '["blobs.npz", "file"]'
+
+
+def test_classes_keep_their_numbers(image_data, tmp_path):
+    data = Dataset("named", image_data.x_train, image_data.y_train, image_data.x_test, image_data.y_test,
+                   ("zebra", "ant", "bee"))  # fmt: skip
+    embed(data, "linear", tmp_path / "a.npz")
+    written = load_dataset(tmp_path / "a.npz")
+    assert written.class_names == ("zebra", "ant", "bee") and written.y_train.tolist() == data.y_train.tolist()
+
+
+def test_a_registered_name_wins_over_a_folder(image_data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "linear").mkdir()
+    assert embed(image_data, "linear", "a.npz").embedding_dim == 64

@@ -10,6 +10,7 @@ import torch
 
 import deepal_autoal.files
 from deepal_autoal import Strategy, create_strategy, hookimpl, load_model, plugin_host, run
+from deepal_autoal.datasets.base import Dataset
 from deepal_autoal.errors import DeepALError, InputError, QueryError, RunFolderError
 from deepal_autoal.records import area_under_budget_curve
 
@@ -355,3 +356,45 @@ def test_strategy_that_raises_is_named(blob_data, quick):
     with pytest.raises(QueryError, match=r"Raises.* failed in query: KeyError: 'oops'") as caught:
         run(Raises(), blob_data, **quick)
     assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_augmentation_of_vectors_is_refused_before_anything_is_written(tmp_path, blob_data, quick):
+    with pytest.raises(InputError, match="give --augmentation none"):
+        run("random", blob_data, out=tmp_path / "run", **{**quick, "recipe": {"augmentation": ("flip",)}})
+    assert not (tmp_path / "run").exists()
+    run("random", blob_data, protocol="deepal+/cifar10", **{**quick, "recipe": {"augmentation": ()}, "rounds": 0})
+
+
+def stop_after(number):
+    def stop(active, record):
+        if record["round"] == number:
+            raise KeyboardInterrupt
+
+    return stop
+
+
+def test_a_run_of_an_earlier_version_is_resumed(tmp_path, blob_data, quick):
+    """Its record lacks fields that have come since, and did not resolve the precision."""
+    whole = run("margin", blob_data, **quick).rounds
+    with pytest.raises(KeyboardInterrupt):
+        run("margin", blob_data, out=tmp_path / "run", on_round=stop_after(1), **quick)
+    path = tmp_path / "run" / "config.json"
+    config = json.loads(path.read_text())
+    del config["recipe"]["compile"], config["model"]["options"], config["settings"]["recipe"]["precision"]
+    config["recipe"]["precision"] = "auto"
+    path.write_text(json.dumps(config))
+    again = run("margin", blob_data, out=tmp_path / "run", resume=True, **quick).rounds
+    assert [r["queried"] for r in again] == [r["queried"] for r in whole]
+
+
+def test_the_recorded_precision_is_kept_where_the_processor_has_another(tmp_path, quick, monkeypatch):
+    x = np.random.default_rng(0).integers(0, 256, size=(30, 16, 16, 1), dtype=np.uint8)
+    y = np.arange(30) % 2
+    images = Dataset("noise", x, y, x[:4], y[:4], ("a", "b"))
+    settings = {**quick, "model": "cnn", "rounds": 1, "initial": 6, "batch_size": 3}
+    monkeypatch.setattr("deepal_autoal.placement.cpu_has_bfloat16", lambda: True)
+    first = run("random", images, out=tmp_path / "run", **settings)
+    assert first.config["precision"] == "bfloat16" == first.config["recipe"]["precision"]
+    monkeypatch.setattr("deepal_autoal.placement.cpu_has_bfloat16", lambda: False)
+    assert run("random", images, out=tmp_path / "run", resume=True, **settings).rounds == first.rounds
+    assert run("random", images, **settings).config["precision"] == "float32"

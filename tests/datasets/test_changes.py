@@ -34,7 +34,7 @@ def test_proportions(text, n_classes, expected):
         ("10", "write 1:10"), ("", "write 1:10"), ("one:ten", "write 1:10"), ("steep:1:10", "write 1:10"),
         ("step:1:2:3", "write 1:10"), ("1:0", "must be positive"), ("1:-2", "must be positive"),
         ("1:nan", "must be positive"), ("1:inf", "must be positive"), ("1:2:3", "3 proportions for 4 classes"),
-        ("1:2:...:10", "for 4 classes it ends at 4"),
+        ("1:2:...:10", "for 4 classes it ends at 4"), ("1e-200:1e200", "a ratio of at most 1e+09"),
     ],
 )  # fmt: skip
 def test_what_is_no_imbalance_is_told(text, message):
@@ -65,15 +65,15 @@ def test_the_choice_depends_on_the_seed_its_size_does_not():
 
 def test_noise_hits_at_its_rate_and_every_other_class_alike():
     labels = np.arange(30_000) % 3
-    wrong = noisy(labels, 3, 0.3, seed=0)
+    wrong = noisy(labels, 0.3, seed=0)
     hit = wrong != labels
     assert abs(hit.mean() - 0.3) < 0.01
     assert abs(((wrong - labels) % 3 == 1)[hit].mean() - 0.5) < 0.02
     assert wrong.min() == 0 and wrong.max() == 2
     # Those of a lower rate are among those of a higher one.
-    fewer = noisy(labels, 3, 0.1, seed=0)
+    fewer = noisy(labels, 0.1, seed=0)
     assert (wrong[fewer != labels] == fewer[fewer != labels]).all()
-    assert (noisy(labels, 3, 0.3, seed=1) != wrong).any()
+    assert (noisy(labels, 0.3, seed=1) != wrong).any()
 
 
 def test_duplicates_are_rows_of_their_own(blob_data):
@@ -101,10 +101,11 @@ def test_all_together(blob_data):
 
 @pytest.mark.parametrize(
     "arguments", [{"label_noise": 1.0}, {"label_noise": -0.1}, {"label_noise": float("nan")}, {"label_noise": "0.2"},
-                  {"label_noise": True}, {"duplicates": 0}, {"duplicates": -1}]
+                  {"label_noise": True}, {"duplicates": 0}, {"duplicates": -1}, {"duplicates": 2.5},
+                  {"duplicates": "2"}, {"imbalance": 10}]
 )  # fmt: skip
 def test_numbers_out_of_range(arguments):
-    with pytest.raises(InputError, match=r"label-noise|duplicates"):
+    with pytest.raises(InputError, match=r"label-noise|duplicates|imbalance"):
         PoolChanges(**arguments)
 
 
@@ -115,13 +116,14 @@ def test_nothing_changed_is_nothing(blob_data):
         assert changed is blob_data and rows.tolist() == list(range(120))
 
 
-def test_copies_beyond_memory_are_told(blob_data, monkeypatch):
-    def full(arrays):
-        raise MemoryError
-
-    monkeypatch.setattr(np, "concatenate", full)
+def test_copies_beyond_memory_are_told(blob_data):
     with pytest.raises(InputError, match="do not fit into memory"):
-        PoolChanges(duplicates=2).apply(blob_data, 0)
+        PoolChanges(duplicates=10**9).apply(blob_data, 0)
+
+
+def test_wrong_labels_are_of_classes_that_occur():
+    labels = np.array([0, 3] * 500)
+    assert set(noisy(labels, 0.5, seed=0).tolist()) == {0, 3}
 
 
 def test_a_run_queries_rows_of_the_full_split_and_records_the_changes(tmp_path, blob_data, quick):
@@ -137,6 +139,9 @@ def test_a_run_queries_rows_of_the_full_split_and_records_the_changes(tmp_path, 
     assert 10 < config["n_wrong_labels"] < 35
     # Resumed: the same; with other changes: refused.
     assert run("entropy", blob_data, out=out, resume=True, **settings).rounds == result.rounds
+    assert run("entropy", blob_data, out=out, resume=True, duplicates=1, **settings).rounds == result.rounds
+    with pytest.raises(RunFolderError, match=r"label_noise was 0\.3 and is now 0"):
+        run("entropy", blob_data, out=out, resume=True, **{**settings, "label_noise": 0})
     with pytest.raises(RunFolderError, match="imbalance"):
         run("entropy", blob_data, out=out, resume=True, **{**settings, "imbalance": "1:2"})
 

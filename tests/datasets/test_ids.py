@@ -61,3 +61,27 @@ def test_copies_have_no_names_of_their_own(blob_data):
     named = dataclasses.replace(blob_data, ids_train=np.array([f"{row}" for row in range(120)]))
     assert PoolChanges(duplicates=2).apply(named, 0)[0].ids_train is None
     assert PoolChanges(label_noise=0.1).apply(named, 0)[0].ids_train is named.ids_train
+
+
+def test_class_names_say_what_the_numbers_are(tmp_path):
+    """The order is theirs, and classes without training samples are classes too."""
+    file = save(tmp_path / "a.npz", x=np.eye(4, dtype="f"), y=[2, 0, 2, 0], x_test=np.eye(4, dtype="f"),
+                y_test=[1, 1, 0, 2], class_names=["zebra", "ant", "-1"])  # fmt: skip
+    data = load_dataset(file)
+    assert data.class_names == ("zebra", "ant", "-1")
+    assert data.y_train.tolist() == [2, 0, 2, 0] and data.y_test.tolist() == [1, 1, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("y", "names", "message"),
+    [
+        ([0, 1, 2, 0], ["a", "b"], r"y holds numbers outside 0\.\.1"),
+        ([0, 1, -1, 0], ["a", "b"], r"y holds numbers outside 0\.\.1"),
+        (["a", "b", "a", "b"], ["a", "b"], "beside class_names, save class numbers"),
+        ([0, 1, 0, 1], [1, 2], "save one string a class"),
+        ([0, 1, 0, 1], ["a", "a"], "holds a name twice"),
+    ],
+)
+def test_numbers_and_class_names_must_fit(tmp_path, y, names, message):
+    with pytest.raises(InputError, match=message):
+        load_dataset(save(tmp_path / "a.npz", x=np.eye(4, dtype="f"), y=y, class_names=names))

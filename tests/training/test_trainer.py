@@ -287,3 +287,12 @@ def test_compile_is_an_option_of_the_recipe(setup, monkeypatch):
 def test_convolutions_lie_channels_last(setup):
     weights = [p for p in setup.fit(np.arange(9)).module.parameters() if p.ndim == 4 and p.shape[1] > 1]
     assert weights and all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+
+
+def test_a_compiler_that_fails_is_one_line(setup, monkeypatch):
+    def fail(module, *arguments, **named):
+        raise torch._dynamo.exc.Unsupported("no compiler\nand much more")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: module.register_forward_pre_hook(fail))
+    with pytest.raises(InputError, match=r"--compile: torch cannot compile this model here \(no compiler\)"):
+        setup.fit(np.arange(9), recipe=Recipe(epochs=1, min_steps=0, compile=True))
