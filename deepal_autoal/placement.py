@@ -57,8 +57,12 @@ def cpu_has_bfloat16() -> bool:
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """Return the context in which modules compute in a resolved precision."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+    """Return the context in which modules compute in a resolved precision.
+
+    It keeps no casts of weights: torch drops them when the outermost such context ends, and inside another one
+    (`own_modes` is one, a caller's may be) every step would compute with the first step's weights.
+    """
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False)
 
 
 @contextmanager

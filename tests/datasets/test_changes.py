@@ -34,7 +34,7 @@ def test_proportions(text, n_classes, expected):
         ("10", "write 1:10"), ("", "write 1:10"), ("one:ten", "write 1:10"), ("steep:1:10", "write 1:10"),
         ("step:1:2:3", "write 1:10"), ("1:0", "must be positive"), ("1:-2", "must be positive"),
         ("1:nan", "must be positive"), ("1:inf", "must be positive"), ("1:2:3", "3 proportions for 4 classes"),
-        ("1:2:...:10", "for 4 classes it ends at 4"), ("1e-200:1e200", "a ratio of at most 1e+09"),
+        ("1:2:...:10", "for 4 classes it ends at 4"), ("1e-200:1e200", "a ratio of at most"),
     ],
 )  # fmt: skip
 def test_what_is_no_imbalance_is_told(text, message):

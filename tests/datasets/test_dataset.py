@@ -67,7 +67,7 @@ def test_vectors_are_accepted_and_native(dtype: str) -> None:
         ({"y_test": np.array([0, 1, 2, -1])}, r"labels -1\.\.2"),
         ({"y_train": np.ones(8, int)}, r"only one class \(b\)"),
         ({"class_names": ("a", "b", "a")}, "a name twice"),
-        ({"augmentation": ("rotate",)}, "augmentation"),
+        ({"augmentation": ("mixup",)}, "augmentation"),
         ({**vectors(), "augmentation": ("flip",)}, "augmentation"),
     ],
 )

@@ -296,3 +296,13 @@ def test_a_compiler_that_fails_is_one_line(setup, monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module: module.register_forward_pre_hook(fail))
     with pytest.raises(InputError, match=r"--compile: torch cannot compile this model here \(no compiler\)"):
         setup.fit(np.arange(9), recipe=Recipe(epochs=1, min_steps=0, compile=True))
+
+
+def test_learns_in_bfloat16_inside_a_callers_autocast(setup):
+    """Torch keeps casts of weights until the outermost context ends: training on the first step's learns nothing."""
+    recipe = Recipe(epochs=30, min_steps=0, train_batch_size=16, precision="bfloat16")
+    with torch.autocast("cpu", enabled=False):
+        model = setup.fit(np.arange(45), recipe=recipe)
+        logits, _ = model.sweep(setup.inputs, np.arange(45, 60))
+    assert model.metrics["train_accuracy"] > 0.9
+    assert (logits.argmax(dim=1).numpy() == setup.labels[45:]).mean() > 0.9
