@@ -85,7 +85,7 @@ def measure(strategy: str, file: Path, batch_size: int) -> str:
         rounds = [json.loads(line) for line in (out / "rounds.jsonl").read_text().splitlines()]
     seconds = {phase: sum(record["seconds"][phase] for record in rounds) for phase in ("train", "evaluate", "query")}
     rest = wall - sum(seconds.values())
-    peak = max(record["query_peak_bytes"] for record in rounds) / 2**20
+    peak = max(record["query_peak_bytes"] or 0 for record in rounds) / 2**20  # none in the last round
     cells = [f"{rest:.1f}", f"{seconds['train']:.1f}", f"{seconds['query']:.1f}", f"{wall:.1f}"]
     return f"| `{strategy}` | " + " | ".join(cells) + f" | {usage.ru_maxrss / 1024:,.0f} | {peak:,.0f} |"
 

@@ -94,7 +94,8 @@ def seed_by_distance(left: Tensor, right: Tensor, n_seeds: int, generator: torch
 
 def _largest(rows: Tensor) -> Tensor:
     """Return the largest absolute entry, 1 where all are 0."""
-    largest = torch.linalg.vector_norm(rows, torch.inf)
+    low, high = torch.aminmax(rows)  # a norm would make a copy
+    largest = torch.maximum(-low, high)
     return torch.where(largest > 0, largest, torch.ones_like(largest))
 
 

@@ -60,7 +60,7 @@ def nearest_to_centroids(
     if batch_size >= n_rows:
         return shuffle
     rows = embeddings.detach().float().cpu().numpy()[shuffle]
-    largest = np.abs(rows).max()
+    largest = max(rows.max(), -rows.min())  # without a copy: it may be gigabytes
     if largest > LARGEST_ENTRY:
         rows = rows / largest
     shares = None if weights is None else _relative(weights)[shuffle]
