@@ -76,7 +76,9 @@ def seed_by_distance(left: Tensor, right: Tensor, n_seeds: int, generator: torch
     is_free = torch.ones(n_rows, dtype=torch.bool, device=device)
     # Rows are tensors of shape (1,): to index by a number, Python would wait for the device.
     row = torch.where(norms == norms.max(), priority, -1).argmax(dim=0, keepdim=True)
-    chosen = [row]
+    # Written in place: small tensors that stay, made between large ones that go, tear the heap to pieces.
+    chosen = row.new_empty(n_seeds)
+    chosen[:1] = row
     for number in range(1, n_seeds):
         is_free.index_fill_(0, row, False)
         both = norms + norms[row]
@@ -88,8 +90,8 @@ def seed_by_distance(left: Tensor, right: Tensor, n_seeds: int, generator: torch
         # Equal rows only: any free one. No branch, which would wait for the device too.
         any_free = priority.where(is_free, -1).argmax(dim=0, keepdim=True)
         row = torch.where(distances[drawn] > 0, drawn, any_free)
-        chosen.append(row)
-    return torch.cat(chosen)
+        chosen[number : number + 1] = row
+    return chosen
 
 
 def _largest(rows: Tensor) -> Tensor:
