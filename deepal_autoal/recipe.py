@@ -42,7 +42,7 @@ class Recipe:
             the course of training, with dropout and augmentation. A schedule is then cut short.
         warm_start: Whether a round starts from the previous round's weights; otherwise every round starts anew.
         compile: Whether models are compiled (`torch.compile`): slow to start, faster afterwards.
-        precision: ``float32``, ``bfloat16`` (autocast), or ``auto``: bfloat16 on CUDA devices that compute in it.
+        precision: ``float32``, ``bfloat16`` (autocast), or ``auto`` (see `resolve_precision`).
 
     Raises:
         InputError: If a setting is out of range.

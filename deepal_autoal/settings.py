@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from deepal_autoal.candidates import Candidates, names_of
+from deepal_autoal.datasets import DEFAULT_DATASET
 from deepal_autoal.datasets.changes import PoolChanges
 from deepal_autoal.errors import InputError, PluginCodeError, PluginError, RunFolderError, message_of
 from deepal_autoal.plain import plain
 from deepal_autoal.plugins import plugin_host
 from deepal_autoal.protocols import find_protocol
 
-DEFAULT_DATASET = "digits"
 DEFAULT_DATA_DIR = "data"
 DEFAULT_INITIAL = 50
 DEFAULT_BATCH_SIZE = 20

@@ -37,7 +37,7 @@ def embed_command(
 ) -> None:  # fmt: skip
     """Write a model's embeddings of a dataset, to be run with --dataset FILE.npz and the model linear or mlp.
 
-    The file holds x, y, x_test, y_test, and ids and ids_test, the samples' names: rows keep their order.
+    The file holds x, y, x_test, y_test, class_names, and ids and ids_test, the samples' names: rows keep their order.
     """
     set_up_logging(verbose)
     from tqdm import tqdm

@@ -15,12 +15,12 @@ import click
 
 from deepal_autoal.candidates import check_words
 from deepal_autoal.cli.plugin_options import CommandWithPluginOptions, pop_plugin_options
+from deepal_autoal.datasets import DEFAULT_DATASET
 from deepal_autoal.errors import InputError, RunFolderError, UnknownNameError
 from deepal_autoal.models import read_model
 from deepal_autoal.plugins import plugin_host
 from deepal_autoal.protocols import find_protocol
 
-DEFAULT_DATASET = "digits"
 RUNS = Path("runs")
 LOGGERS = ("deepal_autoal", "deepal_events", "deepal_strategies")
 FILE_OPTIONS = "deepal.options"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Dataset", "load_dataset"]
 
 DATA_DIR_VARIABLE = "DEEPAL_DATA"
+DEFAULT_DATASET = "digits"
 
 
 def load_dataset(name_or_path: str | Path, data_dir: str | Path | None = None) -> Dataset:
