@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from deepal_autoal.errors import InputError
 
@@ -63,6 +64,32 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
     (`own_modes` is one, a caller's may be) every step would compute with the first step's weights.
     """
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False)
+
+
+@contextmanager
+def exact_gradients(module: nn.Module, precision: str, device: torch.device) -> Iterator[None]:
+    """Inside the block, convolutions whose input is smaller than their stride compute in float32 on a CPU.
+
+    In bfloat16 oneDNN leaves parts of such a convolution's weight gradient unwritten: whatever lay in memory, NaN
+    among it, becomes a gradient. Networks built for larger images meet it (MobileNetV3 at 16 x 16 pixels).
+    """
+    strided = [part for part in module.modules() if isinstance(part, nn.Conv2d) and max(part.stride) > 1]
+    if precision != "bfloat16" or device.type != "cpu":
+        strided = []
+    for part in strided:
+        part.forward = partial(_convolve, part)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for part in strided:
+            del part.forward
+
+
+def _convolve(part: nn.Conv2d, inputs: Tensor) -> Tensor:
+    if all(side >= stride for side, stride in zip(inputs.shape[-2:], part.stride, strict=True)):
+        return type(part).forward(part, inputs)
+    with torch.autocast("cpu", enabled=False):
+        return type(part).forward(part, inputs.float())
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from deepal_autoal.fitted import FittedModel
 from deepal_autoal.inputs import Inputs
 from deepal_autoal.objective import Objective
 from deepal_autoal.optimization import make_optimizer, set_learning_rate
-from deepal_autoal.placement import autocast, place, resolve_precision
+from deepal_autoal.placement import autocast, exact_gradients, place, resolve_precision
 from deepal_autoal.randomness import global_torch_seed, stream_seed, torch_stream
 from deepal_autoal.recipe import FEWEST_EPOCHS, Recipe
 
@@ -156,7 +156,11 @@ class Trainer:
             for part in objective.modules():
                 if isinstance(part, nn.modules.batchnorm._BatchNorm):
                     part.eval()
-        with global_torch_seed(stream_seed(seed, "dropout"), self.device), _compiling(recipe):
+        with (
+            global_torch_seed(stream_seed(seed, "dropout"), self.device),
+            exact_gradients(objective, precision, self.device),
+            _compiling(recipe),
+        ):
             metrics = self._optimize(objective, labeled, recipe, precision, seed, progress)
         return FittedModel(
             objective.model, device=self.device, recipe=recipe, seed=seed, metrics=metrics, precision=precision,

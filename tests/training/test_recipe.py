@@ -12,7 +12,7 @@ from torch import nn
 
 from deepal_autoal import InputError, Recipe
 from deepal_autoal.optimization import OPTIMIZERS, SCHEDULES, make_optimizer, set_learning_rate
-from deepal_autoal.placement import cpu_has_bfloat16, resolve_precision
+from deepal_autoal.placement import autocast, cpu_has_bfloat16, exact_gradients, place, resolve_precision
 
 CPU = torch.device("cpu")
 
@@ -100,3 +100,21 @@ def test_a_cpu_says_whether_it_computes_in_bfloat16(monkeypatch):
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         monkeypatch.delattr(torch.cpu, name, raising=False)
     assert cpu_has_bfloat16() is False
+
+
+@pytest.mark.parametrize("groups", [1, 64])
+@pytest.mark.parametrize(("kernel", "stride", "side"), [(3, 2, 1), (5, 4, 3), (7, 4, 2), (3, 2, 4)])
+def test_gradients_of_strided_convolutions_hold_nothing_that_was_not_computed(groups, kernel, stride, side):
+    conv = nn.Conv2d(64, 64, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
+    conv = place(nn.Sequential(conv), CPU)[0]
+    inputs = torch.randn(4, 64, side, side).to(memory_format=torch.channels_last)
+    exact = nn.functional.conv2d(inputs, conv.weight, stride=stride, padding=kernel // 2, groups=groups)
+    (wanted,) = torch.autograd.grad(exact.square().sum(), conv.weight)
+    with exact_gradients(nn.Sequential(conv), "bfloat16", CPU), autocast("bfloat16", CPU):
+        found = conv(inputs)
+    # What a kernel leaves unwritten shows the NaN that lay there before.
+    memory = [torch.full((2**power,), math.nan) for power in range(6, 18) for _ in range(30)]
+    del memory
+    (gradient,) = torch.autograd.grad(found.float().square().sum(), conv.weight)
+    assert gradient == pytest.approx(wanted, rel=0.05, abs=0.02 * float(wanted.abs().max()))
+    assert "forward" not in vars(conv)
