@@ -234,6 +234,22 @@ class ActiveLearner:
         self._pending = None
         return self._fitted
 
+    def adopt(self, state: Mapping[str, Any]) -> FittedModel:
+        """Take a model that another learner trained on the same labels, instead of training it again.
+
+        Args:
+            state: ``model`` (the objective's weights), ``metrics`` and ``precision``, as in `state_dict`.
+
+        Raises:
+            InputError: If there are no labels yet, or the weights are of another form.
+        """
+        self._data()
+        self.round += 1
+        self._fitted = self._restored(state)
+        self._is_current = True
+        self._pending = None
+        return self._fitted
+
     def predictor(self) -> Predictor:
         """Return the trained model as a function of raw samples; trains it if labels are new."""
         return Predictor(self.fit(), self.normalization, self._inputs.input_shape)
@@ -330,17 +346,20 @@ class ActiveLearner:
         self.round = state["round"]
         self._is_current = state["is_current"]
         if state["model"] is not None:
-            with replaced_weights():
-                objective = load_weights(self._rebuilding.new_objective(), state["model"])
-            seed = stream_seed(self.seed, self.round, "train")
-            self._fitted = FittedModel(
-                objective.model, device=self.device, recipe=self.recipe, seed=seed, metrics=state["metrics"],
-                precision=state["precision"], objective=objective,
-            )  # fmt: skip
+            self._fitted = self._restored(state)
         if state["strategy"]:
             self._load_strategy_state(state["strategy"])
         self._memory_before = state["strategy_before"]
         self._pending = None if state["pending"] is None else Query(state["pending"])
+
+    def _restored(self, state: Mapping[str, Any]) -> FittedModel:
+        """Return this round's model from its saved weights."""
+        with replaced_weights():
+            objective = load_weights(self._rebuilding.new_objective(), state["model"])
+        return FittedModel(
+            objective.model, device=self.device, recipe=self.recipe, seed=stream_seed(self.seed, self.round, "train"),
+            metrics=state["metrics"], precision=state["precision"], objective=objective,
+        )  # fmt: skip
 
     def _strategy_state(self) -> dict[str, Any]:
         with guarded(self.strategy, "state_dict"), blaming(self.strategy, "state_dict"):

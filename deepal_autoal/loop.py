@@ -20,6 +20,7 @@ from deepal_autoal.devices import resolve_device
 from deepal_autoal.errors import InputError
 from deepal_autoal.factory import create_strategy
 from deepal_autoal.guards import guarded
+from deepal_autoal.initial_model import InitialModel
 from deepal_autoal.inputs import Inputs
 from deepal_autoal.learner import ActiveLearner
 from deepal_autoal.measure import PeakMemory, Stopwatch
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deepal_autoal.datasets import Dataset
+    from deepal_autoal.fitted import FittedModel
     from deepal_autoal.registry import Provider
 
 logger = logging.getLogger(__name__)
@@ -57,6 +59,7 @@ class ActiveRun:
         dataset: Dataset,
         folder: RunFolder | None,
         progress: Progress,
+        initial_model: InitialModel | None = None,
     ) -> None:
         self._config = config
         self._learner = learner
@@ -69,6 +72,9 @@ class ActiveRun:
         self._files = folder
         self._host: PluginHost = plugin_host()
         self._progress = progress
+        # Compiled and plain models differ in the last bits, and what is read from a file is not compiled.
+        is_common = not learner.strategy.changes_training and not learner.recipe.compile
+        self._initial_model = initial_model if is_common else None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -141,11 +147,15 @@ class ActiveRun:
     def _round(self, number: int) -> dict[str, Any]:
         learner = self.learner
         n_labeled = len(learner.labeled_indices)
-        with Stopwatch() as train:
-            model = learner.fit(lambda done, total: self._progress("train", done, total))
-        self._progress("evaluate", 0, 1)
-        with Stopwatch() as evaluate, learner.blaming_for("evaluation"), own_modes(learner.device):
-            accuracy = learner.predictor().accuracy(self._test, self._test_labels)
+        shared = self._initial_model if number == 0 else None
+        found = shared.read(self._config) if shared is not None else None
+        if found is not None:
+            model, accuracy = learner.adopt(found), found["accuracy"]
+            seconds = {**found["seconds"], **{f"{phase}.shared": spent for phase, spent in found["seconds"].items()}}
+        else:
+            model, accuracy, seconds = self._train_and_evaluate()
+            if shared is not None:
+                shared.write(self._config, model, accuracy, seconds)
         self._metrics = {**model.metrics, "accuracy": accuracy}
         self._notify("deepal_model_trained", model=model, metrics=dict(self._metrics))
         reason = self._notify("deepal_should_stop")
@@ -177,8 +187,7 @@ class ActiveRun:
             "accuracy": accuracy,
             "queried": queried.tolist(),
             "seconds": {
-                "train": train.seconds,
-                "evaluate": evaluate.seconds,
+                **seconds,
                 "query": 0.0 if is_last else ask.seconds,
                 **{f"query.{part}": seconds for part, seconds in parts.items()},
             },
@@ -192,6 +201,16 @@ class ActiveRun:
                 state["model"] = None
             self._files.write_round(self._records, {"learner": state, "stop_reason": self._stop_reason})
         return record
+
+    def _train_and_evaluate(self) -> tuple[FittedModel, float, dict[str, float]]:
+        """Return the round's model, its accuracy on the test split, and the seconds of both phases."""
+        learner = self.learner
+        with Stopwatch() as train:
+            model = learner.fit(lambda done, total: self._progress("train", done, total))
+        self._progress("evaluate", 0, 1)
+        with Stopwatch() as evaluate, learner.blaming_for("evaluation"), own_modes(learner.device):
+            accuracy = learner.predictor().accuracy(self._test, self._test_labels)
+        return model, accuracy, {"train": train.seconds, "evaluate": evaluate.seconds}
 
     def finish(self) -> RunResult:
         """Write the summary and return the result."""
@@ -242,6 +261,7 @@ def run(
     plugin_options: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     resume: bool = False,
+    initial_model: str | Path | None = None,
     progress: Progress | None = None,
     on_start: Callable[[ActiveRun], None] | None = None,
     on_round: Callable[[ActiveRun, dict[str, Any]], None] | None = None,
@@ -274,6 +294,10 @@ def run(
         out: Run folder to write; without it nothing is written.
         resume: Continue the run in ``out``, or start it where there is none yet. Settings left open are the
             recorded ones.
+        initial_model: A file for round 0's model and its accuracy, which runs of one seed have in common unless the
+            strategy changes training: read where it holds them for these very settings, else written. The record
+            counts their seconds as if they had been spent again, and repeats them as ``train.shared`` and
+            ``evaluate.shared``.
         progress: Called as ``progress(phase, done, total)``.
         on_start: Called once the run is set up, with rounds that were done before already in its records.
         on_round: Called after each round with its record.
@@ -314,7 +338,8 @@ def run(
             given = given.over(kept)
         settings = given.with_protocol().with_defaults()
         with torch.inference_mode(False), using_threads(settings.threads):
-            active = _prepare(settings, strategy, dataset, folder, progress or _no_progress, command)
+            shared = InitialModel(Path(initial_model)) if initial_model is not None else None
+            active = _prepare(settings, strategy, dataset, folder, progress or _no_progress, command, shared)
             if recorded is not None and folder is not None:
                 refuse_differences(recorded, active._config, folder.path)
                 active._config = recorded
@@ -338,6 +363,7 @@ def _prepare(
     folder: RunFolder | None,
     progress: Progress,
     command: Sequence[str] | None,
+    initial_model: InitialModel | None,
 ) -> ActiveRun:
     assert settings.strategy is not None and settings.dataset is not None and settings.seed is not None
     if settings.seed < 0:
@@ -404,7 +430,7 @@ def _prepare(
         },
     }
     config["settings"] = plain(config["settings"], strict=False)
-    return ActiveRun(config, learner, pool, folder, progress)
+    return ActiveRun(config, learner, pool, folder, progress, initial_model)
 
 
 def _finished(folder: RunFolder, config: dict[str, Any]) -> RunResult:
