@@ -32,3 +32,8 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
     if device.type not in ("cpu", "mps"):
         raise InputError(f"device {name!r} is not supported: use auto, cpu, cuda or cuda:0")
     return device
+
+
+def visible_gpus(name: str) -> int:
+    """Return over how many GPUs processes that are given a device's name can be spread: none if it says which."""
+    return torch.cuda.device_count() if name in ("auto", "cuda") else 0

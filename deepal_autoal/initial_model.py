@@ -1,5 +1,4 @@
-"""Round 0's model, which runs that differ in nothing but how they select have in common: trained once, kept in a file.
-"""
+"""Round 0's model, which runs that differ only in how they select have in common: trained once, kept in a file."""
 
 from __future__ import annotations
 

@@ -49,11 +49,13 @@ class Admission:
     Attributes:
         n_rounds: How many queries a run makes.
         calls: What `run` is called with, but for seed and folder, by the strategies' labels.
+        changing: Labels of the strategies that change training.
         left_out: What cannot run, of ``all``.
     """
 
     n_rounds: int
     calls: Mapping[str, Mapping[str, Any]]
+    changing: frozenset[str]
     left_out: tuple[LeftOut, ...]
 
 
@@ -74,11 +76,9 @@ def admit(
         RunFolderError: If an earlier run was done with other settings; names the differences.
         PluginError: If the plugin of a strategy that was named is broken.
     """
-    configs = {folder: _read_config(folder) for folder in earlier}
+    configs = {folder: read_config(folder) for folder in earlier}
     threads = settings.get("threads")
-    if threads is None:  # as a resumed run does: results on the CPU depend on it
-        threads = next((config["threads"] for config in configs.values()), None)
-    elif threads < 1:
+    if threads is not None and threads < 1:
         raise InputError(f"--threads {threads}: give at least 1")
     data = load_dataset(dataset, settings.get("data_dir"))
     given: dict[str, Any] = {name: settings.get(name) for name in _RUN_SETTINGS}
@@ -123,14 +123,15 @@ def admit(
             _refuse_other_settings(folder, config, shared, made)
     calls = {
         contender.label: {
-            **settings, "recipe": given["recipe"], "dataset": dataset, "threads": threads,
+            **settings, "recipe": given["recipe"], "dataset": dataset,
             "strategy": contender.strategy,
             "candidates": getattr(made[contender.label], "candidate_words", None) or contender.candidates,
             "options": dict(contender.options),
         }
         for contender in contenders if contender.label in made
     }  # fmt: skip
-    return Admission(n_rounds, calls, left_out)
+    changing = frozenset(label for label, strategy in made.items() if strategy.changes_training)
+    return Admission(n_rounds, calls, changing, left_out)
 
 
 def _create(
@@ -178,7 +179,12 @@ def _label(folder: Path) -> str:
     return folder.parent.name
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the settings of a benchmark's run.
+
+    Raises:
+        RunFolderError: If they are of another format.
+    """
     config = read_json(folder / CONFIG)
     if not isinstance(config, dict) or config.get("format_version") != FORMAT_VERSION:
         raise RunFolderError(f"{folder / CONFIG} is not of a format that this version can read; choose another --out")

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deepal_autoal.benchmark.admission import LeftOut, admit
-from deepal_autoal.benchmark.notation import Contender, read_datasets, read_seeds, read_strategies
+from deepal_autoal.benchmark.admission import LeftOut, admit, read_config
+from deepal_autoal.benchmark.notation import Contender, read_seeds, read_strategies, read_tasks
 from deepal_autoal.candidates import check_words, read_words
 from deepal_autoal.errors import InputError, PluginError, RunFolderError, UnknownNameError
 from deepal_autoal.models import read_model
@@ -29,12 +29,13 @@ class GridRun:
     """One run of a benchmark.
 
     Attributes:
-        dataset: The dataset's label.
+        dataset: The label of the dataset, with model and protocol where they vary.
         strategy: The strategy's label.
         seed: The seed.
         folder: Its run folder.
         n_rounds: How many queries it makes.
         settings: What `run` is called with.
+        changes_training: Whether the strategy changes training.
     """
 
     dataset: str
@@ -43,6 +44,7 @@ class GridRun:
     folder: Path
     n_rounds: int
     settings: Mapping[str, Any]
+    changes_training: bool
 
     @property
     def is_finished(self) -> bool:
@@ -70,17 +72,22 @@ class Grid:
 
 def plan_grid(
     strategies: str | Sequence[str],
-    datasets: str | Sequence[str | Path],
+    datasets: str | Sequence[str | Path] | None,
     seeds: int | str | Sequence[int],
     out: Path,
     candidates: Sequence[str] | None,
     settings: Mapping[str, Any],
+    *,
+    models: str | Sequence[str] | None = None,
+    protocols: str | Sequence[str] | None = None,
+    n_jobs: int = 1,
 ) -> Grid:
     """Return the runs of a grid, after checking names, options, budgets, needs, and what lies in ``out``.
 
     Args:
-        strategies, datasets, seeds, out, candidates: As in `run_benchmark`.
+        strategies, datasets, seeds, out, candidates, models, protocols: As in `run_benchmark`.
         settings: What all runs share, by the names of `run`'s arguments.
+        n_jobs: How many runs go on at a time on this machine, which decides their threads.
 
     Raises:
         DeepALError: If anything is wrong that can be known without training; see `run_benchmark`.
@@ -89,29 +96,50 @@ def plan_grid(
         if name not in SHARED_SETTINGS:
             raise UnknownNameError("setting of a benchmark", name, SHARED_SETTINGS)
     contenders = _give_candidates(read_strategies(strategies), candidates)
+    for one, several in (("model", models), ("protocol", protocols)):
+        if several and settings.get(one) is not None:
+            raise InputError(f"--{one} and --{one}s: give one of them; --{one}s compares several")
     if settings.get("model") is not None:
         read_model(settings["model"])
     numbers = read_seeds(seeds)
-    paths = read_datasets(datasets)
+    tasks = read_tasks(datasets, models, protocols)
     if (out / CONFIG).exists():
         raise RunFolderError(f"{out} holds a run; choose another --out for a benchmark")
+    shared = {**settings, "threads": _threads(settings.get("threads"), out, n_jobs)}
     admissions = {}
     # What is no registered name is looked at first: a mistyped path is told before anything is downloaded.
-    for label in sorted(paths, key=lambda label: paths[label] in plugin_host().datasets):
+    for label in sorted(tasks, key=lambda label: tasks[label].dataset in plugin_host().datasets):
+        task = tasks[label]
+        varied = {
+            name: value for name, value in (("model", task.model), ("protocol", task.protocol)) if value is not None
+        }
         try:
-            admissions[label] = admit(label, paths[label], contenders, settings, run_folders(out, label))
+            admissions[label] = admit(label, task.dataset, contenders, {**shared, **varied}, run_folders(out, label))
         except InputError as error:
-            if len(paths) == 1:
+            if len(tasks) == 1:
                 raise
             raise InputError(f"on {label}: {error}") from error
     runs = [
-        GridRun(label, strategy, seed, out / label / strategy / f"seed-{seed}", admissions[label].n_rounds,
-                {**call, "seed": seed})
+        GridRun(label, strategy, seed, out / label / strategy / f"seed-{seed}", admission.n_rounds,
+                {**call, "seed": seed}, strategy in admission.changing)
         for seed in numbers
-        for label in paths
-        for strategy, call in admissions[label].calls.items()
+        for label, admission in ((label, admissions[label]) for label in tasks)
+        for strategy, call in admission.calls.items()
     ]  # fmt: skip
-    return Grid(out, tuple(runs), tuple(line for label in paths for line in admissions[label].left_out))
+    return Grid(out, tuple(runs), tuple(line for label in tasks for line in admissions[label].left_out))
+
+
+def _threads(given: int | None, out: Path, n_jobs: int) -> int | None:
+    """Return the CPU threads of every run of a study, on which its results depend; None leaves them to torch."""
+    if given is not None:
+        return given
+    for folder in run_folders(out):
+        return int(read_config(folder)["threads"])
+    if n_jobs == 1:
+        return None
+    import torch
+
+    return max(1, torch.get_num_threads() // n_jobs)
 
 
 def _give_candidates(contenders: Sequence[Contender], candidates: Sequence[str] | None) -> list[Contender]:

@@ -1,4 +1,4 @@
-"""How a grid is written: strategies with labels and options, seeds, datasets. Imports nothing heavy."""
+"""How a grid is written: strategies with labels and options, seeds, and what to compare on. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import operator
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deepal_autoal.candidates import ALL, check_words
 from deepal_autoal.errors import InputError
+from deepal_autoal.models import read_model
 from deepal_autoal.notation import Notation
 from deepal_autoal.plugins import plugin_host
+from deepal_autoal.protocols import find_protocol
 
 CANDIDATES = "candidates"
 LONGEST_LABEL = 80
 
 _STRATEGIES = Notation("--strategies", "write it as NAME, NAME[KEY=VALUE,...] or LABEL=NAME[KEY=VALUE,...]")
+_MODELS = Notation("--models", "write it as NAME or NAME[KEY=VALUE,...]")
+_PROTOCOLS = Notation("--protocols", "write it as NAME")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
@@ -92,6 +96,77 @@ def read_seeds(written: int | str | Sequence[int]) -> list[int]:
         shown = written if isinstance(written, str) else ",".join(map(str, written))
         raise InputError(f"--seeds {shown}: give distinct whole numbers of at least 0, such as 0,3,7")
     return seeds
+
+
+@dataclass(frozen=True)
+class Task:
+    """What strategies are compared on: a dataset, and where they vary a model and a protocol.
+
+    Attributes:
+        dataset: A registered name or a path.
+        model: A model's name with its options, or None for the one that all tasks share.
+        protocol: A protocol's name, or None for the one that all tasks share.
+    """
+
+    dataset: str
+    model: str | None = None
+    protocol: str | None = None
+
+
+def read_tasks(
+    datasets: str | Sequence[str | Path] | None,
+    models: str | Sequence[str] | None = None,
+    protocols: str | Sequence[str] | None = None,
+) -> dict[str, Task]:
+    """Return what strategies are compared on, by the labels that name folders and rows.
+
+    A label is the dataset's, followed by the model's where models vary; where protocols do and no datasets are
+    given, it begins with the protocol's name, which has its dataset in it.
+
+    Args:
+        datasets: Names and paths, in a sequence or separated by commas; the protocols' own where there is none.
+        models: Models that vary, likewise.
+        protocols: Protocols that vary, likewise.
+
+    Raises:
+        UnknownNameError: If there is no such model or protocol.
+        InputError: If there is no dataset, or two tasks would share a folder.
+    """
+    variants = _distinct("--models", _MODELS, models)
+    papers = _distinct("--protocols", _PROTOCOLS, protocols)
+    for model in variants:
+        read_model(model)
+    places: list[tuple[str, Task]] = []
+    if datasets or not papers:
+        for label, name in read_datasets(datasets or "").items():
+            places += [(f"{label}-{_slug(paper)}" if paper else label, Task(name, protocol=paper or None))
+                       for paper in papers or [""]]  # fmt: skip
+    else:
+        places = [(_slug(paper), Task(find_protocol(paper).dataset, protocol=paper)) for paper in papers]
+    for _, task in places:
+        if task.protocol is not None:
+            find_protocol(task.protocol)
+    tasks: dict[str, Task] = {}
+    for label, task in places:
+        for model in variants or [""]:
+            name = f"{label}-{_slug(model)}" if model else label
+            if name.casefold() in {other.casefold() for other in tasks}:
+                raise InputError(f"two of the tasks would share the folder {name!r}: leave one out, or rename its data")
+            tasks[name] = replace(task, model=model or None)
+    return tasks
+
+
+def _distinct(option: str, notation: Notation, written: str | Sequence[str] | None) -> list[str]:
+    names = [name for text in _texts(written or []) for name in notation.split(text)]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(f"{option}: {twice[0]} is there twice; name each once")
+    return names
+
+
+def _slug(name: str) -> str:
+    """Return a name as part of a folder's name."""
+    return re.sub(r"[^A-Za-z0-9._+]+", "-", name).strip("-.")
 
 
 def read_datasets(written: str | Sequence[str | Path]) -> dict[str, str]:

@@ -1,20 +1,21 @@
-"""`run_benchmark`: does a grid's runs one after another, each in a run folder, and keeps the tables up to date."""
+"""`run_benchmark`: does a grid's runs, each in a run folder, and keeps the tables up to date."""
 
 from __future__ import annotations
 
-import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deepal_autoal.benchmark.backends import Backend, InThisProcess
 from deepal_autoal.benchmark.grid import Grid, GridRun, plan_grid
+from deepal_autoal.benchmark.job import Job
+from deepal_autoal.benchmark.schedule import Schedule, remove_shared
 from deepal_autoal.benchmark.tables import Tables
-from deepal_autoal.errors import DeepALError, RunFolderError
-from deepal_autoal.loop import run
-from deepal_autoal.process import restored
-from deepal_autoal.records import RunResult
+from deepal_autoal.errors import InputError, RunFolderError
+from deepal_autoal.files import read_json
+from deepal_autoal.records import SUMMARY
 
 logger = logging.getLogger(__name__)
 
@@ -25,12 +26,12 @@ class Outcome:
 
     Attributes:
         run: The run.
-        result: Its result, if it finished.
+        summary: What its ``summary.json`` holds, if it finished.
         failure: Why it did not, in a line.
     """
 
     run: GridRun
-    result: RunResult | None = None
+    summary: Mapping[str, Any] | None = None
     failure: str | None = None
 
 
@@ -51,11 +52,14 @@ class BenchmarkResult:
 
 def run_benchmark(
     strategies: str | Sequence[str],
-    datasets: str | Sequence[str | Path],
+    datasets: str | Sequence[str | Path] | None,
     seeds: int | str | Sequence[int],
     out: str | Path,
     *,
     candidates: Sequence[str] | None = None,
+    models: str | Sequence[str] | None = None,
+    protocols: str | Sequence[str] | None = None,
+    jobs: int = 1,
     on_start: Callable[[Grid], None] | None = None,
     progress: Callable[[GridRun, str, int, int], None] | None = None,
     on_round: Callable[[GridRun, dict[str, Any]], None] | None = None,
@@ -69,13 +73,20 @@ def run_benchmark(
     those that were begun are continued, so that repeating a call continues it, and one with further strategies,
     datasets or seeds adds to it. After every run the tables are written anew from all finished runs in the folder.
 
+    Runs of one seed begin with the same labelled set and, unless their strategy changes training, with the same
+    model, which is trained once for all of them.
+
     Args:
         strategies: Such as ``"random,vote5=vote[oversample=5],all"``, or a sequence of its parts (see
             `read_strategies`).
-        datasets: Registered names or paths, in a sequence or separated by commas.
+        datasets: Registered names or paths, in a sequence or separated by commas; None for the protocols' own.
         seeds: How many, from 0 on, or which.
         out: The benchmark's folder.
         candidates: Candidates of all selectors among the strategies that have none of their own, as `run` takes them.
+        models: Models to compare on, likewise; folders and rows are then labelled ``<dataset>-<model>``.
+        protocols: Protocols to compare on, likewise (see `read_tasks`).
+        jobs: How many runs go on at a time, each in a process of its own if there are several. Unless ``threads`` is
+            given they share the cores, and that remains the setting of the study.
         on_start: Called with the grid once everything is checked.
         progress: Called as ``progress(run, phase, done, total)``.
         on_round: Called after each round with its record.
@@ -92,8 +103,12 @@ def run_benchmark(
         RunFolderError: If ``out`` cannot be written, or earlier runs of a dataset had other settings.
         PluginError: If the plugin of a strategy that was named is broken.
     """
+    if jobs < 1:
+        raise InputError(f"--jobs {jobs}: give at least 1")
     folder = Path(out)
-    grid = plan_grid(strategies, datasets, seeds, folder, candidates, settings)
+    grid = plan_grid(
+        strategies, datasets, seeds, folder, candidates, settings, models=models, protocols=protocols, n_jobs=jobs
+    )
     tables = Tables(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -102,36 +117,89 @@ def run_benchmark(
     tables.write()  # whether that works is better known before the first training
     if on_start is not None:
         on_start(grid)
-    failures = []
-    for planned in grid.runs:
-        if planned.is_finished:
-            continue
-        outcome = _do(planned, progress, on_round, command)
-        if outcome.failure is None:
-            tables.write()
-        else:
-            failures.append(outcome)
-        if on_run is not None:
-            on_run(outcome)
-    return BenchmarkResult(grid, tuple(failures), tables)
-
-
-def _do(
-    planned: GridRun,
-    progress: Callable[[GridRun, str, int, int], None] | None,
-    on_round: Callable[[GridRun, dict[str, Any]], None] | None,
-    command: Sequence[str] | None,
-) -> Outcome:
-    """Do or continue one run; whatever it raises is its own failure, but for an interrupt."""
+    unfinished = [run for run in grid.runs if not run.is_finished]
+    backend = _backend(min(jobs, len(unfinished)), grid)
+    watch = _Watch(tables, Schedule(unfinished), progress, on_round, on_run)
     try:
-        with restored([]):  # no run's code reaches the next one's numbers
-            result = run(
-                **planned.settings, out=planned.folder, resume=True, command=command,
-                progress=None if progress is None else functools.partial(progress, planned),
-                on_round=None if on_round is None else lambda _, record: on_round(planned, record),
-            )  # fmt: skip
-    except (Exception, SystemExit) as error:  # a plugin's code may do anything
-        logger.debug("%s failed", planned, exc_info=True)
-        text = " ".join(str(error).split())
-        return Outcome(planned, failure=text if isinstance(error, DeepALError) else f"{type(error).__name__}: {text}")
-    return Outcome(planned, result)
+        watch.do_all(backend, tuple(command) if command is not None else None)
+    finally:
+        backend.close()
+    remove_shared(grid.runs)
+    return BenchmarkResult(grid, tuple(watch.failures), tables)
+
+
+def _backend(n_jobs: int, grid: Grid) -> Backend:
+    if n_jobs <= 1:
+        return InThisProcess()
+    from deepal_autoal.benchmark.processes import Processes
+    from deepal_autoal.devices import visible_gpus
+
+    settings = grid.runs[0].settings
+    return Processes(n_jobs, settings.get("threads"), visible_gpus(settings.get("device") or "auto"))
+
+
+class _Watch:
+    """Gives runs to a backend, and takes in what becomes of them."""
+
+    def __init__(
+        self,
+        tables: Tables,
+        schedule: Schedule,
+        progress: Callable[[GridRun, str, int, int], None] | None,
+        on_round: Callable[[GridRun, dict[str, Any]], None] | None,
+        on_run: Callable[[Outcome], None] | None,
+    ) -> None:
+        self.failures: list[Outcome] = []
+        self._tables = tables
+        self._schedule = schedule
+        self._progress = progress
+        self._on_round = on_round
+        self._on_run = on_run
+        self._under_way: dict[str, GridRun] = {}
+
+    def do_all(self, backend: Backend, command: tuple[str, ...] | None) -> None:
+        """Return once no run is left."""
+        while True:
+            while len(self._under_way) < backend.n_slots and (planned := self._schedule.take()) is not None:
+                shared = self._schedule.initial_model(planned)
+                job = Job(
+                    str(planned),
+                    str(planned.folder),
+                    planned.settings,
+                    None if shared is None else str(shared),
+                    command,
+                )
+                self._under_way[job.folder] = planned
+                backend.start(job)
+            if not self._under_way:
+                return
+            backend.wait(self._take_in)
+
+    def _take_in(self, job: Job, message: Mapping[str, Any]) -> None:
+        planned = self._under_way[job.folder]
+        match message["kind"]:
+            case "phase":
+                if self._progress is not None:
+                    self._progress(planned, message["phase"], message["done"], message["total"])
+            case "round":
+                self._schedule.note_round(planned)
+                if self._on_round is not None:
+                    self._on_round(planned, message["record"])
+            case "log":
+                told = logging.getLogger(message["name"])
+                if told.isEnabledFor(message["level"]):
+                    told.log(message["level"], "%s", message["text"])
+            case "end":
+                self._end(planned, message["failure"])
+
+    def _end(self, planned: GridRun, failure: str | None) -> None:
+        del self._under_way[str(planned.folder)]
+        self._schedule.note_end(planned)
+        if failure is None:
+            outcome = Outcome(planned, read_json(planned.folder / SUMMARY))
+            self._tables.write()
+        else:
+            outcome = Outcome(planned, failure=failure)
+            self.failures.append(outcome)
+        if self._on_run is not None:
+            self._on_run(outcome)

@@ -51,15 +51,18 @@ INTERRUPTED = 130
     help="Candidates of the selectors among the strategies, as for run; a selector's own: NAME[candidates=[A,B]].",
 )
 @click.option("--datasets", "--dataset", metavar="A,B,...", help="Names or paths; default the protocol's, else digits.")
+@click.option("--models", metavar="A,B,...", help="Compare on each of these task models; --model: one for all.")
+@click.option("--protocols", metavar="A,B,...", help="Compare by each of these protocols; --protocol: one for all.")
 @click.option("--seeds", metavar="N|A,B,...", default="5", help="How many, from 0 on, or which; default 5.")
+@click.option("--jobs", type=int, metavar="J", default=1, help="Runs at a time; they share the cores. Default 1.")
 @setting_options
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", default=DEFAULT_OUT, help=f"Default {DEFAULT_OUT}."
 )
 @switch_options
 def benchmark_command(
-    strategies: str | None, candidates: str | None, datasets: str | None, seeds: str, out: Path, quiet: bool,
-    verbose: bool, **settings: Any,
+    strategies: str | None, candidates: str | None, datasets: str | None, models: str | None, protocols: str | None,
+    seeds: str, jobs: int, out: Path, quiet: bool, verbose: bool, **settings: Any,
 ) -> int:  # fmt: skip
     """Compare strategies: each one on each dataset with each seed.
 
@@ -67,7 +70,7 @@ def benchmark_command(
     the command continues it; with more strategies, datasets or seeds it adds to it. Exit status: 0 done, 1 some runs
     failed, 2 wrong use, before any run.
     """
-    from deepal_autoal.benchmark.notation import read_datasets, read_seeds, read_strategies
+    from deepal_autoal.benchmark.notation import read_seeds, read_strategies, read_tasks
 
     set_up_logging(verbose)
     _tell_repeated_warnings_once()
@@ -82,12 +85,14 @@ def benchmark_command(
         # A typo is told before torch is loaded.
         read_strategies(strategies or "")
         read_seeds(seeds)
-        datasets = datasets or default_dataset(settings["protocol"])
-        read_datasets(datasets)
+        if not protocols:
+            datasets = datasets or default_dataset(settings["protocol"])
+        read_tasks(datasets, models, protocols)
         from deepal_autoal.benchmark import run_benchmark
 
         result = run_benchmark(
-            strategies or "", datasets, seeds, out, candidates=split_names(candidates), on_start=display.start,
+            strategies or "", datasets, seeds, out, candidates=split_names(candidates), models=models,
+            protocols=protocols, jobs=jobs, on_start=display.start,
             progress=display.phase, on_round=display.round, on_run=display.run, command=command,
             **settings, recipe=recipe, plugin_options=plugin_options,
         )  # fmt: skip
@@ -153,12 +158,14 @@ class _Display:
         head = f"run {self._n_done} of {self._n_runs}: {outcome.run}"
         if self._bar is not None:
             self._bar.update(self._n_done - self._bar.n)
-        if outcome.result is None:
+        found = outcome.summary
+        if found is None:
             self._say(f"{head}: failed: {outcome.failure}")
         elif self._bar is None and not self._quiet:
-            result = outcome.result
-            seconds = result.summary()["seconds"]["total"]
-            self._say(f"{head}: AUBC {result.aubc:.4f}, final accuracy {result.accuracy:.4f}, {seconds:.1f} s")
+            self._say(
+                f"{head}: AUBC {found['aubc']:.4f}, final accuracy {found['final_accuracy']:.4f}, "
+                f"{found['seconds']['total']:.1f} s"
+            )
 
     def close(self) -> None:
         """Take the bar away."""

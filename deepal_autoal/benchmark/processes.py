@@ -1,0 +1,134 @@
+"""Several runs at a time on this machine, each in a worker process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from typing import Any
+
+from deepal_autoal.benchmark.backends import Tell
+from deepal_autoal.benchmark.job import Job
+from deepal_autoal.benchmark.worker import job_line
+
+# Each of these libraries would else take all cores in every process.
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
+_SECONDS_TO_END = 5.0
+
+
+class Processes:
+    """Does jobs in worker processes, which stay for the next job.
+
+    A process that dies takes the job in it along and nothing else; another one takes its place. All of them end with
+    this one, however it ends.
+
+    Args:
+        n_slots: How many.
+        threads: CPU threads of each, of all libraries; None leaves that to them.
+        n_gpus: GPUs to spread them over, if there are several.
+    """
+
+    def __init__(self, n_slots: int, threads: int | None = None, n_gpus: int = 0) -> None:
+        self.n_slots = n_slots
+        self._threads = threads
+        self._n_gpus = n_gpus
+        self._free: list[_Worker] = []
+        self._jobs: dict[_Worker, Job] = {}
+        self._messages: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]] = queue.SimpleQueue()
+
+    def start(self, job: Job) -> None:
+        """Give the job to a process that is free, or to a new one."""
+        worker = self._free.pop() if self._free else self._new_worker()
+        self._jobs[worker] = job
+        worker.send(job)
+
+    def wait(self, tell: Tell) -> None:
+        """Pass on one message."""
+        worker, message = self._messages.get()
+        job = self._jobs.get(worker)
+        if message is None:
+            reason = worker.reason()
+            if worker in self._free:
+                self._free.remove(worker)
+            if job is not None:
+                del self._jobs[worker]
+                tell(job, {"kind": "end", "failure": reason})
+        elif job is not None:
+            if message["kind"] == "end":
+                del self._jobs[worker]
+                self._free.append(worker)
+            tell(job, message)
+
+    def close(self) -> None:
+        """End all processes."""
+        workers = [*self._jobs, *self._free]
+        self._jobs, self._free = {}, []
+        for worker in workers:
+            worker.process.terminate()
+        for worker in workers:
+            worker.end()
+
+    def _new_worker(self) -> _Worker:
+        environment = dict(os.environ)
+        if self._threads is not None:
+            environment |= dict.fromkeys(_THREAD_VARIABLES, str(self._threads))
+        if self._n_gpus > 1:
+            taken = [worker.gpu for worker in self._jobs]
+            gpu = min(range(self._n_gpus), key=taken.count)
+            visible = environment.get(_VISIBLE_GPUS, "")
+            names = visible.split(",") if visible else [str(number) for number in range(self._n_gpus)]
+            environment[_VISIBLE_GPUS] = names[gpu]
+            return _Worker(environment, self._messages, gpu)
+        return _Worker(environment, self._messages)
+
+
+class _Worker:
+    """A worker process, and a thread that waits for what it says."""
+
+    def __init__(
+        self,
+        environment: dict[str, str],
+        messages: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]],
+        gpu: int = 0,
+    ) -> None:
+        self.gpu = gpu
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "deepal_autoal.benchmark.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True, encoding="utf-8", env=environment,
+        )  # fmt: skip
+        threading.Thread(target=self._listen, args=(messages,), daemon=True).start()
+
+    def send(self, job: Job) -> None:
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):  # it has died; its end tells that
+            self.process.stdin.write(job_line(job))
+            self.process.stdin.flush()
+
+    def reason(self) -> str:
+        """Return what became of a process that said no more, in a line."""
+        status = self.process.wait()
+        if status >= 0:
+            return f"its process ended with status {status}"
+        name = signal.Signals(-status).name
+        hint = ": systems that run out of memory do that; fewer --jobs take less" if name == "SIGKILL" else ""
+        return f"its process was ended by {name}{hint}"
+
+    def end(self) -> None:
+        """Wait for its end, and enforce it."""
+        try:
+            self.process.wait(_SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def _listen(self, messages: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            messages.put((self, json.loads(line)))
+        messages.put((self, None))

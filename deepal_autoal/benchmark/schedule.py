@@ -1,0 +1,86 @@
+"""Which run goes next: in the grid's order, but none that waits for a round 0 which another one is training."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from deepal_autoal.benchmark.grid import GridRun
+from deepal_autoal.records import ROUNDS
+
+# No label begins with a dot.
+SHARED_FOLDER = ".round-0"
+
+
+class Schedule:
+    """The runs of a grid that are still to be done.
+
+    The first run of a dataset and seed trains round 0 and keeps the model in a file; the others start once it is
+    there, so that nobody trains it twice and nobody waits idle while there is other work.
+
+    Args:
+        runs: In the order in which they shall be done.
+    """
+
+    def __init__(self, runs: Iterable[GridRun]) -> None:
+        self._waiting = list(runs)
+        sharing = [run for run in self._waiting if _shares(run)]
+        sizes = Counter(_group(run) for run in sharing)
+        self._left = {group: size for group, size in sizes.items() if size > 1}
+        self._trained = {run.folder for run in sharing if _group(run) in self._left}
+        self._trainer: dict[Path, GridRun] = {}
+        self._ready: set[Path] = set()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def initial_model(self, run: GridRun) -> Path | None:
+        """Return the file of the round 0 that a run shares, or None if it has its own."""
+        return _group(run) if run.folder in self._trained else None
+
+    def take(self) -> GridRun | None:
+        """Return the next run that can start, or None while all that are left wait for others."""
+        for position, run in enumerate(self._waiting):
+            shared = self.initial_model(run)
+            if shared is None or shared in self._ready or shared not in self._trainer:
+                if shared is not None and shared not in self._ready:
+                    self._trainer[shared] = run
+                return self._waiting.pop(position)
+        return None
+
+    def note_round(self, run: GridRun) -> None:
+        """Take in that a run has finished a round."""
+        shared = self.initial_model(run)
+        if shared is not None:
+            self._ready.add(shared)
+
+    def note_end(self, run: GridRun) -> None:
+        """Take in that a run has ended, well or not; what nobody needs any more is removed."""
+        shared = self.initial_model(run)
+        if shared is None:
+            return
+        if self._trainer.get(shared) is run and shared not in self._ready:
+            del self._trainer[shared]  # it failed before: another one shall train it
+        self._left[shared] -= 1
+        if not self._left[shared]:
+            shared.unlink(missing_ok=True)
+            with suppress(OSError):  # other seeds' are there
+                shared.parent.rmdir()
+
+
+def remove_shared(runs: Iterable[GridRun]) -> None:
+    """Remove the models that a killed benchmark has left beside these runs."""
+    for folder in {_group(run).parent for run in runs}:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _group(run: GridRun) -> Path:
+    """Return the file for the round 0 of a run's dataset and seed."""
+    return run.folder.parent.parent / SHARED_FOLDER / f"seed-{run.seed}.pt"
+
+
+def _shares(run: GridRun) -> bool:
+    return not run.changes_training and not (run.folder / ROUNDS).exists()
