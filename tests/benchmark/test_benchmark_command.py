@@ -82,7 +82,10 @@ def test_failing_runs_are_status_1_with_their_reason(benchmark, tmp_path, plugin
         (["--strategies", "random", "--datasets", "digts"], "Did you mean 'digits'"),
         (["--strategies", "random", "--rounds", "100"], "at most --rounds 22"),
         (["--strategies", "random", "--candidates", "margin"], "takes candidates"),
-        (["--strategies", "random", "--jobs", "2"], "--jobs"),
+        (["--strategies", "random", "--jobs", "0"], "--jobs 0"),
+        (["--strategies", "random", "--models", "lineer"], "Did you mean 'linear'"),
+        (["--strategies", "random", "--models", "linear", "--model", "mlp"], "--model and --models"),
+        (["--strategies", "random", "--protocols", "deepal+/cifar"], "deepal+/cifar10"),
         ([], "no strategies"),
     ],
 )
