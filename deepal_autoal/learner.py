@@ -202,7 +202,8 @@ class ActiveLearner:
                 self._load_strategy_state(self._memory_before)
         model = self.fit()
         self._memory_before = self._strategy_state()
-        context = self._context(model, candidates, progress)
+        cache = OutputCache(self._inputs, self._trainer, (self.seed, self.round), progress)
+        context = self._context(model, candidates, cache)
         try:
             answer = ask(self.strategy, context, batch_size)
         except BaseException:
@@ -210,6 +211,8 @@ class ActiveLearner:
             self._load_strategy_state(self._memory_before)
             raise
         self.query_seconds = dict(context.seconds)
+        if cache.training_seconds:
+            self.query_seconds["training"] = cache.training_seconds
         self._pending = Query(answer.indices, answer.report)
         return self._pending
 
@@ -429,13 +432,10 @@ class ActiveLearner:
         return LabeledData(self._inputs, labeled, self._pool.labels), UnlabeledData(self._inputs, self._pool.unlabeled)
 
     def _context(
-        self,
-        model: FittedModel,
-        candidates: NDArray[np.int64],
-        progress: Callable[[int, int], None] = _no_progress,
+        self, model: FittedModel, candidates: NDArray[np.int64], cache: OutputCache | None = None
     ) -> QueryContext:
         key = (self.seed, self.round)
-        cache = OutputCache(self._inputs, self._trainer, key, progress)
+        cache = cache or OutputCache(self._inputs, self._trainer, key)
         labeled, unlabeled = self._data()
         cache.add(model, labeled, unlabeled, key)
         return QueryContext(

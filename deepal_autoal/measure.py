@@ -96,6 +96,11 @@ def _reset_peak() -> int | None:
     return _resident("VmRSS")
 
 
+def resident_bytes() -> int | None:
+    """Return the memory that this process has in use; None where that cannot be told."""
+    return _resident("VmRSS")
+
+
 def _resident(field: str) -> int | None:
     try:
         for line in _STATUS.read_text().splitlines():

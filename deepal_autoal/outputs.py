@@ -10,6 +10,7 @@ import torch
 
 from deepal_autoal.errors import InputError
 from deepal_autoal.masks import dropout_masks
+from deepal_autoal.measure import Stopwatch
 from deepal_autoal.placement import own_modes
 from deepal_autoal.randomness import stream_seed, torch_stream
 from deepal_autoal.training import LabeledData, UnlabeledData
@@ -154,6 +155,9 @@ class OutputCache:
         trainer: The trainer of the round.
         key: Key of the random streams, (seed, round).
         progress: Called with the steps done and the steps in all while models are trained.
+
+    Attributes:
+        training_seconds: What training further models has taken so far.
     """
 
     def __init__(
@@ -165,6 +169,7 @@ class OutputCache:
     ) -> None:
         self.inputs = inputs
         self.progress = progress
+        self.training_seconds = 0.0
         self._trainer = trainer
         self._key = key
         self._outputs: dict[int, ModelOutputs] = {}
@@ -176,8 +181,7 @@ class OutputCache:
 
         def fit_member(number: int) -> FittedModel:
             seed = stream_seed(*key, "member", number)
-            with own_modes(model.device):
-                return self._trainer.fit(labeled, unlabeled, seed=seed, progress=self.progress)
+            return self._train(labeled, unlabeled, seed, None)
 
         outputs = ModelOutputs(model, self.inputs, key, fit_member)
         self._outputs[id(model)] = outputs
@@ -187,10 +191,14 @@ class OutputCache:
         self, labeled: LabeledData, unlabeled: UnlabeledData, key: tuple[int | str, ...], recipe: Recipe | None
     ) -> FittedModel:
         """Train a further model, and keep its outputs."""
-        seed = stream_seed(*key, "train")
-        with own_modes(self.inputs.device):
-            model = self._trainer.fit(labeled, unlabeled, seed=seed, recipe=recipe, progress=self.progress)
+        model = self._train(labeled, unlabeled, stream_seed(*key, "train"), recipe)
         self.add(model, labeled, unlabeled, key)
+        return model
+
+    def _train(self, labeled: LabeledData, unlabeled: UnlabeledData, seed: int, recipe: Recipe | None) -> FittedModel:
+        with own_modes(self.inputs.device), Stopwatch(self.inputs.device) as watch:
+            model = self._trainer.fit(labeled, unlabeled, seed=seed, recipe=recipe, progress=self.progress)
+        self.training_seconds += watch.seconds
         return model
 
     def of(self, model: FittedModel) -> ModelOutputs:

@@ -43,17 +43,40 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
+class Setup:
+    """What all runs on a dataset have in common.
+
+    Attributes:
+        model: The task model.
+        recipe: How it is trained.
+        device: Where.
+        pool_size: Samples in the pool, labelled ones included.
+        initial: Size of the initial labelled set.
+        batch_size: Samples labelled a round.
+        n_rounds: How many queries a run makes.
+    """
+
+    model: ModelChoice
+    recipe: Recipe
+    device: torch.device
+    pool_size: int
+    initial: int
+    batch_size: int
+    n_rounds: int
+
+
+@dataclass(frozen=True)
 class Admission:
     """What can run on a dataset.
 
     Attributes:
-        n_rounds: How many queries a run makes.
+        setup: What its runs have in common.
         calls: What `run` is called with, but for seed and folder, by the strategies' labels.
         changing: Labels of the strategies that change training.
         left_out: What cannot run, of ``all``.
     """
 
-    n_rounds: int
+    setup: Setup
     calls: Mapping[str, Mapping[str, Any]]
     changing: frozenset[str]
     left_out: tuple[LeftOut, ...]
@@ -131,7 +154,8 @@ def admit(
         for contender in contenders if contender.label in made
     }  # fmt: skip
     changing = frozenset(label for label, strategy in made.items() if strategy.changes_training)
-    return Admission(n_rounds, calls, changing, left_out)
+    setup = Setup(plain.model_choice, plain.recipe, device, pool_size, initial, batch_size, n_rounds)
+    return Admission(setup, calls, changing, left_out)
 
 
 def _create(

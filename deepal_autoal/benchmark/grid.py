@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deepal_autoal.benchmark.admission import LeftOut, admit, read_config
+from deepal_autoal.benchmark.admission import LeftOut, Setup, admit, read_config
 from deepal_autoal.benchmark.notation import Contender, read_seeds, read_strategies, read_tasks
 from deepal_autoal.candidates import check_words, read_words
 from deepal_autoal.errors import InputError, PluginError, RunFolderError, UnknownNameError
@@ -24,7 +24,7 @@ SHARED_SETTINGS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GridRun:
     """One run of a benchmark.
 
@@ -33,7 +33,7 @@ class GridRun:
         strategy: The strategy's label.
         seed: The seed.
         folder: Its run folder.
-        n_rounds: How many queries it makes.
+        setup: What it has in common with the other runs on the dataset.
         settings: What `run` is called with.
         changes_training: Whether the strategy changes training.
     """
@@ -42,9 +42,14 @@ class GridRun:
     strategy: str
     seed: int
     folder: Path
-    n_rounds: int
+    setup: Setup
     settings: Mapping[str, Any]
     changes_training: bool
+
+    @property
+    def n_rounds(self) -> int:
+        """How many queries it makes."""
+        return self.setup.n_rounds
 
     @property
     def is_finished(self) -> bool:
@@ -120,7 +125,7 @@ def plan_grid(
                 raise
             raise InputError(f"on {label}: {error}") from error
     runs = [
-        GridRun(label, strategy, seed, out / label / strategy / f"seed-{seed}", admission.n_rounds,
+        GridRun(label, strategy, seed, out / label / strategy / f"seed-{seed}", admission.setup,
                 {**call, "seed": seed}, strategy in admission.changing)
         for seed in numbers
         for label, admission in ((label, admissions[label]) for label in tasks)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deepal_autoal.benchmark.backends import Backend, InThisProcess
+from deepal_autoal.benchmark.estimates import Estimates
 from deepal_autoal.benchmark.grid import Grid, GridRun, plan_grid
 from deepal_autoal.benchmark.job import Job
 from deepal_autoal.benchmark.schedule import Schedule, remove_shared
@@ -60,7 +61,10 @@ def run_benchmark(
     models: str | Sequence[str] | None = None,
     protocols: str | Sequence[str] | None = None,
     jobs: int = 1,
+    dry_run: bool = False,
     on_start: Callable[[Grid], None] | None = None,
+    on_probe: Callable[[int, int], None] | None = None,
+    on_estimate: Callable[[Estimates], None] | None = None,
     progress: Callable[[GridRun, str, int, int], None] | None = None,
     on_round: Callable[[GridRun, dict[str, Any]], None] | None = None,
     on_run: Callable[[Outcome], None] | None = None,
@@ -87,7 +91,12 @@ def run_benchmark(
         protocols: Protocols to compare on, likewise (see `read_tasks`).
         jobs: How many runs go on at a time, each in a process of its own if there are several. Unless ``threads`` is
             given they share the cores, and that remains the setting of the study.
+        dry_run: Only plan, check and estimate: nothing is written, and the result holds what lies there already.
         on_start: Called with the grid once everything is checked.
+        on_probe: Called as ``on_probe(done, total)`` while the estimate is made.
+        on_estimate: Called with what the runs will cost, before the first one. Only if this is given, or
+            ``dry_run``, a short probe finds out: of every strategy in a dry run, else of as many as take little of
+            the time to come.
         progress: Called as ``progress(run, phase, done, total)``.
         on_round: Called after each round with its record.
         on_run: Called after each run that finished or failed, once the tables hold it.
@@ -110,22 +119,34 @@ def run_benchmark(
         strategies, datasets, seeds, folder, candidates, settings, models=models, protocols=protocols, n_jobs=jobs
     )
     tables = Tables(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunFolderError(f"cannot make {folder}: {error.strerror}; choose another --out") from error
-    tables.write()  # whether that works is better known before the first training
+    if not dry_run:
+        _make(folder)
+        tables.write()  # whether that works is better known before the first training
     if on_start is not None:
         on_start(grid)
+    estimates = Estimates(grid, tables.runs)
+    if dry_run or on_estimate is not None:
+        estimates.probe(on_probe or (lambda done, total: None), is_asked_for=dry_run)
+    if on_estimate is not None:
+        on_estimate(estimates)
+    if dry_run:
+        return BenchmarkResult(grid, (), tables)
     unfinished = [run for run in grid.runs if not run.is_finished]
     backend = _backend(min(jobs, len(unfinished)), grid)
-    watch = _Watch(tables, Schedule(unfinished), progress, on_round, on_run)
+    watch = _Watch(tables, estimates, Schedule(unfinished), progress, on_round, on_run)
     try:
         watch.do_all(backend, tuple(command) if command is not None else None)
     finally:
         backend.close()
     remove_shared(grid.runs)
     return BenchmarkResult(grid, tuple(watch.failures), tables)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"cannot make {folder}: {error.strerror}; choose another --out") from error
 
 
 def _backend(n_jobs: int, grid: Grid) -> Backend:
@@ -144,6 +165,7 @@ class _Watch:
     def __init__(
         self,
         tables: Tables,
+        estimates: Estimates,
         schedule: Schedule,
         progress: Callable[[GridRun, str, int, int], None] | None,
         on_round: Callable[[GridRun, dict[str, Any]], None] | None,
@@ -151,6 +173,7 @@ class _Watch:
     ) -> None:
         self.failures: list[Outcome] = []
         self._tables = tables
+        self._estimates = estimates
         self._schedule = schedule
         self._progress = progress
         self._on_round = on_round
@@ -198,6 +221,7 @@ class _Watch:
         if failure is None:
             outcome = Outcome(planned, read_json(planned.folder / SUMMARY))
             self._tables.write()
+            self._estimates.note(self._tables.run(planned.folder))
         else:
             outcome = Outcome(planned, failure=failure)
             self.failures.append(outcome)

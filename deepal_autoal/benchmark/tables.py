@@ -44,6 +44,10 @@ class Tables:
         """The finished runs by dataset, strategy and seed."""
         return Results(tuple(self._runs.values())).runs
 
+    def run(self, folder: Path) -> FinishedRun:
+        """Return the finished run of a folder."""
+        return self._runs[folder]
+
     def read(self) -> None:
         """Take in the runs that finished since the last time, whoever finished them."""
         for folder in run_folders(self._out):

@@ -28,6 +28,7 @@ from deepal_autoal.errors import InputError
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from deepal_autoal.benchmark.estimates import Estimates
     from deepal_autoal.benchmark.grid import Grid, GridRun
     from deepal_autoal.benchmark.runner import BenchmarkResult, Outcome
 
@@ -59,10 +60,11 @@ INTERRUPTED = 130
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", default=DEFAULT_OUT, help=f"Default {DEFAULT_OUT}."
 )
+@click.option("--dry-run", is_flag=True, help="Show the runs and what they will cost, by a short probe; do nothing.")
 @switch_options
 def benchmark_command(
     strategies: str | None, candidates: str | None, datasets: str | None, models: str | None, protocols: str | None,
-    seeds: str, jobs: int, out: Path, quiet: bool, verbose: bool, **settings: Any,
+    seeds: str, jobs: int, out: Path, dry_run: bool, quiet: bool, verbose: bool, **settings: Any,
 ) -> int:  # fmt: skip
     """Compare strategies: each one on each dataset with each seed.
 
@@ -80,7 +82,7 @@ def benchmark_command(
     plugin_options = pop_plugin_options(settings)
     recipe = pop_recipe(settings)
     command = ["deepal", *(context.obj or [])]
-    display = _Display(quiet)
+    display = _Display(quiet, jobs, dry_run)
     try:
         # A typo is told before torch is loaded.
         read_strategies(strategies or "")
@@ -92,7 +94,8 @@ def benchmark_command(
 
         result = run_benchmark(
             strategies or "", datasets, seeds, out, candidates=split_names(candidates), models=models,
-            protocols=protocols, jobs=jobs, on_start=display.start,
+            protocols=protocols, jobs=jobs, dry_run=dry_run, on_start=display.start, on_probe=display.probe,
+            on_estimate=display.estimate if dry_run or not quiet else None,
             progress=display.phase, on_round=display.round, on_run=display.run, command=command,
             **settings, recipe=recipe, plugin_options=plugin_options,
         )  # fmt: skip
@@ -102,6 +105,8 @@ def benchmark_command(
         return INTERRUPTED
     finally:
         display.close()
+    if dry_run:
+        return 0
     display.finish(result)
     return FAILURES_REPORTED if result.failures else 0
 
@@ -111,22 +116,28 @@ class _Display:
 
     Args:
         quiet: Show nothing but failures, and the folder at the end.
+        n_jobs: How many runs go on at a time.
+        is_dry: Whether the estimate is all that is wanted.
     """
 
-    def __init__(self, quiet: bool) -> None:
+    def __init__(self, quiet: bool, n_jobs: int, is_dry: bool = False) -> None:
         self._quiet = quiet
+        self._is_dry = is_dry
+        self._n_jobs = n_jobs
         self._bar: tqdm[Any] | None = None
-        self._n_runs = 0
-        self._n_done = 0
+        self._grid: Grid | None = None
+        self._estimates: Estimates | None = None
+        self._ended: set[GridRun] = set()
+        self._shares: dict[GridRun, float] = {}
         self._shown_at = 0.0
 
     def start(self, grid: Grid) -> None:
         """Say what runs, and open the bar."""
-        self._n_runs = len(grid.runs)
-        self._n_done = sum(run.is_finished for run in grid.runs)
+        self._grid = grid
+        self._ended = {run for run in grid.runs if run.is_finished}
         if self._quiet:
             return
-        finished = f", {self._n_done} finished already" if self._n_done else ""
+        finished = f", {len(self._ended)} finished already" if self._ended else ""
         self._say(f"{self._n_runs} runs{finished}; folder {grid.out}")
         for line in grid.left_out:
             self._say(str(line))
@@ -134,38 +145,87 @@ class _Display:
             from tqdm import tqdm
 
             self._bar = tqdm(
-                total=self._n_runs, initial=self._n_done, file=sys.stderr, dynamic_ncols=True, leave=False,
-                smoothing=0, bar_format="{desc} |{bar}| {elapsed}<{remaining}{postfix}",
+                total=self._n_runs, initial=len(self._ended), file=sys.stderr, dynamic_ncols=True, leave=False,
+                smoothing=0, bar_format="{desc} |{bar}| {elapsed}{postfix}",
             )  # fmt: skip
+
+    def probe(self, done: int, total: int) -> None:
+        """Show that the estimate is being made."""
+        if self._bar is not None:
+            self._bar.set_description_str(f"estimate {done} of {total}")
+
+    def estimate(self, estimates: Estimates) -> None:
+        """Say how long it will take; in a dry run, for each strategy."""
+        self._estimates = estimates
+        left = self._left()
+        if self._is_dry and self._grid is not None:
+            self.close()
+            click.echo("\n".join(_cost_table(self._grid, estimates)) + "\n")
+        if left is None or not self._waiting:
+            return
+        costs = [estimates.of(run) for run in self._waiting]
+        sizes = [cost.n_bytes for cost in costs if cost is not None and cost.n_bytes is not None]
+        memory = f", at most {max(sizes) / 2**30:.1f} GiB each" if sizes else ""
+        probed = "" if estimates.n_known == estimates.n_kinds else (
+            f" (from {estimates.n_known} of {estimates.n_kinds} strategies)"
+        )  # fmt: skip
+        at_a_time = f", {self._n_jobs} at a time" if self._n_jobs > 1 else ""
+        self._say(f"estimate: {_spell_time(left)} for {len(self._waiting)} runs{at_a_time}{memory}{probed}")
 
     def phase(self, run: GridRun, phase: str, done: int, total: int) -> None:
         """Show which run is under way, and its phase."""
         now = time.monotonic()
+        self._shares.setdefault(run, 0.0)
         if self._bar is not None and (total <= 1 or now - self._shown_at > 0.2):
             self._shown_at = now
+            left = self._left()
             share = f" {100 * done // total} %" if total > 1 else ""
-            self._bar.set_description_str(f"run {self._n_done + 1} of {self._n_runs}", refresh=False)
-            self._bar.set_postfix_str(f"{run}: {phase}{share}")
+            others = f" and {len(self._shares) - 1} more" if len(self._shares) > 1 else ""
+            self._bar.set_description_str(f"run {len(self._ended) + 1} of {self._n_runs}", refresh=False)
+            self._bar.set_postfix_str(
+                ("" if left is None else f"{_spell_time(left)} left: ") + f"{run}{others}: {phase}{share}"
+            )
 
     def round(self, run: GridRun, record: dict[str, Any]) -> None:
         """Move the bar by a round."""
-        if self._bar is not None:
-            self._bar.update(min(1 / (run.n_rounds + 1), self._n_done + 1 - self._bar.n))
+        self._shares[run] = (record["round"] + 1) / (run.n_rounds + 1)
+        self._move()
 
     def run(self, outcome: Outcome) -> None:
         """Show a run that finished or failed."""
-        self._n_done += 1
-        head = f"run {self._n_done} of {self._n_runs}: {outcome.run}"
-        if self._bar is not None:
-            self._bar.update(self._n_done - self._bar.n)
+        self._shares.pop(outcome.run, None)
+        self._ended.add(outcome.run)
+        self._move()
+        head = f"run {len(self._ended)} of {self._n_runs}: {outcome.run}"
         found = outcome.summary
         if found is None:
             self._say(f"{head}: failed: {outcome.failure}")
         elif self._bar is None and not self._quiet:
+            left = self._left()
+            more = f"; {_spell_time(left)} left" if left and self._waiting else ""
             self._say(
                 f"{head}: AUBC {found['aubc']:.4f}, final accuracy {found['final_accuracy']:.4f}, "
-                f"{found['seconds']['total']:.1f} s"
+                f"{found['seconds']['total']:.1f} s{more}"
             )
+
+    @property
+    def _n_runs(self) -> int:
+        return len(self._grid.runs) if self._grid is not None else 0
+
+    @property
+    def _waiting(self) -> list[GridRun]:
+        """The runs that have not ended."""
+        return [run for run in self._grid.runs if run not in self._ended] if self._grid is not None else []
+
+    def _left(self) -> float | None:
+        """Return the seconds that are left, or None if nobody knows."""
+        if self._estimates is None:
+            return None
+        return self._estimates.seconds(self._waiting, self._n_jobs, self._shares)
+
+    def _move(self) -> None:
+        if self._bar is not None:
+            self._bar.update(len(self._ended) + sum(self._shares.values()) - self._bar.n)
 
     def close(self) -> None:
         """Take the bar away."""
@@ -194,6 +254,34 @@ class _Display:
             self._bar.write(line, file=sys.stderr)
         else:
             click.echo(line, err=True)
+
+
+def _spell_time(seconds: float) -> str:
+    """Return a rough time in words."""
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} s"
+    minutes = seconds / 60
+    return f"about {minutes:.0f} min" if minutes < 90 else f"about {minutes / 60:.1f} h"
+
+
+def _cost_table(grid: Grid, estimates: Estimates) -> list[str]:
+    """Return what a run of each strategy will cost."""
+    kinds = {(run.dataset, run.strategy): run for run in reversed(grid.runs)}
+    lines = []
+    for (dataset, strategy), run in reversed(kinds.items()):
+        runs = [other for other in grid.runs if (other.dataset, other.strategy) == (dataset, strategy)]
+        n_left = sum(not other.is_finished for other in runs)
+        cost = estimates.of(run)
+        known = estimates.is_known(run)
+        cells = [dataset, strategy, f"{len(runs)}", f"{n_left}"]
+        if cost is None or not known:
+            cells += ["?", "", "", "", estimates.failures.get((dataset, strategy), "")]
+        else:
+            memory = "" if cost.n_bytes is None else f"{cost.n_bytes / 2**30:.1f}"
+            cells += [f"{value:.1f}" for value in (cost.seconds, cost.train, cost.query)] + [memory, ""]
+        lines.append(cells)
+    head = ["dataset", "strategy", "runs", "to do", "s a run", "train", "query", "GiB", ""]
+    return [line.rstrip() for line in format_table(head, lines)]
 
 
 def _table(result: BenchmarkResult) -> list[str]:

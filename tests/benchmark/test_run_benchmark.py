@@ -74,7 +74,9 @@ def test_tables_say_what_the_run_folders_hold(grid, tmp_path, plugins):
             a = [record["accuracy"] for record in records]
             areas[label, seed] = ((a[0] + a[1]) / 2 + (a[1] + a[2]) / 2 + (a[2] + a[3]) / 2) / 3
             finals[label, seed] = a[-1]
-            times[label, seed] = sum(s for record in records for phase, s in record["seconds"].items() if "." not in phase)
+            times[label, seed] = sum(
+                s for record in records for phase, s in record["seconds"].items() if "." not in phase
+            )
     assert (out / "summary.csv").read_text().splitlines()[0] == SUMMARY_COLUMNS
     summary = read_csv(out / "summary.csv")
     assert [row["strategy"] for row in summary] == ["entropy", "low", "random"]
