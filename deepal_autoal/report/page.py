@@ -1,0 +1,117 @@
+"""The report as one HTML page that needs nothing else: its style, script and figures are inside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from deepal_autoal.report import cells
+from deepal_autoal.report.contents import BETTER, UNDECIDED, UNTESTED, WORSE, Contents
+from deepal_autoal.report.drawings import Drawing, Drawings
+from deepal_autoal.report.findings import find_findings, find_findings_over_datasets, in_one_sentence
+from deepal_autoal.report.style import Style, slug, swatch
+from deepal_autoal.report.tables import Column, Row, Table
+
+# Which drawings and tables a dataset's section holds, in the order in which a newcomer reads.
+BEFORE_TABLES = ("deltas", "learning-curves")
+TABLES = ("accuracy", "wins", "cost")
+VERDICT_CLASSES = {BETTER: "better", WORSE: "worse", UNDECIDED: "undecided", UNTESTED: "undecided"}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A dataset's part of the page."""
+
+    dataset: str
+    key: str
+    findings: list[str]
+    drawings: list[Drawing]
+    more_drawings: list[Drawing]
+    notes: list[str]
+    tables: list[Table]
+    cautions: list[str]
+
+
+def render_page(contents: Contents, tell: Callable[[str], None]) -> str:
+    """Return the page.
+
+    Args:
+        contents: What it says.
+        tell: Called with a line for each part that takes a moment.
+    """
+    import jinja2
+
+    folder = files("deepal_autoal.report")
+    # Everything is escaped but what is marked as markup there.
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=jinja2.BaseLoader()
+    )  # fmt: skip
+    template = environment.from_string((folder / "page.html.template").read_text(encoding="utf-8"))
+    drawings = Drawings(contents, tell)
+    return template.render(
+        css=(folder / "page.css").read_text(encoding="utf-8"),
+        script=(folder / "page.js").read_text(encoding="utf-8"),
+        **_values(contents, drawings),
+    )
+
+
+def _values(contents: Contents, drawings: Drawings) -> dict[str, Any]:
+    from deepal_autoal import __version__
+
+    study = contents.study
+    tables = {table.name: table for table in contents.tables}
+    sections = [_section(contents, drawings, dataset, number) for number, dataset in enumerate(contents.by_dataset)]
+    cautions = [caution.message for caution in contents.cautions if len(contents.by_dataset) > 1]
+    return {
+        "version": __version__,
+        "sentence": in_one_sentence(contents),
+        "legend": [(name, drawings.styles[name], swatch(drawings.styles[name])) for name in study.strategies],
+        "sections": sections,
+        "cautions": cautions or [caution.message for caution in contents.cautions],
+        "notes": study.notes,
+        "over": drawings.over_datasets(),
+        "over_findings": find_findings_over_datasets(contents),
+        "tables": tables,
+        "baseline": contents.baseline,
+        "n_unfinished": len(study.unfinished),
+        "keys": {name: style.key for name, style in drawings.styles.items()},
+        "cell": _cell_class,
+        "sort_value": _sort_value,
+        "number_of": cells.number_of,
+    }
+
+
+def _section(contents: Contents, drawings: Drawings, dataset: str, number: int) -> Section:
+    found = drawings.of(dataset)
+    own = {table.name: table.on(dataset) for table in contents.tables if table.by_dataset}
+    return Section(
+        dataset,
+        f"{slug(dataset)}-{number}",
+        find_findings(contents, dataset),
+        [drawing for drawing in found if drawing.kind in BEFORE_TABLES],
+        [drawing for drawing in found if drawing.kind not in BEFORE_TABLES],
+        drawings.notes(dataset),
+        [own[name] for name in TABLES if name in own and own[name].rows],
+        [caution.message for caution in contents.cautions if caution.dataset == dataset],
+    )
+
+
+def _cell_class(column: Column, row: Row) -> str:
+    names = ["number"] if column.is_numeric else []
+    if column.marks_best and row.get("standing"):
+        names.append(row["standing"])
+    if column.key == "verdict":
+        names.append(VERDICT_CLASSES.get(row["verdict"], "plain"))
+    return " ".join(names)
+
+
+def _sort_value(column: Column, row: Mapping[str, Any]) -> str:
+    value = row[column.key]
+    return "" if value is None else str(value)
+
+
+def legend_order(styles: Mapping[str, Style]) -> list[str]:
+    """Return the labels as the legend has them."""
+    return sorted(styles)
