@@ -1,0 +1,1 @@
+"""What finished runs look like to a reader: tables, figures, and a page that holds them."""
