@@ -7,17 +7,19 @@ from pathlib import Path
 import click
 
 from deepal_autoal.errors import InputError, RunFolderError
+from deepal_autoal.report import PAGE
 
 FORMATS = ("html", "markdown", "csv", "latex")
-PAGE = "report.html"
 
 
 @click.command("report")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="PATH...")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="html", help="Default html, a single page.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), metavar="PATH",
-    help=f"The file to write, a folder for csv. Default: {PAGE} in PATH where that is one folder; the others are printed.",
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help=f"The file to write, a folder for csv. By default {PAGE} in PATH; other formats are printed.",
 )
 @click.option("--table", "names", multiple=True, metavar="NAME", help="A table for markdown, csv or latex; repeatable.")
 @click.option("--plots", type=click.Path(path_type=Path), metavar="DIR", help="Write each figure as PNG and SVG too.")
@@ -45,11 +47,14 @@ def report_command(
             click.echo(line, err=True)
 
     from deepal_autoal.report import make_contents
+    from deepal_autoal.report.all_tables import make_tables
     from deepal_autoal.report.tables import find_table
     from deepal_autoal.report.text_formats import LATEX_TABLES, MARKDOWN_TABLES, to_csv, to_latex, to_markdown
 
     contents = make_contents(paths, baseline)
-    chosen = tuple(find_table(contents.tables, name) for name in names)
+    # The page makes its own.
+    tables = () if form == "html" else make_tables(contents)
+    chosen = tuple(find_table(tables, name) for name in names)
     n_runs, n_begun = len(contents.study.results.runs), len(contents.study.unfinished)
     tell(f"{n_runs} finished runs" + (f"; {n_begun} have not finished and are left out" if n_begun else ""))
     if form == "html":
@@ -62,20 +67,20 @@ def report_command(
         if out is None:
             if len(chosen) > 1:
                 raise InputError("--table: one CSV holds one table; name one, or a folder with --out")
-            click.echo(to_csv(*(chosen or (find_table(contents.tables, "accuracy"),))), nl=False)
+            click.echo(to_csv(*(chosen or (find_table(tables, "accuracy"),))), nl=False)
         else:
             if out.is_file():
                 raise InputError(f"--out {out} is a file; csv writes a folder with a file for each table")
-            for table in chosen or contents.tables:
+            for table in chosen or tables:
                 _write(out / f"{table.name}.csv", to_csv(table))
             click.echo(f"{'' if quiet else 'Tables: '}{out}")
     else:
         defaults = MARKDOWN_TABLES if form == "markdown" else LATEX_TABLES
-        tables = chosen or tuple(table for table in contents.tables if table.name in defaults)
+        shown = chosen or tuple(table for table in tables if table.name in defaults)
         text = (
-            to_markdown(contents, tables, complete=not names)
+            to_markdown(contents, shown, complete=not names)
             if form == "markdown"
-            else to_latex(tables, contents.study.results.datasets)
+            else to_latex(shown, contents.study.results.datasets)
         )
         if out is None:
             click.echo(text, nl=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-NOTHING = "–"
+NOTHING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 
 

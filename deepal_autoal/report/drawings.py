@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -18,6 +18,8 @@ from deepal_autoal.statistics.times import REFERENCE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+UNIFORM = 1e-6
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,9 @@ class Drawings:
             found.append(
                 Drawing(
                     "penalties", "Who beats whom",
-                    "A cell says how often the strategy of its row beats that of its column: for each dataset the share "
-                    "of rounds at which a paired t-test says so, added up. Dark rows are strong; dark columns are weak.",
+                    "A cell says how often the strategy of its row beats that of its column: for each dataset the "
+                    "share of rounds at which a paired t-test says so, added up. Dark rows are strong, dark columns "
+                    "weak.",
                     figures.penalty_heat_map(matrix, self.styles),
                 )
             )  # fmt: skip
@@ -116,7 +119,7 @@ class Drawings:
             yield Drawing(
                 "deltas", f"Better than {base}?",
                 f"Each strategy's AUBC minus {base}'s of the same seed: the mean, and its 95 % interval. An interval "
-                f"that lies right of the line speaks for the strategy; a filled marker says that the paired test agrees.",
+                f"right of the line speaks for the strategy; a filled marker says that the paired test agrees.",
                 figures.deltas(results, dataset, styles, baseline=base),
             )  # fmt: skip
         elif base not in own.runs:
@@ -136,6 +139,8 @@ class Drawings:
                 figures.time_against_accuracy(results, dataset, styles),
             )  # fmt: skip
         for label, by_seed in self._study.weights(dataset).items():
+            if _is_uniform(by_seed.values()):
+                continue  # a selector that trusts all alike has nothing to show
             yield Drawing(
                 "candidate-weights", f"What {label} trusted",
                 f"The weights that {label} gave its candidates at each round, mean over seeds with 95 % intervals; a "
@@ -149,13 +154,19 @@ class Drawings:
             yield Drawing(
                 "first-picks", "What was picked first",
                 f"The first samples that each strategy asked to have labelled after the initial round, seed {seed}, in "
-                "the order in which it gave them: the same model and the same pool for all that do not change training.",
+                "the order in which it gave them. All that do not change training saw the same model and pool.",
                 figures.first_picks(pictures, dataset, styles, seed=seed),
             )  # fmt: skip
 
 
+def _is_uniform(by_seed: Iterable[Sequence[Mapping[str, float] | None]]) -> bool:
+    return all(
+        max(weights.values()) - min(weights.values()) < UNIFORM for rounds in by_seed for weights in rounds if weights
+    )
+
+
 def _weights(by_seed: Sequence[Sequence[Mapping[str, float] | None]]) -> dict[str, npt.NDArray[np.float64]]:
-    """Return (seeds, rounds) for each candidate, NaN where there is no weight; a last round, without a query, has none."""
+    """Return (seeds, rounds) for each candidate, up to the last round with weights; NaN where there is none."""
     n_rounds = 1 + max(
         number for rounds in by_seed for number, weights in enumerate(rounds) if weights is not None
     )  # fmt: skip
@@ -166,5 +177,3 @@ def _weights(by_seed: Sequence[Sequence[Mapping[str, float] | None]]) -> dict[st
             for name, value in (weights or {}).items():
                 table[name][place, number] = value
     return table
-
-

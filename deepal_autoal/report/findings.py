@@ -20,10 +20,11 @@ def in_one_sentence(contents: Contents) -> str:
     seeds = sorted({run.seed for run in runs})
     first, last = {run.n_labeled[0] for run in runs}, {run.n_labeled[-1] for run in runs}
     n_rounds = {len(run.accuracy) - 1 for run in runs}
-    budget = f"from {_range(first)} to {_range(last)} labels"
+    budget = f"from {_range(first)} labels to {_range(last)}"
     rounds = f"in {_range(n_rounds)} {'round' if n_rounds == {1} else 'rounds'}"
     return (
-        f"{cells.number_of(len(study.strategies), 'strategy', 'strategies')} on {cells.listed(study.results.datasets)}, "
+        f"{cells.number_of(len(study.strategies), 'strategy', 'strategies')} on "
+        f"{cells.listed(study.results.datasets)}, "
         f"{cells.number_of(len(seeds), 'seed')}, {budget} {rounds}: {cells.number_of(len(runs), 'run')}."
     )
 
@@ -43,21 +44,22 @@ def find_findings_over_datasets(contents: Contents) -> list[str]:
     ranking = contents.ranking
     if ranking is None:
         return []
-    places = f"{ranking.strategies[0]} has the best mean rank, {ranking.mean_ranks[0]:.2f} over {len(ranking.datasets)} datasets"
+    first, n_datasets = ranking.strategies[0], len(ranking.datasets)
+    places = f"{first} has the best mean rank, {ranking.mean_ranks[0]:.2f} over {n_datasets} datasets"
     if not ranking.can_tell:
         return [
-            f"{places}, but over {len(ranking.datasets)} datasets no test can call any two of "
-            f"{len(ranking.strategies)} strategies different; that takes at least {ranking.n_datasets_needed}."
+            f"{places}, but so few cannot show that any two of {len(ranking.strategies)} strategies differ; that takes "
+            f"at least {ranking.n_datasets_needed}."
         ]
     lines = [f"{places}."]
     if ranking.friedman is not None:
         says = "differ somewhere" if ranking.friedman.p < ALPHA else "may all be alike"
         lines.append(f"By Friedman's test the strategies {says} (p {_p(ranking.friedman.p)}).")
-    worse = [pair.worse for pair in ranking.pairs if pair.better == ranking.strategies[0] and pair.is_different]
+    worse = [pair.worse for pair in ranking.pairs if pair.better == first and pair.is_different]
     lines.append(
-        f"{ranking.strategies[0]} is significantly above {_names(worse)} over the datasets."
+        f"{first} is significantly above {_names(worse)} over the datasets."
         if worse
-        else f"No other strategy is significantly below {ranking.strategies[0]} over the datasets."
+        else f"No other strategy is significantly below {first} over the datasets."
     )
     return lines
 
@@ -87,22 +89,22 @@ def _against_baseline(contents: Contents, dataset: str, found: OnDataset) -> Ite
     for verdict, head in ((BETTER, "Better than"), (WORSE, "Worse than")):
         names = by_verdict.get(verdict, [])
         if names:
-            yield f"{head} {base} by test: {_names([_with_seeds(name, found) for name in names])}."
+            yield f"{head} {base} by test, in points of AUBC: {_names([_with_seeds(name, found) for name in names])}."
     if by_verdict.get(UNDECIDED):
         names = by_verdict[UNDECIDED]
-        yield f"Not distinguishable from {base}: {_names([_with_seeds(name, found) for name in names])}."
+        yield f"Not distinguishable from {base} by AUBC: {_names([_with_seeds(name, found) for name in names])}."
     if base in found.runs and not any(by_verdict.get(verdict) for verdict in (BETTER, WORSE, UNDECIDED)):
         names = [name for name in found.order if name in found.to_baseline]
         if names:
             yield (
-                f"Below {MIN_SEEDS} seeds nothing is tested. Above {base}: "
-                f"{_names([_with_seeds(name, found) for name in names])}; that may be chance."
+                f"Below {MIN_SEEDS} common seeds nothing is tested. AUBC against {base}'s, which may be chance: "
+                f"{_names([_with_seeds(name, found) for name in names])}."
             )
 
 
 def _with_seeds(name: str, found: OnDataset) -> str:
     gap = found.to_baseline[name].difference
-    return f"{name} ({cells.points(gap.mean)} points, above it on {gap.n_above} of {cells.number_of(gap.n_seeds, 'seed')})"
+    return f"{name} ({cells.points(gap.mean)}, higher on {gap.n_above} of {cells.number_of(gap.n_seeds, 'seed')})"
 
 
 def _labels(contents: Contents, found: OnDataset) -> Iterator[str]:
@@ -116,10 +118,12 @@ def _labels(contents: Contents, found: OnDataset) -> Iterator[str]:
     if own is None or not reached:
         return
     least = min(reached, key=lambda saving: (saving.share, saving.strategy))
-    beside = f" ({base} itself passes that accuracy at {cells.percent(own.share, 0)} %)" if own.share is not None else ""
+    beside = (
+        f" ({base} itself passes that accuracy at {cells.percent(own.share, 0)} %)" if own.share is not None else ""
+    )
     yield (
-        f"{least.strategy} needs the fewest labels for {base}'s final accuracy: {cells.percent(least.share, 0)} % of the "
-        f"budget in the median, reached on {least.n_reached} of {cells.number_of(least.n_seeds, 'seed')}{beside}."
+        f"{least.strategy} needs the fewest labels for {base}'s final accuracy: {cells.percent(least.share, 0)} % of "
+        f"the budget in the median, reached on {least.n_reached} of {cells.number_of(least.n_seeds, 'seed')}{beside}."
     )
 
 
@@ -145,4 +149,4 @@ def _p(p: float) -> str:
 
 def _range(values: set[int]) -> str:
     low, high = min(values), max(values)
-    return str(low) if low == high else f"{low}–{high}"
+    return str(low) if low == high else f"{low} to {high}"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
 from deepal_autoal.report import cells
+from deepal_autoal.report.all_tables import make_tables
 from deepal_autoal.report.contents import BETTER, UNDECIDED, UNTESTED, WORSE, Contents
 from deepal_autoal.report.drawings import Drawing, Drawings
 from deepal_autoal.report.findings import find_findings, find_findings_over_datasets, in_one_sentence
-from deepal_autoal.report.style import Style, slug, swatch
+from deepal_autoal.report.style import slug, swatch
 from deepal_autoal.report.tables import Column, Row, Table
 
 # Which drawings and tables a dataset's section holds, in the order in which a newcomer reads.
@@ -46,7 +47,7 @@ def render_page(contents: Contents, tell: Callable[[str], None]) -> str:
     folder = files("deepal_autoal.report")
     # Everything is escaped but what is marked as markup there.
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=jinja2.BaseLoader()
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
     template = environment.from_string((folder / "page.html.template").read_text(encoding="utf-8"))
     drawings = Drawings(contents, tell)
@@ -61,8 +62,11 @@ def _values(contents: Contents, drawings: Drawings) -> dict[str, Any]:
     from deepal_autoal import __version__
 
     study = contents.study
-    tables = {table.name: table for table in contents.tables}
-    sections = [_section(contents, drawings, dataset, number) for number, dataset in enumerate(contents.by_dataset)]
+    every = make_tables(contents)
+    tables = {table.name: table for table in every}
+    sections = [
+        _section(contents, drawings, every, dataset, number) for number, dataset in enumerate(contents.by_dataset)
+    ]
     cautions = [caution.message for caution in contents.cautions if len(contents.by_dataset) > 1]
     return {
         "version": __version__,
@@ -83,9 +87,9 @@ def _values(contents: Contents, drawings: Drawings) -> dict[str, Any]:
     }
 
 
-def _section(contents: Contents, drawings: Drawings, dataset: str, number: int) -> Section:
+def _section(contents: Contents, drawings: Drawings, tables: Sequence[Table], dataset: str, number: int) -> Section:
     found = drawings.of(dataset)
-    own = {table.name: table.on(dataset) for table in contents.tables if table.by_dataset}
+    own = {table.name: table.on(dataset) for table in tables if table.by_dataset}
     return Section(
         dataset,
         f"{slug(dataset)}-{number}",
@@ -110,8 +114,3 @@ def _cell_class(column: Column, row: Row) -> str:
 def _sort_value(column: Column, row: Mapping[str, Any]) -> str:
     value = row[column.key]
     return "" if value is None else str(value)
-
-
-def legend_order(styles: Mapping[str, Style]) -> list[str]:
-    """Return the labels as the legend has them."""
-    return sorted(styles)

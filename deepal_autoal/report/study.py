@@ -225,9 +225,8 @@ def _refuse_other_settings(
 def _differing(key: str, one: RunRecord, other: RunRecord) -> list[str]:
     if key == "initial" and one.config[key] != other.config[key]:
         return [f"the initial sets of seed {one.config.get('seed')} differ"]
-    return [
-        f"{name} is {here} and {there}" for name, here, there in differences(key, one.config.get(key), other.config.get(key))
-    ]  # fmt: skip
+    found = differences(key, one.config.get(key), other.config.get(key))
+    return [f"{name} is {here} and {there}" for name, here, there in found]
 
 
 def _spell(found: Sequence[str]) -> str:
@@ -250,7 +249,7 @@ def _unlike_versions(records: Mapping[RunKey, RunRecord]) -> Iterator[str]:
     for name in TOLD_VERSIONS:
         found = sorted({str(record.config.get("versions", {}).get(name)) for record in records.values()})
         if len(found) > 1:
-            yield f"Runs were made with different versions of {name}: {', '.join(found)}. Their numbers may differ for that."
+            yield f"Runs were made with different versions of {name}, which may change numbers: {', '.join(found)}."
 
 
 def _unlike_strategies(records: Mapping[RunKey, RunRecord]) -> Iterator[str]:

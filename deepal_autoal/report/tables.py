@@ -16,6 +16,7 @@ Cell = Callable[[Row], str]
 
 BEST = "best"
 LIKE_BEST = "like-best"
+ACCURACY_ROWS = "results.csv: accuracy over n_labeled, rows of the dataset and strategy, "
 
 
 @dataclass(frozen=True)
