@@ -46,8 +46,9 @@ def report_command(
         if not quiet:
             click.echo(line, err=True)
 
-    from deepal_autoal.report import make_contents
+    from deepal_autoal.report import make_contents, write_page, write_plots
     from deepal_autoal.report.all_tables import make_tables
+    from deepal_autoal.report.drawings import Drawings
     from deepal_autoal.report.tables import find_table
     from deepal_autoal.report.text_formats import LATEX_TABLES, MARKDOWN_TABLES, to_csv, to_latex, to_markdown
 
@@ -57,11 +58,10 @@ def report_command(
     chosen = tuple(find_table(tables, name) for name in names)
     n_runs, n_begun = len(contents.study.results.runs), len(contents.study.unfinished)
     tell(f"{n_runs} finished runs" + (f"; {n_begun} have not finished and are left out" if n_begun else ""))
+    drawings = Drawings(contents, tell)
     if form == "html":
-        from deepal_autoal.report import write_page
-
         assert target is not None
-        write_page(contents, target, tell)
+        write_page(drawings, target)
         click.echo(f"{'' if quiet else 'Report: '}{target}")
     elif form == "csv":
         if out is None:
@@ -88,9 +88,7 @@ def report_command(
             _write(out, text)
             click.echo(f"{'' if quiet else 'Report: '}{out}")
     if plots is not None:
-        from deepal_autoal.report import write_plots
-
-        n_plots = write_plots(contents, plots, tell)
+        n_plots = write_plots(drawings, plots)
         tell(f"{n_plots} figures, as PNG and SVG: {plots}")
 
 

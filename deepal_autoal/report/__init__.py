@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from deepal_autoal.report.contents import Contents
+    from deepal_autoal.report.drawings import Drawings
 
 PAGE = "report.html"
 
@@ -18,7 +19,9 @@ def write_report(out: Path) -> Path:
     Raises:
         DeepALError: If there is no finished run, runs cannot be compared, or the page cannot be written.
     """
-    return write_page(make_contents([out]), out / PAGE)
+    from deepal_autoal.report.drawings import Drawings
+
+    return write_page(Drawings(make_contents([out])), out / PAGE)
 
 
 def make_contents(paths: Sequence[str | Path], baseline: str | None = None) -> Contents:
@@ -43,13 +46,12 @@ def make_contents(paths: Sequence[str | Path], baseline: str | None = None) -> C
     return Contents(study, baseline or BASELINE)
 
 
-def write_page(contents: Contents, path: Path, tell: Callable[[str], None] | None = None) -> Path:
+def write_page(drawings: Drawings, path: Path) -> Path:
     """Write the page and return where it lies.
 
     Args:
-        contents: What it says.
+        drawings: Its figures, and through them what it says.
         path: The file.
-        tell: Called with a line for each part that takes a moment.
 
     Raises:
         RunFolderError: If it cannot be written.
@@ -58,7 +60,7 @@ def write_page(contents: Contents, path: Path, tell: Callable[[str], None] | Non
     from deepal_autoal.files import write_bytes
     from deepal_autoal.report.page import render_page
 
-    text = render_page(contents, tell or _silent)
+    text = render_page(drawings)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -67,33 +69,26 @@ def write_page(contents: Contents, path: Path, tell: Callable[[str], None] | Non
     return path
 
 
-def write_plots(contents: Contents, folder: Path, tell: Callable[[str], None] | None = None) -> int:
+def write_plots(drawings: Drawings, folder: Path) -> int:
     """Write every figure as PNG and SVG, and return how many figures there are.
 
     Args:
-        contents: What they show.
+        drawings: The figures.
         folder: Where they go; made if it is missing.
-        tell: Called with a line for each.
 
     Raises:
         RunFolderError: If they cannot be written.
     """
     from deepal_autoal.errors import RunFolderError
-    from deepal_autoal.report.drawings import Drawings
     from deepal_autoal.report.figures import to_png, to_svg_file
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunFolderError(f"cannot make {folder}: {error.strerror}; choose another --plots") from error
-    drawings = Drawings(contents, tell or _silent)
-    every = [drawing for dataset in contents.by_dataset for drawing in drawings.of(dataset)]
+    every = [drawing for dataset in drawings.contents.by_dataset for drawing in drawings.of(dataset)]
     every += drawings.over_datasets()
     for drawing in every:
         to_png(drawing.figure, folder / f"{drawing.name}.png")
         to_svg_file(drawing.figure, folder / f"{drawing.name}.svg", drawing.title, drawing.how_to_read)
     return len(every)
-
-
-def _silent(line: str) -> None:
-    pass

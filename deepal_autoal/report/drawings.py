@@ -30,12 +30,14 @@ class Drawing:
         kind: What sort of figure it is.
         title: What it shows.
         how_to_read: In a sentence or two.
+        source: What its numbers are made of.
         figure: The figure.
     """
 
     kind: str
     title: str
     how_to_read: str
+    source: str
     figure: Figure
 
     @property
@@ -55,10 +57,14 @@ class Drawings:
     Args:
         contents: What the report says.
         tell: Called with a line for each dataset.
+
+    Attributes:
+        contents: As given.
     """
 
-    def __init__(self, contents: Contents, tell: Callable[[str], None]) -> None:
-        self._contents = contents
+    def __init__(self, contents: Contents, tell: Callable[[str], None] | None = None) -> None:
+        self.contents = contents
+        self._drawn: dict[str, list[Drawing]] = {}
         self._study = contents.study
         self._tell = tell
         self._notes: dict[str, list[str]] = {}
@@ -68,7 +74,7 @@ class Drawings:
         """How each strategy looks, and each candidate that has weights."""
         candidates = {
             name
-            for dataset in self._contents.by_dataset
+            for dataset in self.contents.by_dataset
             for by_seed in self._study.weights(dataset).values()
             for rounds in by_seed.values()
             for weights in rounds
@@ -78,9 +84,12 @@ class Drawings:
 
     def of(self, dataset: str) -> list[Drawing]:
         """Return a dataset's figures, in the order in which they are read."""
-        self._tell(f"drawing {dataset}")
-        self._notes[dataset] = []
-        return list(self._of(dataset))
+        if dataset not in self._drawn:
+            if self._tell is not None:
+                self._tell(f"drawing {dataset}")
+            self._notes[dataset] = []
+            self._drawn[dataset] = list(self._of(dataset))
+        return self._drawn[dataset]
 
     def notes(self, dataset: str) -> list[str]:
         """Return why figures of a dataset are missing; known once it has been drawn."""
@@ -89,7 +98,7 @@ class Drawings:
     def over_datasets(self) -> list[Drawing]:
         """Return the figures over all datasets."""
         found = []
-        matrix = self._contents.penalties
+        matrix = self.contents.penalties
         if matrix.order:
             found.append(
                 Drawing(
@@ -97,29 +106,32 @@ class Drawings:
                     "A cell says how often the strategy of its row beats that of its column: for each dataset the "
                     "share of rounds at which a paired t-test says so, added up. Dark rows are strong, dark columns "
                     "weak.",
+                    "accuracy at each n_labeled of results.csv",
                     figures.penalty_heat_map(matrix, self.styles),
                 )
             )  # fmt: skip
-        ranking = self._contents.ranking
+        ranking = self.contents.ranking
         if ranking is not None and len(ranking.strategies) > 1:
             found.append(
                 Drawing(
                     "critical-difference", "Mean ranks over datasets",
                     "Further to the side of rank 1 is better. A bar joins strategies that no test over datasets tells "
                     "apart (Wilcoxon's with Holm's correction, after Friedman's).",
+                    "the AUBC of each dataset, strategy and seed, by accuracy over n_labeled of results.csv",
                     figures.critical_difference(ranking, self.styles),
                 )
             )  # fmt: skip
         return found
 
     def _of(self, dataset: str) -> Iterator[Drawing]:
-        results, styles, base = self._study.results, self.styles, self._contents.baseline
-        own = self._contents.by_dataset[dataset]
+        results, styles, base = self._study.results, self.styles, self.contents.baseline
+        own = self.contents.by_dataset[dataset]
         if base in own.runs and len(own.to_baseline) > 0:
             yield Drawing(
                 "deltas", f"Better than {base}?",
                 f"Each strategy's AUBC minus {base}'s of the same seed: the mean, and its 95 % interval. An interval "
                 f"right of the line speaks for the strategy; a filled marker says that the paired test agrees.",
+                "the AUBC of each strategy and seed, by accuracy over n_labeled of results.csv",
                 figures.deltas(results, dataset, styles, baseline=base),
             )  # fmt: skip
         elif base not in own.runs:
@@ -128,6 +140,7 @@ class Drawings:
             "learning-curves", "Learning curves",
             "Test accuracy against labels bought: a curve that rises earlier needs fewer labels. Bands are 95 % "
             "intervals of the mean over seeds; where bands overlap, curves may have changed places by chance.",
+            "accuracy at each n_labeled of results.csv",
             figures.learning_curves(results, dataset, styles),
         )  # fmt: skip
         if any(run.total_seconds > 0 for by_seed in own.runs.values() for run in by_seed.values()):
@@ -136,6 +149,7 @@ class Drawings:
                 "time-against-accuracy", "Time against accuracy",
                 f"Whole runs, {unit}, against AUBC. Up is more accurate, left is faster; what has another both above "
                 "and left of it buys nothing with its time.",
+                "train_s and query_s of results.csv, and where run folders were read seconds.evaluate of rounds.jsonl; AUBC as above",
                 figures.time_against_accuracy(results, dataset, styles),
             )  # fmt: skip
         for label, by_seed in self._study.weights(dataset).items():
@@ -145,6 +159,7 @@ class Drawings:
                 "candidate-weights", f"What {label} trusted",
                 f"The weights that {label} gave its candidates at each round, mean over seeds with 95 % intervals; a "
                 "dashed line is where all would be alike.",
+                "strategy.weights in the run folders' rounds.jsonl",
                 figures.candidate_weights(_weights(list(by_seed.values())), label, dataset, styles),
             )  # fmt: skip
         pictures, seed, note = first_pictures(self._study, dataset)
@@ -155,6 +170,7 @@ class Drawings:
                 "first-picks", "What was picked first",
                 f"The first samples that each strategy asked to have labelled after the initial round, seed {seed}, in "
                 "the order in which it gave them. All that do not change training saw the same model and pool.",
+                "queried of round 0 in the run folders' rounds.jsonl; the images of the recorded dataset",
                 figures.first_picks(pictures, dataset, styles, seed=seed),
             )  # fmt: skip
 

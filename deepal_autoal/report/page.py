@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
 from deepal_autoal.report import cells
 from deepal_autoal.report.all_tables import make_tables
-from deepal_autoal.report.contents import BETTER, UNDECIDED, UNTESTED, WORSE, Contents
+from deepal_autoal.report.contents import BETTER, UNDECIDED, UNTESTED, WORSE
 from deepal_autoal.report.drawings import Drawing, Drawings
 from deepal_autoal.report.findings import find_findings, find_findings_over_datasets, in_one_sentence
 from deepal_autoal.report.style import slug, swatch
@@ -35,13 +35,8 @@ class Section:
     cautions: list[str]
 
 
-def render_page(contents: Contents, tell: Callable[[str], None]) -> str:
-    """Return the page.
-
-    Args:
-        contents: What it says.
-        tell: Called with a line for each part that takes a moment.
-    """
+def render_page(drawings: Drawings) -> str:
+    """Return the page that holds a report's figures, and what it says."""
     import jinja2
 
     folder = files("deepal_autoal.report")
@@ -50,23 +45,21 @@ def render_page(contents: Contents, tell: Callable[[str], None]) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
     template = environment.from_string((folder / "page.html.template").read_text(encoding="utf-8"))
-    drawings = Drawings(contents, tell)
     return template.render(
         css=(folder / "page.css").read_text(encoding="utf-8"),
         script=(folder / "page.js").read_text(encoding="utf-8"),
-        **_values(contents, drawings),
+        **_values(drawings),
     )
 
 
-def _values(contents: Contents, drawings: Drawings) -> dict[str, Any]:
+def _values(drawings: Drawings) -> dict[str, Any]:
     from deepal_autoal import __version__
 
+    contents = drawings.contents
     study = contents.study
     every = make_tables(contents)
     tables = {table.name: table for table in every}
-    sections = [
-        _section(contents, drawings, every, dataset, number) for number, dataset in enumerate(contents.by_dataset)
-    ]
+    sections = [_section(drawings, every, dataset, number) for number, dataset in enumerate(contents.by_dataset)]
     cautions = [caution.message for caution in contents.cautions if len(contents.by_dataset) > 1]
     return {
         "version": __version__,
@@ -87,8 +80,8 @@ def _values(contents: Contents, drawings: Drawings) -> dict[str, Any]:
     }
 
 
-def _section(contents: Contents, drawings: Drawings, tables: Sequence[Table], dataset: str, number: int) -> Section:
-    found = drawings.of(dataset)
+def _section(drawings: Drawings, tables: Sequence[Table], dataset: str, number: int) -> Section:
+    contents, found = drawings.contents, drawings.of(dataset)
     own = {table.name: table.on(dataset) for table in tables if table.by_dataset}
     return Section(
         dataset,

@@ -200,9 +200,8 @@ def _refuse_other_settings(
     dataset: str, runs: Mapping[RunKey, FinishedRun], records: Mapping[RunKey, RunRecord]
 ) -> None:
     """Refuse runs of a dataset that cannot be paired."""
-    keys = sorted(key for key in records if key[0] == dataset)
-    if not keys:
-        return
+    # In the order in which they were read: the first place is what others are held to.
+    keys = [key for key in records if key[0] == dataset]
     first: dict[Any, RunKey] = {}
     for key in keys:
         _, strategy, seed = key

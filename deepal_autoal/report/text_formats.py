@@ -122,7 +122,8 @@ def _latex_cell(column: Column, row: Row) -> str:
 
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "±": r"$\pm$", "\N{MINUS SIGN}": "$-$",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "±": r"$\pm$",
+    "\N{MINUS SIGN}": "$-$",
     "\N{EN DASH}": "--", "→": r"$\rightarrow$", "\N{MULTIPLICATION SIGN}": r"$\times$", "[": "{[}", "]": "{]}",
 }  # fmt: skip
 
