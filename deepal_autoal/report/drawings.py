@@ -149,7 +149,7 @@ class Drawings:
                 "time-against-accuracy", "Time against accuracy",
                 f"Whole runs, {unit}, against AUBC. Up is more accurate, left is faster; what has another both above "
                 "and left of it buys nothing with its time.",
-                "train_s and query_s of results.csv, and where run folders were read seconds.evaluate of rounds.jsonl; AUBC as above",
+                "train_s and query_s of results.csv, with seconds.evaluate of rounds.jsonl where there are run folders",
                 figures.time_against_accuracy(results, dataset, styles),
             )  # fmt: skip
         for label, by_seed in self._study.weights(dataset).items():

@@ -45,7 +45,7 @@ def candidate_weights(
     Raises:
         InputError: If there is no candidate, or the shapes differ, or a candidate has no weight at all.
     """
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     arrays = {name: np.asarray(values, dtype=float) for name, values in weights.items()}
     shapes = {values.shape for values in arrays.values()}
@@ -63,12 +63,12 @@ def candidate_weights(
         tips[name] = f"{name}: {percent(end.mean)}{spread} in round {curve.x[-1]:g}"
     height = max(210.0, LINE_HEIGHT * len(curves) + 10)
     prefix = id_prefix or figure_id(figure_id("weights", label), dataset)
-    figure, top = canvas.new_figure(height + 45, prefix, f"{dataset}: how {label} weighs its candidates", note)
+    figure = canvas.new_figure(height + 56, prefix, f"{dataset}: how {label} weighs its candidates", note)
     right = label_width(list(curves), styles) + canvas.MARGIN
-    axes = canvas.add_axes(figure, 48, 40, canvas.WIDTH - 48 - right, top - 45)
+    axes = canvas.add_axes(figure, 48, 40, canvas.WIDTH - 48 - right, height)
     axes.set_xlabel("round (after which the batch is chosen)")
-    axes.set_ylabel("mean weight")
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    canvas.name_vertical_axis(axes, "mean weight")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.6g} %"))
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     axes.axhline(1 / len(curves), color=NEUTRAL, linewidth=1, linestyle=(0, (4, 2)), zorder=0.9)
     draw_curves(axes, curves, styles, tips)

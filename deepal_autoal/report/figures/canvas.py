@@ -37,6 +37,8 @@ _SETTINGS: dict[str, Any] = {
     "lines.linewidth": 1.3, "lines.markeredgewidth": 0.0, "lines.scale_dashes": True,
     # What is drawn is what the data are.
     "path.simplify": False, "axes.unicode_minus": True,
+    # Widths are those that a browser finds, whatever the resolution.
+    "text.hinting": "no_hinting",
     "svg.fonttype": "none", "image.composite_image": False,
 }  # fmt: skip
 
@@ -54,12 +56,13 @@ def drawing(**more: Any) -> Iterator[None]:
         # Labels may be written in any script; SVG leaves the choice of a font to the browser.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from")
         mpl.rcdefaults()
-        mpl.rcParams.update({**_SETTINGS, **more})
+        settings: Any = {**_SETTINGS, **more}
+        mpl.rcParams.update(settings)
         yield
 
 
-def new_figure(height: float, figure_id: str, title: str, note: str, width: float = WIDTH) -> tuple[Figure, float]:
-    """Return an empty figure with a title and a smaller note below it, and the y of the free space's upper edge.
+def new_figure(height: float, figure_id: str, title: str, note: str, width: float = WIDTH) -> Figure:
+    """Return an empty figure with a title and a smaller note below it.
 
     Args:
         height: Of the space below title and note, in points.
@@ -70,7 +73,7 @@ def new_figure(height: float, figure_id: str, title: str, note: str, width: floa
     """
     from matplotlib.figure import Figure
 
-    lines = textwrap.wrap(printable(note), width=int((width - 2 * MARGIN) / (0.53 * SMALL)))
+    lines = textwrap.wrap(printable(note), width=int((width - 2 * MARGIN) / (0.54 * SMALL)))
     head = MARGIN + 15 + 10.5 * len(lines) + 8
     total = height + head
     figure = Figure(figsize=(width / POINTS_PER_INCH, total / POINTS_PER_INCH), dpi=POINTS_PER_INCH)
@@ -81,7 +84,7 @@ def new_figure(height: float, figure_id: str, title: str, note: str, width: floa
     for number, line in enumerate(lines, 1):
         y = (baseline - 2.5 - 10.5 * number) / total
         figure.text(MARGIN / width, y, line, fontsize=SMALL, color=MUTED)
-    return figure, height
+    return figure
 
 
 def add_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
@@ -90,26 +93,34 @@ def add_axes(figure: Figure, left: float, bottom: float, width: float, height: f
     return figure.add_axes((left / full_width, bottom / full_height, width / full_width, height / full_height))
 
 
+def name_vertical_axis(axes: Axes, text: str) -> None:
+    """Write what the vertical axis is above it, where no width of numbers is in the way."""
+    axes.annotate(
+        text, (0, 1), (-30, 7), xycoords="axes fraction", textcoords="offset points", fontsize=FONT_SIZE, color=INK,
+        annotation_clip=False,
+    )  # fmt: skip
+
+
 def size(figure: Figure) -> tuple[float, float]:
     """Return a figure's width and height in points."""
     width, height = figure.get_size_inches()
     return float(width) * POINTS_PER_INCH, float(height) * POINTS_PER_INCH
 
 
-def mark(artist: Artist, label: str, part: str, styles: Mapping[str, Style], tip: str = "") -> None:
-    """Give a strategy's mark its id and what a pointer that rests on it is told.
+def mark(artist: Artist, label: str, part: str, styles: Mapping[str, Style], tip: str | None = None) -> None:
+    """Give a strategy's mark its id, and what a pointer that rests on it is told.
 
     Args:
         artist: The mark, already in its figure.
         label: The strategy's.
         part: What of the strategy it is; different for each of its marks in the figure.
         styles: Of all strategies.
-        tip: The tooltip in SVG; without one the label.
+        tip: The tooltip in SVG; without one the pointer finds what is below the mark.
     """
     figure = artist.get_figure()
     assert figure is not None
     artist.set_gid(f"{figure.get_gid()}--{styles[label].key}--{part}")
-    artist.set_label(printable(tip or label))
+    artist.set_label(printable(tip or ""))
 
 
 def text_width(text: str, font_size: float, bold: bool = False) -> float:

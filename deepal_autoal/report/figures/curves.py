@@ -14,8 +14,8 @@ from deepal_autoal.statistics import Estimate, estimate
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# So many markers a line tell it apart without hiding it.
-N_MARKERS = 6
+# So many markers a line tell it apart without hiding it; fewer among many lines.
+N_MARKERS, N_MARKERS_OF_MANY, MANY = 6, 4, 10
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ def draw_curves(axes: Axes, curves: Mapping[str, Curve], styles: Mapping[str, St
         tips: What a pointer on each strategy's marks is told.
     """
     axes.grid(True, color=GRID, linewidth=0.6)
-    band_alpha = 0.18 if len(curves) <= 5 else 0.10 if len(curves) <= 10 else 0.06
+    band_alpha = 0.18 if len(curves) <= 5 else 0.10 if len(curves) <= MANY else 0.06
+    n_markers = N_MARKERS if len(curves) <= MANY else N_MARKERS_OF_MANY
     for label, curve in curves.items():
         style = styles[label]
         strength = 3.0 if style.is_highlighted else 2.5 if style.color == NEUTRAL else 2.0
@@ -65,14 +66,14 @@ def draw_curves(axes: Axes, curves: Mapping[str, Curve], styles: Mapping[str, St
             high = [found.high for found in curve.estimates]
             (band,) = axes.fill(
                 [*curve.x, *curve.x[::-1]], [*low, *high[::-1]], facecolor=style.color, edgecolor="none",
-                alpha=band_alpha * (2 if style.is_highlighted else 1), zorder=strength - 1,
+                alpha=band_alpha * (2 if style.is_highlighted else 1), zorder=strength - 1, clip_on=False,
             )  # fmt: skip
-            mark(band, label, "band", styles, tips[label])
+            mark(band, label, "band", styles)
         (line,) = axes.plot(
             curve.x, [found.mean for found in curve.estimates], color=style.color,
             linestyle=(0, style.dash) if style.dash else "-", linewidth=2.2 if style.is_highlighted else 1.2,
             marker=style.marker, markersize=4.2, zorder=strength, dash_capstyle="butt", solid_capstyle="round",
-            markevery=max(1, -(-len(curve.x) // N_MARKERS)),
+            markevery=max(1, -(-len(curve.x) // n_markers)), clip_on=False,
         )  # fmt: skip
         mark(line, label, "line", styles, tips[label])
     _set_limits(axes, curves)

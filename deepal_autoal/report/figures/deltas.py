@@ -15,14 +15,21 @@ from deepal_autoal.statistics.paired import MIN_SEEDS
 from deepal_autoal.statistics.savings import BASELINE
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 ROW = 14.0
+WIDTH_OF_NUMBERS = 128.0
 
 
 @canvas.drawing()
 def deltas(
-    results: Results, dataset: str, styles: Mapping[str, Style], *, baseline: str = BASELINE, id_prefix: str | None = None
+    results: Results,
+    dataset: str,
+    styles: Mapping[str, Style],
+    *,
+    baseline: str = BASELINE,
+    id_prefix: str | None = None,
 ) -> Figure:
     """Draw each strategy's mean paired difference of AUBC to a baseline with its interval, the best on top.
 
@@ -37,7 +44,7 @@ def deltas(
         id_prefix: The figure's id; without one it is made of the dataset.
 
     Raises:
-        InputError: If there are no runs on the dataset, none of the baseline, or only that.
+        InputError: If there are no runs on the dataset, none of the baseline, or none to compare to it.
     """
     runs = runs_on(results, dataset)
     if baseline not in runs or len(runs) < 2:
@@ -52,31 +59,30 @@ def deltas(
         for label, by_seed in results.areas(dataset).items()
         if label not in left_out
     }
+    if len(areas) < 2:
+        raise InputError(f"no strategy on {dataset} has half of {baseline}'s seeds: run those that are missing")
     rows = sorted(compare_to(areas, baseline), key=lambda row: (-row.difference.mean, row.ours))
-    figure, height = canvas.new_figure(
-        ROW * max(len(rows), 3) + 62, id_prefix or figure_id("deltas", dataset),
+    height = ROW * max(len(rows), 3)
+    figure = canvas.new_figure(
+        height + 58, id_prefix or figure_id("deltas", dataset),
         f"{dataset}: how much better than {baseline}", _note(runs, seeds, left_out, baseline),
     )  # fmt: skip
     names = {
         row.ours: canvas.shorten(row.ours, canvas.LABEL_WIDTH, bold=styles[row.ours].is_highlighted) for row in rows
     }
     left = canvas.MARGIN + 10 + max(
-        (canvas.text_width(name, canvas.FONT_SIZE, styles[row].is_highlighted) for row, name in names.items()), default=0
+        canvas.text_width(name, canvas.FONT_SIZE, styles[row].is_highlighted) for row, name in names.items()
     )  # fmt: skip
-    right = 128.0
-    axes = canvas.add_axes(figure, left, 40, canvas.WIDTH - left - right, height - 62)
+    width = canvas.WIDTH - left - WIDTH_OF_NUMBERS
+    axes = canvas.add_axes(figure, left, 40, width, height)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.grid(True, axis="x", color=canvas.GRID, linewidth=0.6)
     axes.axvline(0, color=NEUTRAL, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
     axes.set_xlabel(f"difference of AUBC to {canvas.shorten(baseline, 80)}, in percentage points")
-    axes.annotate(
-        f"better than {canvas.shorten(baseline, 80)} \N{RIGHTWARDS ARROW}", (0, 1), (4, 3), xycoords=("data", "axes fraction"),
-        textcoords="offset points", color=canvas.MUTED, fontsize=canvas.SMALL, annotation_clip=False,
-    )  # fmt: skip
     axes.text(
-        1 + 10 / (canvas.WIDTH - left - right), 1 + 3 / (height - 62), "mean [95 % interval]", transform=axes.transAxes,
+        1 + 10 / width, 1 + 3 / height, "mean [95 % interval]", transform=axes.transAxes,
         color=canvas.MUTED, fontsize=canvas.SMALL,
     )  # fmt: skip
     for place, row in enumerate(rows):
@@ -84,7 +90,9 @@ def deltas(
         numbers = f"{points(found.mean)} [{points(found.low)}, {points(found.high)}]" if found.n_seeds > 1 else (
             points(found.mean)
         )  # fmt: skip
-        tip = f"{row.ours}: {numbers} points, above {baseline} on {found.n_above} of {found.n_seeds} seeds{_verdict(row)}"
+        tip = (
+            f"{row.ours}: {numbers} points, above {baseline} on {found.n_above} of {found.n_seeds} seeds{_verdict(row)}"
+        )
         weight = "bold" if style.is_highlighted else "normal"
         if found.n_seeds > 1:
             (interval,) = axes.plot(
@@ -98,16 +106,31 @@ def deltas(
         )  # fmt: skip
         canvas.mark(mean, row.ours, "point", styles, tip)
         label = axes.text(
-            -8 / (canvas.WIDTH - left - right), place, names[row.ours], transform=axes.get_yaxis_transform(), ha="right",
-            va="center_baseline", fontweight=weight,
+            -8 / width, place, names[row.ours], transform=axes.get_yaxis_transform(),
+            ha="right", va="center_baseline", fontweight=weight,
         )  # fmt: skip
         canvas.mark(label, row.ours, "label", styles, tip)
         text = axes.text(
-            1 + 10 / (canvas.WIDTH - left - right), place, numbers, transform=axes.get_yaxis_transform(),
+            1 + 10 / width, place, numbers, transform=axes.get_yaxis_transform(),
             va="center_baseline", fontsize=canvas.SMALL,
         )  # fmt: skip
         canvas.mark(text, row.ours, "numbers", styles, tip)
+    _name_side(axes, canvas.shorten(baseline, 80), width)
     return figure
+
+
+def _name_side(axes: Axes, baseline: str, width: float) -> None:
+    """Say above the zero line what one side of it means; the right one if there is room."""
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, 0), max(high, 0))
+    low, high = axes.get_xlim()
+    better = f"better than {baseline} \N{RIGHTWARDS ARROW}"
+    has_room = width * high / (high - low) > canvas.text_width(better, canvas.SMALL)
+    axes.annotate(
+        better if has_room else f"\N{LEFTWARDS ARROW} worse than {baseline}", (0, 1), (4 if has_room else -4, 3),
+        xycoords=("data", "axes fraction"), textcoords="offset points", ha="left" if has_room else "right",
+        color=canvas.MUTED, fontsize=canvas.SMALL, annotation_clip=False,
+    )  # fmt: skip
 
 
 def same_seeds(seeds: Mapping[str, set[int]], baseline: str) -> tuple[list[int], list[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from deepal_autoal.report.figures.canvas import FONT_SIZE, INK, LABEL_WIDTH, mark, shorten, size, text_width
+from deepal_autoal.report.figures.canvas import FONT_SIZE, INK, LABEL_WIDTH, mark, shorten, text_width
 from deepal_autoal.report.figures.placing import spread
 from deepal_autoal.report.style import Style
 
@@ -18,9 +18,10 @@ LEADER = 22.0
 
 def label_width(labels: Sequence[str], styles: Mapping[str, Style]) -> float:
     """Return the width that labels and their leaders take right of a plot, in points."""
-    longest = max(
-        text_width(shorten(label, LABEL_WIDTH), FONT_SIZE, bold=styles[label].is_highlighted) for label in labels
-    )
+    longest = 0.0
+    for label in labels:
+        bold = styles[label].is_highlighted
+        longest = max(longest, text_width(shorten(label, LABEL_WIDTH, bold=bold), FONT_SIZE, bold))
     return LEADER + 8 + longest
 
 
@@ -38,11 +39,7 @@ def draw_end_labels(
         styles: Of the strategies.
         tips: What a pointer on each label is told.
     """
-    figure = axes.get_figure()
-    assert figure is not None
-    full_width, full_height = size(figure)  # type: ignore[arg-type]
-    box = axes.get_position()
-    width, height = box.width * full_width, box.height * full_height
+    width, height = axes.bbox.width, axes.bbox.height  # in points, as figures have 72 dots an inch
     points = axes.transAxes.inverted().transform(axes.transData.transform([ends[label] for label in ends]))
     # Of points as high as each other, the label that is first in the alphabet is on top.
     names = sorted(ends, reverse=True)
@@ -56,9 +53,9 @@ def draw_end_labels(
             [x, to_x], [y, place / height], transform=axes.transAxes, clip_on=False, color=style.color, linewidth=0.7,
             alpha=0.8, marker=style.marker, markevery=[1], markersize=5, zorder=1.5,
         )  # fmt: skip
-        mark(leader, label, "leader", styles, tips[label])
+        mark(leader, label, "leader", styles)
         text = axes.text(
-            to_x + 6 / width, place / height, shorten(label, LABEL_WIDTH), transform=axes.transAxes, va="center_baseline",
-            fontsize=FONT_SIZE, color=INK, fontweight="bold" if style.is_highlighted else "normal",
+            to_x + 6 / width, place / height, shorten(label, LABEL_WIDTH, bold=style.is_highlighted),
+            transform=axes.transAxes, va="center_baseline", fontsize=FONT_SIZE, color=INK, fontweight="bold" if style.is_highlighted else "normal",
         )  # fmt: skip
         mark(text, label, "label", styles, tips[label])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Pixels between images, and pixels of an image's longer side at most: the page is to stay small.
 GAP = 2
 MAX_SIDE = 40
-IMAGE_HEIGHT = 32.0
+IMAGE_HEIGHT = 26.0
 
 
 @canvas.drawing()
@@ -33,8 +33,8 @@ def first_picks(
     """Draw a row of images for each strategy.
 
     Args:
-        thumbnails: By strategy's label its first picks in order, uint8 of shape (k, H, W), (k, H, W, 1) or (k, H, W, 3);
-            rows in this order. k may differ, not H and W.
+        thumbnails: By strategy's label its first picks in order, uint8 (k, H, W), (k, H, W, 1) or (k, H, W, 3); rows in
+            this order. k may differ, not H and W.
         dataset: The dataset's label.
         styles: Of the strategies.
         seed: Of the runs they are from, if it is one.
@@ -57,8 +57,9 @@ def first_picks(
     note = "The first images of the first batch after the initial set, left to right"
     note += f", seed {seed}." if seed is not None else "."
     note += " The initial set is the same for all."
-    figure, height = canvas.new_figure(
-        row * len(strips) + canvas.MARGIN, id_prefix or figure_id("first-picks", dataset),
+    height = row * len(strips) + canvas.MARGIN
+    figure = canvas.new_figure(
+        height, id_prefix or figure_id("first-picks", dataset),
         f"{dataset}: what each strategy picked first", note,
     )  # fmt: skip
     axes = canvas.add_axes(figure, 0, 0, canvas.WIDTH, height)
@@ -68,12 +69,12 @@ def first_picks(
             strip, extent=(left, left + strip.shape[1] * scale, top - pixels_high * scale, top), interpolation="none",
             aspect="auto",
         )  # fmt: skip
-        canvas.mark(image, label, "images", styles)
+        canvas.mark(image, label, "images", styles, label)
         text = axes.text(
             left - 8, top - pixels_high * scale / 2, short[label], ha="right", va="center_baseline",
             fontweight="bold" if styles[label].is_highlighted else "normal",
         )  # fmt: skip
-        canvas.mark(text, label, "label", styles)
+        canvas.mark(text, label, "label", styles, label)
     axes.set_xlim(0, canvas.WIDTH)
     axes.set_ylim(0, height)
     axes.axis("off")

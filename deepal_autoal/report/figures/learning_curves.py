@@ -33,7 +33,7 @@ def learning_curves(
     Raises:
         InputError: If there are no runs on the dataset.
     """
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     runs = runs_on(results, dataset)
     points = {
@@ -58,16 +58,21 @@ def learning_curves(
     for label, curve in curves.items():
         end = curve.estimates[-1]
         spread = f" ({percent(end.low)} to {percent(end.high)})" if end.n_seeds > 1 else ""
-        tips[label] = f"{label}: {percent(end.mean)}{spread} at {curve.x[-1]:g} labels, {spell_seeds({label: runs[label]})}"
-    height = max(250.0, LINE_HEIGHT * len(runs) + 10)
-    figure, top = canvas.new_figure(
-        height + 45, id_prefix or figure_id("learning-curves", dataset), f"{dataset}: accuracy by number of labels", note
+        tips[label] = (
+            f"{label}: {percent(end.mean)}{spread} at {curve.x[-1]:g} labels, {spell_seeds({label: runs[label]})}"
+        )
+    height = max(250.0, 1.25 * LINE_HEIGHT * len(runs))
+    figure = canvas.new_figure(
+        height + 56,
+        id_prefix or figure_id("learning-curves", dataset),
+        f"{dataset}: accuracy by number of labels",
+        note,
     )
     right = label_width(list(runs), styles) + canvas.MARGIN
-    axes = canvas.add_axes(figure, 48, 40, canvas.WIDTH - 48 - right, top - 45)
+    axes = canvas.add_axes(figure, 48, 40, canvas.WIDTH - 48 - right, height)
     axes.set_xlabel("labels")
-    axes.set_ylabel("test accuracy")
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    canvas.name_vertical_axis(axes, "test accuracy")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.6g} %"))
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     draw_curves(axes, curves, styles, tips)
     return figure

@@ -27,9 +27,8 @@ def to_svg(figure: Figure, title: str, description: str) -> str:
     """
     figure_id = figure.get_gid()
     assert figure_id is not None
-    tips = {
-        str(artist.get_gid()): str(artist.get_label()) for artist in figure.findobj() if "--" in (artist.get_gid() or "")
-    }
+    marks = [artist for artist in figure.findobj() if str(artist.get_gid() or "").startswith(f"{figure_id}--")]
+    tips = {str(artist.get_gid()): str(artist.get_label()) for artist in marks}
     buffer = io.StringIO()
     with drawing(**{"svg.hashsalt": figure_id}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from deepal_autoal.report.figures import canvas
-from deepal_autoal.report.style import Style
+from deepal_autoal.report.style import Style, figure_id
 from deepal_autoal.statistics import PenaltyMatrix
 from deepal_autoal.statistics.paired import MIN_SEEDS
 
@@ -20,7 +20,9 @@ _LIGHT, _DARK = (1.0, 1.0, 1.0), (0x33 / 255, 0x22 / 255, 0x88 / 255)
 
 
 @canvas.drawing()
-def penalty_heat_map(matrix: PenaltyMatrix, styles: Mapping[str, Style], *, id_prefix: str = "penalties") -> Figure:
+def penalty_heat_map(
+    matrix: PenaltyMatrix, styles: Mapping[str, Style], *, dataset: str = "", id_prefix: str | None = None
+) -> Figure:
     """Draw the matrix, least beaten strategies first, with each column's sum and mean below it.
 
     A cell says how often the strategy of its row beats that of its column; an empty one never, a gray one that the two
@@ -29,7 +31,8 @@ def penalty_heat_map(matrix: PenaltyMatrix, styles: Mapping[str, Style], *, id_p
     Args:
         matrix: Over one dataset or several.
         styles: Of its strategies.
-        id_prefix: The figure's id.
+        dataset: The dataset's label, if the matrix is of one.
+        id_prefix: The figure's id; without one it is made of the dataset.
     """
     names = [*matrix.order, *sorted(set(matrix.strategies) - set(matrix.order))]
     at = {label: place for place, label in enumerate(matrix.strategies)}
@@ -38,8 +41,9 @@ def penalty_heat_map(matrix: PenaltyMatrix, styles: Mapping[str, Style], *, id_p
     n_most = max((n for row in matrix.n_datasets for n in row), default=0)
     cell = max(CELL, min(30.0, (canvas.WIDTH - side - 60) / len(names)))
     left = canvas.MARGIN + max(side, 40) + 8
-    figure, height = canvas.new_figure(
-        cell * len(names) + side + 18 + 2 * ROW_OF_SUMS + 16, id_prefix, "Who beats whom", _note(n_most),
+    figure = canvas.new_figure(
+        cell * len(names) + side + 18 + 2 * ROW_OF_SUMS + 16, id_prefix or figure_id("penalties", dataset),
+        f"{dataset}: who beats whom" if dataset else "Who beats whom, over all datasets", _note(n_most),
         width=max(canvas.WIDTH, left + cell * len(names) + canvas.MARGIN),
     )  # fmt: skip
     bottom = 2 * ROW_OF_SUMS + 12
@@ -98,7 +102,7 @@ def _draw_cell(
         x, y, f"{value:.2f}" if value < 9.995 else f"{value:.1f}", ha="center", va="center_baseline", fontsize=6.3,
         color="white" if depth > 0.5 else canvas.INK,
     )  # fmt: skip
-    canvas.mark(text, row, f"beats--{styles[column].key}--value", styles, tip)
+    canvas.mark(text, row, f"beats--{styles[column].key}--value", styles)
 
 
 def _corners(x: int, y: int) -> tuple[list[float], list[float]]:
@@ -111,19 +115,23 @@ def _draw_names(
     for place, label in enumerate(names):
         weight = "bold" if styles[label].is_highlighted else "normal"
         row = axes.text(
-            -0.5 - 5 / cell, place, short[label], ha="right", va="center_baseline", fontsize=canvas.SMALL, fontweight=weight
+            -0.5 - 5 / cell,
+            place,
+            short[label],
+            ha="right",
+            va="center_baseline",
+            fontsize=canvas.SMALL,
+            fontweight=weight,
         )
-        canvas.mark(row, label, "row-label", styles)
+        canvas.mark(row, label, "row-label", styles, label)
         column = axes.text(
             place, -0.5 - 4 / cell, short[label], rotation=90, rotation_mode="anchor", ha="left", va="center_baseline",
             fontsize=canvas.SMALL, fontweight=weight,
         )  # fmt: skip
-        canvas.mark(column, label, "column-label", styles)
+        canvas.mark(column, label, "column-label", styles, label)
 
 
-def _draw_sums(
-    axes: Axes, matrix: PenaltyMatrix, names: list[str], styles: Mapping[str, Style], cell: float
-) -> None:
+def _draw_sums(axes: Axes, matrix: PenaltyMatrix, names: list[str], styles: Mapping[str, Style], cell: float) -> None:
     means = dict(zip(matrix.strategies, matrix.column_means, strict=True))
     for number, (word, part) in enumerate((("sum", "column-sum"), ("mean", "column-mean"))):
         y = len(names) - 0.5 + (number + 0.6) * ROW_OF_SUMS / cell

@@ -21,7 +21,7 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     """
     from sklearn.isotonic import isotonic_regression
 
-    if not wanted:
+    if not len(wanted):
         return []
     order = np.argsort(wanted, kind="stable")
     offsets = gap * np.arange(len(wanted))

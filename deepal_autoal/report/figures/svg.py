@@ -29,7 +29,7 @@ def clean_svg(text: str, figure_id: str, title: str, description: str, tips: Map
         figure_id: Which all ids start with.
         title: The figure's, in plain text.
         description: The figure's, in plain text.
-        tips: By id of a mark what its tooltip says.
+        tips: By id of a mark what its tooltip says; of an empty one the pointer does not find the mark.
     """
     text = text[text.index("<svg") :]
     # Without name spaces the elements' names are as they are written.
@@ -48,10 +48,12 @@ def clean_svg(text: str, figure_id: str, title: str, description: str, tips: Map
     _flatten(root)
     for element in root.iter("g"):
         tip = tips.get(element.get("id", ""))
-        if tip is not None:
+        if tip:
             note = ElementTree.Element("title")
             note.text = tip
             element.insert(0, note)
+        elif tip is not None:
+            element.set("pointer-events", "none")
     content = "".join(ElementTree.tostring(child, encoding="unicode") for child in root)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{root.get("viewBox")}" role="img" '
@@ -67,22 +69,26 @@ def _shorten(element: ElementTree.Element) -> None:
         value = element.get(name)
         if value is not None:
             value = " ".join(_ROTATED_BY_NOTHING.sub("", _NUMBER.sub(_rounded, value)).split())
+            if name == "d" and not set("CQ") & set(value):
+                value = value.replace(" L ", " ")  # what follows a first point is a line anyway
             if value:
                 element.set(name, value)
             else:
                 del element.attrib[name]
     style = element.get("style")
     if style is not None:
-        kept = []
+        # As attributes, which a page's style sheet goes before.
+        del element.attrib["style"]
         for name, value in _DECLARATION.findall(style):
             if name == "font":  # older matplotlib: "font: 700 8px 'DejaVu Sans', ..."
                 weight = re.search(r"\b(\d00)\s", value)
-                font_size = re.search(r"[\d.]+px", value)
-                kept += [f"font-weight:{weight[1]}"] if weight else []
-                kept += [f"font-size:{font_size[0]}"] if font_size else []
+                font_size = re.search(r"([\d.]+)px", value)
+                if weight:
+                    element.set("font-weight", weight[1])
+                if font_size:
+                    element.set("font-size", font_size[1])
             elif name not in ("font-family", "stroke-dashoffset"):
-                kept.append(f"{name}:{' '.join(_NUMBER.sub(_rounded, value).split())}")
-        element.set("style", ";".join(kept))
+                element.set(name, " ".join(_NUMBER.sub(_rounded, value).removesuffix("px").split()))
     if element.tag == "image":
         element.set("href", smaller_image(element.get("href", "")))
     if element.tag != "text":
@@ -95,10 +101,10 @@ def _rounded(match: re.Match[str]) -> str:
 
 
 def _rename(element: ElementTree.Element, new_names: Mapping[str, str], kept: set[str]) -> None:
-    name = element.get("id")
+    name = element.get("id", "")
     if name in new_names:
         element.set("id", new_names[name])
-    elif name is not None and name not in kept:
+    elif name and name not in kept:
         del element.attrib["id"]
     for key, value in element.attrib.items():
         if key == "href" and value[:1] == "#":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Phase = Literal["total", "query"]
+_TICKS: tuple[tuple[float, tuple[float, ...]], ...] = (
+    (3, (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)), (10, (1, 1.5, 2, 3, 5, 7)), (200, (1, 2, 5)), (math.inf, (1,)),
+)  # fmt: skip
+_TIMES = "\N{MULTIPLICATION SIGN}"
 _WORDS = {"total": "time of whole runs", "query": "time of choosing batches"}
 
 
@@ -47,14 +52,14 @@ def time_against_accuracy(
     Raises:
         InputError: If there are no runs on the dataset, or none with a time.
     """
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     runs = runs_on(results, dataset)
     times, is_relative = _times(runs, phase, reference)
     if not times:
         raise InputError(f"the runs on {dataset} have no times: there is nothing to draw")
     areas = {label: estimate([run.aubc for run in runs[label].values()]) for label in times}
-    unit = f"{reference}'s" if is_relative else "seconds a run"
+    unit = f"units of {reference}'s" if is_relative else "seconds a run"
     note = f"AUBC: mean over {spell_seeds({label: runs[label] for label in times})}"
     note += "; lines: 95 % bootstrap interval. " if any(len(runs[label]) > 1 for label in times) else ". "
     note += (
@@ -67,11 +72,14 @@ def time_against_accuracy(
     if missing:
         note += f" Without a time to compare: {listed(missing)}."
     height = max(240.0, LINE_HEIGHT * len(times) + 10)
-    figure, top = canvas.new_figure(
-        height + 45, id_prefix or figure_id(f"time-{phase}", dataset), f"{dataset}: {_WORDS[phase]} against accuracy", note
+    figure = canvas.new_figure(
+        height + 56,
+        id_prefix or figure_id(f"time-{phase}", dataset),
+        f"{dataset}: {_WORDS[phase]} against accuracy",
+        note,
     )
     right = label_width(list(times), styles) + canvas.MARGIN
-    axes = canvas.add_axes(figure, 52, 40, canvas.WIDTH - 52 - right, top - 45)
+    axes = canvas.add_axes(figure, 52, 40, canvas.WIDTH - 52 - right, height)
     axes.set_xscale("log")
     low, high = min(times.values()), max(times.values())
     room = max(high / low, 1.5) ** 0.06
@@ -80,18 +88,21 @@ def time_against_accuracy(
     margin = 0.05 * (upper - bottom) or 0.01
     axes.set_ylim(bottom - margin, upper + margin)
     # Narrow ranges need ticks between the powers of ten.
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 200 else (1.0,), numticks=12))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}×" if is_relative else f"{x:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    subs = next(subs for most, subs in _TICKS if high / low < most)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=20))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}{_TIMES}" if is_relative else f"{x:g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.6g} %"))
     axes.grid(True, color=canvas.GRID, linewidth=0.6)
-    axes.set_xlabel(canvas.shorten(f"{_WORDS[phase]} in {unit if not is_relative else f'units of {unit}'} (log scale)", 300))
-    axes.set_ylabel("AUBC")
+    axes.set_xlabel(canvas.shorten(f"{_WORDS[phase]} in {unit} (log scale)", 300))
+    canvas.name_vertical_axis(axes, "AUBC")
     tips = {}
     for label, time in times.items():
         area, style = areas[label], styles[label]
         spread = f" ({percent(area.low)} to {percent(area.high)})" if area.n_seeds > 1 else ""
-        tips[label] = f"{label}: AUBC {percent(area.mean)}{spread}, {f'{time:.3g}×' if is_relative else f'{time:.3g} s'}"
+        tips[label] = (
+            f"{label}: AUBC {percent(area.mean)}{spread}, {f'{time:.3g}{_TIMES}' if is_relative else f'{time:.3g} s'}"
+        )
         if area.n_seeds > 1:
             (interval,) = axes.plot(
                 [time, time], [area.low, area.high], color=style.color, linewidth=2.2 if style.is_highlighted else 1.2,

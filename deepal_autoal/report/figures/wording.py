@@ -30,18 +30,14 @@ def spell_seeds(runs: Mapping[str, Collection[int]]) -> str:
 
 def percent(share: float, decimals: int = 1) -> str:
     """Return a share in percent, such as ``91.3 %``."""
-    return f"{signless_zero(100 * share, decimals)} %"
+    return f"{100 * share:.{decimals}f} %"
 
 
 def points(difference: float, decimals: int = 2) -> str:
     """Return a difference of shares in percentage points with its sign, such as ``+1.20``."""
-    text = signless_zero(100 * difference, decimals)
-    return text if text.startswith("-") or not float(text) else f"+{text}"
-
-
-def signless_zero(value: float, decimals: int) -> str:
-    """Return a number with so many decimals, never ``-0.0``."""
-    return f"{round(value, decimals) + 0.0:.{decimals}f}"
+    value = round(100 * difference, decimals)
+    sign = "+" if value > 0 else "\N{MINUS SIGN}" if value < 0 else ""
+    return f"{sign}{abs(value):.{decimals}f}"
 
 
 def listed(names: Sequence[str], most: int = 6) -> str:
