@@ -11,6 +11,7 @@ from deepal_autoal.statistics.times import REFERENCE
 
 # Names in a sentence; a table holds the rest.
 MOST_NAMES = 6
+_MEASURE = "points of AUBC, seeds on which it is higher"
 
 
 def in_one_sentence(contents: Contents) -> str:
@@ -89,22 +90,23 @@ def _against_baseline(contents: Contents, dataset: str, found: OnDataset) -> Ite
     for verdict, head in ((BETTER, "Better than"), (WORSE, "Worse than")):
         names = by_verdict.get(verdict, [])
         if names:
-            yield f"{head} {base} by test, in points of AUBC: {_names([_with_seeds(name, found) for name in names])}."
+            yield f"{head} {base} by test ({_MEASURE}): {_with_seeds(names, found)}."
     if by_verdict.get(UNDECIDED):
         names = by_verdict[UNDECIDED]
-        yield f"Not distinguishable from {base} by AUBC: {_names([_with_seeds(name, found) for name in names])}."
+        yield f"Not distinguishable from {base} ({_MEASURE}): {_with_seeds(names, found)}."
     if base in found.runs and not any(by_verdict.get(verdict) for verdict in (BETTER, WORSE, UNDECIDED)):
         names = [name for name in found.order if name in found.to_baseline]
         if names:
             yield (
-                f"Below {MIN_SEEDS} common seeds nothing is tested. AUBC against {base}'s, which may be chance: "
-                f"{_names([_with_seeds(name, found) for name in names])}."
+                f"Below {MIN_SEEDS} common seeds nothing is tested. Against {base}, which may be chance ({_MEASURE}): "
+                f"{_with_seeds(names, found)}."
             )
 
 
-def _with_seeds(name: str, found: OnDataset) -> str:
-    gap = found.to_baseline[name].difference
-    return f"{name} ({cells.points(gap.mean)}, higher on {gap.n_above} of {cells.number_of(gap.n_seeds, 'seed')})"
+def _with_seeds(names: Sequence[str], found: OnDataset) -> str:
+    gaps = [(name, found.to_baseline[name].difference) for name in names[:MOST_NAMES]]
+    lines = [f"{name} {cells.points(gap.mean)}, {gap.n_above} of {gap.n_seeds}" for name, gap in gaps]
+    return "; ".join(lines) + (f"; and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
 
 
 def _labels(contents: Contents, found: OnDataset) -> Iterator[str]:

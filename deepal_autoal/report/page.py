@@ -106,4 +106,6 @@ def _cell_class(column: Column, row: Row) -> str:
 
 def _sort_value(column: Column, row: Mapping[str, Any]) -> str:
     value = row[column.key]
-    return "" if value is None else str(value)
+    if value is None:
+        return ""
+    return f"{value:.7g}" if isinstance(value, float) else str(value)
