@@ -30,6 +30,7 @@ def draw_end_labels(
     ends: Mapping[str, tuple[float, float]],
     styles: Mapping[str, Style],
     tips: Mapping[str, str],
+    leader_dash: tuple[float, ...] = (),
 ) -> None:
     """Label what ends at given points, right of the axes, whose limits are final.
 
@@ -38,6 +39,7 @@ def draw_end_labels(
         ends: For each strategy's label a point in data coordinates.
         styles: Of the strategies.
         tips: What a pointer on each label is told.
+        leader_dash: Of the leaders, as `Style.dash`; where they cross the plot they should not look like data.
     """
     width, height = axes.bbox.width, axes.bbox.height  # in points, as figures have 72 dots an inch
     points = axes.transAxes.inverted().transform(axes.transData.transform([ends[label] for label in ends]))
@@ -51,11 +53,13 @@ def draw_end_labels(
         to_x = 1 + LEADER / width
         (leader,) = axes.plot(
             [x, to_x], [y, place / height], transform=axes.transAxes, clip_on=False, color=style.color, linewidth=0.7,
-            alpha=0.8, marker=style.marker, markevery=[1], markersize=5, zorder=1.5,
+            linestyle=(0, leader_dash) if leader_dash else "-", alpha=0.8, marker=style.marker, markevery=[1],
+            markersize=5, zorder=1.5,
         )  # fmt: skip
         mark(leader, label, "leader", styles)
         text = axes.text(
             to_x + 6 / width, place / height, shorten(label, LABEL_WIDTH, bold=style.is_highlighted),
-            transform=axes.transAxes, va="center_baseline", fontsize=FONT_SIZE, color=INK, fontweight="bold" if style.is_highlighted else "normal",
+            transform=axes.transAxes, va="center_baseline", fontsize=FONT_SIZE, color=INK,
+            fontweight="bold" if style.is_highlighted else "normal",
         )  # fmt: skip
         mark(text, label, "label", styles, tips[label])

@@ -81,7 +81,8 @@ def _note(n_most: int) -> str:
     return (
         "Each cell: share of checkpoints at which the row's strategy is significantly better than the column's "
         f"(paired t-test at 5 %), {over}. Empty: never. Read down a column: how often that strategy is beaten; lower "
-        "is better, and the best are first. Not corrected for the number of tests: about 0.03 is expected by chance."
+        "is better, and the best are first. Not corrected for the number of tests: about one checkpoint in forty is "
+        "lost by chance alone."
     )
 
 

@@ -67,7 +67,7 @@ def time_against_accuracy(
         if is_relative
         else f"Time in seconds a run, as {reference} was not run."
     )
-    note += " Upper left is best: accurate and fast. Times depend on the machine and what else it did."
+    note += " Upper left is best: accurate and fast. Dotted lines lead to the labels. Times depend on the machine and what else it did."
     missing = sorted(set(runs) - set(times))
     if missing:
         note += f" Without a time to compare: {listed(missing)}."
@@ -114,7 +114,7 @@ def time_against_accuracy(
             markeredgewidth=0.5, markersize=8.5 if style.is_highlighted else 6.5,
         )  # fmt: skip
         canvas.mark(point, label, "point", styles, tips[label])
-    draw_end_labels(axes, {label: (times[label], areas[label].mean) for label in times}, styles, tips)
+    draw_end_labels(axes, {label: (times[label], areas[label].mean) for label in times}, styles, tips, (1, 3))
     return figure
 
 
