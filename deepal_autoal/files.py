@@ -1,4 +1,7 @@
-"""Files that are either whole or not there: written aside, flushed, then moved into place. Nothing is pickled."""
+"""Files that are either whole or not there: written aside, flushed, then moved into place. Nothing is pickled.
+
+torch is imported where tensors are written or read, so that records can be read without it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from deepal_autoal.errors import RunFolderError
 
@@ -57,6 +59,8 @@ def read_json(path: Path) -> Any:
 
 def write_tensors(path: Path, value: Mapping[str, Any]) -> None:
     """Replace a file of tensors, arrays, numbers, strings, lists and dicts atomically (see `read_tensors`)."""
+    import torch
+
     buffer = io.BytesIO()
     torch.save(encode(value, path.name), buffer)
     write_bytes(path, buffer.getvalue())
@@ -68,6 +72,8 @@ def read_tensors(path: Path) -> dict[str, Any]:
     Raises:
         RunFolderError: If the file cannot be read, or holds anything else.
     """
+    import torch
+
     try:
         value = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -85,6 +91,8 @@ def encode(value: Any, where: str) -> Any:
     Raises:
         RunFolderError: If it holds anything else.
     """
+    import torch
+
     if isinstance(value, bool | int | float | str | None) and not isinstance(value, np.generic):
         return value
     if isinstance(value, np.generic):

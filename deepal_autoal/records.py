@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import filelock
-import numpy as np
 import torch
 
 from deepal_autoal.devices import resolve_device
 from deepal_autoal.errors import RunFolderError
 from deepal_autoal.files import TEMPORARY_SUFFIX, read_json, read_tensors, write_bytes, write_json, write_tensors
+from deepal_autoal.run_files import CONFIG as CONFIG
+from deepal_autoal.run_files import ROUNDS as ROUNDS
+from deepal_autoal.run_files import SUMMARY as SUMMARY
+from deepal_autoal.run_files import area_under_budget_curve as area_under_budget_curve
+from deepal_autoal.run_files import read_rounds as read_rounds
+from deepal_autoal.run_files import total_seconds as total_seconds
 
 if TYPE_CHECKING:
     from deepal_autoal.learner import ActiveLearner
@@ -22,7 +27,7 @@ if TYPE_CHECKING:
     from deepal_autoal.strategy import Strategy
 
 FORMAT_VERSION = 1
-LOCK, CONFIG, ROUNDS, SUMMARY, MODEL = ".lock", "config.json", "rounds.jsonl", "summary.json", "model.pt"
+LOCK, MODEL = ".lock", "model.pt"
 
 
 class RunFolder:
@@ -146,24 +151,6 @@ class RunFolder:
             raise RunFolderError(f"{self.path} is not empty and holds no run; choose another --out")
 
 
-def read_rounds(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a run folder's finished rounds.
-
-    Raises:
-        RunFolderError: If the file is damaged.
-    """
-    file = path / ROUNDS
-    if not file.exists():
-        return []
-    try:
-        records = [json.loads(line) for line in file.read_text().splitlines()]
-    except (OSError, ValueError) as error:
-        raise RunFolderError(f"cannot read {file}: {error}") from error
-    if [record.get("round") if isinstance(record, dict) else None for record in records] != list(range(len(records))):
-        raise RunFolderError(f"{file} is damaged: its rounds are not numbered 0, 1, 2, ...")
-    return records
-
-
 @dataclass(frozen=True)
 class RunResult:
     """A finished run.
@@ -207,27 +194,6 @@ class RunResult:
             "status": self.status,
         }
         return summary if self.stop_reason is None else {**summary, "stop_reason": self.stop_reason}
-
-
-def total_seconds(rounds: Sequence[Mapping[str, Any]]) -> float:
-    """Return the seconds of all phases of all rounds; ``query.search`` is a part of ``query`` and not added again."""
-    return float(sum(value for record in rounds for phase, value in record["seconds"].items() if "." not in phase))
-
-
-def area_under_budget_curve(n_labeled: Sequence[int], accuracy: Sequence[float]) -> float:
-    """Return the trapezoid area under accuracy against labelled count, divided by the budget spent.
-
-    Args:
-        n_labeled: Labelled samples at each round, ascending.
-        accuracy: Test accuracy at each round, in [0, 1].
-
-    Returns:
-        In [0, 1], higher is better; the accuracy itself if there is one round only.
-    """
-    if len(n_labeled) == 1:
-        return float(accuracy[0])
-    x, y = np.asarray(n_labeled, dtype=float), np.asarray(accuracy, dtype=float)
-    return float((np.diff(x) * (y[1:] + y[:-1]) / 2).sum() / (x[-1] - x[0]))
 
 
 def load_model(folder: str | Path, device: str = "auto", strategy: Strategy | None = None) -> Predictor:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepal_autoal.errors import InputError, RunFolderError
 from deepal_autoal.files import read_json
-from deepal_autoal.records import CONFIG, SUMMARY, area_under_budget_curve, read_rounds, total_seconds
+from deepal_autoal.run_files import CONFIG, SUMMARY, area_under_budget_curve, read_rounds, total_seconds
 
 if TYPE_CHECKING:
     import pandas

@@ -244,23 +244,33 @@ def _refuse(differences: Sequence[str], folder: Path) -> None:
         )
 
 
-def _differences(name: str, recorded: Any, current: Any) -> list[str]:
-    if isinstance(recorded, Mapping) and isinstance(current, Mapping):
-        keys = [*recorded, *(key for key in current if key not in recorded)]
+def differences(name: str, one: Any, other: Any) -> list[tuple[str, str, str]]:
+    """Return the parts of two recorded settings that differ: a part's dotted name, and its text in either.
+
+    Args:
+        name: What the settings are called.
+        one, other: In JSON's own types. What only describes a part (its source, version, distribution) is passed over.
+    """
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        keys = [*one, *(key for key in other if key not in one)]
         skipped = {"source", "version", "distribution"}
         return [
-            line
+            found
             for key in keys
             if key not in skipped
-            for line in _differences(f"{name}.{key}", recorded.get(key), current.get(key))
+            for found in differences(f"{name}.{key}", one.get(key), other.get(key))
         ]
     # A run from before models had options records none.
-    if recorded == current or (recorded is None and current == {}):
+    if one == other or (one is None and other == {}):
         return []
-    if isinstance(recorded, list) and isinstance(current, list) and len(recorded) == len(current):
-        pairs = list(zip(recorded, current, strict=True))
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = list(zip(one, other, strict=True))
         if all(isinstance(item, Mapping) for pair in pairs for item in pair):
-            return [line for number, pair in enumerate(pairs) for line in _differences(f"{name}.{number}", *pair)]
-    if isinstance(recorded, list) and isinstance(current, list) and len(recorded) + len(current) > 12:
-        return [f"{name} differs ({len(recorded)} and {len(current)} entries)"]
-    return [f"{name} was {recorded!r} and is now {current!r}"]
+            return [found for number, pair in enumerate(pairs) for found in differences(f"{name}.{number}", *pair)]
+    if isinstance(one, list) and isinstance(other, list) and len(one) + len(other) > 12:
+        return [(name, f"{len(one)} entries", f"other {len(other)}")]
+    return [(name, repr(one), repr(other))]
+
+
+def _differences(name: str, recorded: Any, current: Any) -> list[str]:
+    return [f"{part} was {before} and is now {now}" for part, before, now in differences(name, recorded, current)]

@@ -9,7 +9,8 @@ import logging
 import os
 import tempfile
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO
 
@@ -21,10 +22,21 @@ USER_AGENT = "deepal_autoal"
 _CHUNK_BYTES = 1 << 20
 
 logger = logging.getLogger(__name__)
+_is_allowed = ContextVar("_is_allowed", default=True)
 
 
 class DownloadError(Exception):
     """No mirror delivered the file, or it cannot be written."""
+
+
+@contextlib.contextmanager
+def without_downloads() -> Iterator[None]:
+    """Let nothing be fetched inside: what is absent stays so, as if no mirror answered."""
+    token = _is_allowed.set(False)
+    try:
+        yield
+    finally:
+        _is_allowed.reset(token)
 
 
 def obtain(dataset: str, urls: Sequence[str], target: Path, md5: str, alternative: str = "") -> None:
@@ -53,6 +65,8 @@ def download(urls: Sequence[str], target: Path, md5: str) -> None:
     """
     if target.exists():
         return
+    if not _is_allowed.get():
+        raise DownloadError("nothing is downloaded here")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")

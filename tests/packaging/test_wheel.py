@@ -36,7 +36,7 @@ def test_contents(wheel):
     packages = {"deepal_autoal": ROOT, "deepal_events": ROOT / "plugins", "deepal_strategies": ROOT / "plugins"}
     assert tops == {*packages, next(top for top in tops if top.endswith(".dist-info"))}
     for package, root in packages.items():
-        files = [*(root / package).rglob("*.py"), *(root / package).rglob("*.template")]
+        files = [path for form in ("py", "template", "css", "js") for path in (root / package).rglob(f"*.{form}")]
         wanted = {str(path.relative_to(root)) for path in files}
         assert wanted | {f"{package}/py.typed"} <= set(names)
 

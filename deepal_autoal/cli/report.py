@@ -1,0 +1,111 @@
+"""``deepal report``: what finished runs say, as a page, as tables, as figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from deepal_autoal.errors import InputError, RunFolderError
+from deepal_autoal.report import PAGE
+
+FORMATS = ("html", "markdown", "csv", "latex")
+
+
+@click.command("report")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="PATH...")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="html", help="Default html, a single page.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help=f"The file to write, a folder for csv. By default {PAGE} in PATH; other formats are printed.",
+)
+@click.option("--table", "names", multiple=True, metavar="NAME", help="A table for markdown, csv or latex; repeatable.")
+@click.option("--plots", type=click.Path(path_type=Path), metavar="DIR", help="Write each figure as PNG and SVG too.")
+@click.option("--baseline", metavar="LABEL", help="What strategies should be better than; default random.")
+@click.option("--quiet", is_flag=True, help="Show nothing but the result.")
+def report_command(
+    paths: tuple[Path, ...], form: str, out: Path | None, names: tuple[str, ...], plots: Path | None,
+    baseline: str | None, quiet: bool,
+) -> None:  # fmt: skip
+    """Say what finished runs show: tables, statistics, figures, cautions.
+
+    PATH is a benchmark's folder, a run's, or a results.csv; several are merged. Runs whose settings differ are not
+    compared: the error says how they differ.
+    """
+    if not paths:
+        raise InputError("no PATH given: name a benchmark's folder, a run's, or a results.csv")
+    if names and form == "html":
+        raise InputError("--table: the page holds all tables; add --format markdown, csv or latex")
+    target = _page_target(paths, out) if form == "html" else out
+    if target is not None and form != "csv" and target.is_dir():
+        raise InputError(f"--out {target} is a folder: name a file in it, such as {target / PAGE}")
+
+    def tell(line: str) -> None:
+        if not quiet:
+            click.echo(line, err=True)
+
+    from deepal_autoal.report import make_contents, write_page, write_plots
+    from deepal_autoal.report.all_tables import make_tables
+    from deepal_autoal.report.drawings import Drawings
+    from deepal_autoal.report.tables import find_table
+    from deepal_autoal.report.text_formats import LATEX_TABLES, MARKDOWN_TABLES, to_csv, to_latex, to_markdown
+
+    contents = make_contents(paths, baseline)
+    # The page makes its own.
+    tables = () if form == "html" else make_tables(contents)
+    chosen = tuple(find_table(tables, name) for name in names)
+    n_runs, n_begun = len(contents.study.results.runs), len(contents.study.unfinished)
+    tell(f"{n_runs} finished runs" + (f"; {n_begun} have not finished and are left out" if n_begun else ""))
+    drawings = Drawings(contents, tell)
+    if form == "html":
+        assert target is not None
+        write_page(drawings, target)
+        click.echo(f"{'' if quiet else 'Report: '}{target}")
+    elif form == "csv":
+        if out is None:
+            if len(chosen) > 1:
+                raise InputError("--table: one CSV holds one table; name one, or a folder with --out")
+            click.echo(to_csv(*(chosen or (find_table(tables, "accuracy"),))), nl=False)
+        else:
+            if out.is_file():
+                raise InputError(f"--out {out} is a file; csv writes a folder with a file for each table")
+            for table in chosen or tables:
+                _write(out / f"{table.name}.csv", to_csv(table))
+            click.echo(f"{'' if quiet else 'Tables: '}{out}")
+    else:
+        defaults = MARKDOWN_TABLES if form == "markdown" else LATEX_TABLES
+        shown = chosen or tuple(table for table in tables if table.name in defaults)
+        text = (
+            to_markdown(contents, shown, complete=not names)
+            if form == "markdown"
+            else to_latex(shown, contents.study.results.datasets)
+        )
+        if out is None:
+            click.echo(text, nl=False)
+        else:
+            _write(out, text)
+            click.echo(f"{'' if quiet else 'Report: '}{out}")
+    if plots is not None:
+        n_plots = write_plots(drawings, plots)
+        tell(f"{n_plots} figures, as PNG and SVG: {plots}")
+
+
+def _page_target(paths: tuple[Path, ...], out: Path | None) -> Path:
+    if out is not None:
+        return out
+    if len(paths) > 1:
+        raise InputError(f"several PATHs: say where the page goes, such as --out {PAGE}")
+    # Beside a table that lies alone, not over what its benchmark wrote.
+    return paths[0] / PAGE if paths[0].is_dir() else paths[0].with_name(PAGE)
+
+
+def _write(path: Path, text: str) -> None:
+    from deepal_autoal.files import write_bytes
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"cannot make {path.parent}: {error.strerror}; choose another --out") from error
+    write_bytes(path, text.encode("utf-8", "replace"))

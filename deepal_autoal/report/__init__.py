@@ -1,0 +1,94 @@
+"""What finished runs look like to a reader: tables, figures, and a page that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from deepal_autoal.report.contents import Contents
+    from deepal_autoal.report.drawings import Drawings
+
+PAGE = "report.html"
+
+
+def write_report(out: Path) -> Path:
+    """Write OUT/report.html from the finished runs in a benchmark's folder, and return where it lies.
+
+    Raises:
+        DeepALError: If there is no finished run, runs cannot be compared, or the page cannot be written.
+    """
+    from deepal_autoal.report.drawings import Drawings
+
+    return write_page(Drawings(make_contents([out])), out / PAGE)
+
+
+def make_contents(paths: Sequence[str | Path], baseline: str | None = None) -> Contents:
+    """Read runs, and return what a report says of them.
+
+    Args:
+        paths: Benchmark folders, run folders, results.csv files.
+        baseline: The label of the strategy that others should be better than; ``random`` unless given.
+
+    Raises:
+        UnknownNameError: If no run is of a baseline that was given.
+        DeepALError: As `deepal_autoal.report.study.read_study`.
+    """
+    from deepal_autoal.errors import UnknownNameError
+    from deepal_autoal.report.contents import Contents
+    from deepal_autoal.report.study import read_study
+    from deepal_autoal.statistics.savings import BASELINE
+
+    study = read_study(paths)
+    if baseline is not None and baseline not in study.strategies:
+        raise UnknownNameError("strategy of these runs", baseline, study.strategies)
+    return Contents(study, baseline or BASELINE)
+
+
+def write_page(drawings: Drawings, path: Path) -> Path:
+    """Write the page and return where it lies.
+
+    Args:
+        drawings: Its figures, and through them what it says.
+        path: The file.
+
+    Raises:
+        RunFolderError: If it cannot be written.
+    """
+    from deepal_autoal.errors import RunFolderError
+    from deepal_autoal.files import write_bytes
+    from deepal_autoal.report.page import render_page
+
+    text = render_page(drawings)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"cannot make {path.parent}: {error.strerror}; choose another --out") from error
+    write_bytes(path, text.encode("utf-8", "replace"))
+    return path
+
+
+def write_plots(drawings: Drawings, folder: Path) -> int:
+    """Write every figure as PNG and SVG, and return how many figures there are.
+
+    Args:
+        drawings: The figures.
+        folder: Where they go; made if it is missing.
+
+    Raises:
+        RunFolderError: If they cannot be written.
+    """
+    from deepal_autoal.errors import RunFolderError
+    from deepal_autoal.report.figures import to_png, to_svg_file
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"cannot make {folder}: {error.strerror}; choose another --plots") from error
+    every = [drawing for dataset in drawings.contents.by_dataset for drawing in drawings.of(dataset)]
+    every += drawings.over_datasets()
+    for drawing in every:
+        to_png(drawing.figure, folder / f"{drawing.name}.png")
+        to_svg_file(drawing.figure, folder / f"{drawing.name}.svg", drawing.title, drawing.how_to_read)
+    return len(every)

@@ -1,0 +1,149 @@
+"""What all figures share: settings that no user's matplotlibrc reaches, sizes in points, texts that fit, and ids."""
+
+from __future__ import annotations
+
+import contextlib
+import textwrap
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from deepal_autoal.report.style import Style
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK = "#222222"
+MUTED = "#595959"
+GRID = "#E4E4E4"
+POINTS_PER_INCH = 72.0
+WIDTH = 560.0
+FONT_SIZE = 8.5
+SMALL = 7.5
+LABEL_WIDTH = 132.0
+MARGIN = 10.0
+
+_SETTINGS: dict[str, Any] = {
+    "font.size": FONT_SIZE, "axes.titlesize": FONT_SIZE, "axes.labelsize": FONT_SIZE,
+    "xtick.labelsize": SMALL, "ytick.labelsize": SMALL,
+    # Labels are anybody's text: a dollar sign is no formula.
+    "text.parse_math": False,
+    "text.color": INK, "axes.labelcolor": INK, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
+    "axes.edgecolor": "#888888", "xtick.color": "#888888", "ytick.color": "#888888",
+    "axes.linewidth": 0.7, "xtick.major.width": 0.7, "ytick.major.width": 0.7,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
+    "lines.linewidth": 1.3, "lines.markeredgewidth": 0.0, "lines.scale_dashes": True,
+    # What is drawn is what the data are.
+    "path.simplify": False, "axes.unicode_minus": True,
+    # Widths are those that a browser finds, whatever the resolution.
+    "text.hinting": "no_hinting",
+    "svg.fonttype": "none", "image.composite_image": False,
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def drawing(**more: Any) -> Iterator[None]:
+    """Draw by matplotlib's defaults and these settings, whatever the user's are; as a decorator too.
+
+    Args:
+        more: Further settings.
+    """
+    import matplotlib as mpl
+
+    with mpl.rc_context(), warnings.catch_warnings():
+        # Labels may be written in any script; SVG leaves the choice of a font to the browser.
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from")
+        mpl.rcdefaults()
+        settings: Any = {**_SETTINGS, **more}
+        mpl.rcParams.update(settings)
+        yield
+
+
+def new_figure(height: float, figure_id: str, title: str, note: str, width: float = WIDTH) -> Figure:
+    """Return an empty figure with a title and a smaller note below it.
+
+    Args:
+        height: Of the space below title and note, in points.
+        figure_id: Its id, which ids of everything in it start with.
+        title: One line.
+        note: What else must be known to read the figure; wrapped to its width.
+        width: In points.
+    """
+    from matplotlib.figure import Figure
+
+    lines = textwrap.wrap(printable(note), width=int((width - 2 * MARGIN) / (0.54 * SMALL)))
+    head = MARGIN + 15 + 10.5 * len(lines) + 8
+    total = height + head
+    figure = Figure(figsize=(width / POINTS_PER_INCH, total / POINTS_PER_INCH), dpi=POINTS_PER_INCH)
+    figure.set_gid(figure_id)
+    baseline = total - MARGIN - 9
+    title = shorten(title, width - 2 * MARGIN, 10.5, bold=True)
+    figure.text(MARGIN / width, baseline / total, title, fontsize=10.5, fontweight="bold")
+    for number, line in enumerate(lines, 1):
+        y = (baseline - 2.5 - 10.5 * number) / total
+        figure.text(MARGIN / width, y, line, fontsize=SMALL, color=MUTED)
+    return figure
+
+
+def add_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Return axes at a place in points from the figure's lower left corner."""
+    full_width, full_height = size(figure)
+    return figure.add_axes((left / full_width, bottom / full_height, width / full_width, height / full_height))
+
+
+def name_vertical_axis(axes: Axes, text: str) -> None:
+    """Write what the vertical axis is above it, where no width of numbers is in the way."""
+    axes.annotate(
+        text, (0, 1), (-30, 7), xycoords="axes fraction", textcoords="offset points", fontsize=FONT_SIZE, color=INK,
+        annotation_clip=False,
+    )  # fmt: skip
+
+
+def size(figure: Figure) -> tuple[float, float]:
+    """Return a figure's width and height in points."""
+    width, height = figure.get_size_inches()
+    return float(width) * POINTS_PER_INCH, float(height) * POINTS_PER_INCH
+
+
+def mark(artist: Artist, label: str, part: str, styles: Mapping[str, Style], tip: str | None = None) -> None:
+    """Give a strategy's mark its id, and what a pointer that rests on it is told.
+
+    Args:
+        artist: The mark, already in its figure.
+        label: The strategy's.
+        part: What of the strategy it is; different for each of its marks in the figure.
+        styles: Of all strategies.
+        tip: The tooltip in SVG; without one the pointer finds what is below the mark.
+    """
+    figure = artist.get_figure()
+    assert figure is not None
+    artist.set_gid(f"{figure.get_gid()}--{styles[label].key}--{part}")
+    artist.set_label(printable(tip or ""))
+
+
+def text_width(text: str, font_size: float, bold: bool = False) -> float:
+    """Return a line's width in points, in matplotlib's own font, which is wider than most."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextToPath
+
+    font = FontProperties(size=font_size, weight="bold" if bold else "normal")
+    return float(TextToPath().get_text_width_height_descent(text, font, False)[0])
+
+
+def shorten(text: str, width: float, font_size: float = FONT_SIZE, bold: bool = False) -> str:
+    """Return a line that fits a width in points, its middle left out where it must be."""
+    text = printable(text)
+    if text_width(text, font_size, bold) <= width:
+        return text
+    for kept in range(min(len(text), 200) - 1, 1, -1):
+        short = text[: kept - kept // 2].rstrip() + "\N{HORIZONTAL ELLIPSIS}" + text[len(text) - kept // 2 :].lstrip()
+        if text_width(short, font_size, bold) <= width:
+            return short
+    return "\N{HORIZONTAL ELLIPSIS}"
+
+
+def printable(text: str) -> str:
+    """Return a text in one line that XML can hold."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -1,0 +1,65 @@
+"""Direct labels beside a plot, each joined to what it names by a line in its strategy's color."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from deepal_autoal.report.figures.canvas import FONT_SIZE, INK, LABEL_WIDTH, mark, shorten, text_width
+from deepal_autoal.report.figures.placing import spread
+from deepal_autoal.report.style import Style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LINE_HEIGHT = 11.0
+LEADER = 22.0
+
+
+def label_width(labels: Sequence[str], styles: Mapping[str, Style]) -> float:
+    """Return the width that labels and their leaders take right of a plot, in points."""
+    longest = 0.0
+    for label in labels:
+        bold = styles[label].is_highlighted
+        longest = max(longest, text_width(shorten(label, LABEL_WIDTH, bold=bold), FONT_SIZE, bold))
+    return LEADER + 8 + longest
+
+
+def draw_end_labels(
+    axes: Axes,
+    ends: Mapping[str, tuple[float, float]],
+    styles: Mapping[str, Style],
+    tips: Mapping[str, str],
+    leader_dash: tuple[float, ...] = (),
+) -> None:
+    """Label what ends at given points, right of the axes, whose limits are final.
+
+    Args:
+        axes: Where the points are.
+        ends: For each strategy's label a point in data coordinates.
+        styles: Of the strategies.
+        tips: What a pointer on each label is told.
+        leader_dash: Of the leaders, as `Style.dash`; where they cross the plot they should not look like data.
+    """
+    width, height = axes.bbox.width, axes.bbox.height  # in points, as figures have 72 dots an inch
+    points = axes.transAxes.inverted().transform(axes.transData.transform([ends[label] for label in ends]))
+    # Of points as high as each other, the label that is first in the alphabet is on top.
+    names = sorted(ends, reverse=True)
+    at = {label: (float(x), float(y)) for label, (x, y) in zip(ends, points, strict=True)}
+    places = spread([at[label][1] * height for label in names], LINE_HEIGHT, 0.0, height)
+    for label, place in zip(names, places, strict=True):
+        style = styles[label]
+        x, y = at[label]
+        to_x = 1 + LEADER / width
+        (leader,) = axes.plot(
+            [x, to_x], [y, place / height], transform=axes.transAxes, clip_on=False, color=style.color, linewidth=0.7,
+            linestyle=(0, leader_dash) if leader_dash else "-", alpha=0.8, marker=style.marker, markevery=[1],
+            markersize=5, zorder=1.5,
+        )  # fmt: skip
+        mark(leader, label, "leader", styles)
+        text = axes.text(
+            to_x + 6 / width, place / height, shorten(label, LABEL_WIDTH, bold=style.is_highlighted),
+            transform=axes.transAxes, va="center_baseline", fontsize=FONT_SIZE, color=INK,
+            fontweight="bold" if style.is_highlighted else "normal",
+        )  # fmt: skip
+        mark(text, label, "label", styles, tips[label])

@@ -1,0 +1,63 @@
+"""Figures as files and as SVG for a page: the same data give the same bytes."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepal_autoal.files import write_bytes
+from deepal_autoal.report.figures.canvas import drawing, printable, size
+from deepal_autoal.report.figures.svg import clean_svg
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def to_svg(figure: Figure, title: str, description: str) -> str:
+    """Return a figure as an ``svg`` element to stand in a page.
+
+    It has a view box but no size, so that it takes the width that it is given; texts stay texts. All ids begin with
+    the figure's own, which must be different for each figure of a page.
+
+    Args:
+        figure: From a function of this package.
+        title: What it is, for those who do not see it.
+        description: What it shows.
+    """
+    figure_id = figure.get_gid()
+    assert figure_id is not None
+    marks = [artist for artist in figure.findobj() if str(artist.get_gid() or "").startswith(f"{figure_id}--")]
+    tips = {str(artist.get_gid()): str(artist.get_label()) for artist in marks}
+    buffer = io.StringIO()
+    with drawing(**{"svg.hashsalt": figure_id}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return clean_svg(buffer.getvalue(), figure_id, printable(title), printable(description), tips)
+
+
+def to_svg_file(figure: Figure, path: str | Path, title: str, description: str) -> None:
+    """Write a figure as an SVG file of its natural size.
+
+    Raises:
+        RunFolderError: If it cannot be written.
+    """
+    width, height = size(figure)
+    svg = to_svg(figure, title, description).replace("<svg ", f'<svg width="{width:g}pt" height="{height:g}pt" ', 1)
+    write_bytes(Path(path), f'<?xml version="1.0" encoding="utf-8"?>\n{svg}\n'.encode())
+
+
+def to_png(figure: Figure, path: str | Path, dpi: int = 200) -> None:
+    """Write a figure as a PNG file.
+
+    Args:
+        figure: From a function of this package.
+        path: The file.
+        dpi: Pixels an inch; figures are between seven and eight inches wide.
+
+    Raises:
+        RunFolderError: If it cannot be written.
+    """
+    buffer = io.BytesIO()
+    with drawing():
+        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    write_bytes(Path(path), buffer.getvalue())

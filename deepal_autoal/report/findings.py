@@ -1,0 +1,154 @@
+"""What the numbers say, in plain sentences; none says more than the tests do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from deepal_autoal.report import cells
+from deepal_autoal.report.contents import BETTER, UNDECIDED, WORSE, Contents, OnDataset
+from deepal_autoal.statistics.paired import ALPHA, MIN_SEEDS
+from deepal_autoal.statistics.times import REFERENCE
+
+# Names in a sentence; a table holds the rest.
+MOST_NAMES = 6
+_MEASURE = "points of AUBC, seeds on which it is higher"
+
+
+def in_one_sentence(contents: Contents) -> str:
+    """Return what was compared: how many strategies, on what, how often, with how many labels."""
+    study = contents.study
+    runs = study.results.runs
+    seeds = sorted({run.seed for run in runs})
+    first, last = {run.n_labeled[0] for run in runs}, {run.n_labeled[-1] for run in runs}
+    n_rounds = {len(run.accuracy) - 1 for run in runs}
+    budget = f"from {_range(first)} labels to {_range(last)}"
+    rounds = f"in {_range(n_rounds)} {'round' if n_rounds == {1} else 'rounds'}"
+    return (
+        f"{cells.number_of(len(study.strategies), 'strategy', 'strategies')} on "
+        f"{cells.listed(study.results.datasets)}, "
+        f"{cells.number_of(len(seeds), 'seed')}, {budget} {rounds}: {cells.number_of(len(runs), 'run')}."
+    )
+
+
+def find_findings(contents: Contents, dataset: str) -> list[str]:
+    """Return what a dataset's runs show, a sentence or two each."""
+    found = contents.by_dataset[dataset]
+    return [
+        line
+        for part in (_top(found), _against_baseline(contents, dataset, found), _labels(contents, found), _times(found))
+        for line in part
+    ]
+
+
+def find_findings_over_datasets(contents: Contents) -> list[str]:
+    """Return what the ranking over datasets shows; nothing of a single one."""
+    ranking = contents.ranking
+    if ranking is None:
+        return []
+    first, n_datasets = ranking.strategies[0], len(ranking.datasets)
+    places = f"{first} has the best mean rank, {ranking.mean_ranks[0]:.2f} over {n_datasets} datasets"
+    if not ranking.can_tell:
+        return [
+            f"{places}, but so few cannot show that any two of {len(ranking.strategies)} strategies differ; that takes "
+            f"at least {ranking.n_datasets_needed}."
+        ]
+    lines = [f"{places}."]
+    if ranking.friedman is not None:
+        says = "differ somewhere" if ranking.friedman.p < ALPHA else "may all be alike"
+        lines.append(f"By Friedman's test the strategies {says} (p {_p(ranking.friedman.p)}).")
+    worse = [pair.worse for pair in ranking.pairs if pair.better == first and pair.is_different]
+    lines.append(
+        f"{first} is significantly above {_names(worse)} over the datasets."
+        if worse
+        else f"No other strategy is significantly below {first} over the datasets."
+    )
+    return lines
+
+
+def _top(found: OnDataset) -> Iterator[str]:
+    if len(found.estimates) < 2:
+        return
+    best = found.estimates[found.best].aubc
+    line = f"{found.best} has the highest mean AUBC, {cells.percent(best.mean)} %"
+    others = len(found.estimates) - 1
+    untold = others - len(found.like_best) - sum(pair.winner == found.best for pair in found.pairs)
+    if untold == others:
+        yield f"{line}; there are too few seeds in common to test whether that is more than chance."
+    elif not found.like_best:
+        yield f"{line}, significantly more than {'the other one' if others == 1 else 'each other one'}."
+    elif len(found.like_best) == others:
+        yield f"{line}, but no test tells it from {'the other one' if others == 1 else 'any other'}."
+    else:
+        yield f"{line}; no test tells it from {_names(found.like_best)}."
+
+
+def _against_baseline(contents: Contents, dataset: str, found: OnDataset) -> Iterator[str]:
+    base = contents.baseline
+    by_verdict: dict[str, list[str]] = {}
+    for name in found.order:
+        by_verdict.setdefault(contents.verdict(dataset, name), []).append(name)
+    for verdict, head in ((BETTER, "Better than"), (WORSE, "Worse than")):
+        names = by_verdict.get(verdict, [])
+        if names:
+            yield f"{head} {base} by test ({_MEASURE}): {_with_seeds(names, found)}."
+    if by_verdict.get(UNDECIDED):
+        names = by_verdict[UNDECIDED]
+        yield f"Not distinguishable from {base} ({_MEASURE}): {_with_seeds(names, found)}."
+    if base in found.runs and not any(by_verdict.get(verdict) for verdict in (BETTER, WORSE, UNDECIDED)):
+        names = [name for name in found.order if name in found.to_baseline]
+        if names:
+            yield (
+                f"Below {MIN_SEEDS} common seeds nothing is tested. Against {base}, which may be chance ({_MEASURE}): "
+                f"{_with_seeds(names, found)}."
+            )
+
+
+def _with_seeds(names: Sequence[str], found: OnDataset) -> str:
+    gaps = [(name, found.to_baseline[name].difference) for name in names[:MOST_NAMES]]
+    lines = [f"{name} {cells.points(gap.mean)}, {gap.n_above} of {gap.n_seeds}" for name, gap in gaps]
+    return "; ".join(lines) + (f"; and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
+
+
+def _labels(contents: Contents, found: OnDataset) -> Iterator[str]:
+    base = contents.baseline
+    own = found.savings.get(base)
+    reached = [
+        saving
+        for name, saving in found.savings.items()
+        if name != base and saving.share is not None and contents.verdict(saving.dataset, name) == BETTER
+    ]
+    if own is None or not reached:
+        return
+    least = min(reached, key=lambda saving: (saving.share, saving.strategy))
+    beside = (
+        f" ({base} itself passes that accuracy at {cells.percent(own.share, 0)} %)" if own.share is not None else ""
+    )
+    yield (
+        f"{least.strategy} needs the fewest labels for {base}'s final accuracy: {cells.percent(least.share, 0)} % of "
+        f"the budget in the median, reached on {least.n_reached} of {cells.number_of(least.n_seeds, 'seed')}{beside}."
+    )
+
+
+def _times(found: OnDataset) -> Iterator[str]:
+    slow = {name: times.total for name, times in found.times.items() if times.total is not None and times.total >= 1.5}
+    names = sorted(slow, key=lambda name: (-slow[name], name))
+    if names:
+        spelled = [f"{name} {cells.ratio(slow[name])} times" for name in names[:3]]
+        more = f", and {len(names) - 3} more above 1.5 times" if len(names) > 3 else ""
+        yield f"Slowest in units of {REFERENCE}'s time: {', '.join(spelled)}{more}."
+
+
+def _names(names: Sequence[str]) -> str:
+    if len(names) <= MOST_NAMES:
+        return cells.listed(names)
+    return f"{', '.join(names[:MOST_NAMES])} and {len(names) - MOST_NAMES} more"
+
+
+def _p(p: float) -> str:
+    text = cells.p_value(p)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def _range(values: set[int]) -> str:
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low} to {high}"

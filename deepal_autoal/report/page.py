@@ -1,0 +1,111 @@
+"""The report as one HTML page that needs nothing else: its style, script and figures are inside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from deepal_autoal.report import cells
+from deepal_autoal.report.all_tables import make_tables
+from deepal_autoal.report.contents import BETTER, UNDECIDED, UNTESTED, WORSE
+from deepal_autoal.report.drawings import Drawing, Drawings
+from deepal_autoal.report.findings import find_findings, find_findings_over_datasets, in_one_sentence
+from deepal_autoal.report.style import slug, swatch
+from deepal_autoal.report.tables import Column, Row, Table
+
+# Which drawings and tables a dataset's section holds, in the order in which a newcomer reads.
+BEFORE_TABLES = ("deltas", "learning-curves")
+TABLES = ("accuracy", "wins", "cost")
+VERDICT_CLASSES = {BETTER: "better", WORSE: "worse", UNDECIDED: "undecided", UNTESTED: "undecided"}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A dataset's part of the page."""
+
+    dataset: str
+    key: str
+    findings: list[str]
+    drawings: list[Drawing]
+    more_drawings: list[Drawing]
+    notes: list[str]
+    tables: list[Table]
+    cautions: list[str]
+
+
+def render_page(drawings: Drawings) -> str:
+    """Return the page that holds a report's figures, and what it says."""
+    import jinja2
+
+    folder = files("deepal_autoal.report")
+    # Everything is escaped but what is marked as markup there.
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )  # fmt: skip
+    template = environment.from_string((folder / "page.html.template").read_text(encoding="utf-8"))
+    return template.render(
+        css=(folder / "page.css").read_text(encoding="utf-8"),
+        script=(folder / "page.js").read_text(encoding="utf-8"),
+        **_values(drawings),
+    )
+
+
+def _values(drawings: Drawings) -> dict[str, Any]:
+    from deepal_autoal import __version__
+
+    contents = drawings.contents
+    study = contents.study
+    every = make_tables(contents)
+    tables = {table.name: table for table in every}
+    sections = [_section(drawings, every, dataset, number) for number, dataset in enumerate(contents.by_dataset)]
+    cautions = [caution.message for caution in contents.cautions if len(contents.by_dataset) > 1]
+    return {
+        "version": __version__,
+        "sentence": in_one_sentence(contents),
+        "legend": [(name, drawings.styles[name], swatch(drawings.styles[name])) for name in study.strategies],
+        "sections": sections,
+        "cautions": cautions or [caution.message for caution in contents.cautions],
+        "notes": study.notes,
+        "over": drawings.over_datasets(),
+        "over_findings": find_findings_over_datasets(contents),
+        "tables": tables,
+        "baseline": contents.baseline,
+        "n_unfinished": len(study.unfinished),
+        "keys": {name: style.key for name, style in drawings.styles.items()},
+        "cell": _cell_class,
+        "sort_value": _sort_value,
+        "number_of": cells.number_of,
+    }
+
+
+def _section(drawings: Drawings, tables: Sequence[Table], dataset: str, number: int) -> Section:
+    contents, found = drawings.contents, drawings.of(dataset)
+    own = {table.name: table.on(dataset) for table in tables if table.by_dataset}
+    return Section(
+        dataset,
+        f"{slug(dataset)}-{number}",
+        find_findings(contents, dataset),
+        [drawing for drawing in found if drawing.kind in BEFORE_TABLES],
+        [drawing for drawing in found if drawing.kind not in BEFORE_TABLES],
+        drawings.notes(dataset),
+        [own[name] for name in TABLES if name in own and own[name].rows],
+        [caution.message for caution in contents.cautions if caution.dataset == dataset],
+    )
+
+
+def _cell_class(column: Column, row: Row) -> str:
+    names = ["number"] if column.is_numeric else []
+    if column.marks_best and row.get("standing"):
+        names.append(row["standing"])
+    if column.key == "verdict":
+        names.append(VERDICT_CLASSES.get(row["verdict"], "plain"))
+    return " ".join(names)
+
+
+def _sort_value(column: Column, row: Mapping[str, Any]) -> str:
+    value = row[column.key]
+    if value is None:
+        return ""
+    return f"{value:.7g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,262 @@
+"""`Study`: finished runs from one or several places, merged, with the settings that show that they may be paired."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepal_autoal.errors import InputError, RunFolderError
+from deepal_autoal.files import read_json
+from deepal_autoal.results import FinishedRun, Results, read_results, run_folders
+from deepal_autoal.run_files import CONFIG, SUMMARY, read_rounds
+from deepal_autoal.settings import COMPARED, differences
+
+# What runs must share to be compared. Strategy and seed are what is compared and paired by; the initial set is one
+# seed's; a protocol is a name for settings that stand here themselves.
+PAIRED_BY = ("precision", *(key for key in COMPARED if key not in ("strategy", "seed", "initial", "protocol")))
+# What may differ, and is told: numbers change in their last digits, and those changes grow in training.
+TOLD_VERSIONS = ("torch", "torchvision", "numpy", "scikit-learn", "deepal_autoal")
+MOST_DIFFERENCES = 4
+
+RunKey = tuple[str, str, int]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a finished run's folder tells beside accuracies and times.
+
+    Attributes:
+        config: ``config.json``.
+        weights: The weights a selector reported at each round, by candidate; None at a round without.
+        first_picks: The pool indices chosen after round 0, in the order in which the strategy gave them.
+    """
+
+    config: Mapping[str, Any]
+    weights: tuple[Mapping[str, float] | None, ...]
+    first_picks: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run that was begun and has not finished.
+
+    Attributes:
+        folder: Where it lies.
+        n_done: Rounds recorded, the initial one among them.
+        n_planned: Rounds that it will have; None where its settings cannot be read.
+    """
+
+    folder: Path
+    n_done: int
+    n_planned: int | None
+
+
+@dataclass(frozen=True)
+class Study:
+    """Finished runs that may be compared.
+
+    Attributes:
+        sources: The places that they were read from.
+        results: The runs.
+        records: By dataset, strategy and seed; without the runs that were read from a results.csv.
+        unfinished: Runs that were passed over.
+        notes: What a reader must be told of how the runs came together, a sentence or two each.
+    """
+
+    sources: tuple[Path, ...]
+    results: Results
+    records: Mapping[RunKey, RunRecord]
+    unfinished: tuple[Unfinished, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """The strategies' labels, sorted."""
+        return tuple(sorted({run.strategy for run in self.results.runs}))
+
+    def configs(self, dataset: str) -> list[Mapping[str, Any]]:
+        """Return the recorded settings of a dataset's runs, by strategy and seed."""
+        return [record.config for (name, _, _), record in sorted(self.records.items()) if name == dataset]
+
+    def weights(self, dataset: str) -> dict[str, dict[int, tuple[Mapping[str, float] | None, ...]]]:
+        """Return what selectors reported as their candidates' weights on a dataset: by strategy and seed, a round each.
+
+        Strategies that reported none are left out.
+        """
+        found: dict[str, dict[int, tuple[Mapping[str, float] | None, ...]]] = {}
+        for (name, strategy, seed), record in sorted(self.records.items()):
+            if name == dataset and any(record.weights):
+                found.setdefault(strategy, {})[seed] = record.weights
+        return found
+
+
+def read_study(paths: Sequence[str | Path]) -> Study:
+    """Read and merge the finished runs of benchmark folders, run folders and results.csv files.
+
+    A run that is found twice with the same numbers and settings counts once.
+
+    Raises:
+        RunFolderError: If a place holds no runs, none has finished, or one is damaged.
+        InputError: If two runs of one dataset, strategy and seed differ, or a dataset's runs had different settings;
+            says how they differ.
+    """
+    places = tuple(dict.fromkeys(Path(path) for path in paths))
+    if not places:
+        raise InputError("no PATH given: name a benchmark's folder, a run's, or a results.csv")
+    runs: dict[RunKey, FinishedRun] = {}
+    records: dict[RunKey, RunRecord] = {}
+    unfinished: dict[Path, Unfinished] = {}
+    for place in places:
+        finished, begun = _read(place)
+        unfinished |= {item.folder.resolve(): item for item in begun}
+        for run in finished:
+            key = (run.dataset, run.strategy, run.seed)
+            record = None if run.folder is None else _read_record(run.folder)
+            if key in runs:
+                _refuse_another(runs[key], run, records.get(key), record)
+            if key not in runs or key not in records:
+                runs[key] = run
+            if record is not None:
+                records.setdefault(key, record)
+    if not runs:
+        raise RunFolderError(
+            f"no run in {', '.join(map(str, places))} has finished: repeat its command to go on with it"
+        )
+    results = Results(tuple(runs.values()))
+    for dataset in results.datasets:
+        _refuse_other_settings(dataset, runs, records)
+    notes = [
+        *_bare_tables(results, records, places),
+        *_unlike_versions(records),
+        *_unlike_strategies(records),
+    ]
+    return Study(places, results, records, tuple(unfinished.values()), tuple(notes))
+
+
+def _read(place: Path) -> tuple[Iterable[FinishedRun], list[Unfinished]]:
+    """Return the finished runs of a place, and the others."""
+    if (place / CONFIG).exists():
+        if not (place / SUMMARY).exists():
+            return (), [_unfinished(place)]
+        return read_results(place).runs, []
+    folders = run_folders(place) if place.is_dir() else []
+    begun = [folder for folder in folders if not (folder / SUMMARY).exists()]
+    if folders and len(begun) == len(folders):
+        return (), [_unfinished(folder) for folder in begun]
+    return read_results(place).runs, [_unfinished(folder) for folder in begun]
+
+
+def _unfinished(folder: Path) -> Unfinished:
+    try:
+        n_done, planned = len(read_rounds(folder)), read_json(folder / CONFIG)["rounds"] + 1
+    except (RunFolderError, KeyError, TypeError):
+        return Unfinished(folder, 0, None)
+    return Unfinished(folder, n_done, planned)
+
+
+def _read_record(folder: Path) -> RunRecord:
+    rounds, config = read_rounds(folder), read_json(folder / CONFIG)
+    missing = [key for key in ("dataset", "strategy", "initial", "settings") if key not in config]
+    if missing:
+        raise RunFolderError(f"{folder / CONFIG} is damaged: it lacks {', '.join(missing)}; remove the run")
+    try:
+        weights = tuple(_weights(record.get("strategy")) for record in rounds)
+        picks = tuple(int(index) for index in rounds[0]["queried"])
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise RunFolderError(f"{folder} is damaged: {error} in its rounds; remove it") from error
+    return RunRecord(config, weights, picks)
+
+
+def _weights(report: Any) -> Mapping[str, float] | None:
+    """Return the weights in a strategy's own report, where they are such: a third party may call anything weights."""
+    weights = report.get("weights") if isinstance(report, Mapping) else None
+    if not isinstance(weights, Mapping) or not weights:
+        return None
+    if not all(isinstance(value, int | float) and 0 <= value < float("inf") for value in weights.values()):
+        return None
+    return {str(name): float(value) for name, value in weights.items()}
+
+
+def _refuse_another(one: FinishedRun, other: FinishedRun, record: RunRecord | None, rival: RunRecord | None) -> None:
+    if (one.n_labeled, one.accuracy) != (other.n_labeled, other.accuracy):
+        raise InputError(
+            f"there are two different runs of {one}{_where(one, other)}: give one of the two places, or run one of "
+            "the strategies under another label (deepal benchmark --strategies LABEL=NAME)"
+        )
+    if record is not None and rival is not None:
+        found = [line for key in ("strategy", *PAIRED_BY) for line in _differing(key, record, rival)]
+        if found:
+            raise InputError(f"two runs of {one}{_where(one, other)} had different settings: {_spell(found)}")
+
+
+def _where(one: FinishedRun, other: FinishedRun) -> str:
+    folders = [str(run.folder) for run in (one, other) if run.folder is not None]
+    return f" ({' and '.join(folders)})" if folders else ""
+
+
+def _refuse_other_settings(
+    dataset: str, runs: Mapping[RunKey, FinishedRun], records: Mapping[RunKey, RunRecord]
+) -> None:
+    """Refuse runs of a dataset that cannot be paired."""
+    # In the order in which they were read: the first place is what others are held to.
+    keys = [key for key in records if key[0] == dataset]
+    first: dict[Any, RunKey] = {}
+    for key in keys:
+        _, strategy, seed = key
+        checks: list[tuple[Any, list[str]]] = [
+            (None, list(PAIRED_BY)),
+            (("seed", seed), ["initial"]),
+            (("strategy", strategy), ["strategy"]),
+        ]
+        for group, parts in checks:
+            reference = first.setdefault(group, key)
+            found = [line for part in parts for line in _differing(part, records[reference], records[key])]
+            if found:
+                raise InputError(
+                    f"runs on {dataset} had different settings and cannot be compared: {_spell(found)} "
+                    f"({runs[reference].folder} and {runs[key].folder}). Report them apart, or repeat one with the "
+                    "other's settings"
+                )
+
+
+def _differing(key: str, one: RunRecord, other: RunRecord) -> list[str]:
+    if key == "initial" and one.config[key] != other.config[key]:
+        return [f"the initial sets of seed {one.config.get('seed')} differ"]
+    found = differences(key, one.config.get(key), other.config.get(key))
+    return [f"{name} is {here} and {there}" for name, here, there in found]
+
+
+def _spell(found: Sequence[str]) -> str:
+    more = len(found) - MOST_DIFFERENCES
+    return "; ".join(found[:MOST_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _bare_tables(results: Results, records: Mapping[RunKey, RunRecord], places: Sequence[Path]) -> Iterator[str]:
+    bare = {run.dataset for run in results.runs if (run.dataset, run.strategy, run.seed) not in records}
+    if bare and len(places) > 1:
+        yield (
+            f"Runs on {', '.join(sorted(bare))} were read from a results.csv, which records no settings: nothing shows "
+            "that they may be paired with the others."
+        )
+    elif bare:
+        yield "Read from a results.csv, which records no settings: nothing shows how these runs were made."
+
+
+def _unlike_versions(records: Mapping[RunKey, RunRecord]) -> Iterator[str]:
+    for name in TOLD_VERSIONS:
+        found = sorted({str(record.config.get("versions", {}).get(name)) for record in records.values()})
+        if len(found) > 1:
+            yield f"Runs were made with different versions of {name}, which may change numbers: {', '.join(found)}."
+
+
+def _unlike_strategies(records: Mapping[RunKey, RunRecord]) -> Iterator[str]:
+    """Tell of labels that stand for one thing on one dataset and for another on another."""
+    first: dict[str, tuple[str, RunRecord]] = {}
+    told = set()
+    for (dataset, strategy, _), record in sorted(records.items()):
+        where, reference = first.setdefault(strategy, (dataset, record))
+        if strategy not in told and (found := _differing("strategy", reference, record)):
+            told.add(strategy)
+            yield f"{strategy} is not the same on {where} and on {dataset}: {_spell(found)}."

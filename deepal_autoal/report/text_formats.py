@@ -1,0 +1,132 @@
+"""The report as Markdown, CSV and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+
+from deepal_autoal.report.contents import Contents
+from deepal_autoal.report.findings import find_findings, find_findings_over_datasets, in_one_sentence
+from deepal_autoal.report.tables import BEST, LIKE_BEST, Column, Row, Table
+
+# What a page beside a paper's table needs; `--table` asks for others.
+MARKDOWN_TABLES = ("accuracy", "wins", "cost", "penalties", "ranking")
+LATEX_TABLES = ("accuracy",)
+
+
+def to_csv(table: Table) -> str:
+    """Return a table's raw values; empty where there is none."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, table.keys, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(table.rows)
+    return text.getvalue()
+
+
+def to_markdown(contents: Contents, tables: Sequence[Table], complete: bool) -> str:
+    """Return tables for GitHub.
+
+    Args:
+        contents: What the report says.
+        tables: Which.
+        complete: Whether sentences and cautions stand around them.
+    """
+    lines = ["# Active learning strategies compared", "", in_one_sentence(contents), ""] if complete else []
+    datasets = contents.study.results.datasets
+    if complete:
+        cautions = [caution.message for caution in contents.cautions] + list(contents.study.notes)
+        if contents.study.unfinished:
+            cautions.append(f"Runs that have not finished are left out: {len(contents.study.unfinished)}.")
+        if cautions:
+            lines += ["**Cautions**", "", *(f"- {_markdown(line)}" for line in cautions), ""]
+    for dataset in datasets:
+        own = [(table, table.on(dataset)) for table in tables if table.by_dataset]
+        if not any(part.rows for _, part in own):
+            continue
+        lines += [f"## {_markdown(dataset)}", ""]
+        if complete:
+            lines += [*(f"- {_markdown(line)}" for line in find_findings(contents, dataset)), ""]
+        for table, part in own:
+            if part.rows:
+                lines += [f"### {table.title}", "", *_markdown_table(part), ""]
+    for table in tables:
+        if not table.by_dataset:
+            lines += [f"## {table.title}", ""]
+            if complete and table.name == "ranking":
+                lines += [*(f"- {_markdown(line)}" for line in find_findings_over_datasets(contents)), ""]
+            lines += [*_markdown_table(table), ""]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _markdown_table(table: Table) -> Iterator[str]:
+    yield "| " + " | ".join(_markdown(column.title) for column in table.columns) + " |"
+    yield "|" + "|".join("---:" if column.is_numeric else "---" for column in table.columns) + "|"
+    for row in table.rows:
+        yield "| " + " | ".join(_markdown_cell(column, row) for column in table.columns) + " |"
+    if table.note:
+        yield ""
+        yield _markdown(table.note)
+
+
+def _markdown_cell(column: Column, row: Row) -> str:
+    text = _markdown(column.show(row))
+    if not column.marks_best:
+        return text
+    return {BEST: f"**{text}**", LIKE_BEST: f"<ins>{text}</ins>"}.get(row.get("standing", ""), text)
+
+
+def _markdown(text: str) -> str:
+    """Return text that no Markdown and no HTML is read in."""
+    escaped = re.sub(r"([\\`*_\[\]|~#])", r"\\\1", text)
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
+
+
+def to_latex(tables: Sequence[Table], datasets: Sequence[str]) -> str:
+    """Return tables for booktabs, one of each dataset where they are by dataset."""
+    parts = ["% \\usepackage{booktabs}"]
+    for table in tables:
+        for dataset in datasets if table.by_dataset else [None]:
+            part = table if dataset is None else table.on(dataset)
+            if part.rows:
+                parts.append("\n".join(_latex_table(part, dataset)))
+    return "\n\n".join(parts) + "\n"
+
+
+def _latex_table(table: Table, dataset: str | None) -> Iterator[str]:
+    title = table.title if dataset is None else f"{table.title} on {dataset}"
+    label = re.sub("[^a-z0-9]+", "-", f"{table.name}-{dataset or ''}".lower()).strip("-")
+    yield "\\begin{table}"
+    yield "\\centering"
+    yield f"\\caption{{{_latex(' '.join([title + '.', table.note]).strip())}}}"
+    yield f"\\label{{tab:{label}}}"
+    yield f"\\begin{{tabular}}{{{''.join('r' if column.is_numeric else 'l' for column in table.columns)}}}"
+    yield "\\toprule"
+    yield " & ".join(_latex(column.title) for column in table.columns) + " \\\\"
+    yield "\\midrule"
+    for row in table.rows:
+        yield " & ".join(_latex_cell(column, row) for column in table.columns) + " \\\\"
+    yield "\\bottomrule"
+    yield "\\end{tabular}"
+    yield "\\end{table}"
+
+
+def _latex_cell(column: Column, row: Row) -> str:
+    text = _latex(column.show(row))
+    if not column.marks_best:
+        return text
+    wrapped = {BEST: "\\textbf{%s}", LIKE_BEST: "\\underline{%s}"}.get(row.get("standing", ""), "%s")
+    return wrapped % text
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "±": r"$\pm$",
+    "\N{MINUS SIGN}": "$-$",
+    "\N{EN DASH}": "--", "→": r"$\rightarrow$", "\N{MULTIPLICATION SIGN}": r"$\times$", "[": "{[}", "]": "{]}",
+}  # fmt: skip
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text)

@@ -1,0 +1,181 @@
+"""The page in a real browser: no errors, switched and sorted with the keyboard, no wider than a phone."""
+
+import os
+import shutil
+
+import pytest
+
+webdriver = pytest.importorskip("selenium.webdriver")
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--window-size=1200,900",
+)  # fmt: skip
+
+pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs Chromium and chromedriver")
+
+
+@pytest.fixture(scope="module")
+def address(study_folder, tmp_path_factory):
+    from deepal_autoal.report import make_contents, write_page
+    from deepal_autoal.report.drawings import Drawings
+
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    return write_page(Drawings(make_contents([study_folder])), path).as_uri()
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    # With both paths given selenium looks for nothing; this keeps it from the network whatever happens.
+    os.environ["SE_OFFLINE"] = "true"
+    found = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield found
+    found.quit()
+
+
+@pytest.fixture
+def page(driver, address):
+    """The page, freshly loaded in a wide window; at the end the console must be empty."""
+    driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    driver.get_log("browser")
+    driver.get(address)
+    yield driver
+    assert driver.get_log("browser") == []
+
+
+def keys():
+    from selenium.webdriver.common.keys import Keys
+
+    return Keys
+
+
+def key_of(page, name):
+    return next(key for key in page.find_elements("css selector", ".legend .key") if key.text == name)
+
+
+def visible(page, key):
+    """Return how many marks of a strategy are drawn, and how many of its rows are shown."""
+    return page.execute_script(
+        """const [key] = arguments;
+           const shown = (all) => [...document.querySelectorAll(all)].filter((one) =>
+             getComputedStyle(one).display !== "none").length;
+           return [shown(`svg [id*="--${key}--"]`), shown(`main > section > .scroll tr[data-strategy="${key}"]`)]""",
+        key.get_attribute("data-strategy"),
+    )
+
+
+def test_the_console_is_empty_and_ids_are_unique(page):
+    assert page.title.startswith("Active learning strategies compared")
+    ids = page.execute_script("return [...document.querySelectorAll('[id]')].map((one) => one.id)")
+    assert len(ids) == len(set(ids)) > 100
+    assert all(button.is_enabled() for button in page.find_elements("css selector", ".legend button"))
+
+
+def test_a_strategy_is_switched_with_the_keyboard_in_every_figure_and_table(page):
+    good, other = key_of(page, "good"), key_of(page, "picker")
+    before, before_other = visible(page, good), visible(page, other)
+    assert before[0] > 8 and before[1] >= 7
+    page.execute_script("arguments[0].focus()", good)
+    page.switch_to.active_element.send_keys(keys().SPACE)
+    assert good.get_attribute("aria-pressed") == "false"
+    assert visible(page, good) == [0, 0]
+    # A cell of the heat map belongs to two strategies.
+    assert 0 < visible(page, other)[0] < before_other[0] and visible(page, other)[1] == before_other[1]
+    page.switch_to.active_element.send_keys(keys().ENTER)
+    assert good.get_attribute("aria-pressed") == "true" and visible(page, good) == before
+
+
+def test_all_and_none(page):
+    page.find_element("id", "show-none").click()
+    assert [visible(page, key_of(page, name)) for name in ("good", "random")] == [[0, 0], [0, 0]]
+    page.find_element("id", "show-all").click()
+    assert all(key.get_attribute("aria-pressed") == "true" for key in page.find_elements("css selector", ".key"))
+    assert visible(page, key_of(page, "good"))[0] > 8
+
+
+def test_focus_points_a_strategy_out(page):
+    page.execute_script("document.querySelector('#show-all').focus()")
+    buttons = page.find_elements("css selector", ".legend .key")
+    page.switch_to.active_element.send_keys(keys().SHIFT + keys().TAB)  # the last key, focused by keyboard
+    chosen = page.switch_to.active_element.get_attribute("data-strategy")
+    assert chosen == buttons[-1].get_attribute("data-strategy")
+    faded = page.execute_script("return [...document.querySelectorAll('svg .is-faded')].map((one) => one.id)")
+    assert faded and not [one for one in faded if f"--{chosen}--" in one]
+    assert page.find_elements("css selector", f'tr.is-lit[data-strategy="{chosen}"]')
+
+
+def test_a_table_is_sorted_with_the_keyboard(page):
+    table = page.find_element("css selector", "table[id^=accuracy]")
+    head = next(one for one in table.find_elements("css selector", "thead th") if "final accuracy" in one.text)
+    button = head.find_element("css selector", "button")
+
+    def column():
+        return page.execute_script(
+            "return [...arguments[0].tBodies[0].rows].map((row) => Number(row.cells[4].dataset.sort))", table
+        )
+
+    page.execute_script("arguments[0].focus()", button)
+    page.switch_to.active_element.send_keys(keys().ENTER)
+    assert head.get_attribute("aria-sort") == "descending" and column() == sorted(column(), reverse=True)
+    page.switch_to.active_element.send_keys(keys().ENTER)
+    assert head.get_attribute("aria-sort") == "ascending" and column() == sorted(column())
+    other = table.find_elements("css selector", "thead th")[0]
+    other.find_element("css selector", "button").click()
+    assert head.get_attribute("aria-sort") is None and other.get_attribute("aria-sort") == "ascending"
+    names = [row.text for row in table.find_elements("css selector", "tbody th")]
+    assert names == ["bad<b>&", "entropy", "good", "picker", "random"]
+
+
+def test_what_is_missing_comes_last_either_way(page):
+    table = page.find_element("css selector", "table[id^=accuracy]")
+    head = next(one for one in table.find_elements("css selector", "thead th") if "minus" in one.text)
+    for _ in range(2):
+        head.find_element("css selector", "button").click()
+        assert table.find_elements("css selector", "tbody th")[-1].text == "random"
+
+
+def test_a_phone_shows_it_without_scrolling_the_page_sideways(page):
+    metrics = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    page.execute_script("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    width, room = page.execute_script(
+        "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    )
+    assert width == room == 360
+    # What is wider scrolls in its own frame, which the keyboard reaches.
+    assert page.execute_script(
+        """const wide = [...document.querySelectorAll(".scroll")].filter((one) => one.scrollWidth > one.clientWidth);
+           window.dispatchEvent(new Event("resize"));
+           return wide.length > 0 && wide.every((one) => one.tabIndex === 0)"""
+    )
+    assert page.execute_script("return document.querySelector('.legend').getBoundingClientRect().height") < 120
+
+
+def test_on_paper_everything_is_open_and_nothing_sticks(page, tmp_path):
+    page.execute_script("window.dispatchEvent(new Event('beforeprint'))")
+    assert not page.find_elements("css selector", "details:not([open])")
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    style = "return getComputedStyle(document.querySelector('.legend')).position"
+    assert page.execute_script(style) == "static"
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert page.execute_script(style) == "sticky"
+
+
+def test_without_script_it_says_all(page):
+    page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        page.refresh()
+        text = page.find_element("css selector", "body").text
+        assert "good has the highest mean AUBC" in text and not page.find_elements("css selector", "thead button")
+        assert not any(button.is_enabled() for button in page.find_elements("css selector", ".legend button"))
+    finally:
+        page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})

@@ -1,0 +1,228 @@
+"""The command: formats, where they go, one line for each error; and the page as text."""
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+from typing import NamedTuple
+
+import pytest
+from made_up_studies import write_run, write_study
+
+VOID = {"meta", "link", "br", "img", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Collects what a test asks of a page; an element that is not closed where it belongs is an error."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.tags, self.texts, self.attributes = [], [], [], [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += [(tag, *pair) for pair in attributes]
+        self.ids += [value for name, value in attributes if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not {"script", "style"} & set(self.open):
+            self.texts.append(data)
+
+
+class Done(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def report(deepal):
+    """Return a function that runs the command."""
+    return lambda *arguments: Done(*deepal("report", *arguments))
+
+
+@pytest.fixture(scope="module")
+def page(study_folder, tmp_path_factory):
+    from deepal_autoal.report import make_contents, write_page
+    from deepal_autoal.report.drawings import Drawings
+
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    return write_page(Drawings(make_contents([study_folder])), path).read_text(encoding="utf-8")
+
+
+def test_page_is_whole_closed_and_by_itself(page):
+    parsed = Page(page)
+    assert len(parsed.ids) == len(set(parsed.ids)) > 100
+    policy = next(value for tag, name, value in parsed.attributes if tag == "meta" and name == "content")
+    assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:")
+    addresses = [value for _, name, value in parsed.attributes if name in ("src", "href", "xlink:href", "action")]
+    assert addresses and all(value.startswith(("#", "data:")) for value in addresses)
+    anchors = {value[1:] for _, name, value in parsed.attributes if name == "href" and value.startswith("#")}
+    assert anchors <= set(parsed.ids)
+    assert "<script src" not in page and "url(http" not in page and "@import" not in page
+    assert "somewhere" not in page
+
+
+def test_page_escapes_every_label(page):
+    assert "bad<b>" not in page and "bad&lt;b&gt;&amp;" in page
+    assert "b" not in Page(page).tags
+
+
+def test_page_says_everything(page):
+    text = " ".join(" ".join(Page(page).texts).split())
+    for part in ("5 strategies on d and e", "good has the highest mean AUBC", "Cautions", "Few seeds on d",
+                 "Better than random?", "Learning curves", "Time against accuracy", "What picker trusted",
+                 "Who beats whom", "Mean ranks over datasets", "Where these numbers come from", "Every run", "Versions",
+                 "fingerprint"):  # fmt: skip
+        assert part in text, part
+    assert page.count("<figure ") == 2 * 4 + 2
+
+
+def test_page_marks_strategies_so_that_they_can_be_switched(page):
+    keys = re.findall(r'class="key" aria-pressed="true" data-strategy="([^"]+)"', page)
+    assert len(keys) == 5
+    for key in keys:
+        assert len(re.findall(f'id="[^"]*--{key}--[^"]*"', page)) >= 8, key
+        assert f'<tr data-strategy="{key}"' in page
+
+
+def test_same_study_same_page(study_folder, page):
+    from deepal_autoal.report import make_contents
+    from deepal_autoal.report.drawings import Drawings
+    from deepal_autoal.report.page import render_page
+
+    assert render_page(Drawings(make_contents([study_folder]))) == page
+
+
+def test_write_report_of_a_benchmark(tmp_path):
+    from deepal_autoal.report import write_report
+
+    out = write_study(tmp_path / "study", {"random": 0.0, "good": 0.05}, datasets=["d"])
+    assert write_report(out) == out / "report.html"
+    assert "</html>" in (out / "report.html").read_text()
+
+
+def test_html_goes_into_the_folder(report, tmp_path):
+    out = write_study(tmp_path / "study", {"random": 0.0, "good": 0.05}, datasets=["d"])
+    done = report(out)
+    assert done.status == 0 and done.out == f"Report: {out / 'report.html'}\n" and "10 finished runs" in done.err
+    done = report(out, "--quiet", "--out", tmp_path / "more" / "page.html")
+    assert (done.out, done.err) == (f"{tmp_path / 'more' / 'page.html'}\n", "")
+    assert (tmp_path / "more" / "page.html").read_bytes() == (out / "report.html").read_bytes()
+
+
+def test_markdown(report, study_folder, tmp_path):
+    done = report(study_folder, "--format", "markdown")
+    assert done.status == 0
+    assert done.out.startswith("# Active learning strategies compared\n") and "**Cautions**" in done.out
+    assert "bad<b>" not in done.out and "bad&lt;b&gt;&amp;" in done.out
+    tables = [block for block in re.split(r"\n\n", done.out) if block.startswith("| ")]
+    assert len(tables) == 3 * 2 + 2
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+    assert re.search(r"\| good \| 5 \| \*\*\d\d\.\d\d ± ", done.out)
+    done = report(study_folder, "--format", "markdown", "--table", "wins", "--out", tmp_path / "wins.md")
+    assert (tmp_path / "wins.md").read_text().startswith("## d\n\n### Wins, ties and losses")
+
+
+def test_latex(report, study_folder):
+    done = report(study_folder, "--format", "latex")
+    text = done.out
+    assert text.count("\\begin{tabular}{lrrrrrrrl}") == text.count("\\bottomrule") == 2
+    assert "\\textbf{" in text and "bad$<$b$>$\\&" in text and "AUBC, \\%" in text
+    for line in text.splitlines():
+        if line.endswith("\\\\"):
+            assert len(re.findall(r"(?<!\\)&", line)) == 8
+    assert not re.search(r"(?<!\\)[%_#]", re.sub(r"^%.*$|\\label\{[^}]*\}", "", text, flags=re.M))
+
+
+def test_csv(report, study_folder, tmp_path):
+    done = report(study_folder, "--format", "csv", "--table", "cost")
+    assert len(list(csv.DictReader(done.out.splitlines()))) == 10
+    done = report(study_folder, "--format", "csv", "--out", tmp_path / "tables")
+    names = {path.stem for path in (tmp_path / "tables").iterdir()}
+    assert names >= {"accuracy", "wins", "cost", "penalties", "ranking", "runs", "settings", "versions", "cautions"}
+    assert done.out == f"Tables: {tmp_path / 'tables'}\n"
+
+
+def test_plots(report, tmp_path):
+    out = write_study(tmp_path / "study", {"random": 0.0, "picker": 0.05}, datasets=["d"])
+    assert report(out, "--plots", tmp_path / "plots").status == 0
+    names = sorted(path.name for path in (tmp_path / "plots").iterdir())
+    assert names == sorted(
+        f"{name}.{form}"
+        for name in ("deltas-d", "learning-curves-d", "time-total-d", "weights-picker-d", "penalties")
+        for form in ("png", "svg")
+    )
+    assert (tmp_path / "plots" / "deltas-d.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "no PATH given"),
+        (("nowhere",), "nowhere holds no runs"),
+        (("STUDY", "STUDY/d/good/seed-0"), "several PATHs: say where the page goes, such as --out report.html"),
+        (("STUDY", "--format", "csv", "--table", "acuracy"), "unknown table 'acuracy'. Did you mean 'accuracy'?"),
+        (("STUDY", "--table", "accuracy"), "the page holds all tables"),
+        (("STUDY", "--baseline", "god"), "unknown strategy of these runs 'god'. Did you mean 'good'"),
+        (("STUDY", "--out", "."), "is a folder: name a file in it"),
+        (("STUDY", "--format", "csv", "--table", "wins", "--table", "cost"), "one CSV holds one table"),
+        (("STUDY", "--format", "pdf"), "'pdf' is not one of"),
+    ],
+)
+def test_wrong_use(report, study_folder, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    done = report(*(word.replace("STUDY", str(study_folder)) for word in arguments))
+    (line,) = (line for line in done.err.splitlines() if line.startswith("Error"))
+    assert done.status == 2 and message in line
+    assert list(tmp_path.iterdir()) == [] and not (study_folder / "report.html").exists()
+
+
+def test_pictures_of_what_was_picked(tmp_path):
+    from deepal_autoal import load_dataset
+    from deepal_autoal.report import make_contents
+    from deepal_autoal.report.drawings import Drawings
+    from deepal_autoal.report.pictures import first_pictures
+
+    data = load_dataset("digits")
+    described = json.loads(json.dumps(data.describe()))
+    for strategy in ("random", "good"):
+        write_run(tmp_path / "s" / "digits" / strategy / "seed-2", [0.5, 0.6], seed=2, strategy=strategy,
+                  dataset=described, settings={"dataset": "digits", "data_dir": str(tmp_path / "none")})  # fmt: skip
+    contents = make_contents([tmp_path / "s"])
+    pictures, seed, note = first_pictures(contents.study, "digits")
+    assert seed == 2 and note is None and sorted(pictures) == ["good", "random"]
+    assert (pictures["good"] == data.x_train[20:30]).all()
+    drawings = Drawings(contents)
+    assert [drawing.kind for drawing in drawings.of("digits")][-1] == "first-picks"
+    # Other data under the name: no pictures, and a line that says so.
+    write_run(tmp_path / "t" / "digits" / "good" / "seed-2", [0.5, 0.6], seed=2, strategy="good",
+              dataset={**described, "fingerprint": "0"}, settings={"dataset": "digits", "data_dir": None})  # fmt: skip
+    drawings = Drawings(make_contents([tmp_path / "t"]))
+    assert "first-picks" not in [drawing.kind for drawing in drawings.of("digits")]
+    assert "not at hand" in drawings.notes("digits")[-1]
+
+
+def test_a_report_downloads_nothing(tmp_path, monkeypatch):
+    from deepal_autoal.datasets import download
+    from deepal_autoal.report import make_contents
+    from deepal_autoal.report.pictures import first_pictures
+
+    monkeypatch.setattr(download, "_fetch", lambda *arguments: pytest.fail("it went to the network"))
+    write_run(tmp_path / "s", [0.5, 0.6], seed=0, dataset={"name": "mnist", "kind": "images"},
+              settings={"dataset": "mnist", "data_dir": str(tmp_path / "empty")})  # fmt: skip
+    pictures, _, note = first_pictures(make_contents([tmp_path / "s"]).study, "mnist")
+    assert pictures == {} and "not at hand" in note and str(tmp_path) not in note

@@ -1,0 +1,134 @@
+"""Reading and merging: what may be compared, what is refused and how that is said."""
+
+import csv
+import shutil
+import subprocess
+import sys
+
+import pytest
+from made_up_studies import GAINS, write_run, write_study
+
+from deepal_autoal.errors import InputError, RunFolderError
+from deepal_autoal.report.study import read_study
+
+
+def write_table(path, runs):
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["dataset", "strategy", "seed", "round", "n_labeled", "accuracy", "train_s", "query_s"])
+        for run in runs:
+            for number, value in enumerate(run.accuracy):
+                writer.writerow(
+                    [run.dataset, run.strategy, run.seed, number, run.n_labeled[number], value, 1.0, 0.5]
+                )  # fmt: skip
+    return path
+
+
+def test_reads_runs_records_and_weights(study_folder):
+    study = read_study([study_folder])
+    assert len(study.results.runs) == len(study.records) == 2 * 5 * 5
+    assert study.strategies == tuple(sorted(GAINS))
+    assert study.notes == () and study.unfinished == ()
+    weights = study.weights("d")
+    assert list(weights) == ["picker"]
+    assert weights["picker"][3][1] == pytest.approx({"one": 0.35, "two": 0.65}) and weights["picker"][3][-1] is None
+    assert study.records["d", "good", 0].first_picks == tuple(range(20, 30))
+
+
+def test_places_are_merged_and_what_is_twice_counts_once(tmp_path):
+    write_study(tmp_path / "a", {"random": 0.0}, datasets=["d"])
+    write_study(tmp_path / "b", {"good": 0.1}, datasets=["d"])
+    write_study(tmp_path / "c", {"good": 0.1}, datasets=["e"])
+    alone = write_run(tmp_path / "alone", [0.5, 0.6, 0.7, 0.8, 0.9], seed=9, strategy="alone",
+                      dataset={"name": "d", "fingerprint": "dddd"})  # fmt: skip
+    study = read_study([tmp_path / "a", tmp_path / "b", tmp_path / "a", tmp_path / "c", alone, alone])
+    assert len(study.results.runs) == 5 + 5 + 5 + 1
+    assert set(study.results.on("d")) == {"random", "good", "alone"}
+
+
+def test_two_different_runs_of_one_name_are_refused(tmp_path):
+    for place, last in (("a", 0.7), ("b", 0.8)):
+        write_run(tmp_path / place / "d" / "random" / "seed-0", [0.5, last], seed=0)
+    with pytest.raises(InputError, match="two different runs of random on d, seed 0") as caught:
+        read_study([tmp_path / "a", tmp_path / "b"])
+    assert str(tmp_path / "a") in str(caught.value) and str(tmp_path / "b") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 20}, "batch_size is 10 and 20"),
+        ({"dataset": {"fingerprint": "other"}}, "dataset.fingerprint is 'f00' and 'other'"),
+        ({"initial": [1] * 10}, "the initial sets of seed 0 differ"),
+        ({"recipe": {"epochs": 7, "optimizer": "adam", "augmentation": []}}, "recipe.epochs is 5 and 7"),
+        ({"model": {"name": "mlp", "options": {}, "embedding_dim": 4, "n_parameters": 10}}, "'linear' and 'mlp'"),
+        ({"threads": 2}, "threads is 1 and 2"),
+        ({"device": "cuda:0"}, "device is 'cpu' and 'cuda:0'"),
+        ({"precision": "bfloat16"}, "precision is 'float32' and 'bfloat16'"),
+    ],
+)
+def test_other_settings_are_refused_and_named(tmp_path, changes, message):
+    write_run(tmp_path / "a" / "d" / "random" / "seed-0", [0.5, 0.7], seed=0)
+    write_run(tmp_path / "b" / "d" / "good" / "seed-0", [0.5, 0.8], seed=0, strategy="good", **changes)
+    with pytest.raises(InputError) as caught:
+        read_study([tmp_path / "a", tmp_path / "b"])
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_one_label_with_two_meanings(tmp_path):
+    write_run(tmp_path / "a" / "d" / "vote" / "seed-0", [0.5, 0.7], seed=0, strategy="vote")
+    write_run(tmp_path / "b" / "d" / "vote" / "seed-1", [0.5, 0.8], seed=1, strategy="vote")
+    assert len(read_study([tmp_path / "a", tmp_path / "b"]).results.runs) == 2
+    config = tmp_path / "b" / "d" / "vote" / "seed-1" / "config.json"
+    config.write_text(config.read_text().replace('"options": {}, "requires"', '"options": {"scores": 1}, "requires"'))
+    with pytest.raises(InputError, match=r"strategy.options.scores is None and 1"):
+        read_study([tmp_path / "a", tmp_path / "b"])
+    shutil.move(tmp_path / "b" / "d", tmp_path / "b" / "e")  # on another dataset it is told
+    (note,) = read_study([tmp_path / "a", tmp_path / "b"]).notes
+    assert note.startswith("vote is not the same on d and on e: strategy.options.scores is None and 1")
+
+
+def test_other_versions_are_told(tmp_path):
+    write_run(tmp_path / "a" / "d" / "random" / "seed-0", [0.5, 0.7], seed=0)
+    write_run(tmp_path / "a" / "d" / "good" / "seed-0", [0.5, 0.8], seed=0, strategy="good", versions={"torch": "2.9"})
+    notes = read_study([tmp_path / "a"]).notes
+    assert any("torch" in note and "2.6" in note and "2.9" in note for note in notes)
+
+
+def test_bare_tables(tmp_path, study_folder):
+    runs = [run for run in read_study([study_folder]).results.runs if run.strategy in ("random", "good")]
+    table = write_table(tmp_path / "results.csv", runs)
+    alone = read_study([table])
+    assert len(alone.results.runs) == 20 and "no settings" in alone.notes[0]
+    # Of runs whose folders are there too the folders count, and nothing is to be told.
+    both = read_study([table, study_folder])
+    assert both.notes == () and len(both.records) == 50
+    part = write_study(tmp_path / "part", {"entropy": 0.0})
+    (note,) = read_study([table, part]).notes
+    assert "d, e" in note and "nothing shows that they may be paired" in note
+
+
+def test_unfinished_runs_are_listed(tmp_path):
+    out = write_study(tmp_path / "a", {"random": 0.0}, datasets=["d"])
+    folder = write_run(out / "d" / "good" / "seed-0", [0.5, 0.6], seed=0, strategy="good", finished=False, rounds=4)
+    begun = write_run(tmp_path / "begun", [0.5], seed=0, strategy="good", finished=False)
+    study = read_study([out, begun])
+    assert [(item.folder, item.n_done, item.n_planned) for item in study.unfinished] == [(folder, 2, 5), (begun, 1, 1)]
+    assert set(study.results.on("d")) == {"random"}
+    with pytest.raises(RunFolderError, match="has finished"):
+        read_study([begun])
+
+
+def test_weights_of_a_third_party_may_be_anything(tmp_path):
+    write_run(tmp_path / "a", [0.5, 0.6], seed=0, weights=lambda number: {"one": "much"})
+    assert read_study([tmp_path / "a"]).weights("d") == {}
+
+
+def test_reading_is_free_of_torch(study_folder):
+    code = (
+        "import sys\nfrom deepal_autoal.report import make_contents\n"
+        "from deepal_autoal.report.all_tables import make_tables\n"
+        f"make_tables(make_contents([{str(study_folder)!r}]))\nprint('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,154 @@
+"""The tables hold what the statistics say, and results.csv can give every number again."""
+
+import csv
+import itertools
+import statistics
+
+import pytest
+from made_up_studies import GAINS, write_run, write_study
+
+from deepal_autoal.report import make_contents
+from deepal_autoal.report.all_tables import make_tables
+from deepal_autoal.report.cells import p_value, percent, points, ratio
+from deepal_autoal.report.findings import find_findings, find_findings_over_datasets, in_one_sentence
+from deepal_autoal.report.tables import find_table
+
+
+@pytest.fixture(scope="module")
+def contents(study_folder):
+    return make_contents([study_folder])
+
+
+@pytest.fixture(scope="module")
+def tables(contents):
+    return make_tables(contents)
+
+
+def row_of(tables, name, strategy, dataset="d"):
+    (row,) = (
+        row
+        for row in find_table(tables, name).rows
+        if row["strategy"] == strategy and row.get("dataset", dataset) == dataset
+    )
+    return row
+
+
+def test_accuracy_by_hand(contents, tables):
+    """From rounds as they lie in results.csv, without the package's own statistics."""
+    runs = {(run.strategy, run.seed): run for run in contents.study.results.runs if run.dataset == "d"}
+
+    def area(strategy, seed):
+        y = runs[strategy, seed].accuracy
+        return sum((a + b) / 2 for a, b in itertools.pairwise(y)) / (len(y) - 1)  # equal steps
+
+    areas = [area("good", seed) for seed in range(5)]
+    row = row_of(tables, "accuracy", "good")
+    assert row["aubc_mean"] == pytest.approx(statistics.fmean(areas))
+    assert row["aubc_std"] == pytest.approx(statistics.stdev(areas))
+    assert row["final_accuracy_mean"] == pytest.approx(
+        statistics.fmean(runs["good", seed].accuracy[-1] for seed in range(5))
+    )
+    gaps = [area("good", seed) - area("random", seed) for seed in range(5)]
+    assert row["difference"] == pytest.approx(statistics.fmean(gaps))
+    assert row["seeds_above"] == sum(gap > 0 for gap in gaps) == 5
+    for seed in range(5):
+        (own,) = (
+            row for row in find_table(tables, "runs").on("d").rows if (row["strategy"], row["seed"]) == ("good", seed)
+        )
+        assert own["aubc"] == pytest.approx(area("good", seed))
+        assert own["train_s"] == 5.0 and own["query_s"] == 2.5
+
+
+def test_verdicts_and_standing(tables):
+    verdicts = {name: row_of(tables, "accuracy", name)["verdict"] for name in GAINS}
+    assert verdicts == {
+        "random": "baseline", "entropy": "not distinguishable", "good": "better", "picker": "better",
+        "bad<b>&": "worse",
+    }  # fmt: skip
+    assert next(row["strategy"] for row in find_table(tables, "accuracy").on("d").rows) == "good"
+    assert {name: row_of(tables, "accuracy", name)["standing"] for name in GAINS} == {
+        "good": "best", "picker": "", "random": "", "entropy": "", "bad<b>&": "",
+    }  # fmt: skip
+
+
+def test_wins_cost_and_weights(tables):
+    assert row_of(tables, "wins", "good")["wins_by_test"] == 4
+    assert row_of(tables, "cost", "good")["labels_share"] < 0.9
+    assert row_of(tables, "cost", "entropy")["relative_query"] == 1.0
+    rows = [row for row in find_table(tables, "weights").on("d").rows if row["round"] == 2]
+    assert {row["candidate"]: row["weight"] for row in rows} == pytest.approx({"one": 0.45, "two": 0.55})
+    assert {row["seeds"] for row in rows} == {5}
+
+
+def test_penalties_and_ranks(contents, tables):
+    matrix, rows = contents.penalties, find_table(tables, "penalties").rows
+    assert [row["strategy"] for row in rows] == list(matrix.order)
+    i, j = (matrix.strategies.index(name) for name in ("good", "random"))
+    assert row_of(tables, "penalties", "good")["over random"] == matrix.values[i][j] > 0
+    assert [row["strategy"] for row in find_table(tables, "ranking").rows] == list(contents.ranking.strategies)
+    assert len(find_table(tables, "ranking-pairs").rows) == 10
+
+
+def test_findings_claim_no_more_than_the_tests(contents):
+    text = " ".join(find_findings(contents, "d"))
+    assert "good has the highest mean AUBC" in text and "significantly more than each other one" in text
+    measure = "(points of AUBC, seeds on which it is higher)"
+    gap = row_of(make_tables(contents), "accuracy", "good")["difference"]
+    assert f"Better than random by test {measure}: good {points(gap)}, 5 of 5; picker +" in text
+    assert f"Worse than random by test {measure}: bad<b>& \N{MINUS SIGN}" in text
+    assert f"Not distinguishable from random {measure}: entropy" in text
+    (over,) = find_findings_over_datasets(contents)
+    assert "cannot show" in over
+    assert in_one_sentence(contents) == "5 strategies on d and e, 5 seeds, from 10 labels to 50 in 4 rounds: 50 runs."
+
+
+def test_few_seeds_are_never_a_claim(tmp_path):
+    contents = make_contents([write_study(tmp_path / "a", {"random": 0.0, "good": 0.2}, seeds=range(3))])
+    text = " ".join(find_findings(contents, "d"))
+    assert "too few seeds" in text and "nothing is tested" in text and "may be chance" in text
+    assert "by test" not in text and "significant" not in text
+    assert row_of(make_tables(contents), "accuracy", "good")["verdict"] == "too few seeds"
+
+
+def test_without_the_baseline(tmp_path):
+    contents = make_contents([write_study(tmp_path / "a", {"good": 0.1, "entropy": 0.0}, datasets=["d"])])
+    assert "random" not in " ".join(find_findings(contents, "d"))
+    assert row_of(make_tables(contents), "accuracy", "good")["difference"] is None
+    other = make_contents([tmp_path / "a"], baseline="entropy")
+    assert "Better than entropy by test" in " ".join(find_findings(other, "d"))
+
+
+def test_a_single_run(tmp_path):
+    contents = make_contents([write_run(tmp_path / "a", [0.5, 0.6], seed=0)])
+    assert find_findings(contents, "d") == [] and contents.ranking is None
+    assert {table.name for table in make_tables(contents)} >= {"accuracy", "cost", "runs", "settings", "versions"}
+
+
+def test_no_folder_of_this_machine_is_told(tables):
+    told = [str(value) for table in tables for row in table.rows for value in row.values()]
+    assert not [value for value in told if "somewhere" in value]
+    assert any("--out study" in value for value in told) and any(value == "d.npz" for value in told)
+
+
+def test_every_shown_column_is_explained_and_raw(tables):
+    for table in tables:
+        for row in table.rows:
+            assert set(table.keys) - {"dataset"} <= set(row), table.name
+            assert all(isinstance(column.show(row), str) for column in table.columns)
+        if table.name in ("accuracy", "wins", "cost", "penalties", "runs"):
+            assert all(column.how for column in table.columns), table.name
+
+
+def test_numbers_as_texts():
+    assert percent(0.93125) == "93.12" and percent(None) == "\N{EN DASH}"
+    assert points(0.0123) == "+1.23" and points(-0.0123) == "\N{MINUS SIGN}1.23" and points(-0.00001) == "0.00"
+    assert p_value(0.0499) == "0.050" and p_value(0.0001) == "< 0.001"
+    assert [ratio(value) for value in (0.5, 12.34, 170.2)] == ["0.50", "12.3", "170"]
+
+
+def test_csv_gives_the_rows_back(tables):
+    from deepal_autoal.report.text_formats import to_csv
+
+    rows = list(csv.DictReader(to_csv(find_table(tables, "accuracy")).splitlines()))
+    assert len(rows) == 10 and rows[0]["dataset"] == "d"
+    assert float(rows[0]["aubc_mean"]) == row_of(tables, "accuracy", "good")["aubc_mean"]
