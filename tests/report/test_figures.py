@@ -114,6 +114,14 @@ def test_labels_stand_at_their_curves_ends_order(make_results, styles_of, many):
         assert (x, y) == pytest.approx((60, ends[label]))
 
 
+def test_labels_of_equal_ends_are_in_alphabetical_order():
+    runs = [FinishedRun("d", label, 0, (10, 20), (0.5, 0.6), ({}, {})) for label in "cab"]
+    styles = assign_styles("abc")
+    figure = figures.learning_curves(Results(tuple(runs)), "d", styles)
+    heights = [part(figure, styles, label, "label").get_position()[1] for label in "abc"]
+    assert heights == sorted(heights, reverse=True) and len(set(heights)) == 3
+
+
 def test_one_seed_has_no_band(make_results, styles_of):
     results = make_results(["random", "b"], n_seeds=1)
     styles = styles_of(results)

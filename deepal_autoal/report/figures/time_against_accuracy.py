@@ -67,7 +67,8 @@ def time_against_accuracy(
         if is_relative
         else f"Time in seconds a run, as {reference} was not run."
     )
-    note += " Upper left is best: accurate and fast. Dotted lines lead to the labels. Times depend on the machine and what else it did."
+    note += " Upper left is best: accurate and fast. Dotted lines lead to the labels. "
+    note += "Times depend on the machine and what else it did."
     missing = sorted(set(runs) - set(times))
     if missing:
         note += f" Without a time to compare: {listed(missing)}."
