@@ -130,5 +130,11 @@ class _Worker:
     def _listen(self, messages: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            messages.put((self, json.loads(line)))
+            try:
+                message = json.loads(line)
+                message["kind"]
+            except (ValueError, TypeError, KeyError):
+                sys.stderr.write(line)  # printed before the worker took standard output for its messages
+            else:
+                messages.put((self, message))
         messages.put((self, None))

@@ -23,7 +23,7 @@ from deepal_autoal.cli.run import (
     split_names,
     switch_options,
 )
-from deepal_autoal.errors import InputError
+from deepal_autoal.errors import DeepALError, InputError
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -108,6 +108,16 @@ def benchmark_command(
     if dry_run:
         return 0
     display.finish(result)
+    if result.tables.runs:
+        from deepal_autoal.report import write_report
+
+        try:
+            page = write_report(out)
+        except DeepALError as error:  # the runs are done, and their tables written
+            click.echo(f"No report: {error}", err=True)
+        else:
+            if not quiet:
+                click.echo(f"Report: {page}")
     return FAILURES_REPORTED if result.failures else 0
 
 

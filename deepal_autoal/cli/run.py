@@ -52,13 +52,15 @@ def _defaults_of(path: Path, known: set[str]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {error}") from error
     defaults: dict[str, Any] = {}
-    flags = {"stop_at_full_accuracy", "warm_start", "compile", "quiet", "verbose"}
+    flags = {"stop_at_full_accuracy", "warm_start", "compile", "quiet", "verbose", "dry_run"}
     for key, value in content.items():
         name = key.replace("-", "_")
         if name in ("option", "options"):
             if not isinstance(value, Mapping):
                 raise InputError(f"{path}: {key} must be a table, such as [options] with oversample = 5")
             defaults["options"] = [f"{option}={item}" for option, item in _flat(value)]
+        elif name == "strategies" and name in known and isinstance(value, Mapping):
+            defaults[name] = ",".join(f"{label}={written}" for label, written in value.items())
         elif name in flags and not isinstance(value, bool):
             raise InputError(f"{path}: {key} must be true or false, not {value!r}")
         elif isinstance(value, Mapping):

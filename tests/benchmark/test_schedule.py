@@ -1,0 +1,89 @@
+"""Which run goes next, without running any."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from deepal_autoal.benchmark.schedule import SHARED_FOLDER, Schedule
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Return a function that makes runs of ``"a0"`` (strategy a, seed 0); capitals change training."""
+
+    def call(*names):
+        return [
+            SimpleNamespace(
+                folder=tmp_path / "data" / name[0] / f"seed-{name[1]}", seed=int(name[1]), name=name,
+                changes_training=name[0].isupper(),
+            )
+            for name in names
+        ]  # fmt: skip
+
+    return call
+
+
+def taken(schedule):
+    names = []
+    while (run := schedule.take()) is not None:
+        names.append(run.name)
+    return names
+
+
+def test_others_wait_for_the_round_0_that_the_first_one_trains(make):
+    runs = make("a0", "b0", "C0", "a1", "b1", "C1")
+    schedule = Schedule(runs)
+    assert taken(schedule) == ["a0", "C0", "a1", "C1"] and len(schedule) == 2
+    files = {run.name: schedule.initial_model(run) for run in runs}
+    assert files["a0"] == files["b0"] != files["a1"] == files["b1"] and files["C0"] is None
+    assert files["a0"].parent.name == SHARED_FOLDER
+    schedule.note_round(runs[3])
+    assert taken(schedule) == ["b1"]
+    schedule.note_round(runs[0])
+    assert taken(schedule) == ["b0"] and len(schedule) == 0
+
+
+def test_a_first_run_that_fails_before_leaves_it_to_the_next_one(make):
+    runs = make("a0", "b0", "c0")
+    schedule = Schedule(runs)
+    assert taken(schedule) == ["a0"]
+    schedule.note_end(runs[0])
+    assert taken(schedule) == ["b0"]  # which trains it now, so that c still waits
+    schedule.note_round(runs[1])
+    assert taken(schedule) == ["c0"]
+
+
+def test_one_that_fails_later_holds_up_nobody(make):
+    runs = make("a0", "b0")
+    schedule = Schedule(runs)
+    schedule.take()
+    schedule.note_round(runs[0])
+    schedule.note_end(runs[0])
+    assert taken(schedule) == ["b0"]
+
+
+def test_the_file_lasts_as_long_as_somebody_needs_it(make):
+    runs = make("a0", "b0", "a1", "b1")
+    schedule = Schedule(runs)
+    files = [schedule.initial_model(run) for run in runs]
+    files[0].parent.mkdir(parents=True)
+    for file in files:
+        file.write_bytes(b"")
+    schedule.note_end(runs[0])
+    assert files[0].exists()
+    schedule.note_end(runs[1])
+    assert not files[0].exists() and files[2].exists()
+    schedule.note_end(runs[2])
+    schedule.note_end(runs[3])
+    assert not files[0].parent.exists()
+
+
+def test_what_is_alone_or_begun_shares_nothing(make):
+    runs = make("a0", "b0", "c0", "a1")
+    for run in runs[:2]:
+        run.folder.mkdir(parents=True)
+        Path(run.folder, "rounds.jsonl").write_text("{}\n")
+    schedule = Schedule(runs)
+    assert [schedule.initial_model(run) for run in runs] == [None] * 4
+    assert taken(schedule) == ["a0", "b0", "c0", "a1"]

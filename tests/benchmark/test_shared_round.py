@@ -1,0 +1,71 @@
+"""Round 0 is trained once for a seed, and nothing but its time shows that."""
+
+import json
+
+import pytest
+from run_files import read_rounds, untimed
+
+import deepal_autoal.training
+from deepal_autoal import run
+from deepal_autoal.benchmark import run_benchmark
+from deepal_autoal.initial_model import InitialModel
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """The numbers of labelled samples that a model was trained on, so far."""
+    sizes = []
+    genuine = deepal_autoal.training.Trainer.fit
+
+    def fit(self, labeled, *args, **kwargs):
+        sizes.append(len(labeled.indices))
+        return genuine(self, labeled, *args, **kwargs)
+
+    monkeypatch.setattr(deepal_autoal.training.Trainer, "fit", fit)
+    return sizes
+
+
+def test_once_for_all_that_do_not_change_training(tmp_path, blob_file, quick, trainings):
+    out = tmp_path / "out"
+    settings = {**quick, "model": "mlp", "rounds": 2}
+    run_benchmark("random,margin,lpl,badge", [blob_file], 2, out, **settings)
+    n = settings["initial"]
+    # For each of two seeds one, and lpl's own.
+    assert trainings.count(n) == 2 * 2 and len(trainings) == 2 * (2 + 4 * 2)
+    for strategy in ("random", "margin", "lpl", "badge"):
+        alone = tmp_path / "alone" / strategy
+        run(strategy, blob_file, seed=1, out=alone, **settings)
+        assert untimed(out / "blobs" / strategy / "seed-1") == untimed(alone)
+    assert not list(out.rglob("*.pt.*")) and not list((out / "blobs").glob(".*"))
+
+
+def test_seconds_are_those_that_it_took(tmp_path, blob_file, quick):
+    run_benchmark("random,margin", [blob_file], 1, tmp_path, **quick)
+    first, second = (read_rounds(tmp_path / f"blobs/{name}/seed-0")[0]["seconds"] for name in ("random", "margin"))
+    assert "train.shared" not in first
+    for phase in ("train", "evaluate"):
+        assert second[phase] == second[f"{phase}.shared"] == first[phase] > 0
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"initial": 9}, {"epochs": 7}, {"model": "mlp"}, {"label_noise": 0.5}, {"imbalance": "1:2"}]
+)
+def test_a_model_of_other_settings_is_not_taken(tmp_path, blob_file, quick, trainings, change):
+    file = tmp_path / "shared.pt"
+    for settings, n_trainings in (({}, 1), (change, 1), (change, 0)):
+        trainings.clear()
+        run("random", blob_file, initial_model=file, **{**quick, "rounds": 0, **settings})
+        assert len(trainings) == n_trainings
+
+
+def test_a_damaged_file_is_told_and_replaced(tmp_path, blob_file, quick, caplog):
+    file = tmp_path / "shared.pt"
+    whole = run("random", blob_file, initial_model=file, **quick)
+    config = whole.config
+    file.write_bytes(file.read_bytes()[:-200])
+    again = run("random", blob_file, initial_model=file, **quick)
+    assert again.accuracy == whole.accuracy and "cannot read" in caplog.text and "trained anew" in caplog.text
+    assert InitialModel(file).read(config)["accuracy"] == whole.rounds[0]["accuracy"]
+    other = json.loads(json.dumps(config))
+    other["versions"]["torch"] = "0.0"
+    assert InitialModel(file).read(other) is None
