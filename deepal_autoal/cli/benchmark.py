@@ -54,7 +54,17 @@ INTERRUPTED = 130
 @click.option("--models", metavar="A,B,...", help="Compare on each of these task models; --model: one for all.")
 @click.option("--protocols", metavar="A,B,...", help="Compare by each of these protocols; --protocol: one for all.")
 @click.option("--seeds", metavar="N|A,B,...", default="5", help="How many, from 0 on, or which; default 5.")
-@click.option("--jobs", type=int, metavar="J", default=1, help="Runs at a time; they share the cores. Default 1.")
+@click.option(
+    "--jobs", type=int, metavar="J", help="Runs at a time; they share the cores. Default 1; on Ray all that fit."
+)
+@click.option(
+    "--backend", metavar="local|ray", default="local", help="local: this machine; ray: the nodes of a Ray cluster."
+)
+@click.option(
+    "--address", metavar="HOST:PORT|auto", help="A Ray cluster that runs; without it one is started and ended."
+)
+@click.option("--cpus-per-run", type=float, metavar="N", help="CPUs that Ray books for a run; default its threads.")
+@click.option("--gpus-per-run", type=float, metavar="N", help="GPUs likewise, such as 0.25; default 0.")
 @setting_options
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", default=DEFAULT_OUT, help=f"Default {DEFAULT_OUT}."
@@ -62,7 +72,7 @@ INTERRUPTED = 130
 @switch_options
 def benchmark_command(
     strategies: str | None, candidates: str | None, datasets: str | None, models: str | None, protocols: str | None,
-    seeds: str, jobs: int, out: Path, quiet: bool, verbose: bool, **settings: Any,
+    seeds: str, jobs: int | None, out: Path, quiet: bool, verbose: bool, **settings: Any,
 ) -> int:  # fmt: skip
     """Compare strategies: each one on each dataset with each seed.
 
@@ -71,6 +81,7 @@ def benchmark_command(
     failed, 2 wrong use, before any run.
     """
     from deepal_autoal.benchmark.notation import read_seeds, read_strategies, read_tasks
+    from deepal_autoal.benchmark.ray_options import read_backend
 
     set_up_logging(verbose)
     _tell_repeated_warnings_once()
@@ -88,6 +99,7 @@ def benchmark_command(
         if not protocols:
             datasets = datasets or default_dataset(settings["protocol"])
         read_tasks(datasets, models, protocols)
+        read_backend(*(settings[name] for name in ("backend", "address", "cpus_per_run", "gpus_per_run")))
         from deepal_autoal.benchmark import run_benchmark
 
         result = run_benchmark(
