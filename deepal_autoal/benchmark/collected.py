@@ -8,6 +8,8 @@ from pathlib import Path
 from deepal_autoal.files import TEMPORARY_SUFFIX, write_bytes
 from deepal_autoal.records import LOCK, ROUNDS, SUMMARY
 
+__all__ = ["ROUNDS", "Changes", "Files", "all_files", "put"]
+
 Files = dict[str, bytes]
 _STATE = "state-{:05d}.pt"
 _STATES = "state-*.pt"

@@ -22,7 +22,7 @@ from deepal_autoal.datasets import DATA_DIR_VARIABLE
 from deepal_autoal.errors import InputError, RunFolderError, spell
 from deepal_autoal.files import write_bytes
 from deepal_autoal.plugins import plugin_host
-from deepal_autoal.records import SUMMARY, RunFolder
+from deepal_autoal.records import LOCK, SUMMARY, RunFolder
 from deepal_autoal.versions import versions
 
 logger = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ class RayCluster:
 
         files = collected.all_files(Path(attempt.there.folder))
         order = Order(
-            attempt.there, self._token, _versions(attempt.job.settings), _environment(), os.getcwd(), log_level(),
+            attempt.there, self._token, _versions(attempt.job.settings), _environment(), os.getcwd(), log_level(), LOCK,
             attempt.number > 0, ray.put(files) if files else None, self._model(attempt.there.initial_model),
         )  # fmt: skip
         task = self._task.options(

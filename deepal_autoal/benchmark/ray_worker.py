@@ -20,10 +20,8 @@ from typing import Any
 
 import filelock
 
-from deepal_autoal.benchmark import collected
 from deepal_autoal.benchmark.job import Job
 from deepal_autoal.benchmark.processes import WorkerProcess, thread_variables
-from deepal_autoal.records import LOCK, ROUNDS
 from deepal_autoal.versions import versions
 
 Message = dict[str, Any]
@@ -65,6 +63,7 @@ class Order:
         environment: Variables for the run's process.
         folder: Where the command runs; relative paths start there.
         level: Of what is logged.
+        lock: Name of the lock in a run folder; the module that knows it imports torch.
         is_retry: Whether a process that did this run before was lost.
         files: A reference to what lies in the run folder, by path; None if nothing does.
         initial_model: A reference to the shared round 0's file; None if nobody has trained it.
@@ -76,6 +75,7 @@ class Order:
     environment: Mapping[str, str]
     folder: str
     level: int
+    lock: str
     is_retry: bool = False
     files: Any = None
     initial_model: Any = None
@@ -94,7 +94,7 @@ def do_on_node(order: Order) -> Iterator[Message]:
     if difference is not None:
         yield {"kind": "end", "failure": f"{difference}; install the same on all nodes"}
     elif is_shared:
-        _await_lock(Path(order.job.folder), order.is_retry)
+        _await_lock(Path(order.job.folder, order.lock), order.is_retry)
         yield from _follow(order, order.job)
     else:
         with tempfile.TemporaryDirectory(prefix="deepal-", ignore_cleanup_errors=True) as place:
@@ -114,26 +114,28 @@ def _difference(expected: Mapping[str, str]) -> str | None:
     return None
 
 
-def _await_lock(folder: Path, is_retry: bool) -> None:
+def _await_lock(lock: Path, is_retry: bool) -> None:
     """Wait while a process that is ending, or a node that was lost, has the run folder's lock.
 
     A lost node's lock may outlive it on network file systems. It then goes with its file; a process that held it after
     all would write the same rounds, each of them whole.
     """
-    if not (folder / LOCK).exists():
+    if not lock.exists():
         return
     try:
-        with filelock.FileLock(folder / LOCK, timeout=_SECONDS_OF_THE_LOST if is_retry else _SECONDS_OF_OTHERS):
+        with filelock.FileLock(lock, timeout=_SECONDS_OF_THE_LOST if is_retry else _SECONDS_OF_OTHERS):
             pass
     except filelock.Timeout:
         if is_retry:
-            (folder / LOCK).unlink(missing_ok=True)
+            lock.unlink(missing_ok=True)
     except (OSError, NotImplementedError):
         pass  # the run itself says what is wrong with its folder
 
 
 def _follow_apart(order: Order, place: Path) -> Iterator[Message]:
     """Do a run in a folder of this node's, and send its files along."""
+    from deepal_autoal.benchmark import collected
+
     # Parts of the path are names in messages.
     folder = place.joinpath(*Path(order.job.folder).parts[-3:])
     if order.files is not None:
@@ -153,7 +155,7 @@ def _follow_apart(order: Order, place: Path) -> Iterator[Message]:
             if is_common_new and common is not None and common.exists():
                 message["initial_model"] = common.read_bytes()
                 is_common_new = False
-            if message["kind"] == "round" and ROUNDS not in message["files"]:
+            if message["kind"] == "round" and collected.ROUNDS not in message["files"]:
                 continue  # the run has finished meanwhile, and its end brings everything
         yield message
 
