@@ -26,7 +26,7 @@ from deepal_autoal.versions import versions
 
 Message = dict[str, Any]
 
-# Between two messages about a phase.
+# Between two messages about a phase, and between looks at whether the node's Ray lives.
 _SECONDS = 1.0
 # How long a lock may be held by a process that has just died elsewhere. NFS 4 servers keep one for 90 s.
 _SECONDS_OF_OTHERS = 10.0
@@ -177,9 +177,15 @@ def _follow(order: Order, job: Job) -> Iterator[Message]:
     folder = order.folder if os.path.isdir(order.folder) else None
     process, messages = _process(environment, folder)
     process.send(job, order.level)
-    told_at = 0.0
+    told_at, daemon = 0.0, os.getppid()
     while True:
-        _, message = messages.get()
+        try:
+            _, message = messages.get(timeout=_SECONDS)
+        except queue.Empty:
+            continue
+        finally:
+            if os.getppid() != daemon:  # the node's Ray has died, which leaves us alive: the run goes on elsewhere
+                os._exit(1)
         if message is None:
             yield {"kind": "lost", "reason": process.reason()}
             return
