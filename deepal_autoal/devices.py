@@ -37,3 +37,12 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
 def visible_gpus(name: str) -> int:
     """Return over how many GPUs processes that are given a device's name can be spread: none if it says which."""
     return torch.cuda.device_count() if name in ("auto", "cuda") else 0
+
+
+def device_elsewhere(name: str) -> torch.device:
+    """Return the device that a name will mean on another machine, whatever this one has.
+
+    Args:
+        name: ``cpu``, ``cuda`` or ``mps``.
+    """
+    return torch.device("cuda", 0) if name == "cuda" else torch.device(name)

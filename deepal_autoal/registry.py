@@ -33,13 +33,13 @@ LISTED = ("strategy", "dataset", "model")
 # What the engine's own commands take, also as Python names; no plugin's option can be called so.
 OWN_OPTIONS = frozenset(
     [
-        "augmentation", "backend", "batch-size", "candidates", "command", "compile", "config", "data-dir", "dataset",
-        "datasets", "device", "dry-run", "duplicates", "epochs", "format", "help", "imbalance", "initial", "jobs",
-        "json", "label-noise", "learning-rate", "min-steps", "model", "models", "name", "on-round", "on-start",
-        "optimizer", "option", "options", "out", "plugin-options", "pool-size", "precision", "profile", "progress",
-        "protocol", "protocols", "quiet", "recipe", "resume", "rounds", "schedule", "seed", "seeds",
-        "stop-at-full-accuracy", "strategies", "strategy", "threads", "train-batch-size", "verbose", "version",
-        "warm-start", "weight-decay",
+        "address", "augmentation", "backend", "batch-size", "candidates", "command", "compile", "config",
+        "cpus-per-run", "data-dir", "dataset", "datasets", "device", "dry-run", "duplicates", "epochs", "format",
+        "gpus-per-run", "help", "imbalance", "initial", "jobs", "json", "label-noise", "learning-rate", "min-steps",
+        "model", "models", "name", "on-round", "on-start", "optimizer", "option", "options", "out", "plugin-options",
+        "pool-size", "precision", "profile", "progress", "protocol", "protocols", "quiet", "recipe", "resume", "rounds",
+        "schedule", "seed", "seeds", "stop-at-full-accuracy", "strategies", "strategy", "threads", "train-batch-size",
+        "verbose", "version", "warm-start", "weight-decay",
     ]
 )  # fmt: skip
 

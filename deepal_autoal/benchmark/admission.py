@@ -12,7 +12,7 @@ import torch
 
 from deepal_autoal.benchmark.notation import Contender
 from deepal_autoal.datasets import load_dataset
-from deepal_autoal.devices import resolve_device
+from deepal_autoal.devices import device_elsewhere, resolve_device
 from deepal_autoal.errors import DeepALError, InputError, QueryError, RunFolderError
 from deepal_autoal.factory import create_strategy
 from deepal_autoal.files import read_json
@@ -83,7 +83,12 @@ class Admission:
 
 
 def admit(
-    label: str, dataset: str, contenders: Iterable[Contender], settings: Mapping[str, Any], earlier: Iterable[Path]
+    label: str,
+    dataset: str,
+    contenders: Iterable[Contender],
+    settings: Mapping[str, Any],
+    earlier: Iterable[Path],
+    is_elsewhere: bool = False,
 ) -> Admission:
     """Return what can run on a dataset.
 
@@ -93,6 +98,7 @@ def admit(
         contenders: The strategies.
         settings: What all runs share, by the names of `run`'s arguments.
         earlier: Run folders that lie there already.
+        is_elsewhere: Whether runs are done on other machines: their device need not be here.
 
     Raises:
         InputError: If the data or a setting cannot be used, a strategy that was named cannot run, or none can.
@@ -112,7 +118,9 @@ def admit(
         given["recipe"].setdefault("precision", config["recipe"]["precision"])
     wanted = Settings(**given).with_protocol()
     recipe = Recipe.for_data(data.is_image, data.augmentation, **wanted.recipe)
-    device = resolve_device(settings.get("device") or "auto")
+    device = recorded_device = resolve_device("cpu" if is_elsewhere else settings.get("device") or "auto")
+    if is_elsewhere:
+        recorded_device = device_elsewhere(settings["device"])
     changes = wanted.changes.describe(data)
     pool_size = len(draw_members(sum(changes["class_counts"]), 0, wanted.pool_size))
     initial, batch_size, n_rounds = check_budget(wanted, pool_size)
@@ -138,7 +146,7 @@ def admit(
             "rounds": n_rounds,
             "model": plain.model_choice.describe(),
             "recipe": describe_recipe(plain.recipe),
-            "device": str(device),
+            "device": str(recorded_device),
             "threads": threads or torch.get_num_threads(),
             "plugin_options": plugin_options or None,
         }

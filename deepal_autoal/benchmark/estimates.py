@@ -147,15 +147,16 @@ class Estimates:
             ahead = self.seconds(unfinished, 1)
             if not is_asked_for and ahead is not None and spent > max(_LEAST_SECONDS, _SHARE * ahead):
                 return
-            if run.dataset not in probes:
-                probes = {run.dataset: _Probe(run)}  # one dataset in memory at a time
             try:
+                if run.dataset not in probes:
+                    probes = {run.dataset: _Probe(run)}  # one dataset in memory at a time
                 with Stopwatch() as watch:
                     self._probed[run.dataset, run.strategy] = probes[run.dataset].of(run)
             except Exception as error:  # the run itself will say it
                 logger.debug("no probe of %s", run, exc_info=True)
                 self.failures[run.dataset, run.strategy] = " ".join(str(error).split())
-            spent += watch.seconds
+            else:
+                spent += watch.seconds
         progress(len(unknown), len(unknown))
 
     def is_known(self, run: GridRun) -> bool:

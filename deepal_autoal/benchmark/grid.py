@@ -9,6 +9,7 @@ from typing import Any
 
 from deepal_autoal.benchmark.admission import LeftOut, Setup, admit, read_config
 from deepal_autoal.benchmark.notation import Contender, read_seeds, read_strategies, read_tasks
+from deepal_autoal.benchmark.ray_options import RayOptions
 from deepal_autoal.candidates import check_words, read_words
 from deepal_autoal.errors import InputError, PluginError, RunFolderError, UnknownNameError
 from deepal_autoal.models import read_model
@@ -86,6 +87,7 @@ def plan_grid(
     models: str | Sequence[str] | None = None,
     protocols: str | Sequence[str] | None = None,
     n_jobs: int = 1,
+    elsewhere: RayOptions | None = None,
 ) -> Grid:
     """Return the runs of a grid, after checking names, options, budgets, needs, and what lies in ``out``.
 
@@ -93,6 +95,7 @@ def plan_grid(
         strategies, datasets, seeds, out, candidates, models, protocols: As in `run_benchmark`.
         settings: What all runs share, by the names of `run`'s arguments.
         n_jobs: How many runs go on at a time on this machine, which decides their threads.
+        elsewhere: The cluster that does them instead, which decides threads and device where nothing else does.
 
     Raises:
         DeepALError: If anything is wrong that can be known without training; see `run_benchmark`.
@@ -110,7 +113,8 @@ def plan_grid(
     tasks = read_tasks(datasets, models, protocols)
     if (out / CONFIG).exists():
         raise RunFolderError(f"{out} holds a run; choose another --out for a benchmark")
-    shared = {**settings, "threads": _threads(settings.get("threads"), out, n_jobs)}
+    threads = _threads(settings.get("threads"), out, n_jobs, None if elsewhere is None else elsewhere.threads)
+    shared = {**settings, "threads": threads}
     admissions = {}
     # What is no registered name is looked at first: a mistyped path is told before anything is downloaded.
     for label in sorted(tasks, key=lambda label: tasks[label].dataset in plugin_host().datasets):
@@ -119,7 +123,8 @@ def plan_grid(
             name: value for name, value in (("model", task.model), ("protocol", task.protocol)) if value is not None
         }
         try:
-            admissions[label] = admit(label, task.dataset, contenders, {**shared, **varied}, run_folders(out, label))
+            admissions[label] = admit(label, task.dataset, contenders, {**shared, **varied}, run_folders(out, label),
+                                      elsewhere is not None)  # fmt: skip
         except InputError as error:
             if len(tasks) == 1:
                 raise
@@ -134,14 +139,14 @@ def plan_grid(
     return Grid(out, tuple(runs), tuple(line for label in tasks for line in admissions[label].left_out))
 
 
-def _threads(given: int | None, out: Path, n_jobs: int) -> int | None:
+def _threads(given: int | None, out: Path, n_jobs: int, elsewhere: int | None) -> int | None:
     """Return the CPU threads of every run of a study, on which its results depend; None leaves them to torch."""
     if given is not None:
         return given
     for folder in run_folders(out):
         return int(read_config(folder)["threads"])
-    if n_jobs == 1:
-        return None
+    if n_jobs == 1 or elsewhere is not None:
+        return elsewhere
     import torch
 
     return max(1, torch.get_num_threads() // n_jobs)

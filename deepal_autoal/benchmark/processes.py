@@ -38,9 +38,9 @@ class Processes:
         self.n_slots = n_slots
         self._threads = threads
         self._n_gpus = n_gpus
-        self._free: list[_Worker] = []
-        self._jobs: dict[_Worker, Job] = {}
-        self._messages: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]] = queue.SimpleQueue()
+        self._free: list[WorkerProcess] = []
+        self._jobs: dict[WorkerProcess, Job] = {}
+        self._messages: queue.SimpleQueue[tuple[WorkerProcess, dict[str, Any] | None]] = queue.SimpleQueue()
 
     def start(self, job: Job) -> None:
         """Give the job to a process that is free, or to a new one."""
@@ -74,40 +74,58 @@ class Processes:
         for worker in workers:
             worker.end()
 
-    def _new_worker(self) -> _Worker:
+    def _new_worker(self) -> WorkerProcess:
         environment = dict(os.environ)
-        if self._threads is not None:
-            environment |= dict.fromkeys(_THREAD_VARIABLES, str(self._threads))
+        environment |= thread_variables(self._threads)
         if self._n_gpus > 1:
             taken = [worker.gpu for worker in self._jobs]
             gpu = min(range(self._n_gpus), key=taken.count)
             visible = environment.get(_VISIBLE_GPUS, "")
             names = visible.split(",") if visible else [str(number) for number in range(self._n_gpus)]
             environment[_VISIBLE_GPUS] = names[gpu]
-            return _Worker(environment, self._messages, gpu)
-        return _Worker(environment, self._messages)
+            return WorkerProcess(environment, self._messages, gpu)
+        return WorkerProcess(environment, self._messages)
 
 
-class _Worker:
-    """A worker process, and a thread that waits for what it says."""
+def thread_variables(threads: int | None) -> dict[str, str]:
+    """Return the environment variables that give each library this many threads; None leaves that to them."""
+    return {} if threads is None else dict.fromkeys(_THREAD_VARIABLES, str(threads))
+
+
+class WorkerProcess:
+    """A worker process, and a thread that waits for what it says.
+
+    Args:
+        environment: Its variables.
+        messages: Takes what it says, and None as the last of it.
+        gpu: The one that it was given.
+        folder: Where it starts; None: here.
+    """
 
     def __init__(
         self,
         environment: dict[str, str],
-        messages: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]],
+        messages: queue.SimpleQueue[tuple[WorkerProcess, dict[str, Any] | None]],
         gpu: int = 0,
+        folder: str | None = None,
     ) -> None:
         self.gpu = gpu
         self.process = subprocess.Popen(
             [sys.executable, "-m", "deepal_autoal.benchmark.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True, encoding="utf-8", env=environment,
+            text=True, encoding="utf-8", env=environment, cwd=folder,
         )  # fmt: skip
         threading.Thread(target=self._listen, args=(messages,), daemon=True).start()
 
-    def send(self, job: Job) -> None:
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        return self.process.poll() is None
+
+    def send(self, job: Job, level: int | None = None) -> None:
+        """Give it a job, and say from which level on it logs (see `job_line`)."""
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):  # it has died; its end tells that
-            self.process.stdin.write(job_line(job))
+            self.process.stdin.write(job_line(job, level))
             self.process.stdin.flush()
 
     def reason(self) -> str:
@@ -127,7 +145,7 @@ class _Worker:
             self.process.kill()
             self.process.wait()
 
-    def _listen(self, messages: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]) -> None:
+    def _listen(self, messages: queue.SimpleQueue[tuple[WorkerProcess, dict[str, Any] | None]]) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             try:

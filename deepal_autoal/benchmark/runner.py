@@ -12,6 +12,7 @@ from deepal_autoal.benchmark.backends import Backend, InThisProcess
 from deepal_autoal.benchmark.estimates import Estimates
 from deepal_autoal.benchmark.grid import Grid, GridRun, plan_grid
 from deepal_autoal.benchmark.job import Job
+from deepal_autoal.benchmark.ray_options import RayOptions, read_backend
 from deepal_autoal.benchmark.schedule import Schedule, remove_shared
 from deepal_autoal.benchmark.tables import Tables
 from deepal_autoal.errors import InputError, RunFolderError
@@ -60,8 +61,12 @@ def run_benchmark(
     candidates: Sequence[str] | None = None,
     models: str | Sequence[str] | None = None,
     protocols: str | Sequence[str] | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
     dry_run: bool = False,
+    backend: str = "local",
+    address: str | None = None,
+    cpus_per_run: float | None = None,
+    gpus_per_run: float | None = None,
     on_start: Callable[[Grid], None] | None = None,
     on_probe: Callable[[int, int], None] | None = None,
     on_estimate: Callable[[Estimates], None] | None = None,
@@ -89,8 +94,13 @@ def run_benchmark(
         candidates: Candidates of all selectors among the strategies that have none of their own, as `run` takes them.
         models: Models to compare on, likewise; folders and rows are then labelled ``<dataset>-<model>``.
         protocols: Protocols to compare on, likewise (see `read_tasks`).
-        jobs: How many runs go on at a time, each in a process of its own if there are several. Unless ``threads`` is
-            given they share the cores, and that remains the setting of the study.
+        jobs: How many runs go on at a time, each in a process of its own if there are several; 1 by default, on Ray
+            as many as the nodes take. Unless ``threads`` is given they share the cores, and that remains the setting
+            of the study.
+        backend: ``local``, or ``ray`` for the nodes of a Ray cluster (see ``docs/benchmark.md``).
+        address: The cluster's, ``host:port`` or ``auto``; None for one of this call's own.
+        cpus_per_run: CPUs that Ray books for a run; by default as many as it has threads.
+        gpus_per_run: Likewise; a share lets several runs have a GPU together.
         dry_run: Only plan, check and estimate: nothing is written, and the result holds what lies there already.
         on_start: Called with the grid once everything is checked.
         on_probe: Called as ``on_probe(done, total)`` while the estimate is made.
@@ -112,12 +122,16 @@ def run_benchmark(
         RunFolderError: If ``out`` cannot be written, or earlier runs of a dataset had other settings.
         PluginError: If the plugin of a strategy that was named is broken.
     """
-    if jobs < 1:
+    if jobs is not None and jobs < 1:
         raise InputError(f"--jobs {jobs}: give at least 1")
+    cluster = read_backend(backend, address, cpus_per_run, gpus_per_run)
+    if cluster is not None:
+        cluster, settings["device"] = cluster.for_device(settings.get("device"))
     folder = Path(out)
     grid = plan_grid(
-        strategies, datasets, seeds, folder, candidates, settings, models=models, protocols=protocols, n_jobs=jobs
-    )
+        strategies, datasets, seeds, folder, candidates, settings, models=models, protocols=protocols,
+        n_jobs=jobs or 1, elsewhere=cluster,
+    )  # fmt: skip
     tables = Tables(folder)
     if not dry_run:
         _make(folder)
@@ -132,12 +146,12 @@ def run_benchmark(
     if dry_run:
         return BenchmarkResult(grid, (), tables)
     unfinished = [run for run in grid.runs if not run.is_finished]
-    backend = _backend(min(jobs, len(unfinished)), grid)
+    place = _backend(cluster, jobs, unfinished, folder)
     watch = _Watch(tables, estimates, Schedule(unfinished), progress, on_round, on_run)
     try:
-        watch.do_all(backend, tuple(command) if command is not None else None)
+        watch.do_all(place, tuple(command) if command is not None else None)
     finally:
-        backend.close()
+        place.close()
     remove_shared(grid.runs)
     return BenchmarkResult(grid, tuple(watch.failures), tables)
 
@@ -149,13 +163,19 @@ def _make(folder: Path) -> None:
         raise RunFolderError(f"cannot make {folder}: {error.strerror}; choose another --out") from error
 
 
-def _backend(n_jobs: int, grid: Grid) -> Backend:
+def _backend(cluster: RayOptions | None, jobs: int | None, runs: Sequence[GridRun], out: Path) -> Backend:
+    """Return what does these runs."""
+    if cluster is not None and runs:
+        from deepal_autoal.benchmark.ray_cluster import RayCluster
+
+        return RayCluster(cluster, runs[0].settings["threads"], jobs, out)
+    n_jobs = min(jobs or 1, len(runs))
     if n_jobs <= 1:
         return InThisProcess()
     from deepal_autoal.benchmark.processes import Processes
     from deepal_autoal.devices import visible_gpus
 
-    settings = grid.runs[0].settings
+    settings = runs[0].settings
     return Processes(n_jobs, settings.get("threads"), visible_gpus(settings.get("device") or "auto"))
 
 

@@ -93,9 +93,14 @@ def _read(jobs: queue.Queue[dict[str, Any]]) -> None:
     os._exit(1)
 
 
-def job_line(job: Job) -> str:
-    """Return a job as the line that a worker reads, with the level of detail that is logged here."""
-    level = logging.getLogger(LOGGERS[0]).getEffectiveLevel()
+def log_level() -> int:
+    """Return from which level on this process logs."""
+    return logging.getLogger(LOGGERS[0]).getEffectiveLevel()
+
+
+def job_line(job: Job, level: int | None = None) -> str:
+    """Return a job as the line that a worker reads, with the level that it logs from; this process's by default."""
+    level = log_level() if level is None else level
     return json.dumps({"job": vars(job), "level": level}) + "\n"
 
 

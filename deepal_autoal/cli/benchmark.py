@@ -55,7 +55,17 @@ INTERRUPTED = 130
 @click.option("--models", metavar="A,B,...", help="Compare on each of these task models; --model: one for all.")
 @click.option("--protocols", metavar="A,B,...", help="Compare by each of these protocols; --protocol: one for all.")
 @click.option("--seeds", metavar="N|A,B,...", default="5", help="How many, from 0 on, or which; default 5.")
-@click.option("--jobs", type=int, metavar="J", default=1, help="Runs at a time; they share the cores. Default 1.")
+@click.option(
+    "--jobs", type=int, metavar="J", help="Runs at a time; they share the cores. Default 1; on Ray all that fit."
+)
+@click.option(
+    "--backend", metavar="local|ray", default="local", help="local: this machine; ray: the nodes of a Ray cluster."
+)
+@click.option(
+    "--address", metavar="HOST:PORT|auto", help="A Ray cluster that runs; without it one is started and ended."
+)
+@click.option("--cpus-per-run", type=float, metavar="N", help="CPUs that Ray books for a run; default its threads.")
+@click.option("--gpus-per-run", type=float, metavar="N", help="GPUs likewise, such as 0.25; default 0.")
 @setting_options
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", default=DEFAULT_OUT, help=f"Default {DEFAULT_OUT}."
@@ -64,7 +74,7 @@ INTERRUPTED = 130
 @switch_options
 def benchmark_command(
     strategies: str | None, candidates: str | None, datasets: str | None, models: str | None, protocols: str | None,
-    seeds: str, jobs: int, out: Path, dry_run: bool, quiet: bool, verbose: bool, **settings: Any,
+    seeds: str, jobs: int | None, out: Path, dry_run: bool, quiet: bool, verbose: bool, **settings: Any,
 ) -> int:  # fmt: skip
     """Compare strategies: each one on each dataset with each seed.
 
@@ -73,6 +83,7 @@ def benchmark_command(
     failed, 2 wrong use, before any run.
     """
     from deepal_autoal.benchmark.notation import read_seeds, read_strategies, read_tasks
+    from deepal_autoal.benchmark.ray_options import read_backend
 
     set_up_logging(verbose)
     _tell_repeated_warnings_once()
@@ -90,6 +101,7 @@ def benchmark_command(
         if not protocols:
             datasets = datasets or default_dataset(settings["protocol"])
         read_tasks(datasets, models, protocols)
+        read_backend(*(settings[name] for name in ("backend", "address", "cpus_per_run", "gpus_per_run")))
         from deepal_autoal.benchmark import run_benchmark
 
         result = run_benchmark(
@@ -126,11 +138,11 @@ class _Display:
 
     Args:
         quiet: Show nothing but failures, and the folder at the end.
-        n_jobs: How many runs go on at a time.
+        n_jobs: How many runs go on at a time; None if that varies.
         is_dry: Whether the estimate is all that is wanted.
     """
 
-    def __init__(self, quiet: bool, n_jobs: int, is_dry: bool = False) -> None:
+    def __init__(self, quiet: bool, n_jobs: int | None, is_dry: bool = False) -> None:
         self._quiet = quiet
         self._is_dry = is_dry
         self._n_jobs = n_jobs
@@ -179,7 +191,7 @@ class _Display:
         probed = "" if estimates.n_known == estimates.n_kinds else (
             f" (from {estimates.n_known} of {estimates.n_kinds} strategies)"
         )  # fmt: skip
-        at_a_time = f", {self._n_jobs} at a time" if self._n_jobs > 1 else ""
+        at_a_time = f", {self._n_jobs} at a time" if (self._n_jobs or 1) > 1 else ""
         self._say(f"estimate: {_spell_time(left)} for {len(self._waiting)} runs{at_a_time}{memory}{probed}")
 
     def phase(self, run: GridRun, phase: str, done: int, total: int) -> None:
@@ -231,7 +243,8 @@ class _Display:
         """Return the seconds that are left, or None if nobody knows."""
         if self._estimates is None:
             return None
-        return self._estimates.seconds(self._waiting, self._n_jobs, self._shares)
+        n_slots = self._n_jobs or max(1, len(self._shares))
+        return self._estimates.seconds(self._waiting, n_slots, self._shares)
 
     def _move(self) -> None:
         if self._bar is not None:
