@@ -9,24 +9,34 @@ from run_files import content, read_csv, read_json, runs_of
 
 import deepal_autoal.cli.benchmark as command
 from deepal_autoal import hookimpl, plugin_host
+from deepal_autoal.errors import RunFolderError
 
 QUICK = ["--model", "linear", "--epochs", "2", "--min-steps", "4", "--initial", "10", "--batch-size", "5",
          "--rounds", "2", "--threads", "1"]  # fmt: skip
 
 
 @pytest.fixture
-def benchmark(deepal, blob_file):
+def benchmark_and_report(deepal, blob_file):
     """Return a function that runs ``deepal benchmark`` on blobs."""
     return lambda *arguments: deepal("benchmark", "--datasets", blob_file, *QUICK, *arguments)
 
 
-def test_lines_table_and_folder(benchmark, tmp_path, plugins):
-    status, out, err = benchmark("--strategies", "random,low=first[sign=-1],entropy", "--seeds", "2", "--out", "b")
+@pytest.fixture
+def benchmark(benchmark_and_report, monkeypatch):
+    """The same without the report, whose figures take seconds."""
+    monkeypatch.setattr("deepal_autoal.report.write_report", lambda out: out / "report.html")
+    return benchmark_and_report
+
+
+def test_lines_table_and_folder(benchmark_and_report, tmp_path, plugins):
+    status, out, err = benchmark_and_report(
+        "--strategies", "random,low=first[sign=-1],entropy", "--seeds", "2", "--out", "b"
+    )
     assert status == 0, err
     lines = [line for line in err.splitlines() if not line.startswith("Warning")]
-    assert lines[0] == "6 runs; folder b" and len(lines) == 8
-    assert lines[7].startswith("2 seeds tell little")
-    assert lines[2].startswith("run 2 of 6: low on blobs, seed 0: AUBC 0.")
+    assert lines[0] == "6 runs; folder b" and lines[1].startswith("estimate: about ") and len(lines) == 9
+    assert lines[8].startswith("2 seeds tell little")
+    assert lines[3].startswith("run 2 of 6: low on blobs, seed 0: AUBC 0.") and lines[3].endswith(" s left")
     rows = [line.split() for line in out.splitlines()]
     assert rows[0][:4] == ["dataset", "strategy", "seeds", "AUBC"] and "time" in rows[0]
     summary = read_csv(tmp_path / "b" / "summary.csv")
@@ -35,11 +45,29 @@ def test_lines_table_and_folder(benchmark, tmp_path, plugins):
     for shown, row in zip(rows[2:5], best_first, strict=True):
         assert shown[2] == "2" and shown[3:6] == [
             f"{float(row['aubc_mean']):.4f}", "±", f"{float(row['aubc_std']):.4f}"]  # fmt: skip
-    assert out.splitlines()[-1] == "Benchmark folder: b"
+    assert out.splitlines()[-2:] == ["Benchmark folder: b", "Report: b/report.html"]
+    page = (tmp_path / "b/report.html").read_text()
+    assert page.startswith("<!DOCTYPE html>") and all(f">{name}<" in page for name in ("low", "entropy", "random"))
     assert runs_of(tmp_path / "b")[0] == "blobs/entropy/seed-0"
     settings = read_json(tmp_path / "b/blobs/low/seed-1/config.json")
     assert settings["command"][:2] == ["deepal", "benchmark"] and settings["strategy"]["options"]["sign"] == -1
     assert settings["recipe"]["min_steps"] == 4 and settings["recipe"]["epochs"] == 2
+
+
+@pytest.fixture
+def no_report(benchmark, monkeypatch):
+    """What the benchmark is told when its report cannot be made."""
+
+    def fail(out):
+        raise RunFolderError("no room for a page")
+
+    monkeypatch.setattr("deepal_autoal.report.write_report", fail)
+
+
+def test_a_report_that_cannot_be_made_is_told_and_harms_nothing(benchmark, tmp_path, no_report):
+    status, out, err = benchmark("--strategies", "random", "--seeds", "1", "--out", "b")
+    assert status == 0 and out.splitlines()[-1] == "Benchmark folder: b"
+    assert err.splitlines()[-1] == "No report: no room for a page" and (tmp_path / "b/results.csv").exists()
 
 
 def test_the_same_command_finds_its_runs_again_without_out(benchmark, tmp_path):

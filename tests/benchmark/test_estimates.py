@@ -127,7 +127,8 @@ def test_round_0_counts_once_for_a_seed(large):
     assert estimates.seconds(grid.runs, 1, half) == pytest.approx(2 * (13 + 13 - 3 + 23) - 6.5 - 3)
 
 
-def test_a_dry_run_shows_the_cost_and_writes_nothing(deepal, tmp_path, blob_file):
+def test_a_dry_run_shows_the_cost_and_writes_nothing(deepal, tmp_path, blob_file, monkeypatch):
+    monkeypatch.setattr("deepal_autoal.report.write_report", lambda out: out)
     quick = ["--model", "linear", "--epochs", "2", "--min-steps", "4", "--initial", "10", "--rounds", "2"]
     arguments = ["benchmark", "--strategies", "random,margin", "--datasets", str(blob_file), "--seeds", "3", *quick]
     status, out, err = deepal(*arguments, "--dry-run", "--jobs", "2", "--out", "b")

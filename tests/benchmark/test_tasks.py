@@ -59,7 +59,8 @@ def test_one_for_all_or_several(tmp_path, blob_file, quick):
             run_benchmark("random", [blob_file], 1, tmp_path, **{**quick, name: "linear"}, **several)
 
 
-def test_a_table_of_strategies_in_a_file(deepal, tmp_path, blob_file):
+def test_a_table_of_strategies_in_a_file(deepal, tmp_path, blob_file, monkeypatch):
+    monkeypatch.setattr("deepal_autoal.report.write_report", lambda out: out)
     (tmp_path / "study.toml").write_text(
         f'datasets = ["{blob_file}"]\nmodels = ["linear", "mlp"]\nseeds = 1\nepochs = 2\nmin-steps = 4\ninitial = 10\n'
         'rounds = 1\njobs = 1\n[strategies]\nplain = "margin"\n'
