@@ -84,8 +84,8 @@ class Estimates:
     def of(self, run: GridRun) -> Cost | None:
         """Return what a run costs, or None if nothing was measured yet.
 
-        A strategy that was not probed is taken for the mean of those on its dataset that were, and probes are
-        corrected by how far they were off where both are known.
+        Probes are corrected by how far they were off where both are known. A strategy that was not probed is taken for
+        the cheapest one on its dataset that was: those whose cards say that they are dear are probed first.
         """
         key = (run.dataset, run.strategy)
         if key in self._measured:
@@ -93,7 +93,7 @@ class Estimates:
         if key in self._probed:
             return _scaled(self._probed[key], self._correction())
         known = [self.of(other) for other in self._kinds() if other.dataset == run.dataset and self.is_known(other)]
-        return _mean([cost for cost in known if cost is not None]) if known else None
+        return min((cost for cost in known if cost is not None), key=lambda cost: cost.seconds, default=None)
 
     @property
     def n_known(self) -> int:
@@ -140,6 +140,8 @@ class Estimates:
         unfinished = [run for run in self._grid.runs if not run.is_finished]
         unknown = [run for run in self._kinds() if not self.is_known(run) and run.dataset in
                    {other.dataset for other in unfinished}]  # fmt: skip
+        # One dataset after another; on each the dear strategies first, since they decide whether to look further.
+        unknown.sort(key=lambda run: (run.dataset, -_weight(run)))
         probes: dict[str, _Probe] = {}
         spent = 0.0
         for number, run in enumerate(unknown):
@@ -173,6 +175,20 @@ class Estimates:
         took = sum(_mean(self._measured[key]).seconds for key in both)
         said = sum(self._probed[key].seconds for key in both)
         return took / said if said else 1.0
+
+
+def _weight(run: GridRun) -> float:
+    """Return how dear a strategy's card says that it is, in no unit."""
+    formula = plugin_host().strategies.get(run.settings["strategy"]).details.get("time")
+    if not formula:
+        return 0.0
+    setup = run.setup
+    n = setup.pool_size - setup.initial
+    sizes = {
+        **dict.fromkeys(SYMBOLS, 10), "N": n, "L": setup.initial, "b": setup.batch_size, "D": 100, "P": 1000,
+        "E": 100, "ask": 1000 * n, "sweep": 1000 * n, "fit": 100_000 * n,
+    }  # fmt: skip
+    return float(evaluate_cost(formula, sizes))
 
 
 class _Enough(KeyboardInterrupt):

@@ -3,6 +3,7 @@
 import re
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -61,11 +62,10 @@ def test_training_and_queries_are_scaled_to_the_run(large, tmp_path):
     estimates.probe(lambda done, total: None, is_asked_for=True)
     result = run_benchmark("random,slow", "large", 1, tmp_path, **SETTINGS)
     costs = {run.strategy: estimates.of(run) for run in grid.runs}
-    assert costs["random"].query < 0.1 and costs["slow"].query == pytest.approx(
-        2e-4 * sum(2950 - 50 * n for n in range(4)), rel=0.3
-    )
-    for run in result.tables.runs:
-        assert costs[run.strategy].train == pytest.approx(run.phase_seconds("train"), rel=2.0)
+    # Sleep takes at least what it was told, however busy the machine is.
+    assert costs["slow"].query >= 0.95 * 2e-4 * sum(2950 - 50 * n for n in range(4))
+    assert costs["random"].query < costs["slow"].query / 2
+    assert all(costs[run.strategy].train > 0 for run in result.tables.runs)
     assert costs["slow"].n_bytes is None or costs["slow"].n_bytes > 50_000_000
     assert 0 < costs["slow"].shared < costs["slow"].train + costs["slow"].evaluate
 
@@ -88,7 +88,23 @@ def test_unasked_it_takes_a_small_part_of_what_is_to_come(large, monkeypatch):
     assert 1 <= estimates.n_known < estimates.n_kinds == 4 and seen[0] == (0, 4)
     known = [estimates.of(run) for run in grid.runs if estimates.is_known(run)]
     unknown = [estimates.of(run) for run in grid.runs if not estimates.is_known(run)]
-    assert unknown[0].seconds == pytest.approx(sum(cost.seconds for cost in known) / len(known))
+    assert unknown[0].seconds == min(cost.seconds for cost in known)
+
+
+def test_those_that_are_dear_by_their_cards_are_probed_first(large, monkeypatch):
+    _, estimates = estimates_of("random,margin,badge,ensvarr,kmeans", seeds=1)
+    order = []
+
+    def probe(run):
+        order.append(run.strategy)
+        return Cost(1.0, 1.0, 1.0)
+
+    monkeypatch.setattr(
+        "deepal_autoal.benchmark.estimates._Probe",
+        lambda run: SimpleNamespace(of=probe),
+    )
+    estimates.probe(lambda done, total: None, is_asked_for=True)
+    assert order[0] == "ensvarr" and order[1] == "badge" and order[-1] == "random" and len(order) == 5
 
 
 def test_what_cannot_be_probed_stops_nothing(large):
@@ -112,7 +128,7 @@ def test_what_was_measured_goes_before_and_corrects_what_was_not(large):
     )
     run = {run.strategy: run for run in grid.runs}
     assert estimates.of(run["random"]) == Cost(10.0, 0.0, 2.0, shared=5.0)
-    assert estimates.of(run["margin"]).seconds == 12.0  # the mean of those that are known
+    assert estimates.of(run["margin"]).seconds == 12.0  # the cheapest that is known
     estimates._probed = {("large", "random"): Cost(3.0, 1.0, 2.0), ("large", "margin"): Cost(6.0, 1.0, 3.0)}
     assert estimates.of(run["margin"]).seconds == pytest.approx(10.0 * 12.0 / 6.0)
 
