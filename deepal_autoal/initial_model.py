@@ -7,13 +7,10 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deepal_autoal.errors import RunFolderError
 from deepal_autoal.files import read_tensors, write_tensors
-
-if TYPE_CHECKING:
-    from deepal_autoal.fitted import FittedModel
 
 logger = logging.getLogger(__name__)
 
@@ -47,28 +44,22 @@ class InitialModel:
         return found if found.get("settings") == _deciding(config) else None
 
     def write(
-        self, config: Mapping[str, Any], model: FittedModel, accuracy: float, seconds: Mapping[str, float]
+        self, config: Mapping[str, Any], state: Mapping[str, Any], accuracy: float, seconds: Mapping[str, float]
     ) -> None:
-        """Keep a model, what it was measured to do, and how long that took.
+        """Keep a model, what it was measured to do, and how long that took; failing that, say so and go on.
 
         Args:
             config: The run's resolved settings.
-            model: Trained on the initial labelled set.
+            state: What `ActiveLearner.adopt` takes.
             accuracy: On the test split.
             seconds: By phase.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_tensors(
-            self.path,
-            {
-                "settings": _deciding(config),
-                "model": dict(model.objective.state_dict()),
-                "metrics": dict(model.metrics),
-                "precision": model.precision,
-                "accuracy": accuracy,
-                "seconds": dict(seconds),
-            },
-        )
+        content = {**state, "settings": _deciding(config), "accuracy": accuracy, "seconds": dict(seconds)}
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_tensors(self.path, content)
+        except (OSError, RunFolderError) as error:  # it only saves time
+            logger.warning("round 0 is not shared: %s", error)
 
 
 def _deciding(config: Mapping[str, Any]) -> str:

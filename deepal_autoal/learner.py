@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from deepal_autoal.models import TaskModel
 
 FORMAT = 2
+_SAMPLES_COMPARED = 64
 
 logger = logging.getLogger(__name__)
 
@@ -253,6 +254,20 @@ class ActiveLearner:
         self._pending = None
         return self._fitted
 
+    def adoptable_state(self) -> dict[str, Any] | None:
+        """Return what `adopt` takes, of the model trained last; None if it is more than its weights.
+
+        A model can hold what its ``state_dict`` leaves out, such as a random tensor that is no buffer: rebuilt, it
+        answers otherwise, which some samples show.
+        """
+        model = self.fit()
+        state = self._model_state(model)
+        rows = self._pool.labeled[:_SAMPLES_COMPARED]
+        with self.blaming_for("evaluation"), own_modes(self.device):
+            pairs = zip(model.sweep(self._inputs, rows), self._restored(state).sweep(self._inputs, rows), strict=True)
+            is_whole = all(torch.equal(one, other) for one, other in pairs)
+        return state if is_whole else None
+
     def predictor(self) -> Predictor:
         """Return the trained model as a function of raw samples; trains it if labels are new."""
         return Predictor(self.fit(), self.normalization, self._inputs.input_shape)
@@ -335,9 +350,7 @@ class ActiveLearner:
             "labels": self._pool.labels,
             "round": self.round,
             "is_current": self._is_current,
-            "model": dict(self._fitted.objective.state_dict()) if self._fitted is not None else None,
-            "metrics": dict(self._fitted.metrics) if self._fitted is not None else None,
-            "precision": self._fitted.precision if self._fitted is not None else None,
+            **({"model": None} if self._fitted is None else self._model_state(self._fitted)),
             "strategy": self._strategy_state(),
             "strategy_before": self._memory_before,
             "pending": None if self._pending is None else np.asarray(self._pending.indices),
@@ -354,6 +367,12 @@ class ActiveLearner:
             self._load_strategy_state(state["strategy"])
         self._memory_before = state["strategy_before"]
         self._pending = None if state["pending"] is None else Query(state["pending"])
+
+    @staticmethod
+    def _model_state(model: FittedModel) -> dict[str, Any]:
+        return {
+            "model": dict(model.objective.state_dict()), "metrics": dict(model.metrics), "precision": model.precision,
+        }  # fmt: skip
 
     def _restored(self, state: Mapping[str, Any]) -> FittedModel:
         """Return this round's model from its saved weights."""

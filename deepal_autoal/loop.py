@@ -154,8 +154,9 @@ class ActiveRun:
             seconds = {**found["seconds"], **{f"{phase}.shared": spent for phase, spent in found["seconds"].items()}}
         else:
             model, accuracy, seconds = self._train_and_evaluate()
-            if shared is not None:
-                shared.write(self._config, model, accuracy, seconds)
+            state = learner.adoptable_state() if shared is not None else None
+            if shared is not None and state is not None:
+                shared.write(self._config, state, accuracy, seconds)
         self._metrics = {**model.metrics, "accuracy": accuracy}
         self._notify("deepal_model_trained", model=model, metrics=dict(self._metrics))
         reason = self._notify("deepal_should_stop")

@@ -14,6 +14,7 @@ import numpy as np
 from deepal_autoal.benchmark.grid import Grid, GridRun
 from deepal_autoal.cost import SYMBOLS, evaluate_cost
 from deepal_autoal.datasets import Dataset, load_dataset
+from deepal_autoal.errors import InputError
 from deepal_autoal.factory import create_strategy
 from deepal_autoal.inputs import Inputs
 from deepal_autoal.learner import ActiveLearner
@@ -71,6 +72,9 @@ class Estimates:
 
     def __init__(self, grid: Grid, finished: Iterable[FinishedRun]) -> None:
         self._grid = grid
+        # One run for each dataset and strategy.
+        kinds = {(run.dataset, run.strategy): run for run in reversed(grid.runs)}
+        self._kinds = list(kinds.values())[::-1]
         self._measured: dict[tuple[str, str], list[Cost]] = {}
         self._probed: dict[tuple[str, str], Cost] = {}
         self.failures: dict[tuple[str, str], str] = {}
@@ -92,18 +96,18 @@ class Estimates:
             return _mean(self._measured[key])
         if key in self._probed:
             return _scaled(self._probed[key], self._correction())
-        known = [self.of(other) for other in self._kinds() if other.dataset == run.dataset and self.is_known(other)]
+        known = [self.of(other) for other in self._kinds if other.dataset == run.dataset and self.is_known(other)]
         return min((cost for cost in known if cost is not None), key=lambda cost: cost.seconds, default=None)
 
     @property
     def n_known(self) -> int:
         """Of how many pairs of dataset and strategy something was measured."""
-        return sum(map(self.is_known, self._kinds()))
+        return sum(map(self.is_known, self._kinds))
 
     @property
     def n_kinds(self) -> int:
         """How many pairs of dataset and strategy there are."""
-        return len(self._kinds())
+        return len(self._kinds)
 
     def seconds(
         self, runs: Iterable[GridRun], n_slots: int, done: Mapping[GridRun, float] | None = None
@@ -115,20 +119,22 @@ class Estimates:
             n_slots: How many go on at a time.
             done: The shares of them that are done already, where some are.
         """
-        total, shared = 0.0, set()
+        longest, total = 0.0, 0.0
+        done = done or {}
+        trained = {_round_0(run) for run in done if done[run]}
+        n_runs = 0
         for run in runs:
             cost = self.of(run)
             if cost is None:
                 return None
-            share = (done or {}).get(run, 0.0)
-            total += cost.seconds * (1.0 - share)
-            if share:
-                shared.add((run.dataset, run.seed))
-            if not run.changes_training:
-                if (run.dataset, run.seed) in shared:
-                    total -= cost.shared
-                shared.add((run.dataset, run.seed))
-        return total / n_slots
+            n_runs += 1
+            left = cost.seconds * (1.0 - done.get(run, 0.0))
+            if not done.get(run) and _round_0(run) is not None:
+                if _round_0(run) in trained:
+                    left -= cost.shared
+                trained.add(_round_0(run))
+            longest, total = max(longest, left), total + left
+        return max(longest, total / max(1, min(n_slots, n_runs)))
 
     def probe(self, progress: Callable[[int, int], None], *, is_asked_for: bool = False) -> None:
         """Probe what is not known yet.
@@ -138,36 +144,39 @@ class Estimates:
             is_asked_for: Whether to probe all of them; else only as many as take little of the time to come.
         """
         unfinished = [run for run in self._grid.runs if not run.is_finished]
-        unknown = [run for run in self._kinds() if not self.is_known(run) and run.dataset in
+        unknown = [run for run in self._kinds if not self.is_known(run) and run.dataset in
                    {other.dataset for other in unfinished}]  # fmt: skip
-        # One dataset after another; on each the dear strategies first, since they decide whether to look further.
+        # One of each dataset, then the others; dear strategies first, since they decide whether to look further.
         unknown.sort(key=lambda run: (run.dataset, -_weight(run)))
-        probes: dict[str, _Probe] = {}
-        spent = 0.0
-        for number, run in enumerate(unknown):
+        first = list({run.dataset: run for run in reversed(unknown)}.values())
+        probe: _Probe | None = None
+        broken: dict[str, str] = {}
+        started = time.monotonic()
+        for number, run in enumerate([*first, *(run for run in unknown if run not in first)]):
             progress(number, len(unknown))
             ahead = self.seconds(unfinished, 1)
-            if not is_asked_for and ahead is not None and spent > max(_LEAST_SECONDS, _SHARE * ahead):
+            is_enough = ahead is not None and time.monotonic() - started > max(_LEAST_SECONDS, _SHARE * ahead)
+            if number >= len(first) and is_enough and not is_asked_for:
                 return
             try:
-                if run.dataset not in probes:
-                    probes = {run.dataset: _Probe(run)}  # one dataset in memory at a time
-                with Stopwatch() as watch:
-                    self._probed[run.dataset, run.strategy] = probes[run.dataset].of(run)
+                if run.dataset in broken:
+                    raise InputError(broken[run.dataset])
+                if probe is None or probe.dataset != run.dataset:
+                    probe = None  # one dataset in memory at a time
+                    try:
+                        probe = _Probe(run)
+                    except Exception as error:
+                        broken[run.dataset] = str(error)
+                        raise
+                self._probed[run.dataset, run.strategy] = probe.of(run)
             except Exception as error:  # the run itself will say it
                 logger.debug("no probe of %s", run, exc_info=True)
                 self.failures[run.dataset, run.strategy] = " ".join(str(error).split())
-            else:
-                spent += watch.seconds
         progress(len(unknown), len(unknown))
 
     def is_known(self, run: GridRun) -> bool:
         """Return whether a run's strategy was measured on its dataset."""
         return (run.dataset, run.strategy) in self._measured or (run.dataset, run.strategy) in self._probed
-
-    def _kinds(self) -> list[GridRun]:
-        """Return one run for each dataset and strategy."""
-        return list({(run.dataset, run.strategy): run for run in reversed(self._grid.runs)}.values())[::-1]
 
     def _correction(self) -> float:
         """Return by how much runs took longer than their probes said."""
@@ -191,6 +200,11 @@ def _weight(run: GridRun) -> float:
     return float(evaluate_cost(formula, sizes))
 
 
+def _round_0(run: GridRun) -> tuple[str, int] | None:
+    """Return what names the round 0 that a run shares, or None if it has its own."""
+    return None if run.changes_training or run.setup.recipe.compile else (run.dataset, run.seed)
+
+
 class _Enough(KeyboardInterrupt):
     """Ends a query that has told its progress and goes on for long; nobody takes it for a failure."""
 
@@ -203,6 +217,7 @@ class _Probe:
     """
 
     def __init__(self, run: GridRun) -> None:
+        self.dataset = run.dataset
         self._setup = run.setup
         self._data: Dataset = load_dataset(run.settings["dataset"], run.settings.get("data_dir"))
         self._recipe = replace(run.setup.recipe, epochs=1, min_steps=_STEPS, compile=False)

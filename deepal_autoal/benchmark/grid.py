@@ -13,6 +13,7 @@ from deepal_autoal.benchmark.ray_options import RayOptions
 from deepal_autoal.candidates import check_words, read_words
 from deepal_autoal.errors import InputError, PluginError, RunFolderError, UnknownNameError
 from deepal_autoal.models import read_model
+from deepal_autoal.plain import plain
 from deepal_autoal.plugins import plugin_host
 from deepal_autoal.records import CONFIG, SUMMARY
 from deepal_autoal.results import run_folders
@@ -103,6 +104,9 @@ def plan_grid(
     for name in settings:
         if name not in SHARED_SETTINGS:
             raise UnknownNameError("setting of a benchmark", name, SHARED_SETTINGS)
+    # Worker processes and records want plain data.
+    settings = {name: str(value) if isinstance(value, Path) else plain(value, strict=False)
+                for name, value in settings.items()}  # fmt: skip
     contenders = _give_candidates(read_strategies(strategies), candidates)
     for one, several in (("model", models), ("protocol", protocols)):
         if several and settings.get(one) is not None:

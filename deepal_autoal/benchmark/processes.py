@@ -20,6 +20,7 @@ from deepal_autoal.benchmark.worker import job_line
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 _SECONDS_TO_END = 5.0
+_SECONDS_TO_LOOK = 1.0
 
 
 class Processes:
@@ -44,13 +45,15 @@ class Processes:
 
     def start(self, job: Job) -> None:
         """Give the job to a process that is free, or to a new one."""
-        worker = self._free.pop() if self._free else self._new_worker()
+        alive = [worker for worker in self._free if worker.is_alive]
+        self._free = alive[:-1]
+        worker = alive[-1] if alive else self._new_worker()
         self._jobs[worker] = job
         worker.send(job)
 
     def wait(self, tell: Tell) -> None:
         """Pass on one message."""
-        worker, message = self._messages.get()
+        worker, message = self._next()
         job = self._jobs.get(worker)
         if message is None:
             reason = worker.reason()
@@ -64,6 +67,16 @@ class Processes:
                 del self._jobs[worker]
                 self._free.append(worker)
             tell(job, message)
+
+    def _next(self) -> tuple[WorkerProcess, dict[str, Any] | None]:
+        """Return the next message. A process that has died may have left a child that keeps its pipe open."""
+        while True:
+            try:
+                return self._messages.get(timeout=_SECONDS_TO_LOOK)
+            except queue.Empty:
+                for worker in self._jobs:
+                    if not worker.is_alive:
+                        return worker, None
 
     def close(self) -> None:
         """End all processes."""
@@ -133,7 +146,8 @@ class WorkerProcess:
         status = self.process.wait()
         if status >= 0:
             return f"its process ended with status {status}"
-        name = signal.Signals(-status).name
+        known = {int(one): one.name for one in signal.Signals}
+        name = known.get(-status, f"signal {-status}")
         hint = ": systems that run out of memory do that; fewer --jobs take less" if name == "SIGKILL" else ""
         return f"its process was ended by {name}{hint}"
 

@@ -182,7 +182,9 @@ def _follow(order: Order, job: Job) -> Iterator[Message]:
         try:
             _, message = messages.get(timeout=_SECONDS)
         except queue.Empty:
-            continue
+            if process.is_alive:
+                continue
+            message = None  # a child of its own may keep the pipe open
         finally:
             if os.getppid() != daemon:  # the node's Ray has died, which leaves us alive: the run goes on elsewhere
                 os._exit(1)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import filelock
 
 from deepal_autoal.benchmark.backends import Backend, InThisProcess
 from deepal_autoal.benchmark.estimates import Estimates
@@ -16,8 +19,8 @@ from deepal_autoal.benchmark.ray_options import RayOptions, read_backend
 from deepal_autoal.benchmark.schedule import Schedule, remove_shared
 from deepal_autoal.benchmark.tables import Tables
 from deepal_autoal.errors import InputError, RunFolderError
-from deepal_autoal.files import read_json
-from deepal_autoal.records import SUMMARY
+from deepal_autoal.files import TEMPORARY_SUFFIX, read_json
+from deepal_autoal.records import LOCK, SUMMARY
 
 logger = logging.getLogger(__name__)
 
@@ -133,34 +136,48 @@ def run_benchmark(
         n_jobs=jobs or 1, elsewhere=cluster,
     )  # fmt: skip
     tables = Tables(folder)
-    if not dry_run:
-        _make(folder)
-        tables.write()  # whether that works is better known before the first training
-    if on_start is not None:
-        on_start(grid)
-    estimates = Estimates(grid, tables.runs)
-    if dry_run or on_estimate is not None:
-        estimates.probe(on_probe or (lambda done, total: None), is_asked_for=dry_run)
-    if on_estimate is not None:
-        on_estimate(estimates)
-    if dry_run:
-        return BenchmarkResult(grid, (), tables)
-    unfinished = [run for run in grid.runs if not run.is_finished]
-    place = _backend(cluster, jobs, unfinished, folder)
-    watch = _Watch(tables, estimates, Schedule(unfinished), progress, on_round, on_run)
-    try:
-        watch.do_all(place, tuple(command) if command is not None else None)
-    finally:
-        place.close()
-    remove_shared(grid.runs)
+    with nullcontext() if dry_run else _alone_in(folder):
+        if not dry_run:
+            tables.write()  # whether that works is better known before the first training
+        if on_start is not None:
+            on_start(grid)
+        estimates = Estimates(grid, tables.runs)
+        if dry_run or on_estimate is not None:
+            estimates.probe(on_probe or (lambda done, total: None), is_asked_for=dry_run)
+        if on_estimate is not None:
+            on_estimate(estimates)
+        if dry_run:
+            return BenchmarkResult(grid, (), tables)
+        unfinished = [run for run in grid.runs if not run.is_finished]
+        remove_shared(grid.runs)
+        place = _backend(cluster, jobs, unfinished, folder)
+        watch = _Watch(tables, estimates, Schedule(unfinished), progress, on_round, on_run)
+        try:
+            watch.do_all(place, tuple(command) if command is not None else None)
+        finally:
+            place.close()
+            remove_shared(grid.runs)
     return BenchmarkResult(grid, tuple(watch.failures), tables)
 
 
-def _make(folder: Path) -> None:
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Make the benchmark's folder, keep other benchmarks out of it, and remove what a kill has left half-written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunFolderError(f"cannot make {folder}: {error.strerror}; choose another --out") from error
+        lock = filelock.FileLock(folder / LOCK)
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        raise RunFolderError(f"another benchmark is at work in {folder}; wait for it or choose another --out") from None
+    except (OSError, NotImplementedError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RunFolderError(f"cannot write to {folder}: {reason}; choose another --out") from error
+    try:
+        for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
+            path.unlink(missing_ok=True)
+        yield
+    finally:
+        lock.release()
 
 
 def _backend(cluster: RayOptions | None, jobs: int | None, runs: Sequence[GridRun], out: Path) -> Backend:

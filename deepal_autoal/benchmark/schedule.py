@@ -66,13 +66,12 @@ class Schedule:
             del self._trainer[shared]  # it failed before: another one shall train it
         self._left[shared] -= 1
         if not self._left[shared]:
-            shared.unlink(missing_ok=True)
-            with suppress(OSError):  # other seeds' are there
-                shared.parent.rmdir()
+            with suppress(OSError):  # `remove_shared` tries again
+                shared.unlink()
 
 
 def remove_shared(runs: Iterable[GridRun]) -> None:
-    """Remove the models that a killed benchmark has left beside these runs."""
+    """Remove the models that lie beside these runs: the code that made them may have changed since."""
     for folder in {_group(run).parent for run in runs}:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -83,4 +82,5 @@ def _group(run: GridRun) -> Path:
 
 
 def _shares(run: GridRun) -> bool:
-    return not run.changes_training and not (run.folder / ROUNDS).exists()
+    # What is compiled is not shared: see `ActiveRun`.
+    return not run.changes_training and not run.setup.recipe.compile and not (run.folder / ROUNDS).exists()

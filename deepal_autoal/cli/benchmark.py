@@ -198,7 +198,7 @@ class _Display:
         """Show which run is under way, and its phase."""
         now = time.monotonic()
         self._shares.setdefault(run, 0.0)
-        if self._bar is not None and (total <= 1 or now - self._shown_at > 0.2):
+        if self._bar is not None and now - self._shown_at > 0.2:
             self._shown_at = now
             left = self._left()
             share = f" {100 * done // total} %" if total > 1 else ""
@@ -263,7 +263,8 @@ class _Display:
             click.echo("\n".join(_table(result)) + "\n")
             fewest = min(Counter((run.dataset, run.strategy) for run in result.tables.runs).values(), default=FEW_SEEDS)
             if fewest < FEW_SEEDS:
-                self._say(f"{fewest} seeds tell little: intervals from fewer than {FEW_SEEDS} are too narrow.")
+                tell = "1 seed tells" if fewest == 1 else f"{fewest} seeds tell"
+                self._say(f"{tell} little: intervals from fewer than {FEW_SEEDS} are too narrow.")
         if result.failures:
             n = len(result.failures)
             self._say(

@@ -60,6 +60,9 @@ def _defaults_of(path: Path, known: set[str]) -> dict[str, Any]:
                 raise InputError(f"{path}: {key} must be a table, such as [options] with oversample = 5")
             defaults["options"] = [f"{option}={item}" for option, item in _flat(value)]
         elif name == "strategies" and name in known and isinstance(value, Mapping):
+            for label, written in value.items():
+                if not isinstance(written, str):
+                    raise InputError(f'{path}: {key}: write {label} = "NAME" or "NAME[KEY=VALUE,...]"')
             defaults[name] = ",".join(f"{label}={written}" for label, written in value.items())
         elif name in flags and not isinstance(value, bool):
             raise InputError(f"{path}: {key} must be true or false, not {value!r}")

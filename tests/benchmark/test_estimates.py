@@ -101,7 +101,7 @@ def test_those_that_are_dear_by_their_cards_are_probed_first(large, monkeypatch)
 
     monkeypatch.setattr(
         "deepal_autoal.benchmark.estimates._Probe",
-        lambda run: SimpleNamespace(of=probe),
+        lambda run: SimpleNamespace(of=probe, dataset="large"),
     )
     estimates.probe(lambda done, total: None, is_asked_for=True)
     assert order[0] == "ensvarr" and order[1] == "badge" and order[-1] == "random" and len(order) == 5
@@ -139,8 +139,25 @@ def test_round_0_counts_once_for_a_seed(large):
     estimates._probed["large", "lpl"] = Cost(20.0, 2.0, 1.0)
     assert estimates.seconds(grid.runs, 1) == 2 * (13 + 13 - 3 + 23)
     assert estimates.seconds(grid.runs, 2) == 13 + 13 - 3 + 23
+    # Of a run under way its own share is left, and round 0 is trained for the others.
     half = {grid.runs[0]: 0.5}
-    assert estimates.seconds(grid.runs, 1, half) == pytest.approx(2 * (13 + 13 - 3 + 23) - 6.5 - 3)
+    assert estimates.seconds(grid.runs, 1, half) == pytest.approx(2 * (13 + 13 - 3 + 23) - 6.5)
+    # Never shorter than its longest run, whatever the number of jobs.
+    assert estimates.seconds(grid.runs[:1], 4) == 13 and estimates.seconds(grid.runs, 100) == 23
+
+
+def test_one_of_each_dataset_is_probed_whatever_it_takes(large, register, monkeypatch):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(400, 5)).astype(np.float32), rng.integers(0, 3, 400)
+    register(datasets={"small": lambda folder: Dataset("small", x, y, x[:50], y[:50], ("a", "b", "c"))})
+    monkeypatch.setattr("deepal_autoal.benchmark.estimates._LEAST_SECONDS", 0.0)
+    monkeypatch.setattr("deepal_autoal.benchmark.estimates._SHARE", 0.0)
+    grid = plan_grid("random,margin", "large,small", 1, Path("nowhere"), None, SETTINGS)
+    estimates = Estimates(grid, ())
+    estimates.probe(lambda done, total: None)
+    known = [run.dataset for run in grid.runs if estimates.is_known(run)]
+    assert sorted(known) == ["large", "small"] and estimates.n_known == 2
+    assert estimates.seconds(grid.runs, 1) > 0
 
 
 def test_a_dry_run_shows_the_cost_and_writes_nothing(deepal, tmp_path, blob_file, monkeypatch):

@@ -10,12 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from run_files import read_csv, runs_of, untimed
 
 from deepal_autoal.benchmark import run_benchmark
 from deepal_autoal.benchmark.job import Job
 from deepal_autoal.benchmark.processes import Processes
+from deepal_autoal.errors import RunFolderError
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
@@ -174,3 +176,34 @@ def test_results_are_read_by_any_csv_reader(tmp_path, blob_file, quick):
     run_benchmark("random", [blob_file], 1, tmp_path, **quick)
     with open(tmp_path / "results.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == quick["rounds"] + 1
+
+
+@linux
+def test_a_dead_worker_is_noticed_though_a_child_of_its_own_keeps_the_pipe_open(monkeypatch):
+    line = "import os, time; os.fork() and os.kill(os.getpid(), 9); time.sleep(30)"
+    genuine = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **more: genuine([sys.executable, "-c", line], **more))
+    told = []
+    backend = Processes(1)
+    backend.start(Job("a job", "folder", {}))
+    started = time.monotonic()
+    backend.wait(lambda job, message: told.append(message))
+    assert time.monotonic() - started < 20 and "ended by SIGKILL" in told[0]["failure"]
+
+
+def test_settings_may_be_paths_and_numpys_numbers(tmp_path, blob_file, quick):
+    settings = {**quick, "data_dir": tmp_path, "initial": np.int64(10)}
+    assert run_benchmark("random", [blob_file], 2, tmp_path / "out", jobs=2, **settings).failures == ()
+
+
+def test_one_benchmark_at_a_time_in_a_folder(tmp_path, blob_file, quick):
+    def begin_another(run, record):
+        with pytest.raises(RunFolderError, match="another benchmark is at work"):
+            run_benchmark("random", [blob_file], 1, tmp_path, **quick)
+        found.append(record)
+
+    found = []
+    (tmp_path / ".results.csv.99.deepal-tmp").write_text("half")
+    run_benchmark("random", [blob_file], 1, tmp_path, on_round=begin_another, **quick)
+    assert found and run_benchmark("random", [blob_file], 1, tmp_path, **quick).failures == ()
+    assert not list(tmp_path.glob(".*deepal-tmp"))

@@ -16,7 +16,7 @@ def make(tmp_path):
         return [
             SimpleNamespace(
                 folder=tmp_path / "data" / name[0] / f"seed-{name[1]}", seed=int(name[1]), name=name,
-                changes_training=name[0].isupper(),
+                changes_training=name[0].isupper(), setup=SimpleNamespace(recipe=SimpleNamespace(compile="z" in name)),
             )
             for name in names
         ]  # fmt: skip
@@ -76,7 +76,7 @@ def test_the_file_lasts_as_long_as_somebody_needs_it(make):
     assert not files[0].exists() and files[2].exists()
     schedule.note_end(runs[2])
     schedule.note_end(runs[3])
-    assert not files[0].parent.exists()
+    assert not list(files[0].parent.iterdir())
 
 
 def test_what_is_alone_or_begun_shares_nothing(make):
@@ -87,3 +87,20 @@ def test_what_is_alone_or_begun_shares_nothing(make):
     schedule = Schedule(runs)
     assert [schedule.initial_model(run) for run in runs] == [None] * 4
     assert taken(schedule) == ["a0", "b0", "c0", "a1"]
+
+
+def test_compiled_models_are_not_shared_and_nobody_waits(make):
+    schedule = Schedule(make("a0z", "b0z"))
+    assert taken(schedule) == ["a0z", "b0z"]
+
+
+def test_what_cannot_be_removed_stops_nothing(make, tmp_path):
+    runs = make("a0", "b0")
+    schedule = Schedule(runs)
+    (tmp_path / "data" / SHARED_FOLDER).parent.mkdir(parents=True)
+    (tmp_path / "data" / SHARED_FOLDER).write_text("a file where a folder should be")
+    assert taken(schedule) == ["a0"]
+    schedule.note_round(runs[0])
+    for run in runs:
+        schedule.note_end(run)
+    assert taken(schedule) == ["b0"]

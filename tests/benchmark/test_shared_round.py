@@ -3,12 +3,16 @@
 import json
 
 import pytest
+import torch
 from run_files import read_rounds, untimed
+from torch import nn
 
 import deepal_autoal.training
 from deepal_autoal import run
 from deepal_autoal.benchmark import run_benchmark
+from deepal_autoal.benchmark.schedule import SHARED_FOLDER
 from deepal_autoal.initial_model import InitialModel
+from deepal_autoal.models.base import TaskModel
 
 
 @pytest.fixture
@@ -69,3 +73,36 @@ def test_a_damaged_file_is_told_and_replaced(tmp_path, blob_file, quick, caplog)
     other = json.loads(json.dumps(config))
     other["versions"]["torch"] = "0.0"
     assert InitialModel(file).read(other) is None
+
+
+class Forgetful(nn.Module):
+    """Its weights are not all that it is."""
+
+    def __init__(self, in_features):
+        super().__init__()
+        self.register_buffer("projection", torch.randn(in_features, 8), persistent=False)
+
+    def forward(self, x):
+        return x @ self.projection
+
+
+def test_a_model_that_is_more_than_its_weights_is_not_shared(tmp_path, blob_file, quick, register):
+    register(models={"forgetful": lambda shape, n_classes: TaskModel(Forgetful(*shape), 8, n_classes)})
+    settings = {**quick, "model": "forgetful"}
+    run_benchmark("random,margin", [blob_file], 1, tmp_path / "out", **settings)
+    run("margin", blob_file, out=tmp_path / "alone", **settings)
+    assert untimed(tmp_path / "out/blobs/margin/seed-0") == untimed(tmp_path / "alone")
+
+
+def test_what_a_killed_benchmark_left_is_not_used(tmp_path, blob_file, quick, trainings):
+    file = tmp_path / "blobs" / SHARED_FOLDER / "seed-0.pt"
+    run("random", blob_file, initial_model=file, **quick)
+    trainings.clear()
+    run_benchmark("random,margin", [blob_file], 1, tmp_path, **quick)
+    assert trainings.count(quick["initial"]) == 1 and not file.exists()
+
+
+def test_a_file_that_cannot_be_written_costs_time_only(tmp_path, blob_file, quick, caplog):
+    (tmp_path / "taken").write_text("")
+    result = run("random", blob_file, initial_model=tmp_path / "taken" / "seed-0.pt", **quick)
+    assert result.status == "finished" and "round 0 is not shared" in caplog.text
