@@ -9,6 +9,7 @@ from typing import Any
 
 from deepal_autoal.errors import InputError, RunFolderError
 from deepal_autoal.files import read_json
+from deepal_autoal.report.paths import without_folders
 from deepal_autoal.results import FinishedRun, Results, read_results, run_folders
 from deepal_autoal.run_files import CONFIG, SUMMARY, read_rounds
 from deepal_autoal.settings import COMPARED, differences
@@ -180,15 +181,16 @@ def _weights(report: Any) -> Mapping[str, float] | None:
 
 
 def _refuse_another(one: FinishedRun, other: FinishedRun, record: RunRecord | None, rival: RunRecord | None) -> None:
+    # Settings first: where they differ, other numbers are no surprise.
+    if record is not None and rival is not None:
+        found = [line for key in ("strategy", *PAIRED_BY, "initial") for line in _differing(key, record, rival)]
+        if found:
+            raise InputError(f"two runs of {one}{_where(one, other)} had different settings: {_spell(found)}")
     if (one.n_labeled, one.accuracy) != (other.n_labeled, other.accuracy):
         raise InputError(
             f"there are two different runs of {one}{_where(one, other)}: give one of the two places, or run one of "
             "the strategies under another label (deepal benchmark --strategies LABEL=NAME)"
         )
-    if record is not None and rival is not None:
-        found = [line for key in ("strategy", *PAIRED_BY) for line in _differing(key, record, rival)]
-        if found:
-            raise InputError(f"two runs of {one}{_where(one, other)} had different settings: {_spell(found)}")
 
 
 def _where(one: FinishedRun, other: FinishedRun) -> str:
@@ -259,4 +261,4 @@ def _unlike_strategies(records: Mapping[RunKey, RunRecord]) -> Iterator[str]:
         where, reference = first.setdefault(strategy, (dataset, record))
         if strategy not in told and (found := _differing("strategy", reference, record)):
             told.add(strategy)
-            yield f"{strategy} is not the same on {where} and on {dataset}: {_spell(found)}."
+            yield without_folders(f"{strategy} is not the same on {where} and on {dataset}: {_spell(found)}.")

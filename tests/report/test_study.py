@@ -75,6 +75,15 @@ def test_other_settings_are_refused_and_named(tmp_path, changes, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_other_settings_are_named_before_other_numbers(tmp_path):
+    """Two studies of the same strategies that were made otherwise have other numbers too."""
+    recipe = {"epochs": 20, "optimizer": "adam", "augmentation": []}
+    write_run(tmp_path / "a" / "d" / "random" / "seed-0", [0.5, 0.7], seed=0)
+    write_run(tmp_path / "b" / "d" / "random" / "seed-0", [0.5, 0.8, 0.9], seed=0, recipe=recipe)
+    with pytest.raises(InputError, match=r"recipe.epochs is 5 and 20; rounds is 1 and 2|rounds is 1 and 2; .*epochs"):
+        read_study([tmp_path / "a", tmp_path / "b"])
+
+
 def test_one_label_with_two_meanings(tmp_path):
     write_run(tmp_path / "a" / "d" / "vote" / "seed-0", [0.5, 0.7], seed=0, strategy="vote")
     write_run(tmp_path / "b" / "d" / "vote" / "seed-1", [0.5, 0.8], seed=1, strategy="vote")

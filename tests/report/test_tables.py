@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import json
 import statistics
 
 import pytest
@@ -128,6 +129,29 @@ def test_no_folder_of_this_machine_is_told(tables):
     told = [str(value) for table in tables for row in table.rows for value in row.values()]
     assert not [value for value in told if "somewhere" in value]
     assert any("--out study" in value for value in told) and any(value == "d.npz" for value in told)
+
+
+def test_folders_are_left_out_wherever_they_stand(tmp_path):
+    home = "/home/alice lives"
+    candidates = [{"name": "badge", "options": {"at": ["~/alice/b.pt", 3]}}]
+    changes = {
+        "command": ["deepal", f"--out={home}/x", "../../alice/d", f"m=badge[w={home}/m.pt,k=1]", r"C:\Users\alice\y",
+                    "file:///home/alice/z.csv", "torchvision/resnet18", "https://example.org/a/b"],
+        "plugin_options": {"cache": f"{home}/cache"},
+        "model": {"name": "m", "options": {"checkpoint": f"{home}/c.pt"}},
+    }  # fmt: skip
+    for dataset, name in (("d", "w.pt"), ("e", "other.pt")):
+        path = write_run(tmp_path / "s" / dataset / "vote/seed-0", [0.5, 0.6], seed=0, **changes) / "config.json"
+        config = json.loads(path.read_text())
+        config["strategy"] |= {"name": "vote", "options": {"weights": f"{home}/{name}"}, "candidates": candidates}
+        path.write_text(json.dumps(config))
+    write_run(tmp_path / "alice" / "begun", [0.5], seed=0, finished=False)
+    contents = make_contents([tmp_path / "s", tmp_path / "alice" / "begun"])
+    told = [str(value) for table in make_tables(contents) for row in table.rows for value in row.values()]
+    assert not [value for value in [*told, *contents.study.notes] if "alice" in value]
+    command = "deepal --out=x d m=badge[w=m.pt,k=1] y z.csv torchvision/resnet18 https://example.org/a/b"
+    assert {command, "cache", "begun", "vote[weights=w.pt, candidates=[badge[at=['b.pt', 3]]]]"} <= set(told)
+    assert "m[checkpoint=c.pt], None parameters" in told
 
 
 def test_every_shown_column_is_explained_and_raw(tables):
