@@ -220,9 +220,12 @@ def _read_single(folder: Path) -> FinishedRun:
         return read_benchmark_run(place)
     config = read_json(folder / CONFIG)
     try:
-        return _read_run(folder, config["dataset"]["name"], config["strategy"]["name"], config["seed"])
+        dataset, strategy, seed = config["dataset"]["name"], config["strategy"]["name"], config["seed"]
     except (KeyError, TypeError) as error:
         raise RunFolderError(f"{folder / CONFIG} is damaged: it does not say what was run") from error
+    if not (isinstance(dataset, str) and isinstance(strategy, str) and isinstance(seed, int)):
+        raise RunFolderError(f"{folder / CONFIG} is damaged: its names are no texts, or its seed no whole number")
+    return _read_run(folder, dataset, strategy, seed)
 
 
 def _read_run(folder: Path, dataset: str, strategy: str, seed: int) -> FinishedRun:
@@ -238,7 +241,7 @@ def _read_run(folder: Path, dataset: str, strategy: str, seed: int) -> FinishedR
             tuple(_seconds(record["seconds"]) for record in rounds),
             bool(config["strategy"]["changes_training"]), folder,
         )  # fmt: skip
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise RunFolderError(f"{folder} is damaged ({_reason(error)}); remove it") from error
 
 

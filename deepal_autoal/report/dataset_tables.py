@@ -34,7 +34,8 @@ def accuracy_table(contents: Contents) -> Table:
                 "difference_high": None if gap is None else gap.high,
                 "common_seeds": None if gap is None else gap.n_seeds,
                 "seeds_above": None if gap is None else gap.n_above,
-                "p": None if gap is None else gap.p,
+                # Beside "too few seeds" a p-value would be read as a verdict all the same.
+                "p": None if gap is None or gap.n_seeds < MIN_SEEDS else gap.p,
                 "p_holm": None if to is None else to.p_holm,
                 "verdict": contents.verdict(dataset, name),
                 "standing": BEST if name == found.best else LIKE_BEST if name in found.like_best else "",
@@ -88,7 +89,8 @@ def accuracy_table(contents: Contents) -> Table:
         Column(
             "p_holm",
             "p (Holm)",
-            f"two-sided paired t-test over common seeds, Holm's correction over the dataset's comparisons to {base}",
+            f"two-sided paired t-test over at least {MIN_SEEDS} common seeds, Holm's correction over the dataset's "
+            f"comparisons to {base}",
             lambda row: cells.p_value(row["p_holm"]),
             more=("p",),
         ),

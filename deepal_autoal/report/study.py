@@ -20,6 +20,16 @@ PAIRED_BY = ("precision", *(key for key in COMPARED if key not in ("strategy", "
 # What may differ, and is told: numbers change in their last digits, and those changes grow in training.
 TOLD_VERSIONS = ("torch", "torchvision", "numpy", "scikit-learn", "deepal_autoal")
 MOST_DIFFERENCES = 4
+# What of config.json a report looks into, by dotted name; anything else is only written down.
+KINDS: dict[str, type] = {
+    "dataset": dict, "dataset.source": dict, "dataset.changes": dict, "dataset.input_shape": list,
+    "strategy": dict, "strategy.options": dict, "initial": list, "settings": dict, "seed": int,
+    "model": dict, "model.options": dict, "recipe": dict, "plugin_options": dict, "versions": dict, "plugins": dict,
+    "command": list,
+}  # fmt: skip
+KIND_NAMES = {dict: "object", list: "list", int: "whole number"}
+NEEDED = ("dataset", "strategy", "initial", "settings", "seed")
+NULL_TOO = ("dataset.changes",)
 
 RunKey = tuple[str, str, int]
 
@@ -159,15 +169,49 @@ def _unfinished(folder: Path) -> Unfinished:
 
 def _read_record(folder: Path) -> RunRecord:
     rounds, config = read_rounds(folder), read_json(folder / CONFIG)
-    missing = [key for key in ("dataset", "strategy", "initial", "settings") if key not in config]
+    missing = [key for key in NEEDED if key not in config]
     if missing:
         raise RunFolderError(f"{folder / CONFIG} is damaged: it lacks {', '.join(missing)}; remove the run")
+    wrong = [f"{name} is no {KIND_NAMES[kind]}" for name, kind in _wrong_kinds(config)]
+    if wrong:
+        raise RunFolderError(f"{folder / CONFIG} is damaged: {_spell(wrong)}; remove the run")
     try:
         weights = tuple(_weights(record.get("strategy")) for record in rounds)
         picks = tuple(int(index) for index in rounds[0]["queried"])
-    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise RunFolderError(f"{folder} is damaged: {error} in its rounds; remove it") from error
     return RunRecord(config, weights, picks)
+
+
+def _wrong_kinds(config: Mapping[str, Any]) -> Iterator[tuple[str, type]]:
+    """Yield what is there and not of its kind, under its dotted name."""
+    # A part comes before what it holds, which has nowhere to be where the part itself is wrong.
+    parts: dict[str, Any] = {"": config}
+    for name, kind in KINDS.items():
+        above, _, key = name.rpartition(".")
+        if key in parts.get(above, {}):
+            value = parts[above][key]
+            if isinstance(value, kind) and not isinstance(value, bool):
+                parts[name] = value
+            elif not (value is None and name in NULL_TOO):
+                yield name, kind
+    yield from _wrong_candidates("strategy", parts.get("strategy", {}))
+
+
+def _wrong_candidates(name: str, strategy: Mapping[str, Any]) -> Iterator[tuple[str, type]]:
+    """Yield what is wrong in a selector's candidates, which may be selectors too."""
+    candidates = strategy.get("candidates", [])
+    if not isinstance(candidates, list):
+        yield f"{name}.candidates", list
+        return
+    for number, candidate in enumerate(candidates):
+        place = f"{name}.candidates.{number}"
+        if not isinstance(candidate, dict):
+            yield place, dict
+        elif not isinstance(candidate.get("options", {}), dict):
+            yield f"{place}.options", dict
+        else:
+            yield from _wrong_candidates(place, candidate)
 
 
 def _weights(report: Any) -> Mapping[str, float] | None:

@@ -1,6 +1,7 @@
 """Reading and merging: what may be compared, what is refused and how that is said."""
 
 import csv
+import json
 import shutil
 import subprocess
 import sys
@@ -131,6 +132,33 @@ def test_unfinished_runs_are_listed(tmp_path):
 def test_weights_of_a_third_party_may_be_anything(tmp_path):
     write_run(tmp_path / "a", [0.5, 0.6], seed=0, weights=lambda number: {"one": "much"})
     assert read_study([tmp_path / "a"]).weights("d") == {}
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("initial", None), ("seed", "0"), ("seed", True), ("settings", []), ("dataset", "d"),
+        ("dataset.source", "here"),
+        ("dataset.changes", 1), ("dataset.input_shape", 4), ("strategy.options", None), ("strategy.candidates", {}),
+        ("strategy.candidates", ["a"]), ("strategy.candidates", [{"options": 1}]), ("plugins", []), ("versions", None),
+        ("model", "linear"), ("model.options", []), ("recipe", 3), ("command", "deepal"), ("plugin_options", "x"),
+    ],
+)  # fmt: skip
+def test_damaged_settings_are_named(tmp_path, part, value):
+    folder = write_run(tmp_path / "a" / "d" / "random" / "seed-0", [0.5, 0.7], seed=0)
+    config = json.loads((folder / "config.json").read_text())
+    above, _, key = part.rpartition(".")
+    (config[above] if above else config)[key] = value
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RunFolderError, match=f"is damaged: {part}.* is no ") as caught:
+        read_study([tmp_path / "a"])
+    assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_run_alone_says_what_it_is_of(tmp_path):
+    folder = write_run(tmp_path / "a", [0.5, 0.7], seed=0, dataset={"name": ["d"]})
+    with pytest.raises(RunFolderError, match="damaged: its names are no texts"):
+        read_study([folder])
 
 
 def test_reading_is_free_of_torch(study_folder):

@@ -122,6 +122,11 @@ def test_damaged_tables(copy, change, message):
             '{"round": 0, "n_labeled": 5, "accuracy": 1, "seconds": {"train": 1}}\n',
             "'query' is missing",
         ),
+        (
+            "rounds.jsonl",
+            '{"round": 0, "n_labeled": Infinity, "accuracy": 1, "seconds": {"train": 1, "query": 1}}\n',
+            "damaged",
+        ),
         ("config.json", "{}", "damaged"),
         ("config.json", "[]", "damaged"),
     ],
