@@ -57,7 +57,8 @@ def accuracy_table(contents: Contents) -> Table:
         Column(
             "aubc_low",
             "95 % interval",
-            "percentile bootstrap interval of the mean AUBC, 9999 resamples of seeds",
+            "percentile bootstrap interval of the mean AUBC, 9999 resamples of seeds; of few seeds too narrow: what "
+            "counts as a difference is decided by p (Holm)",
             lambda row: cells.interval(row["aubc_low"], row["aubc_high"], row["seeds"]),
             more=("aubc_high",),
         ),

@@ -124,8 +124,9 @@ def _labels(contents: Contents, found: OnDataset) -> Iterator[str]:
         f" ({base} itself passes that accuracy at {cells.percent(own.share, 0)} %)" if own.share is not None else ""
     )
     yield (
-        f"{least.strategy} needs the fewest labels for {base}'s final accuracy: {cells.percent(least.share, 0)} % of "
-        f"the budget in the median, reached on {least.n_reached} of {cells.number_of(least.n_seeds, 'seed')}{beside}."
+        f"{least.strategy} has the lowest median (not tested) of labels needed for {base}'s final accuracy: "
+        f"{cells.percent(least.share, 0)} % of the budget, reached on {least.n_reached} of "
+        f"{cells.number_of(least.n_seeds, 'seed')}{beside}."
     )
 
 

@@ -103,6 +103,19 @@ def test_findings_claim_no_more_than_the_tests(contents):
     assert in_one_sentence(contents) == "5 strategies on d and e, 5 seeds, from 10 labels to 50 in 4 rounds: 50 runs."
 
 
+def test_words_claim_no_more_than_was_tested(contents, tables):
+    from deepal_autoal.report.drawings import Drawings
+
+    assert "has the lowest median (not tested) of labels needed" in " ".join(find_findings(contents, "d"))
+    words = {drawing.kind: drawing.how_to_read for drawing in Drawings(contents).of("d")}
+    for kind in ("deltas", "learning-curves"):
+        assert "With few seeds these intervals are too narrow" in words[kind] and "p (Holm)" in words[kind]
+    (interval,) = (column for column in find_table(tables, "accuracy").columns if column.key == "aubc_low")
+    assert "too narrow" in interval.how
+    assert "each curve's own mean" in words["learning-curves"] and "figure above" in words["learning-curves"]
+    assert "by chance" not in words["learning-curves"] and "no better on average" in words["time-against-accuracy"]
+
+
 def test_few_seeds_are_never_a_claim(tmp_path):
     contents = make_contents([write_study(tmp_path / "a", {"random": 0.0, "good": 0.2}, seeds=range(3))])
     text = " ".join(find_findings(contents, "d"))
