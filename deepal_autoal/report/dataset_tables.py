@@ -97,9 +97,10 @@ def accuracy_table(contents: Contents) -> Table:
         ),
         text_column("verdict", f"against {base}", f"by p (Holm) below 0.05, at least {MIN_SEEDS} common seeds"),
     )
+    of_which = "" if all(found.is_even for found in contents.by_dataset.values()) else " of those with the most seeds"
     note = (
-        "Highest AUBC first. The highest is in bold; underlined ones are not distinguishable from it (paired "
-        "t-tests, Holm's correction over all pairs, 5 %)."
+        f"Highest AUBC first. The highest{of_which} is in bold; underlined ones are not distinguishable from it "
+        "(paired t-tests, Holm's correction over all pairs, 5 %)."
     )
     return Table("accuracy", "Accuracy", columns, tuple(rows), note, by_dataset=True, extra=("standing",))
 

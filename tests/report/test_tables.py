@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import shutil
 import statistics
 
 import pytest
@@ -123,6 +124,41 @@ def test_few_seeds_are_never_a_claim(tmp_path):
     assert "by test" not in text and "significant" not in text
     row = row_of(make_tables(contents), "accuracy", "good")
     assert row["verdict"] == "too few seeds" and row["p"] is None and row["p_holm"] is None
+
+
+def test_a_mean_over_fewer_seeds_is_no_headline(tmp_path):
+    out = write_study(tmp_path / "a", {"random": 0.0, "good": 0.05}, datasets=["d"])
+    write_study(tmp_path / "b", {"lucky": 0.5}, datasets=["d"], seeds=range(2))
+    contents = make_contents([out, tmp_path / "b"])
+    assert find_findings(contents, "d")[0].startswith("good has the highest mean AUBC of those with all 5 seeds, ")
+    tables = make_tables(contents)
+    assert {name: row_of(tables, "accuracy", name)["standing"] for name in ("good", "lucky")} == {
+        "good": "best", "lucky": "",
+    }  # fmt: skip
+    assert "of those with the most seeds is in bold" in find_table(tables, "accuracy").note
+    write_study(tmp_path / "c", {"random": 0.0, "good": 0.05}, datasets=["d"], seeds=[6])
+    shutil.rmtree(tmp_path / "c/d/good")
+    shutil.rmtree(tmp_path / "a/d/random/seed-0")
+    line = find_findings(make_contents([tmp_path / name for name in "abc"]), "d")[0]
+    assert "of those with the most seeds, 5 of 6, " in line
+
+
+def test_what_is_not_ranked_is_named(tmp_path):
+    write_study(tmp_path / "a", {"random": 0.0, "good": 0.05}, datasets=["d", "e", "f"], seeds=range(2))
+    write_study(tmp_path / "b", {"alone": 0.05}, datasets=["d"], seeds=range(2))
+    shutil.rmtree(tmp_path / "a/f/good/seed-0")
+    shutil.rmtree(tmp_path / "a/f/random/seed-1")
+    lines = find_findings_over_datasets(make_contents([tmp_path / "a", tmp_path / "b"]))
+    assert "over 2 datasets" in lines[0]
+    assert lines[1:] == [
+        "Not ranked: alone, which was not run on every dataset.",
+        "Ranks are without f, where the ranked strategies have no seed in common.",
+    ]
+    shutil.rmtree(tmp_path / "a/e")
+    contents = make_contents([tmp_path / "a", tmp_path / "b"])
+    (line,) = find_findings_over_datasets(contents)
+    assert contents.ranking is None and line.startswith("Nothing is ranked over the datasets")
+    assert "ranking" not in {table.name for table in make_tables(contents)}
 
 
 def test_without_the_baseline(tmp_path):
