@@ -10,7 +10,7 @@ from typing import Any
 from deepal_autoal.errors import InputError, RunFolderError
 from deepal_autoal.files import read_json
 from deepal_autoal.report.paths import without_folders
-from deepal_autoal.results import FinishedRun, Results, read_results, run_folders
+from deepal_autoal.results import RESULTS, FinishedRun, Results, differs_from_table, read_results, run_folders
 from deepal_autoal.run_files import CONFIG, SUMMARY, read_rounds
 from deepal_autoal.settings import COMPARED, differences
 
@@ -119,8 +119,11 @@ def read_study(paths: Sequence[str | Path]) -> Study:
     runs: dict[RunKey, FinishedRun] = {}
     records: dict[RunKey, RunRecord] = {}
     unfinished: dict[Path, Unfinished] = {}
+    unlike_tables = []
     for place in places:
         finished, begun = _read(place)
+        if (place / RESULTS).exists() and run_folders(place) and differs_from_table(place, finished):
+            unlike_tables.append(f"{place.resolve().name}/{RESULTS}")
         unfinished |= {item.folder.resolve(): item for item in begun}
         for run in finished:
             key = (run.dataset, run.strategy, run.seed)
@@ -139,6 +142,7 @@ def read_study(paths: Sequence[str | Path]) -> Study:
     for dataset in results.datasets:
         _refuse_other_settings(dataset, runs, records)
     notes = [
+        *_unlike_tables(unlike_tables),
         *_bare_tables(results, records, places),
         *_unlike_versions(records),
         *_unlike_strategies(records),
@@ -277,6 +281,14 @@ def _differing(key: str, one: RunRecord, other: RunRecord) -> list[str]:
 def _spell(found: Sequence[str]) -> str:
     more = len(found) - MOST_DIFFERENCES
     return "; ".join(found[:MOST_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _unlike_tables(tables: Sequence[str]) -> Iterator[str]:
+    for table in tables:
+        yield (
+            f"{table} says something else than the run folders beside it and was not read: all numbers here are of "
+            "the folders. Repeat the benchmark's command to write it anew."
+        )
 
 
 def _bare_tables(results: Results, records: Mapping[RunKey, RunRecord], places: Sequence[Path]) -> Iterator[str]:

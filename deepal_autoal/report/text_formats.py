@@ -33,7 +33,7 @@ def to_markdown(contents: Contents, tables: Sequence[Table], complete: bool) -> 
         tables: Which.
         complete: Whether sentences and cautions stand around them.
     """
-    lines = ["# Active learning strategies compared", "", in_one_sentence(contents), ""] if complete else []
+    lines = ["# Active learning strategies compared", "", _markdown(in_one_sentence(contents)), ""] if complete else []
     datasets = contents.study.results.datasets
     if complete:
         cautions = [caution.message for caution in contents.cautions] + list(contents.study.notes)
@@ -79,7 +79,7 @@ def _markdown_cell(column: Column, row: Row) -> str:
 
 def _markdown(text: str) -> str:
     """Return text that no Markdown and no HTML is read in."""
-    escaped = re.sub(r"([\\`*_\[\]|~#])", r"\\\1", text)
+    escaped = re.sub(r"([\\`*_\[\]|~#$!])", r"\\\1", text)
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
 
 

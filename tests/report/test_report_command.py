@@ -137,6 +137,15 @@ def test_markdown(report, study_folder, tmp_path):
     assert (tmp_path / "wins.md").read_text().startswith("## d\n\n### Wins, ties and losses")
 
 
+def test_markdown_reads_no_markup_in_labels(report, tmp_path):
+    label = "![x](y)$z$*"
+    out = write_study(tmp_path / "study", {"random": 0.0, label: 0.05}, datasets=["_d_"])
+    text = report(out, "--format", "markdown").out
+    assert label not in text and r"\!\[x\](y)\$z\$\*" in text
+    (sentence,) = (line for line in text.splitlines() if line.startswith("2 strategies"))
+    assert r"on \_d\_," in sentence
+
+
 def test_latex(report, study_folder):
     done = report(study_folder, "--format", "latex")
     text = done.out

@@ -118,6 +118,19 @@ def test_bare_tables(tmp_path, study_folder):
     assert "d, e" in note and "nothing shows that they may be paired" in note
 
 
+def test_a_table_that_says_something_else_than_the_folders_is_told(tmp_path):
+    out = write_study(tmp_path / "study", {"random": 0.0}, datasets=["d"])
+    runs = read_study([out]).results.runs
+    table = write_table(out / "results.csv", runs)
+    assert read_study([out]).notes == ()
+    text = table.read_text()
+    for other in (text.rpartition("d,random,4,4")[0], text.replace(",1.0,0.5", ",2.0,0.5", 1), "a,b\n"):
+        table.write_text(other)
+        study = read_study([out])
+        (note,) = study.notes
+        assert study.results.runs == runs and note.startswith("study/results.csv says something else than the run fold")
+
+
 def test_unfinished_runs_are_listed(tmp_path):
     out = write_study(tmp_path / "a", {"random": 0.0}, datasets=["d"])
     folder = write_run(out / "d" / "good" / "seed-0", [0.5, 0.6], seed=0, strategy="good", finished=False, rounds=4)
