@@ -6,6 +6,7 @@ import csv
 import functools
 import itertools
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -197,6 +198,11 @@ def read_results(path: str | Path) -> Results:
         return Results(tuple(_read_table(place / RESULTS)))
     if folders:
         raise RunFolderError(f"no run in {place} has finished: repeat its benchmark command to go on with it")
+    for pattern, above in (("*/seed-*", ".."), ("seed-*", "../..")):
+        if any((folder / CONFIG).exists() for folder in place.glob(pattern)):
+            raise RunFolderError(
+                f"{place} is a part of a benchmark: give its folder, {os.path.normpath(place / above)}"
+            )
     raise RunFolderError(f"{place} holds no runs: give a benchmark's folder, a run's, or a {RESULTS}")
 
 

@@ -27,7 +27,7 @@ from deepal_autoal.statistics import (
     rank,
     relative_phase_times,
 )
-from deepal_autoal.statistics.paired import MIN_SEEDS
+from deepal_autoal.statistics.paired import MIN_SEEDS, ROUNDING
 from deepal_autoal.statistics.savings import BASELINE
 from deepal_autoal.statistics.times import REFERENCE
 
@@ -73,6 +73,12 @@ class OnDataset:
     def is_even(self) -> bool:
         """Whether all strategies were run on the same seeds."""
         return all(set(by_seed) == self.seeds for by_seed in self.runs.values())
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether all strategies have the same mean AUBC, so that none is the best."""
+        means = [estimates.aubc.mean for estimates in self.estimates.values()]
+        return len(means) > 1 and max(means) - min(means) <= ROUNDING
 
     @property
     def is_tested(self) -> bool:

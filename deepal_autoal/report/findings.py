@@ -22,7 +22,7 @@ def in_one_sentence(contents: Contents) -> str:
     seeds = sorted({run.seed for run in runs})
     first, last = {run.n_labeled[0] for run in runs}, {run.n_labeled[-1] for run in runs}
     n_rounds = {len(run.accuracy) - 1 for run in runs}
-    budget = f"from {_range(first)} labels to {_range(last)}"
+    budget = f"from {_range(first, 'between {} and {}')} labels to {_range(last, 'between {} and {}')}"
     rounds = f"in {_range(n_rounds)} {'round' if n_rounds == {1} else 'rounds'}"
     return (
         f"{cells.number_of(len(study.strategies), 'strategy', 'strategies')} on "
@@ -89,6 +89,9 @@ def _top(found: OnDataset) -> Iterator[str]:
     if len(found.estimates) < 2:
         return
     best = found.estimates[found.best].aubc
+    if found.is_tied:
+        yield f"All strategies have the same mean AUBC, {cells.percent(best.mean)} %."
+        return
     line = f"{found.best} has the highest mean AUBC{_of_which(found)}, {cells.percent(best.mean)} %"
     others = len(found.estimates) - 1
     untold = others - len(found.like_best) - sum(pair.winner == found.best for pair in found.pairs)
@@ -180,6 +183,6 @@ def _p(p: float) -> str:
     return text if text.startswith("<") else f"= {text}"
 
 
-def _range(values: set[int]) -> str:
+def _range(values: set[int], wording: str = "{} to {}") -> str:
     low, high = min(values), max(values)
-    return str(low) if low == high else f"{low} to {high}"
+    return str(low) if low == high else wording.format(low, high)

@@ -164,9 +164,28 @@ def test_what_is_not_ranked_is_named(tmp_path):
 def test_without_the_baseline(tmp_path):
     contents = make_contents([write_study(tmp_path / "a", {"good": 0.1, "entropy": 0.0}, datasets=["d"])])
     assert "random" not in " ".join(find_findings(contents, "d"))
-    assert row_of(make_tables(contents), "accuracy", "good")["difference"] is None
+    tables = make_tables(contents)
+    assert row_of(tables, "accuracy", "good")["difference"] is None
+    for name in ("accuracy", "cost"):
+        part = find_table(tables, name).on("d")
+        assert part.columns and "random" not in " ".join([part.note, *(column.title for column in part.columns)])
+    assert "labels_needed" in find_table(tables, "cost").keys
     other = make_contents([tmp_path / "a"], baseline="entropy")
     assert "Better than entropy by test" in " ".join(find_findings(other, "d"))
+
+
+def test_ties_have_no_winner_and_counts_their_nouns(tmp_path):
+    for strategy in ("random", "a"):
+        write_run(tmp_path / "s/d" / strategy / "seed-0", [0.5, 0.6], seed=0, strategy=strategy)
+    write_run(tmp_path / "s/e/random/seed-0", [0.5, 0.6, 0.7], seed=0, rounds=2, dataset={"fingerprint": "e"})
+    contents = make_contents([tmp_path / "s"])
+    tables = make_tables(contents)
+    assert find_findings(contents, "d")[0] == "All strategies have the same mean AUBC, 55.00 %."
+    accuracy = find_table(tables, "accuracy")
+    assert {row["standing"] for row in accuracy.on("d").rows} == {""} and "underlined" not in accuracy.note
+    assert "from 10 labels to between 20 and 30 in 1 to 2 rounds" in in_one_sentence(contents)
+    (reached,) = (column for column in find_table(tables, "cost").columns if column.key == "seeds_reached")
+    assert reached.show(row_of(tables, "cost", "a")) == "1 of 1 seed"
 
 
 def test_a_single_run(tmp_path):
