@@ -6,6 +6,7 @@ import csv
 import functools
 import itertools
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -42,7 +43,8 @@ class FinishedRun:
         folder: Where the run lies, or None if it was read from results.csv.
 
     Raises:
-        InputError: If the rounds do not fit together, or a number is not finite.
+        InputError: If the rounds do not fit together, a number is not finite, an accuracy not in [0, 1] or a time
+            below 0.
     """
 
     dataset: str
@@ -62,6 +64,12 @@ class FinishedRun:
         numbers = [*self.accuracy, *(value for phases in self.seconds for value in phases.values())]
         if not all(math.isfinite(number) for number in numbers):
             raise InputError(f"{self} has an accuracy or seconds that are not finite numbers")
+        odd = next((value for value in self.accuracy if not 0 <= value <= 1), None)
+        if odd is not None:
+            hint = f"; {odd:g} looks like a percentage" if 1 < odd <= 100 else ""
+            raise InputError(f"{self} has an accuracy of {odd:g}: accuracies are in [0, 1]{hint}")
+        if any(value < 0 for phases in self.seconds for value in phases.values()):
+            raise InputError(f"{self} has seconds below 0")
 
     def __str__(self) -> str:
         return f"{self.strategy} on {self.dataset}, seed {self.seed}"
@@ -190,7 +198,34 @@ def read_results(path: str | Path) -> Results:
         return Results(tuple(_read_table(place / RESULTS)))
     if folders:
         raise RunFolderError(f"no run in {place} has finished: repeat its benchmark command to go on with it")
+    for pattern, above in (("*/seed-*", ".."), ("seed-*", "../..")):
+        if any((folder / CONFIG).exists() for folder in place.glob(pattern)):
+            raise RunFolderError(
+                f"{place} is a part of a benchmark: give its folder, {os.path.normpath(place / above)}"
+            )
     raise RunFolderError(f"{place} holds no runs: give a benchmark's folder, a run's, or a {RESULTS}")
+
+
+def differs_from_table(out: Path, runs: Iterable[FinishedRun]) -> bool:
+    """Whether a benchmark's results.csv lies beside its run folders and says something else than these.
+
+    Args:
+        out: The benchmark's folder.
+        runs: What its run folders hold.
+    """
+    if not (out / RESULTS).exists():
+        return False
+    try:
+        told = {_numbers(run) for run in _read_table(out / RESULTS)}
+    except RunFolderError:
+        return True
+    return told != {_numbers(run) for run in runs}
+
+
+def _numbers(run: FinishedRun) -> tuple[Any, ...]:
+    """Return what results.csv has of a run."""
+    seconds = tuple((phases["train"], phases["query"]) for phases in run.seconds)
+    return run.dataset, run.strategy, run.seed, run.n_labeled, run.accuracy, seconds
 
 
 def run_folders(out: Path, dataset: str = "*") -> list[Path]:
@@ -220,9 +255,12 @@ def _read_single(folder: Path) -> FinishedRun:
         return read_benchmark_run(place)
     config = read_json(folder / CONFIG)
     try:
-        return _read_run(folder, config["dataset"]["name"], config["strategy"]["name"], config["seed"])
+        dataset, strategy, seed = config["dataset"]["name"], config["strategy"]["name"], config["seed"]
     except (KeyError, TypeError) as error:
         raise RunFolderError(f"{folder / CONFIG} is damaged: it does not say what was run") from error
+    if not (isinstance(dataset, str) and isinstance(strategy, str) and isinstance(seed, int)):
+        raise RunFolderError(f"{folder / CONFIG} is damaged: its names are no texts, or its seed no whole number")
+    return _read_run(folder, dataset, strategy, seed)
 
 
 def _read_run(folder: Path, dataset: str, strategy: str, seed: int) -> FinishedRun:
@@ -238,7 +276,7 @@ def _read_run(folder: Path, dataset: str, strategy: str, seed: int) -> FinishedR
             tuple(_seconds(record["seconds"]) for record in rounds),
             bool(config["strategy"]["changes_training"]), folder,
         )  # fmt: skip
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise RunFolderError(f"{folder} is damaged ({_reason(error)}); remove it") from error
 
 

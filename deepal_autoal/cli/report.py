@@ -57,7 +57,10 @@ def report_command(
     tables = () if form == "html" else make_tables(contents)
     chosen = tuple(find_table(tables, name) for name in names)
     n_runs, n_begun = len(contents.study.results.runs), len(contents.study.unfinished)
-    tell(f"{n_runs} finished runs" + (f"; {n_begun} have not finished and are left out" if n_begun else ""))
+    tell(
+        f"{n_runs} finished {'run' if n_runs == 1 else 'runs'}"
+        + (f"; left out as not finished: {n_begun}" if n_begun else "")
+    )
     drawings = Drawings(contents, tell)
     if form == "html":
         assert target is not None

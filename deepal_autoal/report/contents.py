@@ -27,7 +27,7 @@ from deepal_autoal.statistics import (
     rank,
     relative_phase_times,
 )
-from deepal_autoal.statistics.paired import MIN_SEEDS
+from deepal_autoal.statistics.paired import MIN_SEEDS, ROUNDING
 from deepal_autoal.statistics.savings import BASELINE
 from deepal_autoal.statistics.times import REFERENCE
 
@@ -45,7 +45,8 @@ class OnDataset:
         pairs: Every two strategies compared by AUBC.
         to_baseline: Strategies compared to the baseline by AUBC, by label.
         savings, times: By strategy.
-        best: The strategy of the highest mean AUBC.
+        best: The strategy of the highest mean AUBC, of those with the most seeds: a mean over fewer may be high by
+            those seeds alone.
         like_best: Others that no test tells from it.
     """
 
@@ -62,6 +63,22 @@ class OnDataset:
     def order(self) -> tuple[str, ...]:
         """The strategies by mean AUBC, highest first."""
         return tuple(sorted(self.estimates, key=lambda name: (-self.estimates[name].aubc.mean, name)))
+
+    @property
+    def seeds(self) -> frozenset[int]:
+        """All seeds on which any strategy was run."""
+        return frozenset(seed for by_seed in self.runs.values() for seed in by_seed)
+
+    @property
+    def is_even(self) -> bool:
+        """Whether all strategies were run on the same seeds."""
+        return all(set(by_seed) == self.seeds for by_seed in self.runs.values())
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether all strategies have the same mean AUBC, so that none is the best."""
+        means = [estimates.aubc.mean for estimates in self.estimates.values()]
+        return len(means) > 1 and max(means) - min(means) <= ROUNDING
 
     @property
     def is_tested(self) -> bool:
@@ -94,7 +111,7 @@ class Contents:
             runs, areas = results.on(dataset), results.areas(dataset)
             own = {item.strategy: item for item in estimates if item.dataset == dataset}
             pairs = compare_all(areas)
-            best = max(own, key=lambda name: own[name].aubc.mean)
+            best = max(own, key=lambda name: (own[name].aubc.n_seeds, own[name].aubc.mean))
             found[dataset] = OnDataset(
                 runs, own, pairs,
                 {comparison.ours: comparison for comparison in compare_to(areas, self.baseline)},
@@ -116,7 +133,8 @@ class Contents:
     @cached_property
     def ranking(self) -> Ranking | None:
         """The strategies ranked over datasets; None where there is nothing to rank."""
-        return rank(mean_areas(self.study.results)) if len(self.study.results.datasets) > 1 else None
+        scores = mean_areas(self.study.results)
+        return rank(scores) if len(scores) > 1 else None
 
     def verdict(self, dataset: str, strategy: str) -> str:
         """Return what the comparison to the baseline says."""

@@ -6,7 +6,7 @@ import statistics
 from typing import Any
 
 from deepal_autoal.report import cells
-from deepal_autoal.report.contents import Contents
+from deepal_autoal.report.contents import Contents, OnDataset
 from deepal_autoal.report.tables import ACCURACY_ROWS, BEST, LIKE_BEST, Column, Table, number_column, text_column
 from deepal_autoal.statistics import significant_wins_ties_losses, wins_ties_losses
 from deepal_autoal.statistics.paired import MIN_SEEDS
@@ -34,10 +34,11 @@ def accuracy_table(contents: Contents) -> Table:
                 "difference_high": None if gap is None else gap.high,
                 "common_seeds": None if gap is None else gap.n_seeds,
                 "seeds_above": None if gap is None else gap.n_above,
-                "p": None if gap is None else gap.p,
+                # Beside "too few seeds" a p-value would be read as a verdict all the same.
+                "p": None if gap is None or gap.n_seeds < MIN_SEEDS else gap.p,
                 "p_holm": None if to is None else to.p_holm,
                 "verdict": contents.verdict(dataset, name),
-                "standing": BEST if name == found.best else LIKE_BEST if name in found.like_best else "",
+                "standing": _standing(name, found),
             }
             rows.append(row)
     base = contents.baseline
@@ -56,7 +57,8 @@ def accuracy_table(contents: Contents) -> Table:
         Column(
             "aubc_low",
             "95 % interval",
-            "percentile bootstrap interval of the mean AUBC, 9999 resamples of seeds",
+            "percentile bootstrap interval of the mean AUBC, 9999 resamples of seeds; of few seeds too narrow: what "
+            "counts as a difference is decided by p (Holm)",
             lambda row: cells.interval(row["aubc_low"], row["aubc_high"], row["seeds"]),
             more=("aubc_high",),
         ),
@@ -75,6 +77,7 @@ def accuracy_table(contents: Contents) -> Table:
                 row["difference"], row["difference_low"], row["difference_high"], row["common_seeds"] or 0
             ),
             more=("difference_low", "difference_high"),
+            is_optional=True,
         ),
         Column(
             "seeds_above",
@@ -84,21 +87,35 @@ def accuracy_table(contents: Contents) -> Table:
                 cells.NOTHING if row["seeds_above"] is None else f"{row['seeds_above']} of {row['common_seeds']}"
             ),
             more=("common_seeds",),
+            is_optional=True,
         ),
         Column(
             "p_holm",
             "p (Holm)",
-            f"two-sided paired t-test over common seeds, Holm's correction over the dataset's comparisons to {base}",
+            f"two-sided paired t-test over at least {MIN_SEEDS} common seeds, Holm's correction over the dataset's "
+            f"comparisons to {base}",
             lambda row: cells.p_value(row["p_holm"]),
             more=("p",),
+            is_optional=True,
         ),
-        text_column("verdict", f"against {base}", f"by p (Holm) below 0.05, at least {MIN_SEEDS} common seeds"),
+        text_column(
+            "verdict", f"against {base}", f"by p (Holm) below 0.05, at least {MIN_SEEDS} common seeds", is_optional=True
+        ),
     )
-    note = (
-        "Highest AUBC first. The highest is in bold; underlined ones are not distinguishable from it (paired "
-        "t-tests, Holm's correction over all pairs, 5 %)."
-    )
+    of_which = "" if all(found.is_even for found in contents.by_dataset.values()) else " of those with the most seeds"
+    note = f"Highest AUBC first. The highest{of_which} is in bold"
+    if any(row["standing"] == LIKE_BEST for row in rows):
+        note += (
+            "; underlined ones are not distinguishable from it (paired t-tests, Holm's correction over all pairs, 5 %)"
+        )
+    note += "."
     return Table("accuracy", "Accuracy", columns, tuple(rows), note, by_dataset=True, extra=("standing",))
+
+
+def _standing(name: str, found: OnDataset) -> str:
+    if found.is_tied:
+        return ""
+    return BEST if name == found.best else LIKE_BEST if name in found.like_best else ""
 
 
 def wins_table(contents: Contents) -> Table:
@@ -172,6 +189,7 @@ def cost_table(contents: Contents) -> Table:
                 else f"{cells.count(row['labels_needed'])} ({cells.percent(row['labels_share'], 0)} %)"
             ),
             more=("labels_share",),
+            is_optional=True,
         ),
         Column(
             "seeds_reached",
@@ -180,9 +198,10 @@ def cost_table(contents: Contents) -> Table:
             lambda row: (
                 cells.NOTHING
                 if row["seeds_reached"] is None
-                else f"{row['seeds_reached']} of {row['common_seeds']} seeds"
+                else f"{row['seeds_reached']} of {cells.number_of(row['common_seeds'], 'seed')}"
             ),
             more=("common_seeds",),
+            is_optional=True,
         ),
         number_column(
             "seconds",
@@ -199,7 +218,8 @@ def cost_table(contents: Contents) -> Table:
         number_column("relative_query", "queries", f"query_s: {times_how}", cells.ratio),
         number_column("relative_evaluate", "evaluation", f"rounds.jsonl: seconds.evaluate; {times_how}", cells.ratio),
     )
-    note = f"A noisy curve passes any level early: read the labels of others beside {base}'s own."
+    has_base = any(base in found.runs for found in contents.by_dataset.values())
+    note = f"A noisy curve passes any level early: read the labels of others beside {base}'s own." if has_base else ""
     return Table("cost", "Labels and time", columns, tuple(rows), note, by_dataset=True)
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 UNIFORM = 1e-6
+# Percentile intervals of five values hold the true mean in some 85 of 100 cases, not in 95.
+FEW_SEEDS = "With few seeds these intervals are too narrow: the tests, p (Holm), decide what counts as a difference."
 
 
 @dataclass(frozen=True)
@@ -126,11 +128,12 @@ class Drawings:
     def _of(self, dataset: str) -> Iterator[Drawing]:
         results, styles, base = self._study.results, self.styles, self.contents.baseline
         own = self.contents.by_dataset[dataset]
-        if base in own.runs and len(own.to_baseline) > 0:
+        is_compared = base in own.runs and len(own.to_baseline) > 0
+        if is_compared:
             yield Drawing(
                 "deltas", f"Better than {base}?",
-                f"Each strategy's AUBC minus {base}'s of the same seed: the mean, and its 95 % interval. An interval "
-                f"right of the line speaks for the strategy; a filled marker says that the paired test agrees.",
+                f"Each strategy's AUBC minus {base}'s of the same seed: the mean, and its 95 % interval. A filled "
+                f"marker says that the paired test finds a difference. {FEW_SEEDS}",
                 "the AUBC of each strategy and seed, by accuracy over n_labeled of results.csv",
                 figures.deltas(results, dataset, styles, baseline=base),
             )  # fmt: skip
@@ -139,7 +142,8 @@ class Drawings:
         yield Drawing(
             "learning-curves", "Learning curves",
             "Test accuracy against labels bought: a curve that rises earlier needs fewer labels. Bands are 95 % "
-            "intervals of the mean over seeds; where bands overlap, curves may have changed places by chance.",
+            "intervals of each curve's own mean over seeds, and say little of two curves: differences on the same "
+            f"seeds {'are in the figure above' if is_compared else 'are tested in the tables below'}. {FEW_SEEDS}",
             "accuracy at each n_labeled of results.csv",
             figures.learning_curves(results, dataset, styles),
         )  # fmt: skip
@@ -148,7 +152,8 @@ class Drawings:
             yield Drawing(
                 "time-against-accuracy", "Time against accuracy",
                 f"Whole runs, {unit}, against AUBC. Up is more accurate, left is faster; what has another both above "
-                "and left of it buys nothing with its time.",
+                "and left of it is slower and no better on average here. Which differences are more than chance is "
+                "in the table of accuracy.",
                 "train_s and query_s of results.csv, with seconds.evaluate of rounds.jsonl where there are run folders",
                 figures.time_against_accuracy(results, dataset, styles),
             )  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from deepal_autoal.report import cells
 from deepal_autoal.report.contents import BETTER, UNDECIDED, WORSE, Contents, OnDataset
+from deepal_autoal.statistics import Ranking
 from deepal_autoal.statistics.paired import ALPHA, MIN_SEEDS
 from deepal_autoal.statistics.times import REFERENCE
 
@@ -21,7 +22,7 @@ def in_one_sentence(contents: Contents) -> str:
     seeds = sorted({run.seed for run in runs})
     first, last = {run.n_labeled[0] for run in runs}, {run.n_labeled[-1] for run in runs}
     n_rounds = {len(run.accuracy) - 1 for run in runs}
-    budget = f"from {_range(first)} labels to {_range(last)}"
+    budget = f"from {_range(first, 'between {} and {}')} labels to {_range(last, 'between {} and {}')}"
     rounds = f"in {_range(n_rounds)} {'round' if n_rounds == {1} else 'rounds'}"
     return (
         f"{cells.number_of(len(study.strategies), 'strategy', 'strategies')} on "
@@ -41,10 +42,29 @@ def find_findings(contents: Contents, dataset: str) -> list[str]:
 
 
 def find_findings_over_datasets(contents: Contents) -> list[str]:
-    """Return what the ranking over datasets shows; nothing of a single one."""
+    """Return what the ranking over datasets shows, and what it leaves out; nothing of a single one."""
+    if len(contents.study.results.datasets) < 2:
+        return []
     ranking = contents.ranking
     if ranking is None:
-        return []
+        return [
+            "Nothing is ranked over the datasets: that takes two strategies on every dataset, and seeds in common "
+            "on at least two."
+        ]
+    return [*_ranks(ranking), *_not_ranked(contents, ranking)]
+
+
+def _not_ranked(contents: Contents, ranking: Ranking) -> Iterator[str]:
+    strategies = [name for name in contents.study.strategies if name not in ranking.strategies]
+    if strategies:
+        verb = "was" if len(strategies) == 1 else "were"
+        yield f"Not ranked: {_names(strategies)}, which {verb} not run on every dataset."
+    datasets = [name for name in contents.study.results.datasets if name not in ranking.datasets]
+    if datasets:
+        yield f"Ranks are without {_names(datasets)}, where the ranked strategies have no seed in common."
+
+
+def _ranks(ranking: Ranking) -> list[str]:
     first, n_datasets = ranking.strategies[0], len(ranking.datasets)
     places = f"{first} has the best mean rank, {ranking.mean_ranks[0]:.2f} over {n_datasets} datasets"
     if not ranking.can_tell:
@@ -69,7 +89,10 @@ def _top(found: OnDataset) -> Iterator[str]:
     if len(found.estimates) < 2:
         return
     best = found.estimates[found.best].aubc
-    line = f"{found.best} has the highest mean AUBC, {cells.percent(best.mean)} %"
+    if found.is_tied:
+        yield f"All strategies have the same mean AUBC, {cells.percent(best.mean)} %."
+        return
+    line = f"{found.best} has the highest mean AUBC{_of_which(found)}, {cells.percent(best.mean)} %"
     others = len(found.estimates) - 1
     untold = others - len(found.like_best) - sum(pair.winner == found.best for pair in found.pairs)
     if untold == others:
@@ -80,6 +103,16 @@ def _top(found: OnDataset) -> Iterator[str]:
         yield f"{line}, but no test tells it from {'the other one' if others == 1 else 'any other'}."
     else:
         yield f"{line}; no test tells it from {_names(found.like_best)}."
+
+
+def _of_which(found: OnDataset) -> str:
+    """Return what a mean is the highest of, where some strategies have fewer seeds."""
+    if found.is_even:
+        return ""
+    own = set(found.runs[found.best])
+    if own == found.seeds:
+        return f" of those with all {len(own)} seeds"
+    return f" of those with the most seeds, {len(own)} of {len(found.seeds)}"
 
 
 def _against_baseline(contents: Contents, dataset: str, found: OnDataset) -> Iterator[str]:
@@ -124,8 +157,9 @@ def _labels(contents: Contents, found: OnDataset) -> Iterator[str]:
         f" ({base} itself passes that accuracy at {cells.percent(own.share, 0)} %)" if own.share is not None else ""
     )
     yield (
-        f"{least.strategy} needs the fewest labels for {base}'s final accuracy: {cells.percent(least.share, 0)} % of "
-        f"the budget in the median, reached on {least.n_reached} of {cells.number_of(least.n_seeds, 'seed')}{beside}."
+        f"{least.strategy} has the lowest median (not tested) of labels needed for {base}'s final accuracy: "
+        f"{cells.percent(least.share, 0)} % of the budget, reached on {least.n_reached} of "
+        f"{cells.number_of(least.n_seeds, 'seed')}{beside}."
     )
 
 
@@ -149,6 +183,6 @@ def _p(p: float) -> str:
     return text if text.startswith("<") else f"= {text}"
 
 
-def _range(values: set[int]) -> str:
+def _range(values: set[int], wording: str = "{} to {}") -> str:
     low, high = min(values), max(values)
-    return str(low) if low == high else f"{low} to {high}"
+    return str(low) if low == high else wording.format(low, high)

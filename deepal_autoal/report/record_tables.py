@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from deepal_autoal.report import cells
 from deepal_autoal.report.contents import Contents
+from deepal_autoal.report.paths import without_folders
 from deepal_autoal.report.tables import ACCURACY_ROWS, Column, Table, number_column, text_column
 
 
@@ -95,7 +97,7 @@ def strategies_table(contents: Contents) -> Table:
     """Return what the labels stand for."""
     found: dict[tuple[str, str], list[str]] = {}
     for (dataset, label, _), record in sorted(contents.study.records.items()):
-        text = _spell_strategy(record.config["strategy"])
+        text = without_folders(_spell_strategy(record.config["strategy"]))
         datasets = found.setdefault((label, text), [])
         if dataset not in datasets:
             datasets.append(dataset)
@@ -118,7 +120,7 @@ def settings_table(contents: Contents) -> Table:
         configs = contents.study.configs(dataset)
         if configs:
             shown = _shown_settings(configs)
-            rows += [{"dataset": dataset, "setting": key, "value": value} for key, value in shown]
+            rows += [{"dataset": dataset, "setting": key, "value": without_folders(value)} for key, value in shown]
     columns = (text_column("setting", "setting", "config.json"), text_column("value", "value", "config.json"))
     return Table("settings", "Settings", columns, tuple(rows), by_dataset=True)
 
@@ -138,7 +140,7 @@ def versions_table(contents: Contents) -> Table:
 def unfinished_table(contents: Contents) -> Table:
     """Return the runs that were passed over."""
     rows = tuple(
-        {"folder": "/".join(item.folder.parts[-3:]), "rounds_done": item.n_done, "rounds_planned": item.n_planned}
+        {"folder": _spell_folder(item.folder), "rounds_done": item.n_done, "rounds_planned": item.n_planned}
         for item in contents.study.unfinished
     )
     columns = (
@@ -147,6 +149,11 @@ def unfinished_table(contents: Contents) -> Table:
         number_column("rounds_planned", "of", "config.json: rounds + 1", cells.count),
     )
     return Table("unfinished", "Runs that have not finished", columns, rows)
+
+
+def _spell_folder(folder: Path) -> str:
+    """Return a benchmark's run as dataset, strategy and seed; of another the folders above tell of this machine."""
+    return "/".join(folder.parts[-3:]) if folder.name.startswith("seed-") else folder.name
 
 
 def _spell_strategy(described: Mapping[str, Any]) -> str:
@@ -167,7 +174,7 @@ def _shown_settings(configs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str,
     yield "test split", f"{data.get('n_test')} samples"
     yield "fingerprint", str(data.get("fingerprint"))
     for key, value in data.get("source", {}).items():
-        yield f"source: {key}", shorten(str(value))
+        yield f"source: {key}", str(value)
     for key, value in (data.get("changes") or {}).items():
         if value is not None:
             yield f"changed: {key}", str(value)
@@ -190,11 +197,6 @@ def _shown_settings(configs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str,
         yield f"option {key}", str(value)
     if config.get("protocol"):
         yield "protocol", str(config["protocol"])
-    commands = dict.fromkeys(" ".join(shorten(str(word)) for word in one.get("command", ())) for one in configs)
+    commands = dict.fromkeys(" ".join(without_folders(str(word)) for word in one.get("command", ())) for one in configs)
     for number, command in enumerate(commands, 1):
         yield "command" if number == 1 else f"command {number}", command
-
-
-def shorten(word: str) -> str:
-    """Return a word of a command line, a path in it without the folders above: a report is made to be passed on."""
-    return word if not word.startswith(("/", "~")) else word.rstrip("/").rpartition("/")[2] or word

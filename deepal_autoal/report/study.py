@@ -9,7 +9,8 @@ from typing import Any
 
 from deepal_autoal.errors import InputError, RunFolderError
 from deepal_autoal.files import read_json
-from deepal_autoal.results import FinishedRun, Results, read_results, run_folders
+from deepal_autoal.report.paths import without_folders
+from deepal_autoal.results import RESULTS, FinishedRun, Results, differs_from_table, read_results, run_folders
 from deepal_autoal.run_files import CONFIG, SUMMARY, read_rounds
 from deepal_autoal.settings import COMPARED, differences
 
@@ -19,6 +20,16 @@ PAIRED_BY = ("precision", *(key for key in COMPARED if key not in ("strategy", "
 # What may differ, and is told: numbers change in their last digits, and those changes grow in training.
 TOLD_VERSIONS = ("torch", "torchvision", "numpy", "scikit-learn", "deepal_autoal")
 MOST_DIFFERENCES = 4
+# What of config.json a report looks into, by dotted name; anything else is only written down.
+KINDS: dict[str, type] = {
+    "dataset": dict, "dataset.source": dict, "dataset.changes": dict, "dataset.input_shape": list,
+    "strategy": dict, "strategy.options": dict, "initial": list, "settings": dict, "seed": int,
+    "model": dict, "model.options": dict, "recipe": dict, "plugin_options": dict, "versions": dict, "plugins": dict,
+    "command": list,
+}  # fmt: skip
+KIND_NAMES = {dict: "object", list: "list", int: "whole number"}
+NEEDED = ("dataset", "strategy", "initial", "settings", "seed")
+NULL_TOO = ("dataset.changes",)
 
 RunKey = tuple[str, str, int]
 
@@ -108,8 +119,11 @@ def read_study(paths: Sequence[str | Path]) -> Study:
     runs: dict[RunKey, FinishedRun] = {}
     records: dict[RunKey, RunRecord] = {}
     unfinished: dict[Path, Unfinished] = {}
+    unlike_tables = []
     for place in places:
         finished, begun = _read(place)
+        if (place / RESULTS).exists() and run_folders(place) and differs_from_table(place, finished):
+            unlike_tables.append(f"{place.resolve().name}/{RESULTS}")
         unfinished |= {item.folder.resolve(): item for item in begun}
         for run in finished:
             key = (run.dataset, run.strategy, run.seed)
@@ -128,6 +142,7 @@ def read_study(paths: Sequence[str | Path]) -> Study:
     for dataset in results.datasets:
         _refuse_other_settings(dataset, runs, records)
     notes = [
+        *_unlike_tables(unlike_tables),
         *_bare_tables(results, records, places),
         *_unlike_versions(records),
         *_unlike_strategies(records),
@@ -158,15 +173,49 @@ def _unfinished(folder: Path) -> Unfinished:
 
 def _read_record(folder: Path) -> RunRecord:
     rounds, config = read_rounds(folder), read_json(folder / CONFIG)
-    missing = [key for key in ("dataset", "strategy", "initial", "settings") if key not in config]
+    missing = [key for key in NEEDED if key not in config]
     if missing:
         raise RunFolderError(f"{folder / CONFIG} is damaged: it lacks {', '.join(missing)}; remove the run")
+    wrong = [f"{name} is no {KIND_NAMES[kind]}" for name, kind in _wrong_kinds(config)]
+    if wrong:
+        raise RunFolderError(f"{folder / CONFIG} is damaged: {_spell(wrong)}; remove the run")
     try:
         weights = tuple(_weights(record.get("strategy")) for record in rounds)
         picks = tuple(int(index) for index in rounds[0]["queried"])
-    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise RunFolderError(f"{folder} is damaged: {error} in its rounds; remove it") from error
     return RunRecord(config, weights, picks)
+
+
+def _wrong_kinds(config: Mapping[str, Any]) -> Iterator[tuple[str, type]]:
+    """Yield what is there and not of its kind, under its dotted name."""
+    # A part comes before what it holds, which has nowhere to be where the part itself is wrong.
+    parts: dict[str, Any] = {"": config}
+    for name, kind in KINDS.items():
+        above, _, key = name.rpartition(".")
+        if key in parts.get(above, {}):
+            value = parts[above][key]
+            if isinstance(value, kind) and not isinstance(value, bool):
+                parts[name] = value
+            elif not (value is None and name in NULL_TOO):
+                yield name, kind
+    yield from _wrong_candidates("strategy", parts.get("strategy", {}))
+
+
+def _wrong_candidates(name: str, strategy: Mapping[str, Any]) -> Iterator[tuple[str, type]]:
+    """Yield what is wrong in a selector's candidates, which may be selectors too."""
+    candidates = strategy.get("candidates", [])
+    if not isinstance(candidates, list):
+        yield f"{name}.candidates", list
+        return
+    for number, candidate in enumerate(candidates):
+        place = f"{name}.candidates.{number}"
+        if not isinstance(candidate, dict):
+            yield place, dict
+        elif not isinstance(candidate.get("options", {}), dict):
+            yield f"{place}.options", dict
+        else:
+            yield from _wrong_candidates(place, candidate)
 
 
 def _weights(report: Any) -> Mapping[str, float] | None:
@@ -180,15 +229,16 @@ def _weights(report: Any) -> Mapping[str, float] | None:
 
 
 def _refuse_another(one: FinishedRun, other: FinishedRun, record: RunRecord | None, rival: RunRecord | None) -> None:
+    # Settings first: where they differ, other numbers are no surprise.
+    if record is not None and rival is not None:
+        found = [line for key in ("strategy", *PAIRED_BY, "initial") for line in _differing(key, record, rival)]
+        if found:
+            raise InputError(f"two runs of {one}{_where(one, other)} had different settings: {_spell(found)}")
     if (one.n_labeled, one.accuracy) != (other.n_labeled, other.accuracy):
         raise InputError(
             f"there are two different runs of {one}{_where(one, other)}: give one of the two places, or run one of "
             "the strategies under another label (deepal benchmark --strategies LABEL=NAME)"
         )
-    if record is not None and rival is not None:
-        found = [line for key in ("strategy", *PAIRED_BY) for line in _differing(key, record, rival)]
-        if found:
-            raise InputError(f"two runs of {one}{_where(one, other)} had different settings: {_spell(found)}")
 
 
 def _where(one: FinishedRun, other: FinishedRun) -> str:
@@ -233,6 +283,14 @@ def _spell(found: Sequence[str]) -> str:
     return "; ".join(found[:MOST_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
 
 
+def _unlike_tables(tables: Sequence[str]) -> Iterator[str]:
+    for table in tables:
+        yield (
+            f"{table} says something else than the run folders beside it and was not read: all numbers here are of "
+            "the folders. Repeat the benchmark's command to write it anew."
+        )
+
+
 def _bare_tables(results: Results, records: Mapping[RunKey, RunRecord], places: Sequence[Path]) -> Iterator[str]:
     bare = {run.dataset for run in results.runs if (run.dataset, run.strategy, run.seed) not in records}
     if bare and len(places) > 1:
@@ -259,4 +317,4 @@ def _unlike_strategies(records: Mapping[RunKey, RunRecord]) -> Iterator[str]:
         where, reference = first.setdefault(strategy, (dataset, record))
         if strategy not in told and (found := _differing("strategy", reference, record)):
             told.add(strategy)
-            yield f"{strategy} is not the same on {where} and on {dataset}: {_spell(found)}."
+            yield without_folders(f"{strategy} is not the same on {where} and on {dataset}: {_spell(found)}.")

@@ -31,6 +31,7 @@ class Column:
         is_numeric: Whether it is aligned and sorted as a number.
         more: Keys of further raw values that its text holds.
         marks_best: Whether the best row, and those that are not distinguishable from it, stand out in it.
+        is_optional: Whether it is left out for a dataset of which it says nothing.
     """
 
     key: str
@@ -40,6 +41,7 @@ class Column:
     is_numeric: bool = True
     more: tuple[str, ...] = ()
     marks_best: bool = False
+    is_optional: bool = False
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -77,12 +79,22 @@ class Table:
 
     def on(self, dataset: str) -> Table:
         """Return a dataset's part."""
-        return replace(self, rows=tuple(row for row in self.rows if row["dataset"] == dataset))
+        rows = tuple(row for row in self.rows if row["dataset"] == dataset)
+        columns = tuple(
+            column
+            for column in self.columns
+            if not column.is_optional or any(column.show(row) != cells.NOTHING for row in rows)
+        )
+        return replace(self, rows=rows, columns=columns)
 
 
-def text_column(key: str, title: str, how: str = "") -> Column:
+def text_column(key: str, title: str, how: str = "", is_optional: bool = False) -> Column:
     """Return a column of texts."""
-    return Column(key, title, how, lambda row: cells.NOTHING if row[key] is None else str(row[key]), is_numeric=False)
+
+    def show(row: Row) -> str:
+        return cells.NOTHING if row[key] is None else str(row[key])
+
+    return Column(key, title, how, show, is_numeric=False, is_optional=is_optional)
 
 
 def number_column(key: str, title: str, how: str, show: Callable[[Any], str]) -> Column:

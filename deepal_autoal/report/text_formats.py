@@ -6,9 +6,11 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from deepal_autoal.report.contents import Contents
 from deepal_autoal.report.findings import find_findings, find_findings_over_datasets, in_one_sentence
+from deepal_autoal.report.style import figure_id
 from deepal_autoal.report.tables import BEST, LIKE_BEST, Column, Row, Table
 
 # What a page beside a paper's table needs; `--table` asks for others.
@@ -21,8 +23,13 @@ def to_csv(table: Table) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, table.keys, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    writer.writerows(table.rows)
+    writer.writerows({key: _csv_cell(row.get(key)) for key in table.keys} for row in table.rows)
     return text.getvalue()
+
+
+def _csv_cell(value: Any) -> Any:
+    """Return a value that no spreadsheet runs: a text that begins like a formula gets an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
 
 
 def to_markdown(contents: Contents, tables: Sequence[Table], complete: bool) -> str:
@@ -33,7 +40,7 @@ def to_markdown(contents: Contents, tables: Sequence[Table], complete: bool) -> 
         tables: Which.
         complete: Whether sentences and cautions stand around them.
     """
-    lines = ["# Active learning strategies compared", "", in_one_sentence(contents), ""] if complete else []
+    lines = ["# Active learning strategies compared", "", _markdown(in_one_sentence(contents)), ""] if complete else []
     datasets = contents.study.results.datasets
     if complete:
         cautions = [caution.message for caution in contents.cautions] + list(contents.study.notes)
@@ -79,28 +86,31 @@ def _markdown_cell(column: Column, row: Row) -> str:
 
 def _markdown(text: str) -> str:
     """Return text that no Markdown and no HTML is read in."""
-    escaped = re.sub(r"([\\`*_\[\]|~#])", r"\\\1", text)
+    escaped = re.sub(r"([\\`*_\[\]|~#$!])", r"\\\1", text)
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
 
 
 def to_latex(tables: Sequence[Table], datasets: Sequence[str]) -> str:
     """Return tables for booktabs, one of each dataset where they are by dataset."""
-    parts = ["% \\usepackage{booktabs}"]
+    parts = []
     for table in tables:
         for dataset in datasets if table.by_dataset else [None]:
             part = table if dataset is None else table.on(dataset)
             if part.rows:
                 parts.append("\n".join(_latex_table(part, dataset)))
-    return "\n\n".join(parts) + "\n"
+    text = "\n\n".join(parts)
+    head = "% \\usepackage{booktabs}\n"
+    if not text.isascii():
+        head += "% Letters that pdfLaTeX does not know take XeLaTeX or LuaLaTeX, and a font that has them.\n"
+    return f"{head}\n{text}\n"
 
 
 def _latex_table(table: Table, dataset: str | None) -> Iterator[str]:
     title = table.title if dataset is None else f"{table.title} on {dataset}"
-    label = re.sub("[^a-z0-9]+", "-", f"{table.name}-{dataset or ''}".lower()).strip("-")
     yield "\\begin{table}"
     yield "\\centering"
     yield f"\\caption{{{_latex(' '.join([title + '.', table.note]).strip())}}}"
-    yield f"\\label{{tab:{label}}}"
+    yield f"\\label{{tab:{figure_id(table.name, dataset or '')}}}"
     yield f"\\begin{{tabular}}{{{''.join('r' if column.is_numeric else 'l' for column in table.columns)}}}"
     yield "\\toprule"
     yield " & ".join(_latex(column.title) for column in table.columns) + " \\\\"
@@ -120,13 +130,18 @@ def _latex_cell(column: Column, row: Row) -> str:
     return wrapped % text
 
 
+# Stands for a hyphen before another one until all else is escaped.
+_HYPHEN = "\0"
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "±": r"$\pm$",
     "\N{MINUS SIGN}": "$-$",
+    # After a line's end a star would belong to that.
+    "*": "{*}", "|": r"\textbar{}", "`": r"\textasciigrave{}",
     "\N{EN DASH}": "--", "→": r"$\rightarrow$", "\N{MULTIPLICATION SIGN}": r"$\times$", "[": "{[}", "]": "{]}",
 }  # fmt: skip
 
 
 def _latex(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
+    escaped = "".join(_LATEX.get(character, character) for character in re.sub("-(?=-)", _HYPHEN, text))
+    return escaped.replace(_HYPHEN, "-{}")

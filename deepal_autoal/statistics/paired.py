@@ -53,7 +53,7 @@ class Comparison:
     Attributes:
         ours, theirs: The strategies' labels.
         difference: Ours minus theirs.
-        p_holm: The p-value as Holm's correction over all the comparisons has it; None where there is no test.
+        p_holm: The p-value as Holm's correction over all comparisons of at least five seeds has it; None of fewer.
     """
 
     ours: str
@@ -64,13 +64,13 @@ class Comparison:
     @property
     def winner(self) -> str | None:
         """Whose mean is significantly higher at 5 %; None if that is nobody's, or fewer than five seeds tell."""
-        if self.difference.n_seeds < MIN_SEEDS or self.p_holm is None or self.p_holm >= ALPHA:
+        if self.p_holm is None or self.p_holm >= ALPHA:
             return None
         return self.ours if self.difference.mean > 0 else self.theirs
 
 
 def compare_all(values: Mapping[str, BySeed]) -> list[Comparison]:
-    """Compare each two strategies; Holm's correction is over all pairs with a seed in common.
+    """Compare each two strategies; Holm's correction is over all pairs with five seeds in common.
 
     Args:
         values: A measure on one dataset, such as AUBC, by strategy and seed; higher is better.
@@ -80,7 +80,7 @@ def compare_all(values: Mapping[str, BySeed]) -> list[Comparison]:
 
 
 def compare_to(values: Mapping[str, BySeed], baseline: str) -> list[Comparison]:
-    """Compare each strategy to a baseline; Holm's correction is over these comparisons.
+    """Compare each strategy to a baseline; Holm's correction is over those with five seeds in common with it.
 
     Args:
         values: A measure on one dataset, such as AUBC, by strategy and seed; higher is better.
@@ -146,5 +146,6 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 def _correct(found: Sequence[tuple[str, str, Difference | None]]) -> list[Comparison]:
     made = [(ours, theirs, difference) for ours, theirs, difference in found if difference is not None]
-    adjusted = holm([difference.p for _, _, difference in made])
+    # What too few seeds compare gets no verdict, and must not make those of others harder.
+    adjusted = holm([difference.p if difference.n_seeds >= MIN_SEEDS else None for _, _, difference in made])
     return [Comparison(*parts, p_holm=p) for parts, p in zip(made, adjusted, strict=True)]

@@ -158,6 +158,10 @@ def test_a_phone_shows_it_without_scrolling_the_page_sideways(page):
            return wide.length > 0 && wide.every((one) => one.tabIndex === 0)"""
     )
     assert page.execute_script("return document.querySelector('.legend').getBoundingClientRect().height") < 120
+    hint = "return getComputedStyle(document.querySelector('.drawing'), '::before').content"
+    assert "scroll" in page.execute_script(hint)
+    page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert page.execute_script(hint) == "none"
 
 
 def test_on_paper_everything_is_open_and_nothing_sticks(page, tmp_path):
@@ -166,8 +170,20 @@ def test_on_paper_everything_is_open_and_nothing_sticks(page, tmp_path):
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     style = "return getComputedStyle(document.querySelector('.legend')).position"
     assert page.execute_script(style) == "static"
+    assert page.execute_script(
+        """return [...document.querySelectorAll("td.number")]
+           .every((one) => getComputedStyle(one).whiteSpace === "nowrap")"""
+    )
+    # Both datasets' tables are alike: on paper one explanation of each kind is enough.
+    told = page.execute_script(
+        """return [...document.querySelectorAll("details.how")]
+           .filter((one) => one.getClientRects().length).map((one) => one.querySelector("dl").textContent)"""
+    )
+    assert len(told) == len(set(told)) >= 5
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
     assert page.execute_script(style) == "sticky"
+    shown = "return [...document.querySelectorAll('details.how')].every((one) => one.getClientRects().length)"
+    assert page.execute_script(f"document.querySelectorAll('details').forEach((one) => one.open = true); {shown}")
 
 
 def test_without_script_it_says_all(page):

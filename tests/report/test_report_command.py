@@ -137,6 +137,15 @@ def test_markdown(report, study_folder, tmp_path):
     assert (tmp_path / "wins.md").read_text().startswith("## d\n\n### Wins, ties and losses")
 
 
+def test_markdown_reads_no_markup_in_labels(report, tmp_path):
+    label = "![x](y)$z$*"
+    out = write_study(tmp_path / "study", {"random": 0.0, label: 0.05}, datasets=["_d_"])
+    text = report(out, "--format", "markdown").out
+    assert label not in text and r"\!\[x\](y)\$z\$\*" in text
+    (sentence,) = (line for line in text.splitlines() if line.startswith("2 strategies"))
+    assert r"on \_d\_," in sentence
+
+
 def test_latex(report, study_folder):
     done = report(study_folder, "--format", "latex")
     text = done.out
@@ -146,6 +155,22 @@ def test_latex(report, study_folder):
         if line.endswith("\\\\"):
             assert len(re.findall(r"(?<!\\)&", line)) == 8
     assert not re.search(r"(?<!\\)[%_#]", re.sub(r"^%.*$|\\label\{[^}]*\}", "", text, flags=re.M))
+
+
+def test_latex_reads_no_commands_in_labels(report, tmp_path):
+    out = write_study(tmp_path / "study", {"random": 0.0, "*a|b--c---d": 0.02}, datasets=["d_1", "d-1"])
+    text = report(out, "--format", "latex").out
+    assert re.search(r"^\{\*\}a\\textbar\{\}b-\{\}-c-\{\}-\{\}-d & ", text, flags=re.M)
+    labels = re.findall(r"\\label\{(.*)\}", text)
+    assert len(set(labels)) == 2 and "LuaLaTeX" not in text
+    write_study(tmp_path / "more", {"ж": 0.0}, datasets=["d"])
+    assert "\n% Letters that pdfLaTeX does not know" in report(tmp_path / "more", "--format", "latex").out
+
+
+def test_csv_holds_no_formulas(report, tmp_path):
+    out = write_study(tmp_path / "study", {"random": 0.03, "=1+1": 0.0}, datasets=["d"])
+    rows = list(csv.DictReader(report(out, "--format", "csv").out.splitlines()))
+    assert [row["strategy"] for row in rows] == ["random", "'=1+1"] and float(rows[1]["difference"]) < 0
 
 
 def test_csv(report, study_folder, tmp_path):
@@ -174,6 +199,8 @@ def test_plots(report, tmp_path):
     [
         ((), "no PATH given"),
         (("nowhere",), "nowhere holds no runs"),
+        (("STUDY/d",), "STUDY/d is a part of a benchmark: give its folder, STUDY"),
+        (("STUDY/d/good",), "STUDY/d/good is a part of a benchmark: give its folder, STUDY"),
         (("STUDY", "STUDY/d/good/seed-0"), "several PATHs: say where the page goes, such as --out report.html"),
         (("STUDY", "--format", "csv", "--table", "acuracy"), "unknown table 'acuracy'. Did you mean 'accuracy'?"),
         (("STUDY", "--table", "accuracy"), "the page holds all tables"),
@@ -187,7 +214,7 @@ def test_wrong_use(report, study_folder, tmp_path, monkeypatch, arguments, messa
     monkeypatch.chdir(tmp_path)
     done = report(*(word.replace("STUDY", str(study_folder)) for word in arguments))
     (line,) = (line for line in done.err.splitlines() if line.startswith("Error"))
-    assert done.status == 2 and message in line
+    assert done.status == 2 and message.replace("STUDY", str(study_folder)) in line
     assert list(tmp_path.iterdir()) == [] and not (study_folder / "report.html").exists()
 
 

@@ -1,6 +1,7 @@
 """Reading and merging: what may be compared, what is refused and how that is said."""
 
 import csv
+import json
 import shutil
 import subprocess
 import sys
@@ -75,6 +76,15 @@ def test_other_settings_are_refused_and_named(tmp_path, changes, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_other_settings_are_named_before_other_numbers(tmp_path):
+    """Two studies of the same strategies that were made otherwise have other numbers too."""
+    recipe = {"epochs": 20, "optimizer": "adam", "augmentation": []}
+    write_run(tmp_path / "a" / "d" / "random" / "seed-0", [0.5, 0.7], seed=0)
+    write_run(tmp_path / "b" / "d" / "random" / "seed-0", [0.5, 0.8, 0.9], seed=0, recipe=recipe)
+    with pytest.raises(InputError, match=r"recipe.epochs is 5 and 20; rounds is 1 and 2|rounds is 1 and 2; .*epochs"):
+        read_study([tmp_path / "a", tmp_path / "b"])
+
+
 def test_one_label_with_two_meanings(tmp_path):
     write_run(tmp_path / "a" / "d" / "vote" / "seed-0", [0.5, 0.7], seed=0, strategy="vote")
     write_run(tmp_path / "b" / "d" / "vote" / "seed-1", [0.5, 0.8], seed=1, strategy="vote")
@@ -108,6 +118,19 @@ def test_bare_tables(tmp_path, study_folder):
     assert "d, e" in note and "nothing shows that they may be paired" in note
 
 
+def test_a_table_that_says_something_else_than_the_folders_is_told(tmp_path):
+    out = write_study(tmp_path / "study", {"random": 0.0}, datasets=["d"])
+    runs = read_study([out]).results.runs
+    table = write_table(out / "results.csv", runs)
+    assert read_study([out]).notes == ()
+    text = table.read_text()
+    for other in (text.rpartition("d,random,4,4")[0], text.replace(",1.0,0.5", ",2.0,0.5", 1), "a,b\n"):
+        table.write_text(other)
+        study = read_study([out])
+        (note,) = study.notes
+        assert study.results.runs == runs and note.startswith("study/results.csv says something else than the run fold")
+
+
 def test_unfinished_runs_are_listed(tmp_path):
     out = write_study(tmp_path / "a", {"random": 0.0}, datasets=["d"])
     folder = write_run(out / "d" / "good" / "seed-0", [0.5, 0.6], seed=0, strategy="good", finished=False, rounds=4)
@@ -122,6 +145,33 @@ def test_unfinished_runs_are_listed(tmp_path):
 def test_weights_of_a_third_party_may_be_anything(tmp_path):
     write_run(tmp_path / "a", [0.5, 0.6], seed=0, weights=lambda number: {"one": "much"})
     assert read_study([tmp_path / "a"]).weights("d") == {}
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("initial", None), ("seed", "0"), ("seed", True), ("settings", []), ("dataset", "d"),
+        ("dataset.source", "here"),
+        ("dataset.changes", 1), ("dataset.input_shape", 4), ("strategy.options", None), ("strategy.candidates", {}),
+        ("strategy.candidates", ["a"]), ("strategy.candidates", [{"options": 1}]), ("plugins", []), ("versions", None),
+        ("model", "linear"), ("model.options", []), ("recipe", 3), ("command", "deepal"), ("plugin_options", "x"),
+    ],
+)  # fmt: skip
+def test_damaged_settings_are_named(tmp_path, part, value):
+    folder = write_run(tmp_path / "a" / "d" / "random" / "seed-0", [0.5, 0.7], seed=0)
+    config = json.loads((folder / "config.json").read_text())
+    above, _, key = part.rpartition(".")
+    (config[above] if above else config)[key] = value
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RunFolderError, match=f"is damaged: {part}.* is no ") as caught:
+        read_study([tmp_path / "a"])
+    assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_run_alone_says_what_it_is_of(tmp_path):
+    folder = write_run(tmp_path / "a", [0.5, 0.7], seed=0, dataset={"name": ["d"]})
+    with pytest.raises(RunFolderError, match="damaged: its names are no texts"):
+        read_study([folder])
 
 
 def test_reading_is_free_of_torch(study_folder):

@@ -2,6 +2,8 @@
 
 import csv
 import itertools
+import json
+import shutil
 import statistics
 
 import pytest
@@ -102,20 +104,88 @@ def test_findings_claim_no_more_than_the_tests(contents):
     assert in_one_sentence(contents) == "5 strategies on d and e, 5 seeds, from 10 labels to 50 in 4 rounds: 50 runs."
 
 
+def test_words_claim_no_more_than_was_tested(contents, tables):
+    from deepal_autoal.report.drawings import Drawings
+
+    assert "has the lowest median (not tested) of labels needed" in " ".join(find_findings(contents, "d"))
+    words = {drawing.kind: drawing.how_to_read for drawing in Drawings(contents).of("d")}
+    for kind in ("deltas", "learning-curves"):
+        assert "With few seeds these intervals are too narrow" in words[kind] and "p (Holm)" in words[kind]
+    (interval,) = (column for column in find_table(tables, "accuracy").columns if column.key == "aubc_low")
+    assert "too narrow" in interval.how
+    assert "each curve's own mean" in words["learning-curves"] and "figure above" in words["learning-curves"]
+    assert "by chance" not in words["learning-curves"] and "no better on average" in words["time-against-accuracy"]
+
+
 def test_few_seeds_are_never_a_claim(tmp_path):
-    contents = make_contents([write_study(tmp_path / "a", {"random": 0.0, "good": 0.2}, seeds=range(3))])
+    contents = make_contents([write_study(tmp_path / "a", {"random": 0.0, "good": 0.12}, seeds=range(3))])
     text = " ".join(find_findings(contents, "d"))
     assert "too few seeds" in text and "nothing is tested" in text and "may be chance" in text
     assert "by test" not in text and "significant" not in text
-    assert row_of(make_tables(contents), "accuracy", "good")["verdict"] == "too few seeds"
+    row = row_of(make_tables(contents), "accuracy", "good")
+    assert row["verdict"] == "too few seeds" and row["p"] is None and row["p_holm"] is None
+
+
+def test_a_mean_over_fewer_seeds_is_no_headline(tmp_path):
+    out = write_study(tmp_path / "a", {"random": 0.0, "good": 0.05}, datasets=["d"])
+    write_study(tmp_path / "b", {"lucky": 0.12}, datasets=["d"], seeds=range(2))
+    contents = make_contents([out, tmp_path / "b"])
+    assert find_findings(contents, "d")[0].startswith("good has the highest mean AUBC of those with all 5 seeds, ")
+    tables = make_tables(contents)
+    assert {name: row_of(tables, "accuracy", name)["standing"] for name in ("good", "lucky")} == {
+        "good": "best", "lucky": "",
+    }  # fmt: skip
+    assert "of those with the most seeds is in bold" in find_table(tables, "accuracy").note
+    write_study(tmp_path / "c", {"random": 0.0, "good": 0.05}, datasets=["d"], seeds=[6])
+    shutil.rmtree(tmp_path / "c/d/good")
+    shutil.rmtree(tmp_path / "a/d/random/seed-0")
+    line = find_findings(make_contents([tmp_path / name for name in "abc"]), "d")[0]
+    assert "of those with the most seeds, 5 of 6, " in line
+
+
+def test_what_is_not_ranked_is_named(tmp_path):
+    write_study(tmp_path / "a", {"random": 0.0, "good": 0.05}, datasets=["d", "e", "f"], seeds=range(2))
+    write_study(tmp_path / "b", {"alone": 0.05}, datasets=["d"], seeds=range(2))
+    shutil.rmtree(tmp_path / "a/f/good/seed-0")
+    shutil.rmtree(tmp_path / "a/f/random/seed-1")
+    lines = find_findings_over_datasets(make_contents([tmp_path / "a", tmp_path / "b"]))
+    assert "over 2 datasets" in lines[0]
+    assert lines[1:] == [
+        "Not ranked: alone, which was not run on every dataset.",
+        "Ranks are without f, where the ranked strategies have no seed in common.",
+    ]
+    shutil.rmtree(tmp_path / "a/e")
+    contents = make_contents([tmp_path / "a", tmp_path / "b"])
+    (line,) = find_findings_over_datasets(contents)
+    assert contents.ranking is None and line.startswith("Nothing is ranked over the datasets")
+    assert "ranking" not in {table.name for table in make_tables(contents)}
 
 
 def test_without_the_baseline(tmp_path):
     contents = make_contents([write_study(tmp_path / "a", {"good": 0.1, "entropy": 0.0}, datasets=["d"])])
     assert "random" not in " ".join(find_findings(contents, "d"))
-    assert row_of(make_tables(contents), "accuracy", "good")["difference"] is None
+    tables = make_tables(contents)
+    assert row_of(tables, "accuracy", "good")["difference"] is None
+    for name in ("accuracy", "cost"):
+        part = find_table(tables, name).on("d")
+        assert part.columns and "random" not in " ".join([part.note, *(column.title for column in part.columns)])
+    assert "labels_needed" in find_table(tables, "cost").keys
     other = make_contents([tmp_path / "a"], baseline="entropy")
     assert "Better than entropy by test" in " ".join(find_findings(other, "d"))
+
+
+def test_ties_have_no_winner_and_counts_their_nouns(tmp_path):
+    for strategy in ("random", "a"):
+        write_run(tmp_path / "s/d" / strategy / "seed-0", [0.5, 0.6], seed=0, strategy=strategy)
+    write_run(tmp_path / "s/e/random/seed-0", [0.5, 0.6, 0.7], seed=0, rounds=2, dataset={"fingerprint": "e"})
+    contents = make_contents([tmp_path / "s"])
+    tables = make_tables(contents)
+    assert find_findings(contents, "d")[0] == "All strategies have the same mean AUBC, 55.00 %."
+    accuracy = find_table(tables, "accuracy")
+    assert {row["standing"] for row in accuracy.on("d").rows} == {""} and "underlined" not in accuracy.note
+    assert "from 10 labels to between 20 and 30 in 1 to 2 rounds" in in_one_sentence(contents)
+    (reached,) = (column for column in find_table(tables, "cost").columns if column.key == "seeds_reached")
+    assert reached.show(row_of(tables, "cost", "a")) == "1 of 1 seed"
 
 
 def test_a_single_run(tmp_path):
@@ -128,6 +198,29 @@ def test_no_folder_of_this_machine_is_told(tables):
     told = [str(value) for table in tables for row in table.rows for value in row.values()]
     assert not [value for value in told if "somewhere" in value]
     assert any("--out study" in value for value in told) and any(value == "d.npz" for value in told)
+
+
+def test_folders_are_left_out_wherever_they_stand(tmp_path):
+    home = "/home/alice lives"
+    candidates = [{"name": "badge", "options": {"at": ["~/alice/b.pt", 3]}}]
+    changes = {
+        "command": ["deepal", f"--out={home}/x", "../../alice/d", f"m=badge[w={home}/m.pt,k=1]", r"C:\Users\alice\y",
+                    "file:///home/alice/z.csv", "torchvision/resnet18", "https://example.org/a/b"],
+        "plugin_options": {"cache": f"{home}/cache"},
+        "model": {"name": "m", "options": {"checkpoint": f"{home}/c.pt"}},
+    }  # fmt: skip
+    for dataset, name in (("d", "w.pt"), ("e", "other.pt")):
+        path = write_run(tmp_path / "s" / dataset / "vote/seed-0", [0.5, 0.6], seed=0, **changes) / "config.json"
+        config = json.loads(path.read_text())
+        config["strategy"] |= {"name": "vote", "options": {"weights": f"{home}/{name}"}, "candidates": candidates}
+        path.write_text(json.dumps(config))
+    write_run(tmp_path / "alice" / "begun", [0.5], seed=0, finished=False)
+    contents = make_contents([tmp_path / "s", tmp_path / "alice" / "begun"])
+    told = [str(value) for table in make_tables(contents) for row in table.rows for value in row.values()]
+    assert not [value for value in [*told, *contents.study.notes] if "alice" in value]
+    command = "deepal --out=x d m=badge[w=m.pt,k=1] y z.csv torchvision/resnet18 https://example.org/a/b"
+    assert {command, "cache", "begun", "vote[weights=w.pt, candidates=[badge[at=['b.pt', 3]]]]"} <= set(told)
+    assert "m[checkpoint=c.pt], None parameters" in told
 
 
 def test_every_shown_column_is_explained_and_raw(tables):

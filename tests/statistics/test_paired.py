@@ -69,13 +69,16 @@ def test_all_pairs_are_corrected_together(values):
     ]  # fmt: skip
     p = []
     for comparison in comparisons:
+        if "short" in (comparison.ours, comparison.theirs):  # of four seeds: not tested, and not counted
+            assert comparison.p_holm is None
+            continue
         seeds = [seed for seed in values[comparison.ours] if seed in values[comparison.theirs]]
         columns = [[values[name][seed] for seed in seeds] for name in (comparison.ours, comparison.theirs)]
         p.append(ttest_rel(*columns).pvalue)
     # Holm, naively: each as large as the largest (m - k) p of those that are no larger.
     ranked = sorted(p)
-    expected = [min(1, max((6 - k) * q for k, q in enumerate(ranked) if q <= own)) for own in p]
-    assert [c.p_holm for c in comparisons] == pytest.approx(expected)
+    expected = [min(1, max((3 - k) * q for k, q in enumerate(ranked) if q <= own)) for own in p]
+    assert [c.p_holm for c in comparisons if c.p_holm is not None] == pytest.approx(expected)
     assert [c.winner for c in comparisons] == ["a", "a", None, "b", None, None]
     back = compare_all(dict(reversed(values.items())))
     assert {c.winner for c in back} == {None, "a", "b"} and all(c.difference.n_seeds for c in back)
@@ -84,16 +87,15 @@ def test_all_pairs_are_corrected_together(values):
 def test_comparisons_to_a_baseline_are_fewer(values):
     comparisons = compare_to(values, "random")
     assert [(c.ours, c.theirs) for c in comparisons] == [("a", "random"), ("b", "random"), ("short", "random")]
-    largest = max(comparisons, key=lambda c: c.difference.p)
-    assert largest.p_holm >= largest.difference.p and min(c.p_holm for c in comparisons) == pytest.approx(
-        3 * min(c.difference.p for c in comparisons)
-    )
+    assert comparisons[2].p_holm is None
+    smaller, larger = sorted(comparisons[:2], key=lambda c: c.difference.p)
+    assert smaller.p_holm == pytest.approx(2 * smaller.difference.p) and larger.p_holm >= larger.difference.p
     assert [c.winner for c in comparisons] == ["a", "b", None] and comparisons[0].difference.mean > 0
     assert compare_to(values, "none") == [] and compare_to({}, "random") == []
 
 
-def test_few_seeds_give_a_p_value_but_no_winner():
+def test_few_seeds_give_neither_p_value_nor_winner():
     (comparison,) = compare_all({"a": {0: 0.9, 1: 0.91, 2: 0.92, 3: 0.9}, "b": dict.fromkeys(range(4), 0.1)})
-    assert comparison.p_holm < 1e-5 and comparison.winner is None
+    assert comparison.p_holm is None and comparison.winner is None
     (comparison,) = compare_all({"a": {0: 0.9}, "b": {0: 0.1}})
     assert comparison.p_holm is None and comparison.winner is None

@@ -122,6 +122,11 @@ def test_damaged_tables(copy, change, message):
             '{"round": 0, "n_labeled": 5, "accuracy": 1, "seconds": {"train": 1}}\n',
             "'query' is missing",
         ),
+        (
+            "rounds.jsonl",
+            '{"round": 0, "n_labeled": Infinity, "accuracy": 1, "seconds": {"train": 1, "query": 1}}\n',
+            "damaged",
+        ),
         ("config.json", "{}", "damaged"),
         ("config.json", "[]", "damaged"),
     ],
@@ -152,6 +157,12 @@ def test_a_run_is_checked_once(make_run):
         make_run("a", 0, [math.inf])
     with pytest.raises(InputError, match="not finite"):
         make_run("a", 0, [0.5], query=math.nan)
+    with pytest.raises(InputError, match=r"accuracies are in \[0, 1\]; 93.5 looks like a percentage"):
+        make_run("a", 0, [0.0, 93.5])
+    with pytest.raises(InputError, match=r"an accuracy of -0.1: accuracies are in \[0, 1\]$"):
+        make_run("a", 0, [1.0, -0.1])
+    with pytest.raises(InputError, match="seconds below 0"):
+        make_run("a", 0, [0.5], train=-1.0)
 
 
 def test_runs_come_sorted_and_in_groups(make_run):
