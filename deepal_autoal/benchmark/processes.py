@@ -57,6 +57,7 @@ class Processes:
         job = self._jobs.get(worker)
         if message is None:
             reason = worker.reason()
+            worker.end()
             if worker in self._free:
                 self._free.remove(worker)
             if job is not None:
@@ -158,15 +159,19 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
 
     def _listen(self, messages: queue.SimpleQueue[tuple[WorkerProcess, dict[str, Any] | None]]) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            try:
-                message = json.loads(line)
-                message["kind"]
-            except (ValueError, TypeError, KeyError):
-                sys.stderr.write(line)  # printed before the worker took standard output for its messages
-            else:
-                messages.put((self, message))
+        with self.process.stdout as lines:
+            for line in lines:
+                try:
+                    message = json.loads(line)
+                    message["kind"]
+                except (ValueError, TypeError, KeyError):
+                    sys.stderr.write(line)  # printed before the worker took standard output for its messages
+                else:
+                    messages.put((self, message))
         messages.put((self, None))

@@ -152,6 +152,8 @@ class _Display:
         self._ended: set[GridRun] = set()
         self._shares: dict[GridRun, float] = {}
         self._shown_at = 0.0
+        self._shown_left: float | None = None
+        self._phase = ""
 
     def start(self, grid: Grid) -> None:
         """Say what runs, and open the bar."""
@@ -198,9 +200,12 @@ class _Display:
         """Show which run is under way, and its phase."""
         now = time.monotonic()
         self._shares.setdefault(run, 0.0)
-        if self._bar is not None and now - self._shown_at > 0.2:
-            self._shown_at = now
-            left = self._left()
+        is_due = now - self._shown_at > 0.2
+        if self._bar is not None and (is_due or phase != self._phase):
+            self._phase = phase
+            if is_due:  # in a large grid it takes a while to add up
+                self._shown_at, self._shown_left = now, self._left()
+            left = self._shown_left
             share = f" {100 * done // total} %" if total > 1 else ""
             others = f" and {len(self._shares) - 1} more" if len(self._shares) > 1 else ""
             self._bar.set_description_str(f"run {len(self._ended) + 1} of {self._n_runs}", refresh=False)

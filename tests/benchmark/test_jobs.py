@@ -151,11 +151,12 @@ def test_gpus_are_shared_out(monkeypatch):
     seen = []
 
     class Popen:
-        stdout = ()
-
         def __init__(self, command, env, **more):
             seen.append((env.get("CUDA_VISIBLE_DEVICES"), env["OMP_NUM_THREADS"]))
-            self.stdin = io.StringIO()
+            self.stdin, self.stdout = io.StringIO(), io.StringIO()
+
+        def poll(self):
+            return None
 
         def terminate(self):
             pass

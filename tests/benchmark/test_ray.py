@@ -78,7 +78,7 @@ def test_a_lost_nodes_runs_go_on_elsewhere(cluster, on_ray, tmp_path, blob_file,
         assert untimed(tmp_path / "out" / name) == untimed(tmp_path / "local" / name)
         files = {path.name for path in (tmp_path / "out" / name).iterdir()}
         assert files == {path.name for path in (tmp_path / "local" / name).iterdir()}
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"blobs", "results.csv", "summary.csv"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {".lock", "blobs", "results.csv", "summary.csv"}
 
 
 def test_round_0_is_shared_by_nodes_that_share_no_folder(on_ray, tmp_path, apart):

@@ -362,7 +362,7 @@ def test_folders_that_hold_something_else(grid, tmp_path, blob_file, quick):
     assert (tmp_path / "mine" / "results.csv").read_text() == "my,own,results\n"
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["results.csv"]
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunFolderError, match="cannot make"):
+    with pytest.raises(RunFolderError, match="cannot write to"):
         grid("random", out="file")
 
 
