@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Dropout passes that are kept although they take more than the outputs, and numbers in a batch of them.
+_KEPT_BYTES = 256 << 20
+_BATCH_NUMBERS = 1 << 20
+
 
 class PoolView:
     """Some samples of the pool, seen through one fitted model.
@@ -86,7 +90,42 @@ class PoolView:
 
         Passes are the same for all strategies of a round; asking for more adds to them.
         """
-        return self._once("mc_probabilities", n_passes, lambda: self._outputs.mc_probabilities(self.indices, n_passes))
+        known = self._n_passes
+        if n_passes > known:
+            more = self._once(
+                "mc_probabilities",
+                n_passes,
+                lambda: self._outputs.mc_probabilities(self.indices, n_passes, known),
+            )
+            if known:
+                self._keep(("mc_probabilities", n_passes), torch.cat([self._results["mc_probabilities", known], more]))
+                del self._results["mc_probabilities", known], self._versions["mc_probabilities", known]
+        passes: Tensor = self._results["mc_probabilities", self._n_passes]
+        return passes if n_passes == len(passes) else passes[:n_passes]
+
+    def mc_batches(self, n_passes: int = 10) -> Iterator[Tensor]:
+        """Yield `mc_probabilities` of consecutive samples, float32 (n_passes, n, C), n a few thousand.
+
+        For scores of one sample after the other, in a memory that does not grow with the pool: passes that would take
+        more than 256 MiB and more than the pool's outputs are computed as they are asked for, and not kept.
+        """
+        outputs, n_classes = self._outputs, self._outputs.model.module.n_classes
+        n_rows = max(1, _BATCH_NUMBERS // (n_passes * n_classes))
+        is_large = n_passes * n_classes > n_classes + outputs.model.module.embedding_dim
+        # The masks of deeper dropout depend on who is asked for together.
+        is_large &= 4 * n_passes * len(self) * n_classes > _KEPT_BYTES and outputs.model.module.dropout_only_in_head
+        if self._n_passes >= n_passes or not is_large:
+            yield from torch.split(self.mc_probabilities(n_passes), n_rows, dim=1)
+            return
+        for start in range(0, len(self), n_rows):
+            with own_modes(outputs.model.device):
+                part = outputs.mc_probabilities(self.indices[start : start + n_rows], n_passes)
+            yield part
+
+    @property
+    def _n_passes(self) -> int:
+        """How many dropout passes are there already."""
+        return max((parameter for what, parameter in self._results if what == "mc_probabilities"), default=0)
 
     def ensemble_probabilities(self, n_members: int = 5) -> Tensor:
         """Return class probabilities of an ensemble, float32 (n_members, N, C).
@@ -120,9 +159,12 @@ class PoolView:
         key = (what, parameter)
         if key not in self._results:
             with own_modes(self._outputs.model.device):
-                self._results[key] = compute()
-            self._versions[key] = _versions_of(self._results[key])
+                self._keep(key, compute())
         return cast("T", self._results[key])
+
+    def _keep(self, key: tuple[str, int], result: Any) -> None:
+        self._results[key] = result
+        self._versions[key] = _versions_of(result)
 
 
 def damaged_results(views: Sequence[PoolView]) -> list[str]:

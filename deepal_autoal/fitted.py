@@ -67,26 +67,37 @@ class FittedModel:
         self.metrics: dict[str, Any] = dict(metrics or {})
         self.precision = precision
 
-    def sweep(self, inputs: Inputs, indices: NDArray[np.int64], batch_size: int | None = None) -> tuple[Tensor, Tensor]:
+    def sweep(
+        self,
+        inputs: Inputs,
+        indices: NDArray[np.int64],
+        batch_size: int | None = None,
+        *,
+        logits_only: bool = False,
+    ) -> tuple[Tensor, Tensor]:
         """Pass every sample through the model once.
 
         Args:
             inputs: Where the samples are.
             indices: Which of them, (n,).
             batch_size: Samples in a chunk; by default chosen to bound memory.
+            logits_only: Whether to keep no embeddings.
 
         Returns:
-            Logits, float32 (n, C), and embeddings, float32 (n, D), on the device, in the order of ``indices``.
+            Logits, float32 (n, C), and embeddings, float32 (n, D), or (0, D) where none are kept, on the device, in
+            the order of ``indices``.
         """
         n, module = len(indices), self.module
         logits = torch.empty((n, module.n_classes), device=self.device)
-        embeddings = torch.empty((n, module.embedding_dim), device=self.device)
+        embeddings = torch.empty((0 if logits_only else n, module.embedding_dim), device=self.device)
         with torch.no_grad():
             for rows in self._chunks(inputs, n, batch_size):
                 with self._blaming(), autocast(self.precision, self.device):
                     features = module.features(inputs.batch(indices[rows]))
-                embeddings[rows] = features
-                logits[rows] = module.head(embeddings[rows])
+                features = features.float()
+                logits[rows] = module.head(features)
+                if not logits_only:
+                    embeddings[rows] = features
         return logits, embeddings
 
     def logits_from_embeddings(self, embeddings: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ and none are drawn in vain.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,9 +15,9 @@ from deepal_autoal.randomness import stream_seed
 if TYPE_CHECKING:
     from torch import Tensor
 
-# One hash of 64 bits decides an entry in four passes: 16 bits hold a share to within 1/65536.
-_PASSES = 4
-_BITS = 16
+# One hash of 64 bits decides four neighbouring entries: 16 bits hold a share to within 1/65536.
+_ENTRIES = 4
+_VALUES = 1 << 16
 
 # SplitMix64 (Steele, Lea & Flood 2014), its constants as signed integers: torch's products wrap around alike.
 _STEP = 0x9E3779B97F4A7C15 - 2**64
@@ -26,29 +25,26 @@ _FIRST = 0xBF58476D1CE4E5B9 - 2**64
 _SECOND = 0x94D049BB133111EB - 2**64
 
 
-def dropout_masks(
-    indices: Tensor, width: int, keep: float, n_passes: int, key: tuple[int | str, ...]
-) -> Iterator[Tensor]:
-    """Yield, pass by pass, which entries are kept.
+def dropout_masks(indices: Tensor, width: int, keep: float, passes: range, key: tuple[int | str, ...]) -> Tensor:
+    """Return which entries are kept.
 
     Args:
         indices: Pool indices, int64 (n,).
         width: Entries in a row, D.
         keep: Share to keep, in (0, 1]; to within 1/65536.
-        n_passes: How many passes; the first ones do not depend on it.
+        passes: Numbers of the passes, T of them.
         key: Names the random stream (see `stream_seed`).
 
-    Yields:
-        bool (n, D).
+    Returns:
+        bool (T, n, D).
     """
-    limit = round(keep * 2**_BITS)
-    columns = torch.arange(width, device=indices.device)
-    # Counters of all entries there are, one step apart.
-    counters = (indices[:, None] * width + columns) * _STEP
-    for first in range(0, n_passes, _PASSES):
-        hashed = _mix(counters + stream_seed(*key, first // _PASSES))
-        for number in range(min(_PASSES, n_passes - first)):
-            yield (hashed >> (_BITS * number)) & (2**_BITS - 1) < limit
+    n_hashes = -(-width // _ENTRIES)
+    seeds = torch.tensor([stream_seed(*key, number) for number in passes], device=indices.device)
+    # Counters of all hashes there are, one step apart; each pass starts elsewhere.
+    counters = (indices[:, None] * n_hashes + torch.arange(n_hashes, device=indices.device)) * _STEP
+    entries = _mix(counters + seeds[:, None, None]).view(torch.int16)
+    limit = max(round(keep * _VALUES), 1) - _VALUES // 2  # of signed numbers
+    return (entries <= limit - 1)[..., :width]
 
 
 def _mix(values: Tensor) -> Tensor:

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from deepal_autoal.training import TrainerProtocol
 
 
-# Numbers in the embeddings of a chunk of dropout passes: its masks stay in the cache.
-_CHUNK_NUMBERS = 1 << 16
+# Masked numbers in a chunk of dropout passes: on a CPU they should stay in the cache.
+_CHUNK_NUMBERS = 1 << 18
+_ACCELERATOR_NUMBERS = 1 << 25
 
 
 class RowStore:
@@ -95,7 +96,7 @@ class ModelOutputs:
         self._key = key
         self._fit_member = fit_member
         self._rows = RowStore(len(inputs), lambda indices: model.sweep(inputs, indices))
-        self._members: list[ModelOutputs] = []
+        self._members: list[RowStore] = []
 
     @property
     def is_damaged(self) -> bool:
@@ -110,8 +111,8 @@ class ModelOutputs:
         """Return embeddings (the input of dropout and classifier), float32 (n, D)."""
         return self._rows.take(indices, 1)
 
-    def mc_probabilities(self, indices: NDArray[np.int64], n_passes: int) -> Tensor:
-        """Return class probabilities of ``n_passes`` dropout passes, float32 (n_passes, n, C).
+    def mc_probabilities(self, indices: NDArray[np.int64], n_passes: int, first: int = 0) -> Tensor:
+        """Return class probabilities of dropout passes ``first`` ... ``n_passes`` - 1, float32 (passes, n, C).
 
         Every sample has masks of its own. (One mask a pass for all samples, as one draw of the network's weights,
         has the same expectation, but makes the errors of a sample's scores those of its neighbours: batches of
@@ -121,30 +122,32 @@ class ModelOutputs:
         """
         module = self.model.module
         if not module.dropout_only_in_head:
-            streams = (torch_stream(*self._key, "mc", number) for number in range(n_passes))
+            streams = (torch_stream(*self._key, "mc", number) for number in range(first, n_passes))
             full_passes = [self.model.dropout_logits(self.inputs, indices, 1, stream) for stream in streams]
             return torch.cat(full_passes).softmax(dim=-1)
         embeddings = self.embeddings(indices)
         keep = 1.0 - module.dropout.p
-        passes = embeddings.new_empty((n_passes, len(indices), module.n_classes))
-        n_rows = max(1, _CHUNK_NUMBERS // embeddings.shape[1])
+        passes = embeddings.new_empty((n_passes - first, len(indices), module.n_classes))
+        limit = _CHUNK_NUMBERS if embeddings.device.type == "cpu" else _ACCELERATOR_NUMBERS
+        n_rows = max(1, limit // (len(passes) * embeddings.shape[1]))
         samples = torch.tensor(indices, device=embeddings.device)
         for start in range(0, len(indices), n_rows):
             chunk = slice(start, start + n_rows)
-            own = embeddings[chunk] / keep
-            masks = dropout_masks(samples[chunk], own.shape[1], keep, n_passes, (*self._key, "mc"))
-            for number, mask in enumerate(masks):
-                passes[number, chunk] = self.model.logits_from_embeddings(own * mask).softmax(dim=-1)
+            masks = dropout_masks(samples[chunk], embeddings.shape[1], keep, range(first, n_passes), (*self._key, "mc"))
+            passes[:, chunk] = self.model.logits_from_embeddings(embeddings[chunk] / keep * masks).softmax(dim=-1)
         return passes
 
     def ensemble_probabilities(self, indices: NDArray[np.int64], n_members: int) -> Tensor:
         """Return class probabilities of independently trained members, float32 (n_members, n, C)."""
         while len(self._members) < n_members - 1:
             number = len(self._members) + 1
-            member = self._fit_member(number)
-            self._members.append(ModelOutputs(member, self.inputs, (*self._key, "member", number), self._fit_member))
-        members = [self, *self._members[: n_members - 1]]
-        return torch.stack([member.logits(indices).softmax(dim=-1) for member in members])
+            self._members.append(self._logits_of(self._fit_member(number)))
+        members = [self._rows, *self._members[: n_members - 1]]
+        return torch.stack([member.take(indices, 0).softmax(dim=-1) for member in members])
+
+    def _logits_of(self, model: FittedModel) -> RowStore:
+        """Return a store of a further model's logits: nobody asks for its embeddings, which are far larger."""
+        return RowStore(len(self.inputs), lambda indices: (model.sweep(self.inputs, indices, logits_only=True)[0],))
 
 
 class OutputCache:

@@ -30,13 +30,16 @@ NEEDS = {
     "log_probabilities": "probabilities",
     "embeddings": "embeddings",
     "mc_probabilities": "mc_dropout",
+    "mc_batches": "mc_dropout",
     "ensemble_probabilities": "ensemble",
     "gradient_factors": "gradients",
 }
 
 
 # Methods whose one parameter tells how much is computed.
-_COUNTED = ("mc_probabilities", "ensemble_probabilities")
+_COUNTED = ("mc_probabilities", "mc_batches", "ensemble_probabilities")
+# Methods that give what another one does, in another form.
+_SAME = {"mc_batches": "mc_probabilities"}
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class ViewCalls:
             outermost = self._depth == 0
             if outermost:
                 counts = [*arguments, *named.values()] if name in _COUNTED else []
-                self.calls[ViewCall(name, int(counts[0]) if counts else None)] = None
+                self.calls[ViewCall(_SAME.get(name, name), int(counts[0]) if counts else None)] = None
                 self.on_enter()
             self._depth += 1
             try:

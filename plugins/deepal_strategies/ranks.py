@@ -21,8 +21,10 @@ def mid_ranks(values: Tensor) -> Tensor:
     """
     if len(values) == 1:
         return torch.full_like(values, 0.5, dtype=torch.float32)
-    _, inverse, counts = torch.unique(values, sorted=True, return_inverse=True, return_counts=True)
+    # Counted in a sorted copy: distinct values, as many as there happen to be, would make an accelerator wait.
+    own = values.contiguous()
+    ordered = own.sort().values
+    below, not_above = torch.searchsorted(ordered, own), torch.searchsorted(ordered, own, right=True)
     # Twice the ranks are integers: one rounding only, in the division.
-    twice = 2 * (counts.cumsum(0) - counts) + counts - 1
-    ranks: Tensor = twice[inverse] / (2 * (len(values) - 1))
+    ranks: Tensor = (below + not_above - 1) / (2 * (len(values) - 1))
     return ranks.float()

@@ -118,6 +118,38 @@ def test_mc_passes_are_true_dropout_and_shared(context):
     assert (many.mean(0) - independent.mean(0)).abs().max() < 0.06
 
 
+def test_more_passes_add_to_those_that_are_there(context, monkeypatch):
+    outputs, computed = context.candidates._outputs, []
+    original = type(outputs).mc_probabilities
+
+    def watched(self, indices, n_passes, first=0):
+        computed.append((len(indices), first, n_passes))
+        return original(self, indices, n_passes, first)
+
+    monkeypatch.setattr(type(outputs), "mc_probabilities", watched)
+    few, many = context.candidates.mc_probabilities(3), context.candidates.mc_probabilities(8)
+    assert computed == [(30, 0, 3), (30, 3, 8)]
+    assert torch.equal(many[:3], few) and torch.equal(context.candidates.mc_probabilities(5), many[:5])
+    assert torch.equal(torch.cat(list(context.candidates.mc_batches(6)), dim=1), many[:6])
+    assert len(computed) == 2
+    assert torch.allclose(original(outputs, context.candidates.indices, 8), many)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_passes_that_would_take_too_much_are_not_kept(context, monkeypatch, deep):
+    from deepal_autoal import context as module
+    from deepal_autoal.models import TaskModel
+
+    monkeypatch.setattr(TaskModel, "dropout_only_in_head", property(lambda self: not deep))
+    monkeypatch.setattr(module, "_KEPT_BYTES", 4 * 200 * 30 * 2 - 1)
+    monkeypatch.setattr(module, "_BATCH_NUMBERS", 200 * 2 * 7)
+    parts = list(context.candidates.mc_batches(200))
+    assert [part.shape for part in parts] == [(200, 7, 2)] * 4 + [(200, 2, 2)]
+    # The masks of deeper dropout depend on who passes together, so there the whole is kept.
+    assert context.candidates._n_passes == (200 if deep else 0)
+    assert torch.allclose(torch.cat(parts, dim=1), context.candidates.mc_probabilities(200))
+
+
 def test_ensemble_members_differ_and_start_with_the_task_model(context):
     p = context.candidates.ensemble_probabilities(3)
     assert p.shape == (3, 30, 2) and torch.equal(p[0], context.candidates.probabilities())

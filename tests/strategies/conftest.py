@@ -42,10 +42,12 @@ class TableModel:
     module: Any = None
     objective: torch.nn.Module = field(default_factory=torch.nn.Module)
 
-    def sweep(self, inputs: Any, indices: np.ndarray, batch_size: int | None = None) -> tuple[torch.Tensor, ...]:
+    def sweep(
+        self, inputs: Any, indices: np.ndarray, batch_size: int | None = None, *, logits_only: bool = False
+    ) -> tuple[torch.Tensor, ...]:
         self.swept.append(indices.tolist())
         rows = torch.as_tensor(indices)
-        return self.logits[rows], self.embeddings[rows]
+        return self.logits[rows], self.embeddings[rows[:0] if logits_only else rows]
 
 
 @dataclass

@@ -89,23 +89,26 @@ def score_pool(
     n, device = len(scores), scores.device
     prior = prior.to(scores)
     scales = [judge.log_scale(n_labeled, device) for judge in judges]
-    bound = _bound(judges, scales, scores - threshold, prior, share)
-    order = bound.argsort(descending=True, stable=True)
-    result = torch.full((n,), -torch.inf, device=device)
-    total = torch.zeros(scores.shape[1], dtype=torch.float64)
     width = n if width is None else min(width, n)
     chunk, start = min((judge.chunk for judge in judges), default=n), 0
+    rows = torch.arange(n, device=device)
+    if width < n:
+        bound = _bound(judges, scales, scores - threshold, prior, share)
+        rows = bound.argsort(descending=True, stable=True)
+    result, totals = torch.full((n,), -torch.inf, device=device), []
     while start < n:
-        if start >= width and result.topk(width).values[-1] >= bound[order[start]]:
+        if width < n and start >= width and result.topk(width).values[-1] >= bound[rows[start]]:
             break
-        rows = order[start : start + chunk]
-        trust = share * prior.expand(len(rows), -1)
+        part = rows[start : start + chunk] if width < n else slice(start, start + chunk)
+        own = scores[part]
+        trust = share * prior.expand(len(own), -1)
         for judge, scale in zip(judges, scales, strict=True):
-            samples = scores[rows] if judge.pool is None else judge.pool(rows)
+            samples = own if judge.pool is None else judge.pool(rows[start : start + chunk])
             trust = trust + (1.0 - share) / len(judges) * (judge.log_trust(samples) - scale).exp()
-        result[rows] = (trust * (scores[rows] - threshold)).sum(dim=1)
-        total += trust.sum(dim=0).double().cpu()
-        start += len(rows)
+        result[part] = (trust * (own - threshold)).sum(dim=1)
+        totals.append(trust.sum(dim=0))
+        start += len(own)
+    total = torch.stack(totals).cpu().double().sum(dim=0)  # the device is waited for once
     weights = total / total.sum()
     if result.isnan().any() or not weights.isfinite().all():
         raise DeepALError("autoal's SearchNet gave scores that are not finite: use a lower search_learning_rate")

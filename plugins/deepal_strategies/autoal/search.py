@@ -86,7 +86,9 @@ class Search:
             {"params": weights, "weight_decay": settings.weight_decay},
             {"params": [*biases, *self.loss_module.parameters()]},
         ]
-        self._optimizer = torch.optim.SGD(groups, lr=settings.search_learning_rate, momentum=MOMENTUM)
+        self._optimizer = torch.optim.SGD(
+            groups, lr=settings.search_learning_rate, momentum=MOMENTUM, fused=_can_fuse(device)
+        )
         chunk = _INPUT_CHUNK if settings.networks in OF_INPUTS else _EMBEDDING_CHUNK
         self.judges.append(Judge(self.net, pool, labeled, chunk))
 
@@ -123,7 +125,9 @@ class Search:
                     shared = Detached(body) if settings.networks == "trunk" else body
                     self._begin(shared, standardize, *self._fetches(seen))
             fit_net = fit_net.to(self.context.device)
-            fit_optimizer = torch.optim.Adam(fit_net.parameters(), lr=settings.learning_rate)
+            fit_optimizer = torch.optim.Adam(
+                fit_net.parameters(), lr=settings.learning_rate, fused=_can_fuse(self.context.device)
+            )
             seen_rows, held_out_rows = self._batches(len(cycle.seen)), self._batches(len(cycle.held_out))
             for _ in range(settings.warmup_steps):
                 rows = next(seen_rows)
@@ -162,7 +166,8 @@ class Search:
         """Return equation (8) and the loss-prediction module's loss on a batch of the held-out half, and L_re."""
         half, settings = cycle.held_out, self.settings
         with torch.no_grad():
-            cross_entropy, alignment = judge_samples(fit_net, self._fit_samples(half, rows), half.labels[rows])
+            samples, labels = self._fit_samples(half, rows), half.labels[rows]
+            cross_entropy, alignment = judge_samples(fit_net, samples, labels, settings.objective == "alignment")
         scores, stages = self.scores(half, rows, cycle.threshold)
         count, wanted = equations.soft_count(scores), cycle.rate * len(rows)
         regularizer = equations.selection_regularizer(count, wanted)
@@ -225,13 +230,19 @@ class Search:
             yield from order.tensor_split(n_batches)
 
 
-def judge_samples(fit_net: FitNet, samples: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return FitNet's cross-entropy and `equations.gradient_alignment` of labelled samples, (n,) each."""
+def judge_samples(fit_net: FitNet, samples: Tensor, labels: Tensor, aligned: bool) -> tuple[Tensor, Tensor]:
+    """Return FitNet's cross-entropy of labelled samples and, if wanted, `equations.gradient_alignment`, (n,) each.
+
+    Without the alignment, the cross-entropy stands in its place.
+    """
     features = fit_net.features(samples)
     logits = fit_net.head(features)
+    cross_entropy = F.cross_entropy(logits, labels, reduction="none")
+    if not aligned:
+        return cross_entropy, cross_entropy
     residuals = logits.softmax(dim=1) - F.one_hot(labels, logits.shape[1])
     with_bias = torch.cat([features, features.new_ones(len(features), 1)], dim=1)
-    return F.cross_entropy(logits, labels, reduction="none"), equations.gradient_alignment(residuals, with_bias)
+    return cross_entropy, equations.gradient_alignment(residuals, with_bias)
 
 
 def _embeddings_of(view: PoolView) -> Fetch:
@@ -240,6 +251,11 @@ def _embeddings_of(view: PoolView) -> Fetch:
 
 def _inputs_of(view: PoolView) -> Fetch:
     return lambda rows: view.inputs(rows.cpu().numpy())
+
+
+def _can_fuse(device: torch.device) -> bool:
+    """Whether torch has a step for all parameters in one call; with small networks, calls are what a step costs."""
+    return device.type in ("cpu", "cuda")
 
 
 def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
