@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _CHUNK_BYTES = 16 << 20
+# Of float64 copies that are passed over several times: they should stay in the cache.
+_CACHED_BYTES = 1 << 20
 _MAX_PIXEL = 255.0
 
 
@@ -183,15 +185,17 @@ def _vector_moments(
     width, seen = array.shape[1], 0
     mean, squares = np.zeros(width), np.zeros(width)
     low, high = np.full(width, np.inf), np.full(width, -np.inf)
-    for rows in _parts(array, indices):
-        part = rows.astype(np.float64)
+    n_rows = max(1, _CACHED_BYTES // (8 * width))
+    for start in range(0, len(array) if indices is None else len(indices), n_rows):
+        rows = slice(start, start + n_rows)
+        part = (array[rows] if indices is None else array[indices[rows]]).astype(np.float64)
         np.minimum(low, part.min(axis=0), out=low)
         np.maximum(high, part.max(axis=0), out=high)
         # Chan's update: the difference of large sums would lose the small deviations of offset features.
         n, part_mean = len(part), part.mean(axis=0)
         delta = part_mean - mean
         part -= part_mean
-        squares += (part**2).sum(axis=0) + delta**2 * (seen * n / (seen + n))
+        squares += np.square(part, out=part).sum(axis=0) + delta**2 * (seen * n / (seen + n))
         mean += delta * (n / (seen + n))
         seen += n
     std = np.sqrt(squares / seen)

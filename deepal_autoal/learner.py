@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from deepal_autoal.models import TaskModel
 
 FORMAT = 2
+# Needs that are met from embeddings.
+OF_EMBEDDINGS = frozenset({"embeddings", "gradients", "mc_dropout"})
 _SAMPLES_COMPARED = 64
 
 logger = logging.getLogger(__name__)
@@ -203,7 +205,8 @@ class ActiveLearner:
                 self._load_strategy_state(self._memory_before)
         model = self.fit()
         self._memory_before = self._strategy_state()
-        cache = OutputCache(self._inputs, self._trainer, (self.seed, self.round), progress)
+        keeps_embeddings = bool(self.strategy.requires & OF_EMBEDDINGS)
+        cache = OutputCache(self._inputs, self._trainer, (self.seed, self.round), progress, keeps_embeddings)
         context = self._context(model, candidates, cache)
         try:
             answer = ask(self.strategy, context, batch_size)

@@ -82,6 +82,8 @@ class ModelOutputs:
         inputs: The pool's samples and the evaluation transform.
         key: Key of the random streams.
         fit_member: Trains ensemble member 1, 2, ... (member 0 is ``model``) on the model's labelled set.
+        keeps_embeddings: Whether the first pass keeps them, which take more memory than all else. Asked for all the
+            same, they cost a second pass.
     """
 
     def __init__(
@@ -90,18 +92,20 @@ class ModelOutputs:
         inputs: Inputs,
         key: tuple[int | str, ...],
         fit_member: Callable[[int], FittedModel],
+        keeps_embeddings: bool = True,
     ) -> None:
         self.model = model
         self.inputs = inputs
         self._key = key
         self._fit_member = fit_member
-        self._rows = RowStore(len(inputs), lambda indices: model.sweep(inputs, indices))
+        self._rows = RowStore(len(inputs), self._pass) if keeps_embeddings else self._logits_of(model)
+        self._embeddings = self._rows if keeps_embeddings else RowStore(len(inputs), self._pass)
         self._members: list[RowStore] = []
 
     @property
     def is_damaged(self) -> bool:
         """Whether somebody wrote to what is kept."""
-        return self._rows.is_damaged or any(member.is_damaged for member in self._members)
+        return any(store.is_damaged for store in (self._rows, self._embeddings, *self._members))
 
     def logits(self, indices: NDArray[np.int64]) -> Tensor:
         """Return logits, float32 (n, C)."""
@@ -109,7 +113,7 @@ class ModelOutputs:
 
     def embeddings(self, indices: NDArray[np.int64]) -> Tensor:
         """Return embeddings (the input of dropout and classifier), float32 (n, D)."""
-        return self._rows.take(indices, 1)
+        return self._embeddings.take(indices, 1)
 
     def mc_probabilities(self, indices: NDArray[np.int64], n_passes: int, first: int = 0) -> Tensor:
         """Return class probabilities of dropout passes ``first`` ... ``n_passes`` - 1, float32 (passes, n, C).
@@ -145,8 +149,11 @@ class ModelOutputs:
         members = [self._rows, *self._members[: n_members - 1]]
         return torch.stack([member.take(indices, 0).softmax(dim=-1) for member in members])
 
+    def _pass(self, indices: NDArray[np.int64]) -> tuple[Tensor, ...]:
+        return self.model.sweep(self.inputs, indices)
+
     def _logits_of(self, model: FittedModel) -> RowStore:
-        """Return a store of a further model's logits: nobody asks for its embeddings, which are far larger."""
+        """Return a store of a model's logits alone."""
         return RowStore(len(self.inputs), lambda indices: (model.sweep(self.inputs, indices, logits_only=True)[0],))
 
 
@@ -158,6 +165,7 @@ class OutputCache:
         trainer: The trainer of the round.
         key: Key of the random streams, (seed, round).
         progress: Called with the steps done and the steps in all while models are trained.
+        keeps_embeddings: Whether anybody is going to ask for embeddings.
 
     Attributes:
         training_seconds: What training further models has taken so far.
@@ -169,8 +177,10 @@ class OutputCache:
         trainer: TrainerProtocol,
         key: tuple[int | str, ...],
         progress: Callable[[int, int], None] = lambda done, total: None,
+        keeps_embeddings: bool = True,
     ) -> None:
         self.inputs = inputs
+        self._keeps_embeddings = keeps_embeddings
         self.progress = progress
         self.training_seconds = 0.0
         self._trainer = trainer
@@ -186,7 +196,7 @@ class OutputCache:
             seed = stream_seed(*key, "member", number)
             return self._train(labeled, unlabeled, seed, None)
 
-        outputs = ModelOutputs(model, self.inputs, key, fit_member)
+        outputs = ModelOutputs(model, self.inputs, key, fit_member, self._keeps_embeddings)
         self._outputs[id(model)] = outputs
         return outputs
 

@@ -118,6 +118,39 @@ def test_mc_passes_are_true_dropout_and_shared(context):
     assert (many.mean(0) - independent.mean(0)).abs().max() < 0.06
 
 
+@pytest.mark.parametrize(("name", "kept"), [("margin", False), ("ensvarr", False), ("badge", True), ("bald", True)])
+def test_embeddings_are_kept_only_where_somebody_needs_them(blob_data, monkeypatch, name, kept):
+    """They are most of the outputs' memory. Who asks for them undeclared gets them all the same, by a second pass."""
+    from deepal_autoal.fitted import FittedModel
+
+    sweeps, sweep = [], FittedModel.sweep
+
+    def watched(self, inputs, indices, *arguments, **named):
+        logits, embeddings = sweep(self, inputs, indices, *arguments, **named)
+        sweeps.append((len(indices), len(embeddings)))
+        return logits, embeddings
+
+    monkeypatch.setattr(FittedModel, "sweep", watched)
+    learner = ActiveLearner(blob_data.x_train, name, 3, model="mlp", recipe={"epochs": 2, "min_steps": 1})
+    learner.tell(range(9), blob_data.y_train[:9])
+    n = len(learner.unlabeled_indices)
+    learner.query(4)
+    assert set(sweeps) == {(n, n if kept else 0)}
+
+    class Undeclared(Strategy):
+        def query(self, context, batch_size):
+            assert torch.allclose(
+                context.candidates.logits(), context.model.logits_from_embeddings(context.candidates.embeddings())
+            )
+            return context.candidates.indices[:batch_size]
+
+    learner = ActiveLearner(blob_data.x_train, Undeclared(), 3, model="mlp", recipe={"epochs": 2, "min_steps": 1})
+    learner.tell(range(9), blob_data.y_train[:9])
+    sweeps.clear()
+    learner.query(4)
+    assert sweeps == [(n, 0), (n, n)]
+
+
 def test_more_passes_add_to_those_that_are_there(context, monkeypatch):
     outputs, computed = context.candidates._outputs, []
     original = type(outputs).mc_probabilities
