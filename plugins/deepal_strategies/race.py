@@ -105,20 +105,29 @@ def choose_lazily(line: Line, n_told: int, n_choices: int) -> Tensor:
 
 
 def _front(line: Line, keys: Tensor, told: Tensor, number: int, size: int) -> tuple[Tensor, float] | None:
-    """Return rows that were told of all choices, and a limit that their keys are below and all others' not.
+    """Return at most ``size`` rows told of all choices, and a limit that their keys are below and all others' not.
 
     None stands for all rows.
     """
-    while 2 * size < len(line):
-        smallest, rows = keys.topk(size + 1, largest=False)
+    n_rows = looked_at = len(line)
+    if 2 * size < n_rows:
+        looked_at = size
+    while looked_at < n_rows:
+        smallest, rows = keys.topk(looked_at + 1, largest=False)
         limit, rows = smallest[-1], rows[:-1]
         _update(line, keys, told, rows[told[rows] < number], number)
         rows = rows[keys[rows] < limit]
+        if len(rows) > size:
+            smallest, places = keys[rows].topk(size + 1, largest=False)
+            limit, rows = smallest[-1], rows[places[:-1]]
         if len(rows):
             return rows, limit.item()
-        size *= 2
+        looked_at *= 4
     _update(line, keys, told, (told < number).nonzero().squeeze(1), number)
-    return None
+    if 2 * size >= n_rows:
+        return None
+    smallest, rows = keys.topk(size + 1, largest=False)
+    return rows[:-1], smallest[-1].item()
 
 
 def _update(line: Line, keys: Tensor, told: Tensor, rows: Tensor, number: int) -> None:
