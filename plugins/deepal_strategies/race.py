@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol, TypeVar
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor
 _SMALLEST = 256
 # A front that gave fewer choices than the first makes the next one twice as large, one that gave the second half as.
 _FEW, _MANY = 32, 128
+# Choices after which a front is made anew even if it would last.
+_LONGEST = 256
 # Rows told in one piece.
 _PIECE = 4096
 
@@ -66,81 +69,84 @@ def choose_eagerly(line: Line, n_told: int, n_choices: int) -> Tensor:
 def choose_lazily(line: Line, n_told: int, n_choices: int) -> Tensor:
     """Make the same choices, but tell rows of others only when it may be their turn.
 
-    Only the rows of a small front are told of every choice. All others have keys above the front's limit, which can
-    only rise. When no key of the front is below it, the front is built anew: the rows of the smallest keys are told
-    what they missed, more and more of them until one stays below the keys of all others. No row is told of a choice
-    twice, so the work is at most `choose_eagerly`'s; where no front lasts, all rows come to be in it.
+    Only the rows of a small front are told of every choice. All others have keys above the front's limit, and keys
+    can only rise. When no key of the front is below its limit, a new front is made: the rows of the smallest keys
+    are told what they missed, more and more of them until the smallest key of all is that of a row that knows all.
+    No row is told of a choice twice, so the work is at most `choose_eagerly`'s; where no front lasts, all rows come
+    to be in it.
 
     Arguments and result are those of `choose_eagerly`; here rows may end without having been told of all choices.
     """
+    n_rows = len(line)
     keys = line.keys().clone()
-    told = torch.full((len(line),), n_told, dtype=torch.int32)
+    told = torch.full((n_rows,), n_told, dtype=torch.int32)
     chosen = torch.empty(n_choices - n_told, dtype=torch.int64)
-    number, size = n_told, _SMALLEST
+    number, reach, size = n_told, _SMALLEST, _SMALLEST
     while number < n_choices:
-        rows = _front(line, keys, told, number, size)
-        front = line if rows is None else line.take(rows[0])
-        started = number
-        while number < n_choices and number - started < 2 * _MANY:
+        rows, limit = _front(line, keys, told, number, reach, size)
+        is_part = len(rows) < n_rows
+        front = line.take(rows) if is_part else line
+        start = number
+        while number < min(start + _LONGEST, n_choices):
             key, position = front.keys().min(dim=0, keepdim=True)
-            if rows is not None and key.item() >= rows[1]:
+            if key.item() >= limit:
                 break
             front.record(number, position, key)
-            chosen[number - n_told] = position if rows is None else rows[0][position]
+            chosen[number - n_told] = rows[position]
+            front.tell(number, number + 1)
             number += 1
-            if number < n_choices:
-                front.tell(number - 1, number)
-        if rows is None:
-            keys.copy_(line.keys())
-            told.fill_(number)
-        else:
-            line.put(rows[0], front)
-            keys[rows[0]] = front.keys()
-            told[rows[0]] = number
-        if number - started < _FEW:
-            size = min(2 * size, len(line))
-        elif number - started >= _MANY:
-            size = max(size // 2, _SMALLEST)
+        if is_part:
+            line.put(rows, front)
+        keys[rows] = front.keys()
+        told[rows] = number
+        if number - start < _FEW:
+            # Either the front had too little room, or too few rows knew enough to be in it.
+            if len(rows) >= size:
+                size = min(2 * size, n_rows)
+            reach = min(2 * reach, n_rows)
+        elif number - start >= _MANY:
+            size, reach = max(size // 2, _SMALLEST), max(reach // 2, _SMALLEST)
     return chosen
 
 
-def _front(line: Line, keys: Tensor, told: Tensor, number: int, size: int) -> tuple[Tensor, float] | None:
-    """Return at most ``size`` rows told of all choices, and a limit that their keys are below and all others' not.
+def _front(line: Line, keys: Tensor, told: Tensor, number: int, reach: int, size: int) -> tuple[Tensor, float]:
+    """Return rows that were told of all choices, and a limit that their keys are below and all other rows' not.
 
-    None stands for all rows.
+    Args:
+        line: All rows.
+        keys: What is known of their keys, (n,); brought up to date.
+        told: Number of choices that each was told of, int32 (n,); brought up to date.
+        number: Number of choices so far.
+        reach: How many rows to tell at first.
+        size: How many rows to return at most; all, if it is more than half of them.
     """
-    n_rows = looked_at = len(line)
-    if 2 * size < n_rows:
-        looked_at = size
-    while looked_at < n_rows:
-        smallest, rows = keys.topk(looked_at + 1, largest=False)
-        limit, rows = smallest[-1], rows[:-1]
-        _update(line, keys, told, rows[told[rows] < number], number)
-        rows = rows[keys[rows] < limit]
-        if len(rows) > size:
-            smallest, places = keys[rows].topk(size + 1, largest=False)
-            limit, rows = smallest[-1], rows[places[:-1]]
-        if len(rows):
-            return rows, limit.item()
-        looked_at *= 4
-    _update(line, keys, told, (told < number).nonzero().squeeze(1), number)
-    if 2 * size >= n_rows:
-        return None
-    smallest, rows = keys.topk(size + 1, largest=False)
-    return rows[:-1], smallest[-1].item()
+    everything = torch.arange(len(line))
+    if 2 * size > len(line):
+        _update(line, keys, told, everything, number)
+        return everything, math.inf
+    while True:
+        rows = keys.topk(reach, largest=False, sorted=False).indices if 2 * reach < len(line) else everything
+        _update(line, keys, told, rows, number)
+        first, rows = keys.topk(size + 1, largest=False)
+        # Up to the first one that does not know all.
+        n_ready = int((told[rows[:size]] == number).cumprod(dim=0).sum())
+        if n_ready:
+            return rows[:n_ready], first[n_ready].item()
+        reach *= 4
 
 
 def _update(line: Line, keys: Tensor, told: Tensor, rows: Tensor, number: int) -> None:
-    """Tell rows of all choices up to ``number``."""
+    """Tell rows what they missed of all choices up to ``number``."""
+    rows = rows[told[rows] < number]
     for known in told[rows].unique().tolist():
         group = rows[told[rows] == known]
         if len(group) == len(line):
             line.tell(known, number)
             keys.copy_(line.keys())
-            continue
-        for piece in group.split(_PIECE):
-            part = line.take(piece)
-            part.tell(known, number)
-            line.put(piece, part)
-            keys[piece] = part.keys()
+        else:
+            for piece in group.split(_PIECE):
+                part = line.take(piece)
+                part.tell(known, number)
+                line.put(piece, part)
+                keys[piece] = part.keys()
     told[rows] = number
