@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from deepal_autoal import QueryContext
 
 # Numbers in a block of differences or products: on a CPU it should fit the cache.
-_BLOCK = 1 << 18
+_BLOCK = 1 << 20
 
 
 class CoreSet(Strategy):
@@ -143,17 +143,34 @@ class _Uncovered:
 
 
 def _lower(distances: Tensor, rows: Tensor, squares: Tensor, centers: Tensor, center_squares: Tensor) -> None:
-    """Lower distances (n,) to those to the nearest of some centres, in place."""
+    """Lower distances (n,) to those to the nearest of some centres, in place.
+
+    Products tell which rows have no centre among these that is nearer than before, and which centre is a row's
+    nearest; where their rounding leaves that open, products in double precision do. The distance itself is that of
+    the difference.
+    """
     # Sums of D products round by at most D units in the last place of the sum of their sizes, in any order.
     slack = (rows.shape[1] + 8) * torch.finfo(rows.dtype).eps
     margin = slack * (squares + center_squares.max())
     squared = (rows @ centers.T).mul_(-2.0).add_(squares[:, None]).add_(center_squares)
-    limit = torch.minimum(distances.clamp(min=0.0).square(), squared.amin(dim=1).add_(margin)).add_(margin)
-    pairs = (squared <= limit[:, None]).nonzero()
-    size = max(1, _BLOCK // rows.shape[1])
-    for row, center in (part.unbind(dim=1) for part in pairs.split(size)):
-        exact = torch.linalg.vector_norm(rows[row] - centers[center], dim=1).float()
-        distances.scatter_reduce_(0, row, exact, "amin")
+    # A distance of 0 cannot fall, and -1 stands for a chosen row.
+    limit = (distances.square() + margin).where(distances > 0, -torch.inf)
+    if len(centers) == 1:
+        changed = (squared.squeeze(1) <= limit).nonzero().squeeze(1)
+        others = centers
+    else:
+        least, nearest = squared.min(dim=1)
+        changed = (least <= limit).nonzero().squeeze(1)
+        rivals = (squared[changed] <= (least + 2.0 * margin)[changed, None]).sum(dim=1)
+        unsure = changed[rivals > 1]
+        if len(unsure):
+            precise = centers.double()
+            # The row's own square is the same for all centres.
+            nearest[unsure] = (precise.square().sum(dim=1) - 2.0 * rows[unsure].double() @ precise.T).argmin(dim=1)
+        others = centers[nearest[changed]]
+    if len(changed):
+        exact = torch.linalg.vector_norm(rows[changed].sub_(others), dim=1).float()
+        distances[changed] = torch.minimum(distances[changed], exact)
 
 
 def _squared_norms(rows: Tensor) -> Tensor:

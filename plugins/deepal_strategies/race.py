@@ -138,13 +138,13 @@ def _front(line: Line, keys: Tensor, told: Tensor, number: int, reach: int, size
 def _update(line: Line, keys: Tensor, told: Tensor, rows: Tensor, number: int) -> None:
     """Tell rows what they missed of all choices up to ``number``."""
     rows = rows[told[rows] < number]
-    for known in told[rows].unique().tolist():
+    for known in torch.unique(told[rows]).tolist():
         group = rows[told[rows] == known]
         if len(group) == len(line):
             line.tell(known, number)
             keys.copy_(line.keys())
         else:
-            for piece in group.split(_PIECE):
+            for piece in torch.split(group, _PIECE):
                 part = line.take(piece)
                 part.tell(known, number)
                 line.put(piece, part)
