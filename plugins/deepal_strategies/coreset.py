@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
 
 from deepal_autoal import Strategy
+from deepal_strategies.magnitude import scaled, unit_of
+from deepal_strategies.race import choose_eagerly, choose_lazily
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,13 +43,18 @@ class CoreSet(Strategy):
 def farthest_first(rows: Tensor, centers: Tensor, n_chosen: int, generator: torch.Generator) -> Tensor:
     """Return rows by farthest-first traversal, starting from given centres.
 
-    A running minimum of the distances, O(n·D) a choice. They are computed from differences: by way of squared norms
-    and inner products, single precision would lose those inside of tight clusters. Time and memory to begin with,
-    O(n·m·D) and blocks of bounded size: products in double precision find each row's nearest centre. Equal
-    distances are decided at random.
+    Distances to the nearest centre only fall, so what a row's was earlier is an upper bound, and on a CPU most rows
+    are never asked again (`choose_lazily`). Distances are computed from differences: by way of squared norms and
+    inner products, single precision would lose those inside of tight clusters. On a CPU such products say, with a
+    bound of their rounding, for which pairs the difference need not be computed. Equal distances are decided at
+    random.
+
+    Time: products of all rows with the m centres, and of those pairs of a row and a choice that have to be looked
+    at, at worst all n · n_chosen. Memory: the centres, the chosen rows, some 40 bytes a row, blocks of bounded size,
+    and a front of rows that is small where most are pruned, and at most half of all.
 
     Args:
-        rows: Shape (n, D), finite.
+        rows: Shape (n, D), float32, finite.
         centers: Shape (m, D); may be empty.
         n_chosen: How many, 1 ... n.
         generator: On the rows' device.
@@ -56,55 +62,119 @@ def farthest_first(rows: Tensor, centers: Tensor, n_chosen: int, generator: torc
     Returns:
         Distinct row numbers, int64 (n_chosen,), in the order of the choices.
     """
-    priority = torch.randperm(len(rows), generator=generator, device=rows.device)
-    scale = _scale(rows, centers)
-    distances = _nearest_distances(rows, centers, scale)
-    chosen = []
-    for _ in range(n_chosen):
-        # Shape (1,): to index by a number, Python would wait for the device.
-        row = torch.where(distances == distances.max(), priority, -1).argmax(dim=0, keepdim=True)
-        chosen.append(row)
-        distances = torch.minimum(distances, _distances(rows, rows[row], scale))
+    line = _Uncovered.at_start(rows, centers, n_chosen, generator)
+    n_centers = len(centers)
+    if n_centers:
+        line.tell(0, n_centers)
+    if rows.device.type != "cpu":
+        return choose_eagerly(line, n_centers, n_centers + n_chosen)
+    # Without a centre all are as far: the first choice says something about every row.
+    n_first = 0 if n_centers else 1
+    first = choose_eagerly(line, n_centers, n_centers + n_first)
+    return torch.cat([first, choose_lazily(line, n_centers + n_first, n_centers + n_chosen)])
+
+
+class _Uncovered:
+    """Rows with their distance to the nearest centre, as a `Line`: the farthest is next.
+
+    Attributes:
+        rows: Shape (n, D).
+        squares: Their squared lengths, (n,).
+        priority: Decides between equal distances, the highest first, int64 (n,).
+        distances: Distance to the nearest centre that the row was told of, float32 (n,); -1 for chosen rows.
+        centers: The given centres and then the chosen rows, (m + b, D), with their squared lengths.
+    """
+
+    rows: Tensor
+    squares: Tensor
+    priority: Tensor
+    distances: Tensor
+    centers: tuple[Tensor, Tensor]
+
+    @classmethod
+    def at_start(cls, rows: Tensor, centers: Tensor, n_chosen: int, generator: torch.Generator) -> _Uncovered:
+        """Return all rows, told of no centre."""
+        self = cls()
+        self.priority = torch.randperm(len(rows), generator=generator, device=rows.device)
+        unit = unit_of(rows, centers)
+        self.rows = scaled(rows, unit)
+        self.squares = _squared_norms(self.rows)
+        self.distances = torch.full_like(self.squares, torch.inf, dtype=torch.float32)
+        given = scaled(centers, unit)
+        self.centers = (torch.cat([given, given.new_empty(n_chosen, given.shape[1])]),
+                        torch.cat([_squared_norms(given), self.squares.new_empty(n_chosen)]))  # fmt: skip
+        return self
+
+    def __len__(self) -> int:
+        return len(self.distances)
+
+    def take(self, rows: Tensor) -> _Uncovered:
+        part = _Uncovered()
+        part.rows, part.squares = self.rows[rows], self.squares[rows]
+        part.priority, part.distances = self.priority[rows], self.distances[rows]
+        part.centers = self.centers
+        return part
+
+    def put(self, rows: Tensor, part: _Uncovered) -> None:
+        self.distances[rows] = part.distances
+
+    def keys(self) -> Tensor:
+        # Bits of floats that are not negative are in the order of the floats; negative ones come before.
+        return -((self.distances.view(torch.int32).to(torch.int64) << 32) + self.priority)
+
+    def record(self, number: int, row: Tensor, key: Tensor) -> None:
+        centers, squares = self.centers
+        centers[number : number + 1], squares[number : number + 1] = self.rows[row], self.squares[row]
         # Never again, though others may coincide with it.
-        distances.index_fill_(0, row, -1.0)
-    return torch.cat(chosen)
+        self.distances.index_fill_(0, row, -1.0)
+
+    def tell(self, first: int, last: int) -> None:
+        centers, squares = (part[first:last] for part in self.centers)
+        size = max(1, _BLOCK // max(last - first, self.rows.shape[1]))
+        for start in range(0, len(self), size):
+            part = slice(start, start + size)
+            rows, distances = self.rows[part], self.distances[part]
+            if rows.device.type == "cpu":
+                _lower(distances, rows, self.squares[part], centers, squares)
+            else:
+                # A search for pairs would wait for the device at every choice.
+                exact = torch.cdist(rows, centers, compute_mode="donot_use_mm_for_euclid_dist")
+                self.distances[part] = torch.minimum(distances, exact.amin(dim=1).float())
 
 
-def _scale(rows: Tensor, centers: Tensor) -> float:
-    """Return a power of two by which to multiply, so that squares neither overflow nor vanish."""
-    largest = max(float(torch.linalg.vector_norm(part, torch.inf)) for part in (rows, centers) if len(part))
-    return math.ldexp(1.0, -min(max(math.frexp(largest)[1], -100), 100))
+def _lower(distances: Tensor, rows: Tensor, squares: Tensor, centers: Tensor, center_squares: Tensor) -> None:
+    """Lower distances (n,) to those to the nearest of some centres, in place.
 
-
-def _nearest_distances(rows: Tensor, centers: Tensor, scale: float) -> Tensor:
-    """Return each row's scaled distance to the nearest centre, (n,); infinite where there are no centres."""
-    if not len(centers):
-        return torch.full_like(rows[:, 0], torch.inf)
-    size = max(1, min(math.isqrt(_BLOCK), _BLOCK // rows.shape[1]))
-    parts = []
-    for first in range(0, len(rows), size):
-        part = rows[first : first + size]
-        precise = _double(part)
-        best = torch.full_like(precise[:, 0], torch.inf)
-        nearest = torch.zeros_like(best, dtype=torch.int64)
-        for start in range(0, len(centers), size):
-            others = _double(centers[start : start + size])
+    Products tell which rows have no centre among these that is nearer than before, and which centre is a row's
+    nearest; where their rounding leaves that open, products in double precision do. The distance itself is that of
+    the difference.
+    """
+    # Sums of D products round by at most D units in the last place of the sum of their sizes, in any order.
+    slack = (rows.shape[1] + 8) * torch.finfo(rows.dtype).eps
+    margin = slack * (squares + center_squares.max())
+    squared = (rows @ centers.T).mul_(-2.0).add_(squares[:, None]).add_(center_squares)
+    # A distance of 0 cannot fall, and -1 stands for a chosen row.
+    limit = (distances.square() + margin).where(distances > 0, -torch.inf)
+    if len(centers) == 1:
+        changed = (squared.squeeze(1) <= limit).nonzero().squeeze(1)
+        others = centers
+    else:
+        least, nearest = squared.min(dim=1)
+        changed = (least <= limit).nonzero().squeeze(1)
+        rivals = (squared[changed] <= (least + 2.0 * margin)[changed, None]).sum(dim=1)
+        unsure = changed[rivals > 1]
+        if len(unsure):
+            precise = centers.double()
             # The row's own square is the same for all centres.
-            squared, position = (others.square().sum(dim=1) - 2.0 * precise @ others.T).min(dim=1)
-            nearest = torch.where(squared < best, start + position, nearest)
-            best = torch.minimum(best, squared)
-        parts.append(_distances(part, centers[nearest.to(rows.device)], scale))
-    return torch.cat(parts)
+            nearest[unsure] = (precise.square().sum(dim=1) - 2.0 * rows[unsure].double() @ precise.T).argmin(dim=1)
+        others = centers[nearest[changed]]
+    if len(changed):
+        exact = torch.linalg.vector_norm(rows[changed].sub_(others), dim=1).float()
+        distances[changed] = torch.minimum(distances[changed], exact)
 
 
-def _double(tensor: Tensor) -> Tensor:
-    """Return float64, on the CPU where the device has none."""
-    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
-
-
-def _distances(rows: Tensor, others: Tensor, scale: float) -> Tensor:
-    """Return the scaled Euclidean distances of rows to others, (n,); ``others`` has as many rows, or one for all."""
+def _squared_norms(rows: Tensor) -> Tensor:
+    """Return the rows' squared lengths, (n,)."""
     size = max(1, _BLOCK // rows.shape[1])
-    others = (others * scale).expand_as(rows)
-    parts = [slice(start, start + size) for start in range(0, len(rows), size)]
-    return torch.cat([torch.linalg.vector_norm((rows[part] * scale).sub_(others[part]), dim=1) for part in parts])
+    parts = [rows[start : start + size].square().sum(dim=1) for start in range(0, len(rows), size)]
+    return torch.cat(parts) if parts else rows.new_empty(0)

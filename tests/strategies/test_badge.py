@@ -7,8 +7,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from deepal_strategies import badge
-from deepal_strategies.badge import BADGE, seed_by_distance
+from deepal_autoal import InputError
+from deepal_strategies import seeding
+from deepal_strategies.badge import BADGE
+from deepal_strategies.race import choose_eagerly
+from deepal_strategies.seeding import seed_by_distance
 
 
 def generator(seed=0):
@@ -21,15 +24,31 @@ def factors(n, n_classes=4, n_dims=6, seed=0):
     return p - F.one_hot(p.argmax(dim=1), n_classes), torch.randn(n, n_dims, generator=generator(seed + 1))
 
 
-def explicit(gradients, n_seeds, draws):
-    """k-means++ as it is written down: distances to all chosen points, anew for every draw."""
-    chosen = [int((gradients**2).sum(axis=1).argmax())]
+def race(gradients, n_seeds, budgets, weights=None, first="longest"):
+    """The exponential race as it is written down: distances to all chosen points, anew for every draw, in float64."""
+    weights = np.ones(len(gradients)) if weights is None else weights
+    chosen, budgets, rates = [], budgets.copy(), weights.astype(float)
     while len(chosen) < n_seeds:
-        d2 = np.array([min(((g - gradients[c]) ** 2).sum() for c in chosen) for g in gradients])
-        d2[chosen] = 0
-        sums = np.cumsum(d2)
-        chosen.append(int(np.argmax(sums > draws[len(chosen)] * sums[-1])))
+        free = ~np.isin(np.arange(len(gradients)), chosen)
+        span = 0.0
+        if not chosen and first == "longest":
+            row = (weights * (gradients**2).sum(axis=1)).argmax()
+        elif (rates[free] > 0).any():
+            left = np.full(len(gradients), np.inf)
+            np.divide(budgets, rates, out=left, where=free & (rates > 0))
+            row, span = left.argmin(), left.min()
+        else:
+            row = np.where(free, budgets, np.inf).argmin()
+        budgets -= rates * span
+        chosen.append(int(row))
+        d2 = ((gradients[:, None] - gradients[chosen][None]) ** 2).sum(axis=2).min(axis=1)
+        rates = weights * d2
     return chosen
+
+
+def draw(n, source):
+    """The budgets that a generator gives to n rows."""
+    return -np.log1p(-torch.rand(n, generator=source, dtype=torch.float64).numpy())
 
 
 def materialised(left, right):
@@ -40,8 +59,7 @@ def materialised(left, right):
 @pytest.mark.parametrize(("n_classes", "n_dims"), [(2, 1), (4, 6), (9, 3)])
 def test_equals_explicit_seeding_on_materialised_gradients(seed, n_classes, n_dims):
     left, right = factors(70, n_classes, n_dims, seed)
-    draws = torch.rand(20, generator=generator(seed), dtype=torch.float64).numpy()
-    expected = explicit(materialised(left, right), 20, draws)
+    expected = race(materialised(left, right), 20, draw(70, generator(seed)))
     assert seed_by_distance(left, right, 20, generator(seed)).tolist() == expected
 
 
@@ -55,8 +73,7 @@ def test_a_batch_is_the_seeding_of_last_layer_gradients(make_round):
         weight = torch.zeros(3, len(h), requires_grad=True)
         F.cross_entropy((p.log() + weight @ h)[None], p.argmax()[None]).backward()
         gradients.append(weight.grad.flatten())
-    draws = torch.rand(10, generator=_copy(context.generator), dtype=torch.float64).numpy()
-    expected = explicit(torch.stack(gradients).double().numpy(), 10, draws)
+    expected = race(torch.stack(gradients).double().numpy(), 10, draw(40, _copy(context.generator)))
     assert BADGE().query(context, 10).tolist() == context.candidates.indices[expected].tolist()
 
 
@@ -95,26 +112,86 @@ def test_copies_have_no_distance_although_long_sums_round(n_classes, n_dims, see
     """Rounding errors that passed for distances would be drawn from; without any, a random order fills the batch."""
     left, right = factors(1, n_classes, n_dims, seed)
     left, right = left.repeat(90, 1), right.relu().add(0.1).repeat(90, 1)
-    fresh = generator(seed)
-    torch.rand(30, generator=fresh, dtype=torch.float64)
-    expected = torch.randperm(90, generator=fresh).argsort(descending=True)[:30].tolist()
-    assert seed_by_distance(left, right, 30, generator(seed)).tolist() == expected
+    chosen = seed_by_distance(left, right, 30, generator(seed)).tolist()
+    budgets = draw(90, generator(seed))
+    budgets[chosen[0]] = np.inf
+    assert chosen[1:] == budgets.argsort()[:29].tolist()
 
 
-def test_chosen_rows_are_never_drawn_even_if_rounding_were_worse(monkeypatch):
-    products = badge._products
-    monkeypatch.setattr(badge, "_products", lambda *arguments: 0.99 * products(*arguments))
-    for seed in range(5):
-        assert len(set(seed_by_distance(*factors(20), 20, generator(seed)).tolist())) == 20
+@pytest.mark.parametrize("first", ["longest", "drawn"])
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("n", "n_seeds"), [(60, 60), (700, 40)])
+def test_weights_and_a_first_row_that_is_drawn(first, seed, n, n_seeds):
+    left, right = (part.double() for part in factors(n, 3, 5, seed))
+    weights = 1e6 * torch.rand(n, generator=generator(seed + 9)).relu()
+    weights[::7] = 0
+    expected = race(materialised(left, right), n_seeds, draw(n, generator(seed)), weights.double().numpy(), first)
+    chosen = seed_by_distance(left, right, n_seeds, generator(seed), weights, first)
+    assert chosen.tolist() == expected
 
 
-@pytest.mark.parametrize(("draw", "expected"), [(0.0, 1), (0.5, 3), (0.75, 4)])
-def test_a_draw_on_a_step_of_the_cumulative_sum_takes_the_row_after_it(monkeypatch, draw, expected):
-    # D² is 0, 1, 1, 1, 1 after the first row.
-    right = torch.tensor([[2.0], [1.0], [1.0], [1.0], [1.0]])
-    monkeypatch.setattr(torch, "rand", lambda n, **kind: torch.full((n,), draw, dtype=kind["dtype"]))
-    picks = {seed_by_distance(torch.ones(5, 1), right, 2, generator(seed))[1].item() for seed in range(5)}
-    assert picks == {expected}
+def test_the_first_row_is_drawn_by_weight():
+    weights, counts = torch.tensor([1.0, 2.0, 0.0, 5.0]), np.zeros(4)
+    for seed in range(1600):
+        counts[int(seed_by_distance(torch.ones(4, 1), torch.zeros(4, 1), 1, generator(seed), weights, "drawn"))] += 1
+    expected = np.array([200.0, 400.0, 1000.0])
+    assert counts[2] == 0
+    assert ((counts[[0, 1, 3]] - expected) ** 2 / expected).sum() < 17  # 2 degrees: p = 2e-4
+
+
+def test_another_word_for_the_first_row_is_refused():
+    with pytest.raises(InputError, match="'longest' or 'drawn'"):
+        seed_by_distance(*factors(5), 2, generator(), first="nearest")
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """Count the pairs of a row and a seed that are looked at."""
+    pairs = []
+    tell = seeding._Runners.tell
+
+    def count(line, first, last):
+        pairs.append(len(line) * (last - first))
+        tell(line, first, last)
+
+    monkeypatch.setattr(seeding._Runners, "tell", count)
+    return pairs
+
+
+def shapes(kind, n):
+    left, right = factors(n)
+    if kind == "clusters":
+        left, right = factors(10)[0].repeat(n // 10, 1), 1e-2 * right + factors(10)[1].repeat(n // 10, 1)
+    if kind == "equal rows":
+        left, right = torch.ones(n, 2), torch.ones(n, 3)
+    if kind == "orthogonal rows":
+        left, right = torch.ones(n, 1), torch.eye(100).repeat(n // 100, 1)
+    if kind == "few of any length":
+        left = left * (torch.arange(n) % 50 == 0)[:, None]
+    return left, right
+
+
+KINDS = ["spread", "clusters", "equal rows", "orthogonal rows", "few of any length"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_pair_is_looked_at_twice(told, kind):
+    assert len(set(seed_by_distance(*shapes(kind, 3000), 300, generator()).tolist())) == 300
+    assert sum(told) <= 3000 * 300
+
+
+def test_most_pairs_are_never_looked_at(told):
+    """The guard against work that grows as the pool times the batch."""
+    seed_by_distance(*shapes("spread", 30_000), 300, generator())
+    assert sum(told) < 0.2 * 30_000 * 300
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lazy_draws_are_those_of_telling_every_row_of_every_draw(kind):
+    left, right = (part.double() for part in shapes(kind, 2000))
+    runners = seeding._Runners.at_start(left, right, 400, generator(1), None)
+    expected = choose_eagerly(runners, 0, 400)
+    assert seed_by_distance(left, right, 400, generator(1), first="drawn").tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("kind", ["equal rows", "zero gradients", "ties for the longest"])
@@ -150,20 +227,20 @@ def test_any_batch_size_also_with_certain_predictions(make_round, batch_size, sc
 
 def test_a_thousand_classes():
     left, right = factors(30, n_classes=1000, n_dims=2)
-    draws = torch.rand(8, generator=generator(), dtype=torch.float64).numpy()
-    assert seed_by_distance(left, right, 8, generator()).tolist() == explicit(materialised(left, right), 8, draws)
+    expected = race(materialised(left, right), 8, draw(30, generator()))
+    assert seed_by_distance(left, right, 8, generator()).tolist() == expected
 
 
 def test_neither_the_gradients_nor_distances_nor_copies_of_the_factors_are_made(monkeypatch, watch):
-    monkeypatch.setattr(badge, "_CHUNK_ROWS", 50)
-    left, right = factors(2000, n_classes=20, n_dims=30)
+    monkeypatch.setattr(seeding, "_BLOCK", 3000)
+    left, right = factors(4000, n_classes=20, n_dims=30)
     with watch:
         seed_by_distance(left, right, 25, generator())
-    assert 2000 <= watch.largest <= 50 * 50  # a number a row, or a chunk
+    assert 4000 <= watch.largest <= 2 * 256 * 30  # a number a row, a block, or a front
 
 
-def test_nothing_is_read_back_from_the_device(watch):
-    left, right = factors(100)
+def test_on_a_device_that_waits_nothing_is_read_back(watch):
+    runners = seeding._Runners.at_start(*factors(100), 25, generator(), None)
     with watch:
-        seed_by_distance(left, right, 25, generator())
+        choose_eagerly(runners, 0, 25)
     assert watch.reads == 0

@@ -8,6 +8,7 @@ import torch
 
 from deepal_strategies import coreset
 from deepal_strategies.coreset import CoreSet, farthest_first
+from deepal_strategies.race import choose_eagerly
 
 
 def generator(seed=0):
@@ -104,18 +105,59 @@ def test_any_batch_size(make_round, batch_size, n_labeled):
 
 def test_no_matrix_of_distances(monkeypatch, watch):
     monkeypatch.setattr(coreset, "_BLOCK", 1 << 14)
-    rows, centers = torch.randn(2000, 16, generator=generator()), torch.randn(1500, 16, generator=generator(1))
+    rows, centers = torch.randn(4000, 16, generator=generator()), torch.randn(1000, 16, generator=generator(1))
     with watch:
         farthest_first(rows, centers, 20, generator())
-    assert 2000 <= watch.largest <= 1 << 14  # a number a row, or a block
+    assert 4000 <= watch.largest <= 1 << 14  # a number a row, a block, or the centres
 
 
-def test_no_choice_is_read_back_from_the_device(watch):
-    rows = torch.randn(100, 4, generator=generator())
-    counts = []
-    for n_chosen in (1, 30):
-        before = watch.reads
-        with watch:
-            farthest_first(rows, rows[:5], n_chosen, generator())
-        counts.append(watch.reads - before)
-    assert counts == [2, 2]  # the largest entry of either matrix
+@pytest.fixture
+def told(monkeypatch):
+    """Count the pairs of a row and a centre or choice that are looked at; none may come twice."""
+    pairs = []
+    tell = coreset._Uncovered.tell
+
+    def count(line, first, last):
+        pairs.append(len(line) * (last - first))
+        tell(line, first, last)
+
+    monkeypatch.setattr(coreset._Uncovered, "tell", count)
+    return pairs
+
+
+def shapes(kind, n):
+    if kind == "spread":
+        return torch.randn(n, 32, generator=generator())
+    if kind == "tight clusters":
+        return torch.randn(10, 8, generator=generator()).repeat(n // 10, 1) + 1e-3 * torch.randn(
+            n, 8, generator=generator(1)
+        )
+    if kind == "equal distances":
+        return torch.eye(100).repeat(n // 100, 1)
+    return torch.ones(n, 3)
+
+
+@pytest.mark.parametrize("n_centers", [0, 30])
+@pytest.mark.parametrize("kind", ["spread", "tight clusters", "equal distances", "equal rows"])
+def test_no_pair_is_looked_at_twice(told, kind, n_centers):
+    rows = shapes(kind, 3000)
+    farthest_first(rows, rows[:n_centers], 300, generator())
+    assert sum(told) <= 3000 * (n_centers + 300)
+
+
+def test_most_pairs_are_never_looked_at(told):
+    """The guard against work that grows as the pool times the batch."""
+    rows = shapes("spread", 30_000)
+    farthest_first(rows[100:], rows[:100], 300, generator())
+    assert sum(told) - 29_900 * 100 < 0.05 * 29_900 * 300
+
+
+@pytest.mark.parametrize("n_centers", [0, 7])
+@pytest.mark.parametrize("kind", ["spread", "tight clusters", "equal distances", "equal rows"])
+def test_lazy_choices_are_those_of_telling_every_row_of_every_choice(kind, n_centers):
+    rows = shapes(kind, 2000)
+    line = coreset._Uncovered.at_start(rows, rows[:n_centers], 400, generator())
+    if n_centers:
+        line.tell(0, n_centers)
+    expected = choose_eagerly(line, n_centers, n_centers + 400)
+    assert farthest_first(rows, rows[:n_centers], 400, generator()).tolist() == expected.tolist()
