@@ -128,8 +128,6 @@ class ActiveRun:
         else:
             initial = np.asarray(self._config["initial"], dtype=np.int64)
             self.learner.tell(initial, self._labels[initial])
-        # The first optimizer imports a good part of torch, which is no training time.
-        torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
         self._notify("deepal_run_started")
 
     def rounds(self) -> Iterator[dict[str, Any]]:
