@@ -24,7 +24,6 @@ _LEFT_ALONE = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
 _PEAK, _START, _END = 0.3, 1 / 25, 1e-5
 
 
-@cache
 def without_compiler(kind: type[AnyOptimizer]) -> type[AnyOptimizer]:
     """Return a class of torch's optimisers that computes the same without importing torch's compiler.
 
@@ -37,6 +36,11 @@ def without_compiler(kind: type[AnyOptimizer]) -> type[AnyOptimizer]:
     Args:
         kind: Such as ``torch.optim.Adam``.
     """
+    return cast("type[AnyOptimizer]", _without_compiler(kind))
+
+
+@cache
+def _without_compiler(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
     bare_step: Callable[..., Any] = inspect.unwrap(kind.step)
 
     def step(self: torch.optim.Optimizer, closure: Callable[[], float] | None = None) -> Any:
@@ -44,15 +48,19 @@ def without_compiler(kind: type[AnyOptimizer]) -> type[AnyOptimizer]:
             return bare_step(self, closure)
 
     methods = {name: inspect.unwrap(getattr(kind, name)) for name in _LEFT_ALONE}
-    return cast("type[AnyOptimizer]", type(kind.__name__, (kind,), {**methods, "step": step, "__doc__": kind.__doc__}))
+    return type(kind.__name__, (kind,), {**methods, "step": step, "__doc__": kind.__doc__})
 
 
 def _adam(parameters: Iterable[nn.Parameter], recipe: Recipe, fused: bool) -> torch.optim.Optimizer:
-    return without_compiler(torch.optim.Adam)(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused)
+    return without_compiler(torch.optim.Adam)(
+        parameters, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused
+    )
 
 
 def _adamw(parameters: Iterable[nn.Parameter], recipe: Recipe, fused: bool) -> torch.optim.Optimizer:
-    return without_compiler(torch.optim.AdamW)(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused)
+    return without_compiler(torch.optim.AdamW)(
+        parameters, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused
+    )
 
 
 def _sgd(parameters: Iterable[nn.Parameter], recipe: Recipe, fused: bool) -> torch.optim.Optimizer:

@@ -12,6 +12,7 @@ from deepal_autoal.errors import InputError
 from deepal_autoal.masks import dropout_masks
 from deepal_autoal.measure import Stopwatch
 from deepal_autoal.placement import own_modes
+from deepal_autoal.profile import section
 from deepal_autoal.randomness import stream_seed, torch_stream
 from deepal_autoal.training import LabeledData, UnlabeledData
 
@@ -102,14 +103,17 @@ class ModelOutputs:
         """Whether somebody wrote to what is kept."""
         return self._rows.is_damaged or any(member.is_damaged for member in self._members)
 
+    @section("outputs")
     def logits(self, indices: NDArray[np.int64]) -> Tensor:
         """Return logits, float32 (n, C)."""
         return self._rows.take(indices, 0)
 
+    @section("outputs")
     def embeddings(self, indices: NDArray[np.int64]) -> Tensor:
         """Return embeddings (the input of dropout and classifier), float32 (n, D)."""
         return self._rows.take(indices, 1)
 
+    @section("outputs")
     def mc_probabilities(self, indices: NDArray[np.int64], n_passes: int) -> Tensor:
         """Return class probabilities of ``n_passes`` dropout passes, float32 (n_passes, n, C).
 
@@ -137,6 +141,7 @@ class ModelOutputs:
                 passes[number, chunk] = self.model.logits_from_embeddings(own * mask).softmax(dim=-1)
         return passes
 
+    @section("outputs")
     def ensemble_probabilities(self, indices: NDArray[np.int64], n_members: int) -> Tensor:
         """Return class probabilities of independently trained members, float32 (n_members, n, C)."""
         while len(self._members) < n_members - 1:
@@ -195,6 +200,7 @@ class OutputCache:
         self.add(model, labeled, unlabeled, key)
         return model
 
+    @section("training")
     def _train(self, labeled: LabeledData, unlabeled: UnlabeledData, seed: int, recipe: Recipe | None) -> FittedModel:
         with own_modes(self.inputs.device), Stopwatch(self.inputs.device) as watch:
             model = self._trainer.fit(labeled, unlabeled, seed=seed, recipe=recipe, progress=self.progress)

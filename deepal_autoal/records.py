@@ -24,6 +24,7 @@ from deepal_autoal.run_files import total_seconds as total_seconds
 if TYPE_CHECKING:
     from deepal_autoal.learner import ActiveLearner
     from deepal_autoal.predictor import Predictor
+    from deepal_autoal.profile import Profile
     from deepal_autoal.strategy import Strategy
 
 FORMAT_VERSION = 1
@@ -161,6 +162,7 @@ class RunResult:
         status: ``"finished"``, or ``"stopped"`` when a plugin stopped it early.
         stop_reason: The plugin's reason.
         folder: The run folder, or None.
+        profile: Where the time went, if that was to be measured; in the folder as ``profile.json`` and ``profile.md``.
     """
 
     rounds: list[dict[str, Any]] = field(repr=False)
@@ -168,6 +170,7 @@ class RunResult:
     status: str = "finished"
     stop_reason: str | None = None
     folder: Path | None = None
+    profile: Profile | None = field(default=None, repr=False, compare=False)
 
     @property
     def accuracy(self) -> float:
