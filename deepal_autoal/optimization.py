@@ -36,7 +36,7 @@ def without_compiler(kind: type[AnyOptimizer]) -> type[AnyOptimizer]:
     Args:
         kind: Such as ``torch.optim.Adam``.
     """
-    return cast("type[AnyOptimizer]", _without_compiler(kind))
+    return cast("type[AnyOptimizer]", _without_compiler(cast("Any", kind)))
 
 
 @cache
