@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from deepal_autoal.loop import ActiveRun, run
     from deepal_autoal.models import TaskModel
     from deepal_autoal.objective import Objective
+    from deepal_autoal.optimization import without_compiler
     from deepal_autoal.plugins import plugin_host
     from deepal_autoal.randomness import global_torch_seed, stream_seed
     from deepal_autoal.recipe import Recipe
@@ -73,6 +74,7 @@ _HOMES = {
     "run": "loop",
     "stream_seed": "randomness",
     "top_scores": "selection",
+    "without_compiler": "optimization",
 }
 
 __all__ = [
@@ -114,6 +116,7 @@ __all__ = [
     "run",
     "stream_seed",
     "top_scores",
+    "without_compiler",
 ]
 
 

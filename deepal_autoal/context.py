@@ -13,6 +13,7 @@ import torch
 from deepal_autoal.errors import InputError
 from deepal_autoal.measure import Stopwatch
 from deepal_autoal.placement import own_modes
+from deepal_autoal.profile import section
 from deepal_autoal.randomness import numpy_stream, stream_seed, torch_stream
 from deepal_autoal.training import LabeledData, UnlabeledData
 
@@ -284,7 +285,7 @@ class QueryContext:
         Args:
             part: What the time is spent on, such as ``"search"``.
         """
-        with Stopwatch(self.device) as watch:
+        with section(part), Stopwatch(self.device) as watch:
             yield
         self.seconds[part] = self.seconds.get(part, 0.0) + watch.seconds
 

@@ -19,8 +19,14 @@ from deepal_autoal.errors import RunFolderError
 TEMPORARY_SUFFIX = ".deepal-tmp"
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, sync_folder: bool = True) -> None:
     """Replace a file atomically; a crash or a full disk leaves the old one as it was.
+
+    Args:
+        path: The file.
+        content: What it shall hold.
+        sync_folder: Whether to wait until the rename, too, is on the disk; the next write to the folder sees to it
+            otherwise.
 
     Raises:
         RunFolderError: If it cannot be written.
@@ -32,7 +38,8 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
-        _sync_folder(path.parent)
+        if sync_folder:
+            _sync_folder(path.parent)
     except OSError as error:
         aside.unlink(missing_ok=True)
         raise RunFolderError(
@@ -57,13 +64,13 @@ def read_json(path: Path) -> Any:
         raise RunFolderError(f"cannot read {path}: {error}") from error
 
 
-def write_tensors(path: Path, value: Mapping[str, Any]) -> None:
+def write_tensors(path: Path, value: Mapping[str, Any], sync_folder: bool = True) -> None:
     """Replace a file of tensors, arrays, numbers, strings, lists and dicts atomically (see `read_tensors`)."""
     import torch
 
     buffer = io.BytesIO()
     torch.save(encode(value, path.name), buffer)
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, buffer.getvalue(), sync_folder)
 
 
 def read_tensors(path: Path) -> dict[str, Any]:

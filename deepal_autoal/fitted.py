@@ -13,6 +13,7 @@ import torch
 from deepal_autoal.models.base import dropout_parts
 from deepal_autoal.objective import Objective
 from deepal_autoal.placement import autocast, place
+from deepal_autoal.profile import count_passed
 from deepal_autoal.randomness import global_torch_seed
 from deepal_autoal.strategy import blaming
 
@@ -87,6 +88,7 @@ class FittedModel:
             Logits, float32 (n, C), and embeddings, float32 (n, D), or (0, D) where none are kept, on the device, in
             the order of ``indices``.
         """
+        count_passed(self, inputs, indices)
         n, module = len(indices), self.module
         logits = torch.empty((n, module.n_classes), device=self.device)
         embeddings = torch.empty((0 if logits_only else n, module.embedding_dim), device=self.device)

@@ -10,7 +10,8 @@ import torch
 
 from deepal_autoal.context import damaged_results
 from deepal_autoal.errors import QueryError
-from deepal_autoal.process import is_same, restored, tell
+from deepal_autoal.process import is_same, process_state, restore_process, tell
+from deepal_autoal.profile import section
 
 if TYPE_CHECKING:
     from deepal_autoal.context import PoolView
@@ -47,18 +48,34 @@ def guarded(
     Raises:
         QueryError: If weights, statistics or outputs were changed, or torch's inference mode was left on.
     """
-    settings = _settings(model)
-    weights = _weights(model, thorough)
-    damaged_before = damaged_results(views)
-    in_inference_mode = torch.is_inference_mode_enabled()
-    different: list[str] = []
+    with section("guards"):
+        settings = _settings(model)
+        weights = _weights(model, thorough)
+        damaged_before = damaged_results(views)
+        in_inference_mode = torch.is_inference_mode_enabled()
+        state = process_state()
     try:
-        with restored(different):
-            yield
+        yield
     finally:
-        different += _restore_settings(settings)
-        tell(culprit, doing, different)
+        with section("guards"):
+            different = restore_process(state)
+            different += _restore_settings(settings)
+            tell(culprit, doing, different)
     # Not where the block raised: its own error tells more.
+    with section("guards"):
+        _refuse_changes(culprit, doing, model, thorough, weights, views, damaged_before, in_inference_mode)
+
+
+def _refuse_changes(
+    culprit: object,
+    doing: str,
+    model: FittedModel | None,
+    thorough: bool,
+    weights: list[tuple[int, int]],
+    views: Sequence[PoolView],
+    damaged_before: list[str],
+    in_inference_mode: bool,
+) -> None:
     if torch.is_inference_mode_enabled() != in_inference_mode:
         raise QueryError(f"{culprit} left torch's inference mode on in {doing}; let it use `with`")
     if _weights(model, thorough) != weights:

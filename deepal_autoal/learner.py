@@ -31,6 +31,7 @@ from deepal_autoal.placement import own_modes, resolve_precision
 from deepal_autoal.plugins import plugin_host
 from deepal_autoal.pool import Pool, draw_initial
 from deepal_autoal.predictor import Predictor, as_samples
+from deepal_autoal.profile import section
 from deepal_autoal.randomness import stream_seed
 from deepal_autoal.recipe import Recipe
 from deepal_autoal.strategy import Query, SelectorStrategy, Strategy, blaming, describe_strategy
@@ -107,7 +108,9 @@ class ActiveLearner:
         self.device = resolve_device(device)
         rows = np.arange(len(samples)) if members is None else _checked_members(members, len(samples))
         self._pool = Pool(rows, n_classes)
-        self._inputs = Inputs(samples, Normalization.fit(samples, None if members is None else rows), self.device)
+        with section("normalization"):
+            statistics = Normalization.fit(samples, None if members is None else rows)
+        self._inputs = Inputs(samples, statistics, self.device)
         self.model_choice = resolve_model(model, self._inputs.input_shape)
         wanted = recipe if isinstance(recipe, Recipe) else Recipe.for_data(samples.ndim == 4, **dict(recipe or {}))
         # Decided once: a run that is continued elsewhere computes as it did.
@@ -178,6 +181,7 @@ class ActiveLearner:
         """
         return np.asarray(self.query(batch_size).indices)
 
+    @section("query")
     def query(self, batch_size: int, progress: Callable[[int, int], None] = _no_progress) -> Query:
         """Return what `ask` does, with the strategy's report.
 

@@ -8,6 +8,7 @@ import operator
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ from deepal_autoal.placement import own_modes
 from deepal_autoal.plain import plain
 from deepal_autoal.plugins import PluginHost, plugin_host
 from deepal_autoal.pool import draw_initial, draw_members
+from deepal_autoal.profile import Profile, active_profile, section
+from deepal_autoal.profile_tables import write_profile
 from deepal_autoal.recipe import Recipe
 from deepal_autoal.records import FORMAT_VERSION, RunFolder, RunResult, describe_recipe
 from deepal_autoal.settings import Settings, check_budget, refuse_differences, refuse_given, resolve_plugin_options
@@ -71,7 +74,7 @@ class ActiveRun:
         self._test = Inputs(dataset.x_test, learner.normalization, learner.device)
         self._files = folder
         self._host: PluginHost = plugin_host()
-        self._progress = progress
+        self._progress = section("display")(progress)
         # Compiled and plain models differ in the last bits, and what is read from a file is not compiled.
         is_common = not learner.strategy.changes_training and not learner.recipe.compile
         self._initial_model = initial_model if is_common else None
@@ -117,6 +120,7 @@ class ActiveRun:
         """How many queries were asked for."""
         return int(self._config["rounds"])
 
+    @section("set-up")
     def start(self) -> None:
         """Label the initial set, or take up the run where its folder stands."""
         done = self._files.read_rounds() if self._files is not None else []
@@ -128,14 +132,13 @@ class ActiveRun:
         else:
             initial = np.asarray(self._config["initial"], dtype=np.int64)
             self.learner.tell(initial, self._labels[initial])
-        # The first optimizer imports a good part of torch, which is no training time.
-        torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
         self._notify("deepal_run_started")
 
     def rounds(self) -> Iterator[dict[str, Any]]:
         """Do the remaining rounds; yields each one's record once it is written."""
         while not self._is_complete:
             number = len(self._records)
+            _begin_phase(f"round {number}")
             record = self._round(number)
             self._notify("deepal_round_finished", record=copy.deepcopy(record))
             yield record
@@ -148,15 +151,20 @@ class ActiveRun:
         learner = self.learner
         n_labeled = len(learner.labeled_indices)
         shared = self._initial_model if number == 0 else None
-        found = shared.read(self._config) if shared is not None else None
+        found = None
+        if shared is not None:
+            with section("records"):
+                found = shared.read(self._config)
         if found is not None:
             model, accuracy = learner.adopt(found), found["accuracy"]
             seconds = {**found["seconds"], **{f"{phase}.shared": spent for phase, spent in found["seconds"].items()}}
         else:
             model, accuracy, seconds = self._train_and_evaluate()
-            state = learner.adoptable_state() if shared is not None else None
-            if shared is not None and state is not None:
-                shared.write(self._config, state, accuracy, seconds)
+            if shared is not None:
+                with section("records"):
+                    state = learner.adoptable_state()
+                    if state is not None:
+                        shared.write(self._config, state, accuracy, seconds)
         self._metrics = {**model.metrics, "accuracy": accuracy}
         self._notify("deepal_model_trained", model=model, metrics=dict(self._metrics))
         reason = self._notify("deepal_should_stop")
@@ -176,7 +184,8 @@ class ActiveRun:
                 queried, report, parts = np.asarray(query.indices), query.report, learner.query_seconds
         if is_last:
             if self._files is not None:
-                self._files.write_model(learner)
+                with section("records"):
+                    self._files.write_model(learner)
         else:
             shown = np.array(queried)  # a copy: whatever becomes of it
             shown.setflags(write=False)
@@ -197,19 +206,20 @@ class ActiveRun:
         }
         self._records.append(record)
         if self._files is not None:
-            state = learner.state_dict()
-            if not learner.recipe.warm_start:
-                state["model"] = None
-            self._files.write_round(self._records, {"learner": state, "stop_reason": self._stop_reason})
+            with section("records"):
+                state = learner.state_dict()
+                if not learner.recipe.warm_start:
+                    state["model"] = None
+                self._files.write_round(self._records, {"learner": state, "stop_reason": self._stop_reason})
         return record
 
     def _train_and_evaluate(self) -> tuple[FittedModel, float, dict[str, float]]:
         """Return the round's model, its accuracy on the test split, and the seconds of both phases."""
         learner = self.learner
-        with Stopwatch() as train:
+        with section("train"), Stopwatch() as train:
             model = learner.fit(lambda done, total: self._progress("train", done, total))
         self._progress("evaluate", 0, 1)
-        with Stopwatch() as evaluate, learner.blaming_for("evaluation"), own_modes(learner.device):
+        with section("evaluate"), Stopwatch() as evaluate, learner.blaming_for("evaluation"), own_modes(learner.device):
             accuracy = learner.predictor().accuracy(self._test, self._test_labels)
         return model, accuracy, {"train": train.seconds, "evaluate": evaluate.seconds}
 
@@ -218,7 +228,8 @@ class ActiveRun:
         status = "finished" if self._stop_reason is None else "stopped"
         result = RunResult(self._records, self._config, status, self._stop_reason, self.folder)
         if self._files is not None:
-            self._files.write_summary(result.summary())
+            with section("records"):
+                self._files.write_summary(result.summary())
         self._notify("deepal_run_finished")
         return result
 
@@ -230,6 +241,7 @@ class ActiveRun:
             culprit = f"plugin of {provider}"
             thorough = not provider.builtin
             with (
+                section("plugins"),
                 watched(f"{culprit} has been in {hook}", SLOW_HOOK),
                 guarded(culprit, hook, self._learner.fitted, thorough=thorough),
             ):
@@ -267,6 +279,7 @@ def run(
     on_start: Callable[[ActiveRun], None] | None = None,
     on_round: Callable[[ActiveRun, dict[str, Any]], None] | None = None,
     command: Sequence[str] | None = None,
+    profile: bool | Profile = False,
 ) -> RunResult:
     """Run one strategy on one dataset, with the dataset's labels as oracle.
 
@@ -303,6 +316,8 @@ def run(
         on_start: Called once the run is set up, with rounds that were done before already in its records.
         on_round: Called after each round with its record.
         command: The command line, for the record.
+        profile: Whether to measure where the time goes, from this call on: the result has it as ``profile``, and the
+            run folder as ``profile.json`` and ``profile.md``. A `Profile` that began earlier may be given.
 
     Returns:
         The result; the finished run's own when there is nothing left to do.
@@ -328,7 +343,11 @@ def run(
         seed=_whole("seed", seed), device=device, threads=_whole("threads", threads), recipe=changes,
         plugin_options=plugin_options or {},
     )  # fmt: skip
-    with RunFolder(out, resume) if out is not None else nullcontext() as folder:
+    measured = Profile() if profile is True else profile or None
+    with (
+        measured.active() if measured is not None else nullcontext(),
+        RunFolder(out, resume) if out is not None else nullcontext() as folder,
+    ):
         recorded = folder.read_config() if folder is not None else None
         if recorded is not None and folder is not None:
             refuse_given(recorded, given, folder.path)
@@ -340,21 +359,34 @@ def run(
         settings = given.with_protocol().with_defaults()
         with torch.inference_mode(False), using_threads(settings.threads):
             shared = InitialModel(Path(initial_model)) if initial_model is not None else None
-            active = _prepare(settings, strategy, dataset, folder, progress or _no_progress, command, shared)
+            with section("set-up"):
+                active = _prepare(settings, strategy, dataset, folder, progress or _no_progress, command, shared)
+            if measured is not None:
+                measured.on(active.learner.device)
+                measured.is_resumed = recorded is not None
             if recorded is not None and folder is not None:
                 refuse_differences(recorded, active._config, folder.path)
                 active._config = recorded
                 if folder.is_finished:
                     return _finished(folder, recorded)
             elif folder is not None:
-                folder.write_config(active._config)
+                with section("records"):
+                    folder.write_config(active._config)
             active.start()
             if on_start is not None:
-                on_start(active)
+                with section("display"):
+                    on_start(active)
             for record in active.rounds():
                 if on_round is not None:
-                    on_round(active, record)
-            return active.finish()
+                    with section("display"):
+                        on_round(active, record)
+            _begin_phase("end")
+            result = active.finish()
+            if measured is not None:
+                measured.stop()
+                if folder is not None:
+                    write_profile(measured, folder.path)
+            return replace(result, profile=measured)
 
 
 def _prepare(
@@ -375,7 +407,8 @@ def _prepare(
     device = resolve_device(settings.device or "auto")
     data = dataset if dataset is not None and not isinstance(dataset, str | Path) else None
     if data is None:
-        data = load_dataset(settings.dataset, settings.data_dir)
+        with section("data"):
+            data = load_dataset(settings.dataset, settings.data_dir)
     changes = settings.changes
     pool, in_play = changes.apply(data, settings.seed)
     members = in_play[draw_members(len(in_play), settings.seed, settings.pool_size)]
@@ -432,6 +465,12 @@ def _prepare(
     }
     config["settings"] = plain(config["settings"], strict=False)
     return ActiveRun(config, learner, pool, folder, progress, initial_model)
+
+
+def _begin_phase(name: str) -> None:
+    profile = active_profile()
+    if profile is not None:
+        profile.begin(name)
 
 
 def _finished(folder: RunFolder, config: dict[str, Any]) -> RunResult:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 
@@ -13,20 +15,56 @@ if TYPE_CHECKING:
 
     from deepal_autoal.recipe import Recipe
 
+AnyOptimizer = TypeVar("AnyOptimizer", bound=torch.optim.Optimizer)
+
+# Those of an optimiser's methods that torch wraps so that its compiler leaves them alone, besides ``step``.
+_LEFT_ALONE = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
+
 # Where onecycle turns, and its first and last learning rate relative to the highest.
 _PEAK, _START, _END = 0.3, 1 / 25, 1e-5
 
 
+def without_compiler(kind: type[AnyOptimizer]) -> type[AnyOptimizer]:
+    """Return a class of torch's optimisers that computes the same without importing torch's compiler.
+
+    The first optimiser of a process otherwise imports ``torch._dynamo`` and, with it, some thousand modules, which
+    takes longer than importing torch: its methods are wrapped in what makes the compiler leave them alone. The class
+    returned has the methods under those wrappers. Where a version of torch wraps them otherwise, they stay as they
+    are, and the compiler is imported. Models may be compiled; code that is compiled together with its optimiser's
+    steps needs torch's own class.
+
+    Args:
+        kind: Such as ``torch.optim.Adam``.
+    """
+    return cast("type[AnyOptimizer]", _without_compiler(cast("Any", kind)))
+
+
+@cache
+def _without_compiler(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    bare_step: Callable[..., Any] = inspect.unwrap(kind.step)
+
+    def step(self: torch.optim.Optimizer, closure: Callable[[], float] | None = None) -> Any:
+        with torch.set_grad_enabled(self.defaults.get("differentiable", False)):
+            return bare_step(self, closure)
+
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in _LEFT_ALONE}
+    return type(kind.__name__, (kind,), {**methods, "step": step, "__doc__": kind.__doc__})
+
+
 def _adam(parameters: Iterable[nn.Parameter], recipe: Recipe, fused: bool) -> torch.optim.Optimizer:
-    return torch.optim.Adam(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused)
+    return without_compiler(torch.optim.Adam)(
+        parameters, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused
+    )
 
 
 def _adamw(parameters: Iterable[nn.Parameter], recipe: Recipe, fused: bool) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused)
+    return without_compiler(torch.optim.AdamW)(
+        parameters, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused
+    )
 
 
 def _sgd(parameters: Iterable[nn.Parameter], recipe: Recipe, fused: bool) -> torch.optim.Optimizer:
-    return torch.optim.SGD(
+    return without_compiler(torch.optim.SGD)(
         parameters, recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay,
         nesterov=recipe.momentum > 0, fused=fused,
     )  # fmt: skip

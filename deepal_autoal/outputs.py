@@ -12,6 +12,7 @@ from deepal_autoal.errors import InputError
 from deepal_autoal.masks import dropout_masks
 from deepal_autoal.measure import Stopwatch
 from deepal_autoal.placement import own_modes
+from deepal_autoal.profile import section
 from deepal_autoal.randomness import stream_seed, torch_stream
 from deepal_autoal.training import LabeledData, UnlabeledData
 
@@ -107,14 +108,17 @@ class ModelOutputs:
         """Whether somebody wrote to what is kept."""
         return any(store.is_damaged for store in (self._rows, self._embeddings, *self._members))
 
+    @section("outputs")
     def logits(self, indices: NDArray[np.int64]) -> Tensor:
         """Return logits, float32 (n, C)."""
         return self._rows.take(indices, 0)
 
+    @section("outputs")
     def embeddings(self, indices: NDArray[np.int64]) -> Tensor:
         """Return embeddings (the input of dropout and classifier), float32 (n, D)."""
         return self._embeddings.take(indices, 1)
 
+    @section("outputs")
     def mc_probabilities(self, indices: NDArray[np.int64], n_passes: int, first: int = 0) -> Tensor:
         """Return class probabilities of dropout passes ``first`` ... ``n_passes`` - 1, float32 (passes, n, C).
 
@@ -141,6 +145,7 @@ class ModelOutputs:
             passes[:, chunk] = self.model.logits_from_embeddings(embeddings[chunk] / keep * masks).softmax(dim=-1)
         return passes
 
+    @section("outputs")
     def ensemble_probabilities(self, indices: NDArray[np.int64], n_members: int) -> Tensor:
         """Return class probabilities of independently trained members, float32 (n_members, n, C)."""
         while len(self._members) < n_members - 1:
@@ -208,6 +213,7 @@ class OutputCache:
         self.add(model, labeled, unlabeled, key)
         return model
 
+    @section("training")
     def _train(self, labeled: LabeledData, unlabeled: UnlabeledData, seed: int, recipe: Recipe | None) -> FittedModel:
         with own_modes(self.inputs.device), Stopwatch(self.inputs.device) as watch:
             model = self._trainer.fit(labeled, unlabeled, seed=seed, recipe=recipe, progress=self.progress)

@@ -24,6 +24,7 @@ from deepal_autoal.run_files import total_seconds as total_seconds
 if TYPE_CHECKING:
     from deepal_autoal.learner import ActiveLearner
     from deepal_autoal.predictor import Predictor
+    from deepal_autoal.profile import Profile
     from deepal_autoal.strategy import Strategy
 
 FORMAT_VERSION = 1
@@ -44,6 +45,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path, resume: bool = False) -> None:
         self.path = Path(path)
+        self._lines: list[str] = []
         try:
             self._is_new = not self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
@@ -97,14 +99,16 @@ class RunFolder:
         return read_rounds(self.path)
 
     def write_round(self, records: Sequence[Mapping[str, Any]], state: Mapping[str, Any]) -> None:
-        """Make the last record, and the state to continue from, permanent together.
+        """Make the last record, and the state to continue from, permanent together; ``records`` holds all rounds.
 
         The state goes first, under the round's own name: a crash in between leaves the old pair valid.
         """
         number = records[-1]["round"]
-        write_tensors(self._state(number), state)
-        lines = [json.dumps(record, allow_nan=False) for record in records]
-        write_bytes(self.path / ROUNDS, ("\n".join(lines) + "\n").encode())
+        # Renames in one folder reach the disk in their order, so one wait is for both.
+        write_tensors(self._state(number), state, sync_folder=False)
+        # Written records stay as they are: only new ones are spelled out.
+        self._lines += [json.dumps(record, allow_nan=False) for record in records[len(self._lines) :]]
+        write_bytes(self.path / ROUNDS, ("\n".join(self._lines) + "\n").encode())
         for path in self.path.glob("state-*.pt"):
             if path != self._state(number):
                 path.unlink(missing_ok=True)
@@ -161,6 +165,7 @@ class RunResult:
         status: ``"finished"``, or ``"stopped"`` when a plugin stopped it early.
         stop_reason: The plugin's reason.
         folder: The run folder, or None.
+        profile: Where the time went, if that was to be measured; in the folder as ``profile.json`` and ``profile.md``.
     """
 
     rounds: list[dict[str, Any]] = field(repr=False)
@@ -168,6 +173,7 @@ class RunResult:
     status: str = "finished"
     stop_reason: str | None = None
     folder: Path | None = None
+    profile: Profile | None = field(default=None, repr=False, compare=False)
 
     @property
     def accuracy(self) -> float:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from deepal_autoal.errors import DeepALError, InputError, QueryError, is_users_own, message_of, spell
 from deepal_autoal.plain import plain
+from deepal_autoal.profile import section
 from deepal_autoal.registry import BUILTIN_DISTRIBUTION, Provider
 
 if TYPE_CHECKING:
@@ -194,7 +195,8 @@ class SelectorStrategy(Strategy):
         """
         from deepal_autoal.asking import ask
 
-        answer = ask(self.candidates[name], context.for_candidate(name), batch_size)
+        with section(f"candidate {name}"):
+            answer = ask(self.candidates[name], context.for_candidate(name), batch_size)
         if answer.report:
             # Asked over a rebuilt context, this stays there, as it tells nothing of the round's own query.
             context.reported.setdefault("candidates", {})[name] = dict(answer.report)
@@ -208,7 +210,8 @@ class SelectorStrategy(Strategy):
         """
         from deepal_autoal.asking import ask_probabilities
 
-        return ask_probabilities(self.candidates[name], context, batch_size)
+        with section(f"candidate {name}"):
+            return ask_probabilities(self.candidates[name], context, batch_size)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the candidates' memories by name; a selector with a memory of its own adds to it."""

@@ -10,9 +10,11 @@ import click
 from tqdm import tqdm
 
 from deepal_autoal.cli.listings import format_table
+from deepal_autoal.profile_tables import PROFILE_TEXT, remarks, total_rows
 
 if TYPE_CHECKING:
     from deepal_autoal.loop import ActiveRun
+    from deepal_autoal.profile import Profile
     from deepal_autoal.records import RunResult
 
 
@@ -79,9 +81,21 @@ class RunDisplay:
         if not self._quiet:
             head, rows = _table(result)
             click.echo("\n".join(format_table(head, rows)))
+            if result.profile is not None:
+                _show_profile(result.profile)
             click.echo(f"\nAUBC {result.aubc:.4f}   final accuracy {result.accuracy:.4f}"
                        + (f"   stopped: {result.stop_reason}" if result.stop_reason else ""))  # fmt: skip
         click.echo(f"{'' if self._quiet else 'Run folder: '}{result.folder}")
+
+
+def _show_profile(profile: Profile) -> None:
+    head, rows = total_rows(profile)
+    width = max(len(row[0]) for row in rows)
+    click.echo()
+    click.echo(
+        "\n".join(format_table(head, [[row[0].ljust(width), *(f"{cell:>8}" for cell in row[1:])] for row in rows]))
+    )
+    click.echo("\n".join(["", *remarks(profile), f"More, by round, stands in {PROFILE_TEXT} of the run folder."]))
 
 
 def _table(result: RunResult) -> tuple[list[str], list[list[str]]]:

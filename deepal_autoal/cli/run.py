@@ -52,7 +52,7 @@ def _defaults_of(path: Path, known: set[str]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {error}") from error
     defaults: dict[str, Any] = {}
-    flags = {"stop_at_full_accuracy", "warm_start", "compile", "quiet", "verbose", "dry_run"}
+    flags = {"stop_at_full_accuracy", "warm_start", "compile", "quiet", "verbose", "dry_run", "profile"}
     for key, value in content.items():
         name = key.replace("-", "_")
         if name in ("option", "options"):
@@ -187,10 +187,11 @@ def pop_recipe(settings: MutableMapping[str, Any]) -> dict[str, Any]:
 @setting_options
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Run folder; default runs/<date>-...")
 @click.option("--resume", is_flag=True, help="Continue the run in --out, or start it where there is none.")
+@click.option("--profile", is_flag=True, help="Measure where the time goes: a table, profile.md and profile.json.")
 @switch_options
 def run_command(
-    candidates: str | None, options: tuple[str, ...], out: Path | None, resume: bool, quiet: bool, verbose: bool,
-    **settings: Any,
+    candidates: str | None, options: tuple[str, ...], out: Path | None, resume: bool, profile: bool, quiet: bool,
+    verbose: bool, **settings: Any,
 ) -> None:  # fmt: skip
     """Run one strategy on one dataset, with the dataset's labels as the person who labels.
 
@@ -217,7 +218,7 @@ def run_command(
     try:
         if out is None:
             out = _new_folder(settings)
-        _run(out, resume, quiet, command, {
+        _run(out, resume, profile, quiet, command, {
             **settings, "candidates": names, "options": given_options, "recipe": changes,
             "plugin_options": plugin_options,
         })  # fmt: skip
@@ -230,15 +231,19 @@ def run_command(
         raise
 
 
-def _run(out: Path, resume: bool, quiet: bool, command: list[str], settings: Mapping[str, Any]) -> None:
+def _run(
+    out: Path, resume: bool, profile: bool, quiet: bool, command: list[str], settings: Mapping[str, Any]
+) -> None:  # fmt: skip
     from deepal_autoal.cli.progress import RunDisplay
     from deepal_autoal.loop import run
+    from deepal_autoal.profile import Profile
 
     display = RunDisplay(quiet)
+    measured = Profile.of_process() if profile else False
     try:
         result = run(
             **settings, out=out, resume=resume, progress=display.phase, on_start=display.start,
-            on_round=display.round, command=command,
+            on_round=display.round, command=command, profile=measured,
         )  # fmt: skip
     finally:
         display.close()

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from deepal_autoal import DeepALError, global_torch_seed
+from deepal_autoal import DeepALError, global_torch_seed, without_compiler
 from deepal_strategies.autoal import equations
 from deepal_strategies.autoal.judge import Judge
 from deepal_strategies.autoal.networks import Backbone, Detached, FitNet, LossPrediction, SearchNet, Standardize
@@ -86,7 +86,7 @@ class Search:
             {"params": weights, "weight_decay": settings.weight_decay},
             {"params": [*biases, *self.loss_module.parameters()]},
         ]
-        self._optimizer = torch.optim.SGD(
+        self._optimizer = without_compiler(torch.optim.SGD)(
             groups, lr=settings.search_learning_rate, momentum=MOMENTUM, fused=_can_fuse(device)
         )
         chunk = _INPUT_CHUNK if settings.networks in OF_INPUTS else _EMBEDDING_CHUNK
@@ -125,7 +125,7 @@ class Search:
                     shared = Detached(body) if settings.networks == "trunk" else body
                     self._begin(shared, standardize, *self._fetches(seen))
             fit_net = fit_net.to(self.context.device)
-            fit_optimizer = torch.optim.Adam(
+            fit_optimizer = without_compiler(torch.optim.Adam)(
                 fit_net.parameters(), lr=settings.learning_rate, fused=_can_fuse(self.context.device)
             )
             seen_rows, held_out_rows = self._batches(len(cycle.seen)), self._batches(len(cycle.held_out))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from deepal_autoal import DeepALError, global_torch_seed
+from deepal_autoal import DeepALError, global_torch_seed, without_compiler
 from deepal_strategies.options import check_at_least, check_positive
 from deepal_strategies.vaal.networks import Discriminator, build_vae
 
@@ -198,7 +198,8 @@ def negative_elbo(
 
 def _adam(network: nn.Module, settings: Settings, device: torch.device) -> torch.optim.Adam:
     # Fused where torch has it: small networks spend most of a step's time in the optimiser's calls otherwise.
-    return torch.optim.Adam(network.parameters(), settings.learning_rate, fused=device.type in ("cpu", "cuda"))
+    adam = without_compiler(torch.optim.Adam)
+    return adam(network.parameters(), settings.learning_rate, fused=device.type in ("cpu", "cuda"))
 
 
 def _batches(n_samples: int, size: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
