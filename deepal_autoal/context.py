@@ -14,6 +14,7 @@ from deepal_autoal.errors import InputError
 from deepal_autoal.measure import Stopwatch
 from deepal_autoal.placement import own_modes
 from deepal_autoal.randomness import numpy_stream, stream_seed, torch_stream
+from deepal_autoal.softmax import log_softmax, softmax
 from deepal_autoal.training import LabeledData, UnlabeledData
 
 if TYPE_CHECKING:
@@ -71,11 +72,11 @@ class PoolView:
 
     def probabilities(self) -> Tensor:
         """Return class probabilities, float32 (N, C); rows sum to 1."""
-        return self._once("probabilities", 0, lambda: self.logits().softmax(dim=1))
+        return self._once("probabilities", 0, lambda: softmax(self.logits()))
 
     def log_probabilities(self) -> Tensor:
         """Return log class probabilities, float32 (N, C); finite also where the probability underflows."""
-        return self._once("log_probabilities", 0, lambda: self.logits().log_softmax(dim=1))
+        return self._once("log_probabilities", 0, lambda: log_softmax(self.logits()))
 
     def embeddings(self) -> Tensor:
         """Return embeddings, the inputs of the model's last layer before dropout, float32 (N, D)."""

@@ -13,6 +13,7 @@ from deepal_autoal.masks import dropout_masks
 from deepal_autoal.measure import Stopwatch
 from deepal_autoal.placement import own_modes
 from deepal_autoal.randomness import stream_seed, torch_stream
+from deepal_autoal.softmax import softmax
 from deepal_autoal.training import LabeledData, UnlabeledData
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class ModelOutputs:
             own = embeddings[chunk] / keep
             masks = dropout_masks(samples[chunk], own.shape[1], keep, n_passes, (*self._key, "mc"))
             for number, mask in enumerate(masks):
-                passes[number, chunk] = self.model.logits_from_embeddings(own * mask).softmax(dim=-1)
+                passes[number, chunk] = softmax(self.model.logits_from_embeddings(own * mask))
         return passes
 
     def ensemble_probabilities(self, indices: NDArray[np.int64], n_members: int) -> Tensor:
@@ -144,7 +145,7 @@ class ModelOutputs:
             member = self._fit_member(number)
             self._members.append(ModelOutputs(member, self.inputs, (*self._key, "member", number), self._fit_member))
         members = [self, *self._members[: n_members - 1]]
-        return torch.stack([member.logits(indices).softmax(dim=-1) for member in members])
+        return torch.stack([softmax(member.logits(indices)) for member in members])
 
 
 class OutputCache:

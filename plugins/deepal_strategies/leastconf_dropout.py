@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from deepal_autoal import ScoringStrategy
 from deepal_strategies.options import check_at_least
-from deepal_strategies.uncertainty import least_confidence, mean_of_passes
+from deepal_strategies.uncertainty import by_rows, mean_of_passes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,4 +35,5 @@ class LeastConfidenceDropout(ScoringStrategy):
 
     def score(self, context: QueryContext) -> Tensor:
         """Return -max_c mean_t p_c, in [-1, -1/C], float32 (N,)."""
-        return least_confidence(mean_of_passes(context.candidates.mc_probabilities(self.n_passes)).log())
+        passes = context.candidates.mc_probabilities(self.n_passes)
+        return by_rows(lambda part: -mean_of_passes(part).amax(dim=1), passes)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from deepal_autoal import ScoringStrategy
 from deepal_strategies.options import check_at_least
-from deepal_strategies.uncertainty import mean_of_passes, negative_margin
+from deepal_strategies.uncertainty import by_rows, mean_of_passes, negative_margin_of_probabilities
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,4 +34,5 @@ class MarginDropout(ScoringStrategy):
 
     def score(self, context: QueryContext) -> Tensor:
         """Return the negative margin of the mean probabilities, in [-1, 0], float32 (N,)."""
-        return negative_margin(mean_of_passes(context.candidates.mc_probabilities(self.n_passes)).log())
+        passes = context.candidates.mc_probabilities(self.n_passes)
+        return by_rows(lambda part: negative_margin_of_probabilities(mean_of_passes(part)), passes)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from deepal_autoal import ScoringStrategy
 from deepal_strategies.options import check_at_least, check_choice
-from deepal_strategies.uncertainty import least_confidence, mean_of_passes, variation_ratio
+from deepal_strategies.uncertainty import by_rows, mean_of_passes, variation_ratio
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,4 +44,4 @@ class VariationRatio(ScoringStrategy):
         passes = context.candidates.mc_probabilities(self.n_passes)
         if self.votes == "passes":
             return variation_ratio(passes)
-        return 1.0 + least_confidence(mean_of_passes(passes).log())
+        return by_rows(lambda part: 1.0 - mean_of_passes(part).amax(dim=1), passes)
