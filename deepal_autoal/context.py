@@ -15,6 +15,7 @@ from deepal_autoal.measure import Stopwatch
 from deepal_autoal.placement import own_modes
 from deepal_autoal.profile import section
 from deepal_autoal.randomness import numpy_stream, stream_seed, torch_stream
+from deepal_autoal.softmax import log_softmax, softmax
 from deepal_autoal.training import LabeledData, UnlabeledData
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ T = TypeVar("T")
 
 # Dropout passes that are kept although they take more than the outputs, and numbers in a batch of them.
 _KEPT_BYTES = 256 << 20
-_BATCH_NUMBERS = 1 << 20
+_BATCH_NUMBERS, _ACCELERATOR_NUMBERS = 1 << 20, 1 << 25
 
 
 class PoolView:
@@ -76,11 +77,11 @@ class PoolView:
 
     def probabilities(self) -> Tensor:
         """Return class probabilities, float32 (N, C); rows sum to 1."""
-        return self._once("probabilities", 0, lambda: self.logits().softmax(dim=1))
+        return self._once("probabilities", 0, lambda: softmax(self.logits()))
 
     def log_probabilities(self) -> Tensor:
         """Return log class probabilities, float32 (N, C); finite also where the probability underflows."""
-        return self._once("log_probabilities", 0, lambda: self.logits().log_softmax(dim=1))
+        return self._once("log_probabilities", 0, lambda: log_softmax(self.logits()))
 
     def embeddings(self) -> Tensor:
         """Return embeddings, the inputs of the model's last layer before dropout, float32 (N, D)."""
@@ -111,7 +112,8 @@ class PoolView:
         more than 256 MiB and more than the pool's outputs are computed as they are asked for, and not kept.
         """
         outputs, n_classes = self._outputs, self._outputs.model.module.n_classes
-        n_rows = max(1, _BATCH_NUMBERS // (n_passes * n_classes))
+        limit = _BATCH_NUMBERS if outputs.model.device.type == "cpu" else _ACCELERATOR_NUMBERS
+        n_rows = max(1, limit // (n_passes * n_classes))
         is_large = n_passes * n_classes > n_classes + outputs.model.module.embedding_dim
         # The masks of deeper dropout depend on who is asked for together.
         is_large &= 4 * n_passes * len(self) * n_classes > _KEPT_BYTES and outputs.model.module.dropout_only_in_head

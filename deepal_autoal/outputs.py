@@ -14,6 +14,7 @@ from deepal_autoal.measure import Stopwatch
 from deepal_autoal.placement import own_modes
 from deepal_autoal.profile import section
 from deepal_autoal.randomness import stream_seed, torch_stream
+from deepal_autoal.softmax import softmax
 from deepal_autoal.training import LabeledData, UnlabeledData
 
 if TYPE_CHECKING:
@@ -142,7 +143,8 @@ class ModelOutputs:
         for start in range(0, len(indices), n_rows):
             chunk = slice(start, start + n_rows)
             masks = dropout_masks(samples[chunk], embeddings.shape[1], keep, range(first, n_passes), (*self._key, "mc"))
-            passes[:, chunk] = self.model.logits_from_embeddings(embeddings[chunk] / keep * masks).softmax(dim=-1)
+            logits = self.model.logits_from_embeddings(embeddings[chunk] / keep * masks)
+            passes[:, chunk] = softmax(logits.flatten(0, 1)).view_as(logits)
         return passes
 
     @section("outputs")
@@ -152,7 +154,7 @@ class ModelOutputs:
             number = len(self._members) + 1
             self._members.append(self._logits_of(self._fit_member(number)))
         members = [self._rows, *self._members[: n_members - 1]]
-        return torch.stack([member.take(indices, 0).softmax(dim=-1) for member in members])
+        return torch.stack([softmax(member.take(indices, 0)) for member in members])
 
     def _pass(self, indices: NDArray[np.int64]) -> tuple[Tensor, ...]:
         return self.model.sweep(self.inputs, indices)

@@ -141,7 +141,8 @@ class ScoringStrategy(Strategy):
         expected = (len(context.candidates),)
         if tuple(scores.shape) != expected:
             raise QueryError(f"{self}: score() returned shape {tuple(scores.shape)}; expected {expected}")
-        if scores.isnan().any():
+        # The maximum is NaN if any score is; much faster than asking each.
+        if len(scores) and scores.amax().isnan():
             raise QueryError(
                 f"{self}: score() returned NaN for {int(scores.isnan().sum())} of {expected[0]} candidates"
             )

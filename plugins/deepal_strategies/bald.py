@@ -8,7 +8,7 @@ import torch
 
 from deepal_autoal import ScoringStrategy
 from deepal_strategies.options import check_at_least
-from deepal_strategies.uncertainty import entropy, mean_of_passes
+from deepal_strategies.uncertainty import entropy_of_probabilities, mean_of_passes, score_passes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +41,10 @@ class BALD(ScoringStrategy):
         It is exactly 0 where all passes are equal. Rounding can leave -1e-7 elsewhere; as it cannot be negative,
         that is raised to 0.
         """
-        passes = context.candidates.mc_probabilities(self.n_passes)
-        entropies = torch.stack([entropy(one.log()) for one in passes])
-        return (entropy(mean_of_passes(passes).log()) - mean_of_passes(entropies)).clamp(min=0.0)
+        return score_passes(mutual_information, context.candidates, self.n_passes)
+
+
+def mutual_information(passes: Tensor) -> Tensor:
+    """Return H(mean_t p_t) - mean_t H(p_t) in nats, (n,) of at least 0, of passes (T, n, C)."""
+    entropies = torch.stack([entropy_of_probabilities(one) for one in passes])
+    return (entropy_of_probabilities(mean_of_passes(passes)) - mean_of_passes(entropies)).clamp(min=0.0)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from deepal_autoal import ScoringStrategy
 from deepal_strategies.options import check_at_least
-from deepal_strategies.uncertainty import entropy, mean_of_passes
+from deepal_strategies.uncertainty import entropy_of_probabilities, mean_of_passes, score_passes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,4 +35,6 @@ class EntropyDropout(ScoringStrategy):
 
     def score(self, context: QueryContext) -> Tensor:
         """Return the entropy of the mean probabilities in nats, in [0, log C], float32 (N,)."""
-        return entropy(mean_of_passes(context.candidates.mc_probabilities(self.n_passes)).log())
+        return score_passes(
+            lambda passes: entropy_of_probabilities(mean_of_passes(passes)), context.candidates, self.n_passes
+        )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from deepal_autoal import ScoringStrategy
 from deepal_strategies.options import check_at_least
-from deepal_strategies.uncertainty import least_confidence, mean_of_passes
+from deepal_strategies.uncertainty import mean_of_passes, score_passes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,4 +35,4 @@ class LeastConfidenceDropout(ScoringStrategy):
 
     def score(self, context: QueryContext) -> Tensor:
         """Return -max_c mean_t p_c, in [-1, -1/C], float32 (N,)."""
-        return least_confidence(mean_of_passes(context.candidates.mc_probabilities(self.n_passes)).log())
+        return score_passes(lambda passes: -mean_of_passes(passes).amax(dim=1), context.candidates, self.n_passes)

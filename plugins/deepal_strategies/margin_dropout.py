@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from deepal_autoal import ScoringStrategy
 from deepal_strategies.options import check_at_least
-from deepal_strategies.uncertainty import mean_of_passes, negative_margin
+from deepal_strategies.uncertainty import mean_of_passes, negative_margin_of_probabilities, score_passes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,4 +34,6 @@ class MarginDropout(ScoringStrategy):
 
     def score(self, context: QueryContext) -> Tensor:
         """Return the negative margin of the mean probabilities, in [-1, 0], float32 (N,)."""
-        return negative_margin(mean_of_passes(context.candidates.mc_probabilities(self.n_passes)).log())
+        return score_passes(
+            lambda passes: negative_margin_of_probabilities(mean_of_passes(passes)), context.candidates, self.n_passes
+        )

@@ -8,7 +8,7 @@ import torch
 
 from deepal_autoal import ScoringStrategy
 from deepal_strategies.options import check_at_least
-from deepal_strategies.uncertainty import mean_of_passes
+from deepal_strategies.uncertainty import mean_of_passes, score_passes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,10 +38,14 @@ class MeanStd(ScoringStrategy):
 
     def score(self, context: QueryContext) -> Tensor:
         """Return the mean standard deviation, in [0, 1/2], float32 (N,); exactly 0 where all passes are equal."""
-        passes = context.candidates.mc_probabilities(self.n_passes)
-        mean = mean_of_passes(passes)
-        # Squares of differences, not the difference of squares, which cancels where the spread is small.
-        squares = torch.zeros_like(mean)
-        for one in passes:
-            squares += (one - mean).square()
-        return (squares / len(passes)).sqrt().mean(dim=1)
+        return score_passes(mean_standard_deviation, context.candidates, self.n_passes)
+
+
+def mean_standard_deviation(passes: Tensor) -> Tensor:
+    """Return the mean over classes of the population's standard deviation, (n,), of passes (T, n, C)."""
+    mean = mean_of_passes(passes)
+    # Squares of differences, not the difference of squares, which cancels where the spread is small.
+    squares = torch.zeros_like(mean)
+    for one in passes:
+        squares += (one - mean).square_()
+    return squares.div_(len(passes)).sqrt_().mean(dim=1)

@@ -130,7 +130,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         family="uncertainty",
         requires={"embeddings"},
         changes_training=True,
-        time="L*D*D + C*D*D*D + N*C*D*D",
+        time="L*D*D + N*L*D",
         memory="(N + L)*D + D*D",
         reference="Mukhoti et al. 2023, Deep deterministic uncertainty: A new simple baseline",
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from deepal_autoal import ScoringStrategy
 from deepal_strategies.options import check_at_least, check_choice
-from deepal_strategies.uncertainty import least_confidence, mean_of_passes, variation_ratio
+from deepal_strategies.uncertainty import mean_of_passes, score_passes, variation_ratio
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,7 +41,9 @@ class VariationRatio(ScoringStrategy):
 
     def score(self, context: QueryContext) -> Tensor:
         """Return the share of votes against the modal class, or what stands for it, in [0, 1), float32 (N,)."""
-        passes = context.candidates.mc_probabilities(self.n_passes)
-        if self.votes == "passes":
-            return variation_ratio(passes)
-        return 1.0 + least_confidence(mean_of_passes(passes).log())
+        score = variation_ratio if self.votes == "passes" else _lack_of_confidence
+        return score_passes(score, context.candidates, self.n_passes)
+
+
+def _lack_of_confidence(passes: Tensor) -> Tensor:
+    return 1.0 - mean_of_passes(passes).amax(dim=1)

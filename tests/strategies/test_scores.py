@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from deepal_autoal import QueryError
+from deepal_strategies import uncertainty
 from deepal_strategies.entropy import Entropy
 from deepal_strategies.leastconf import LeastConfidence
 from deepal_strategies.margin import Margin
@@ -84,3 +85,62 @@ def test_nan_is_never_taken_for_a_score(make_round):
     for strategy in (Entropy(), Margin(), LeastConfidence()):
         with pytest.raises(QueryError, match="NaN"):
             strategy.query(context, 3)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 10, 31, 32, 33, 100])
+@pytest.mark.parametrize("chunk", [1, 500, 1 << 17])
+def test_scores_of_large_pools_follow_their_definitions_too(monkeypatch, n_classes, chunk):
+    """Chunks of any size; impossible, equally probable and near-certain classes in all places."""
+    monkeypatch.setattr(uncertainty, "_CPU_NUMBERS", chunk)
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randint(-3, 4, (300, n_classes), generator=generator).double()
+    logits[::3] *= 30
+    logits[1::7, 0] = -torch.inf
+    logits[::11, n_classes // 2 :] = -torch.inf
+    logits[::11, 0] = 0.0
+    log_p = logits.log_softmax(dim=1)
+    rows = log_p.exp().tolist()
+    for score, reference in (
+        (uncertainty.entropy, naive_entropy),
+        (uncertainty.negative_margin, naive_margin),
+        (uncertainty.least_confidence, naive_leastconf),
+    ):
+        expected = [reference(row) for row in rows]
+        np.testing.assert_allclose(score(log_p).numpy(), expected, rtol=1e-11, atol=1e-15)
+        assert score(log_p.float()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 100])
+def test_ties_and_near_ties_have_exact_margins(n_classes):
+    probabilities = torch.zeros(4, n_classes)
+    probabilities[0, :2] = 0.5
+    probabilities[1, -2:] = torch.tensor([0.5, torch.nextafter(torch.tensor(0.5), torch.tensor(1.0))])
+    probabilities[2, 1] = 1.0
+    probabilities[3] = 1 / n_classes
+    expected = [0.0, -(2.0**-24), -1.0, 0.0]
+    assert uncertainty.negative_margin_of_probabilities(probabilities).tolist() == expected
+    # The logarithms are rounded, but a tie is a tie.
+    margins = uncertainty.negative_margin(probabilities.log()).tolist()
+    assert margins == pytest.approx(expected, abs=6e-8) and margins[::3] == [0.0, 0.0]
+    certain = torch.tensor([[0.0, -40.0], [0.0, -50.0], [0.0, -80.0]], dtype=torch.float64)
+    assert uncertainty.entropy(certain).diff().lt(0).all(), "confident predictions are told apart"
+
+
+@pytest.mark.parametrize("n_classes", [2, 10, 31, 100])
+def test_equal_rows_have_equal_scores_wherever_they_are(n_classes):
+    """Else rounding would choose by position."""
+    log_p = torch.randn(1, n_classes, generator=torch.Generator().manual_seed(1)).log_softmax(dim=1)
+    table = log_p.repeat(300_000 // n_classes + 13, 1)
+    for score in (uncertainty.entropy, uncertainty.negative_margin, uncertainty.least_confidence):
+        assert len(score(table).unique()) == 1
+    for score in (uncertainty.entropy_of_probabilities, uncertainty.negative_margin_of_probabilities):
+        assert len(score(table.exp()).unique()) == 1
+
+
+def test_temporaries_of_a_large_pool_are_chunks(watch, monkeypatch):
+    monkeypatch.setattr(uncertainty, "_CPU_NUMBERS", 1000)
+    log_p = torch.randn(20_000, 5, generator=torch.Generator().manual_seed(1)).log_softmax(dim=1)
+    for score in (uncertainty.entropy, uncertainty.negative_margin, uncertainty.least_confidence):
+        with watch:
+            score(log_p)
+        assert watch.largest == 20_000

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
 
 from deepal_autoal import QueryError
+from deepal_strategies.ddu.thin import ThinGaussians, thin_whitening
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 JITTERS = (0.0, *(10.0**power for power in range(-20, 1)))
 # How many times its greatest rounding error a pivot must be, so that noise does not choose the jitter.
 _CLEARANCE = 10
-# Covariances that are held at a time, and candidates in the course of a class.
+# Covariances, or bases of thin classes, that are held at a time, and what candidates take in the course of them.
 _COVARIANCE_BYTES = 64 << 20
 _CANDIDATE_BYTES = 64 << 20
 
@@ -34,6 +36,10 @@ class ClassGaussians:
     errors counts as failure: whether it is positive is chance. Directions in which a class does not vary then
     dominate its density.
 
+    A class of at most D samples is never decomposed (see `ThinGaussians`). Without the jitter its last pivots would be
+    0, so the jitter must by itself be well above the rounding errors of the class's mean variance. Its decomposition
+    would ask for the same within a power of ten, but for more or less by the order of the dimensions.
+
     Args:
         embeddings: Of labelled samples, (M, D), at least one.
         labels: Their classes, int64 (M,).
@@ -42,75 +48,153 @@ class ClassGaussians:
         jitter: What was added to the variances.
 
     Raises:
-        QueryError: If no jitter is enough: embeddings are not finite.
+        QueryError: If embeddings are not finite, or no jitter is enough.
     """
 
     def __init__(self, embeddings: Tensor, labels: Tensor) -> None:
         order = torch.argsort(labels, stable=True)
         rows = _wide(embeddings[order])
+        if not rows.isfinite().all():
+            raise QueryError("the embeddings of the labelled samples are not finite: no covariance is definite")
+        # Means near 0 keep digits; densities do not change.
+        self._origin = rows.mean(dim=0)
+        rows = rows - self._origin
+        n_dims = rows.shape[1]
         self._counts: list[int] = [count for count in labels.bincount().tolist() if count]
         # Class by class, in the samples' order: sums by atomic additions would differ from run to run on CUDA.
         parts = torch.split(rows, self._counts)
-        self._means = [part.mean(dim=0) for part in parts]
+        self._means = torch.stack([part.mean(dim=0) for part in parts])
         self._centered = [part - mean for part, mean in zip(parts, self._means, strict=True)]
-        self._shared, unit = _shared_covariance(rows, self._centered)
-        size = max(1, _COVARIANCE_BYTES // (8 * rows.shape[1] ** 2))
-        classes = range(len(parts))
-        self._groups = [classes[start : start + size] for start in classes[::size]]
+        sizes = list(enumerate(self._counts))
+        self._full = [number for number, count in sizes if count > n_dims and count > 1]
+        # By size, as the classes of a group are filled up to the largest.
+        thin = [number for number, count in sizes if 1 < count <= n_dims]
+        self._thin = sorted(thin, key=lambda number: self._counts[number])
+        self._single = [number for number, count in sizes if count == 1]
+        self._shared = torch.cat([self._centered[number] for number in sorted(self._full + self._thin)] or [rows[:0]])
+        self._degrees = len(rows) - len(parts)
+        # Where samples of a class coincide, the jitter alone is their variance.
+        unit = float(self._shared.square().sum()) / max(1, self._degrees) / n_dims or _mean_variance(rows)
+        self._sphere = unit
         self.jitter = unit * self._enough_jitter(unit)
 
     def log_density(self, embeddings: Tensor) -> Tensor:
         """Return log p(h), float64 (N,), of embeddings (N, D)."""
         total = _wide(embeddings.new_full((len(embeddings),), -math.inf))
-        n_rows = max(1, _CANDIDATE_BYTES // (8 * embeddings.shape[1]))
-        for group in self._groups:
+        n_dims = embeddings.shape[1]
+        shares = [math.log(count / sum(self._counts)) for count in self._counts]
+
+        def add(numbers: list[int], n_numbers: int, log_densities: Callable[[Tensor], Tensor]) -> None:
+            """Add some classes' part; ``n_numbers`` says how many float64 numbers a candidate takes meanwhile."""
+            own = torch.tensor([shares[number] for number in numbers], dtype=total.dtype).to(total.device)
+            n_rows = max(1, _CANDIDATE_BYTES // (8 * n_numbers))
+            for start in range(0, len(embeddings), n_rows):
+                part = slice(start, start + n_rows)
+                terms = log_densities(_wide(embeddings[part]) - self._origin) + own
+                # Densities themselves underflow in hundreds of dimensions.
+                total[part] = torch.logaddexp(total[part], terms.logsumexp(dim=1))
+
+        for group in self._full_groups():
             factors = torch.linalg.cholesky(_jittered(self._covariances(group), self.jitter))
             for number, factor in zip(group, factors, strict=True):
-                share = self._counts[number] / sum(self._counts)
-                log_scale = factor.diagonal().log().sum() + 0.5 * embeddings.shape[1] * math.log(2 * math.pi)
-                for start in range(0, len(embeddings), n_rows):
-                    part = slice(start, start + n_rows)
-                    deviations = _wide(embeddings[part]) - self._means[number]
-                    whitened = torch.linalg.solve_triangular(factor, deviations.T, upper=False)
-                    terms = math.log(share) - log_scale - 0.5 * whitened.square().sum(dim=0)
-                    # Densities themselves underflow in hundreds of dimensions.
-                    total[part] = torch.logaddexp(total[part], terms)
+                add([number], 4 * n_dims, _full_log_density(factor, self._means[number]))
+        for group in self._thin_groups():
+            thin = ThinGaussians([self._centered[number] for number in group], self._means[group], self.jitter)
+            add(group, thin.numbers_per_sample, thin.log_densities)
+        if self._single:
+            add(self._single, 4 * n_dims + 3 * len(self._single), self._single_log_densities())
         return total
 
     def _enough_jitter(self, unit: float) -> float:
-        """Return the smallest jitter, in units, that all classes can be decomposed with."""
+        """Return the smallest jitter, in units, that all classes can do with."""
         level = 0
-        for group in self._groups:
-            covariances = self._covariances(group)
+        variance = self._thin_variance()
+        if variance is not None:
+            # The last of the ladder is far above any rounding.
+            enough = (jitter * unit > self._rounding() * (variance + jitter * unit) for jitter in JITTERS)
+            level = list(enough).index(True)
+        for covariances in self._full_covariances():
             # What was enough for the groups before stays so: every pivot grows with the jitter.
-            while not _is_definite(_jittered(covariances, JITTERS[level] * unit)):
+            while not _is_definite(_jittered(covariances, JITTERS[level] * unit), self._rounding()):
                 level += 1
                 if level == len(JITTERS):
-                    raise QueryError("the embeddings of the labelled samples are not finite: no covariance is definite")
+                    raise QueryError("no jitter makes the covariances of the labelled samples' embeddings definite")
         return JITTERS[level]
 
-    def _covariances(self, group: range) -> Tensor:
+    def _rounding(self) -> float:
+        """Return what a pivot must be above, as a share of its variance."""
+        return _CLEARANCE * len(self._origin) * torch.finfo(self._origin.dtype).eps
+
+    def _thin_variance(self) -> float | None:
+        """Return the mean variance of that class which has the greatest, of those not decomposed; None without any."""
+        sums = [self._centered[number].square().sum() / (self._counts[number] - 1) for number in self._thin]
+        if self._single and 0 < self._degrees < len(self._origin):
+            sums.append(self._shared.square().sum() / self._degrees)
+        return float(torch.stack(sums).max()) / len(self._origin) if sums else None
+
+    def _full_covariances(self) -> Iterator[Tensor]:
+        """Yield the covariances to decompose, (G, D, D), some at a time."""
+        for group in self._full_groups():
+            yield self._covariances(group)
+        if self._single and self._degrees >= len(self._origin):
+            yield self._shared_covariance()[None]
+
+    def _full_groups(self) -> Iterator[list[int]]:
+        size = max(1, _COVARIANCE_BYTES // (8 * len(self._origin) ** 2))
+        return (self._full[start : start + size] for start in range(0, len(self._full), size))
+
+    def _thin_groups(self) -> Iterator[list[int]]:
+        group: list[int] = []
+        for number in self._thin:
+            if 8 * (len(group) + 1) * self._counts[number] * len(self._origin) > _COVARIANCE_BYTES and group:
+                yield group
+                group = []
+            group.append(number)
+        if group:
+            yield group
+
+    def _covariances(self, group: list[int]) -> Tensor:
         """Return some classes' covariances, (G, D, D)."""
-        return torch.stack([self._covariance(number) for number in group])
+        parts = (self._centered[number] for number in group)
+        return torch.stack([part.T @ part / (len(part) - 1) for part in parts])
 
-    def _covariance(self, number: int) -> Tensor:
-        centered = self._centered[number]
-        return self._shared if len(centered) == 1 else centered.T @ centered / (len(centered) - 1)
+    def _shared_covariance(self) -> Tensor:
+        return self._shared.T @ self._shared / self._degrees
+
+    def _single_log_densities(self) -> Callable[[Tensor], Tensor]:
+        """Return log N(h; class) of the classes of one sample, (n, S), as a function of samples (n, D)."""
+        n_dims = len(self._origin)
+        if not self._degrees:
+            deviation = math.sqrt(self._sphere + self.jitter)
+            whiten: Callable[[Tensor], Tensor] = lambda samples: samples / deviation  # noqa: E731
+            log_determinant = torch.tensor(2 * n_dims * math.log(deviation), dtype=self._origin.dtype)
+        elif self._degrees < n_dims:
+            whiten, log_determinant = thin_whitening(self._shared, self._degrees, self.jitter)
+        else:
+            factor = torch.linalg.cholesky(_jittered(self._shared_covariance()[None], self.jitter))[0]
+            whiten = _solver(factor)
+            log_determinant = 2 * factor.diagonal().log().sum()
+        means = whiten(self._means[self._single])
+        scale = 0.5 * (log_determinant.to(means.device) + n_dims * math.log(2 * math.pi))
+
+        def log_densities(samples: Tensor) -> Tensor:
+            # By differences: products would lose the digits of samples near a mean.
+            distances = torch.cdist(whiten(samples), means, compute_mode="donot_use_mm_for_euclid_dist")
+            return -0.5 * distances.square() - scale
+
+        return log_densities
 
 
-def _shared_covariance(rows: Tensor, centered: list[Tensor]) -> tuple[Tensor, float]:
-    """Return the covariance within classes, (D, D), and a positive variance as unit."""
-    n_rows, n_dims = rows.shape
-    if n_rows > len(centered):
-        deviations = torch.cat(centered)
-        shared = deviations.T @ deviations / (n_rows - len(centered))
-        unit = float(shared.diagonal().mean())
-        if unit > 0:
-            return shared, unit
-        # Samples of a class coincide: the jitter alone is their variance.
-        return shared, _mean_variance(rows)
-    unit = _mean_variance(rows)
-    return unit * torch.eye(n_dims, dtype=rows.dtype, device=rows.device), unit
+def _solver(factor: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return samples (n, D) ↦ L⁻¹·samples, (n, D)."""
+    return lambda samples: torch.linalg.solve_triangular(factor, samples.T, upper=False).T
+
+
+def _full_log_density(factor: Tensor, mean: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return log N(h; mean, L·Lᵀ), (n, 1), as a function of samples (n, D)."""
+    whiten = _solver(factor)
+    scale = factor.diagonal().log().sum() + 0.5 * len(mean) * math.log(2 * math.pi)
+    return lambda samples: -0.5 * whiten(samples - mean).square().sum(dim=1, keepdim=True) - scale
 
 
 def _mean_variance(rows: Tensor) -> float:
@@ -124,11 +208,10 @@ def _jittered(covariances: Tensor, jitter: float) -> Tensor:
     return jittered
 
 
-def _is_definite(covariances: Tensor) -> bool:
+def _is_definite(covariances: Tensor, rounding: float) -> bool:
     """Whether every Cholesky decomposition succeeds, with pivots well above rounding errors."""
     factors, codes = torch.linalg.cholesky_ex(covariances)
     pivots = factors.diagonal(dim1=1, dim2=2).square()
-    rounding = _CLEARANCE * covariances.shape[-1] * torch.finfo(covariances.dtype).eps
     return bool((codes == 0).all() and (pivots > rounding * covariances.diagonal(dim1=1, dim2=2)).all())
 
 
