@@ -113,6 +113,8 @@ def select_final(
     generator = torch.Generator(scores.device).manual_seed(seed)
     positions: NDArray[np.int64] = top_scores(scores, width, generator).cpu().numpy()
     if final == "diverse":
+        # In the pool's order: the last digits of scores, which order the filter, are not to change the clusters.
+        positions.sort()
         kept = context.candidates.embeddings()[positions]
         shares = None if weights is None else weights[positions]
         chosen, clustering = cluster_members(kept, batch_size, np.random.default_rng(seed), shares)
