@@ -168,7 +168,7 @@ def greedy_seeds(rows: Tensor, n_seeds: int, generator: torch.Generator, weights
 def _assign_all(rows: Tensor, unit: float, mean: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
     """Return all rows' nearest centres and their squared distances, from rows that are neither scaled nor centred."""
     labels, distances = [], []
-    for part in rows.split(block_rows(rows, rows.shape[1]) * 4):
+    for part in torch.split(rows, block_rows(rows, rows.shape[1]) * 4):
         block = _centred(part, unit, mean)
         nearest = nearest_centers(block, centers)[1]
         labels.append(nearest)
@@ -178,7 +178,7 @@ def _assign_all(rows: Tensor, unit: float, mean: Tensor, centers: Tensor) -> tup
 
 def _mean(rows: Tensor, unit: float) -> Tensor:
     """Return the mean of the scaled rows, float32 (D,)."""
-    parts = rows.split(block_rows(rows, rows.shape[1]))
+    parts = torch.split(rows, block_rows(rows, rows.shape[1]))
     sums = torch.stack([(part.float() * unit).sum(dim=0) for part in parts])
     return sums.sum(dim=0) / len(rows)
 

@@ -164,13 +164,13 @@ def sum_groups(rows: Tensor, weights: Tensor, members: Tensor, counts: Tensor) -
 def squared_distances(rows: Tensor, centers: Tensor, labels: Tensor) -> Tensor:
     """Return each row's squared distance to its centre, from differences, (n,)."""
     size = block_rows(rows, rows.shape[1])
-    parts = zip(rows.split(size), labels.split(size), strict=True)
+    parts = zip(torch.split(rows, size), torch.split(labels, size), strict=True)
     return torch.cat([(block - centers[nearest]).square_().sum(dim=1) for block, nearest in parts])
 
 
 def squared_norms(rows: Tensor) -> Tensor:
     """Return the rows' squared lengths, (n,)."""
-    return torch.cat([part.square().sum(dim=1) for part in rows.split(block_rows(rows, rows.shape[1]))])
+    return torch.cat([part.square().sum(dim=1) for part in torch.split(rows, block_rows(rows, rows.shape[1]))])
 
 
 def _first(flags: Tensor, n_set: int) -> Tensor:

@@ -76,7 +76,7 @@ def test_the_unit_of_the_weights_does_not_matter():
 
 
 def test_a_subset_is_weighted_too(monkeypatch):
-    monkeypatch.setattr(clustering, "SUBSET_ROWS", 15)
+    monkeypatch.setattr(clustering, "SUBSET_ROWS", 19)
     rows = np.arange(40.0)[:, None].repeat(3, axis=1) + 1000 * (np.arange(40) >= 20)[:, None]
     weights = torch.zeros(40)
     weights[[3, 37]] = 1.0
