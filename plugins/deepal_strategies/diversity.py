@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans, MiniBatchKMeans
-from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
 
 from deepal_autoal import top_scores
+from deepal_strategies.clustering import FULL_PASS_LIMIT, Clusters, k_means
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,16 +17,9 @@ if TYPE_CHECKING:
 
     from deepal_autoal import QueryContext
 
-# Lloyd iterations; centres hardly move after the first few, and a query must not wait for the last digits.
-MAX_ITERATIONS = 20
-# N·b·D, the multiplications of one Lloyd iteration, above which mini-batches stand in for full passes.
-FULL_PASS_LIMIT = 10**9
 # Smallest weight of a row in units of the largest: next to nothing, but k-means++ still tells such rows apart by
 # distance when those of more weight run out.
 LEAST_WEIGHT = 1e-6
-# Beyond it sums of squares come near float32's end.
-LARGEST_ENTRY = 1e12
-_CHUNK_ROWS = 8192
 # The final stage's filter, in batches: its width at so many labels a class, and its limits.
 WIDTH = 10.0
 LABELS_PER_CLASS = 20
@@ -42,41 +32,56 @@ def nearest_to_centroids(
 ) -> NDArray[np.int64]:
     """Return exactly ``batch_size`` distinct rows, from each k-means cluster the member nearest to its centre.
 
+    See `cluster_members`, of whose answer these are the rows.
+    """
+    return cluster_members(embeddings, batch_size, rng, weights)[0]
+
+
+def cluster_members(
+    embeddings: Tensor,
+    batch_size: int,
+    rng: np.random.Generator,
+    weights: Tensor | None = None,
+    full_pass_limit: float = FULL_PASS_LIMIT,
+) -> tuple[NDArray[np.int64], dict[str, Any]]:
+    """Return distinct rows, from each k-means cluster the member nearest to its centre, and how they were found.
+
     A row belongs to one cluster only, so no row is chosen twice. Where rows coincide there can be fewer clusters
-    than asked for; the rest are then random other rows. Rows are shuffled first, so ties never go by position.
+    than asked for; the rest are then random other rows. Ties never go by position.
 
     Args:
         embeddings: Shape (N, D), finite.
         batch_size: Number of clusters b, 1 ... N.
-        rng: Seeds the shuffle and the clustering.
+        rng: Seeds the clustering and decides ties.
         weights: How much each row counts in the clusters' centres, (N,), non-negative, in any unit; all alike by
             default, and where all are 0.
+        full_pass_limit: N·b·D above which the centres come from a random subset (see `k_means`).
 
     Returns:
-        Row numbers, int64 (b,), in random order.
+        Row numbers, int64 (b,), in random order; and a report of the clustering: ``form`` (``"full"``, ``"subset"``,
+        or ``"all"`` where every row is taken), ``rows`` (that took part in the iterations), ``iterations``, and
+        ``inertia``, the sum of all rows' squared distances to their centres, unweighted.
     """
     n_rows = len(embeddings)
-    shuffle = rng.permutation(n_rows)
+    seed = int(rng.integers(2**63 - 1))
     if batch_size >= n_rows:
-        return shuffle
-    rows = embeddings.detach().float().cpu().numpy()[shuffle]
-    largest = max(rows.max(), -rows.min())  # without a copy: it may be gigabytes
-    if largest > LARGEST_ENTRY:
-        rows = rows / largest
-    shares = None if weights is None else _relative(weights)[shuffle]
-    clusters, centers = _cluster(rows, batch_size, int(rng.integers(2**31)), shares)
-    distances = np.empty(n_rows, dtype=np.float32)
-    for start in range(0, n_rows, _CHUNK_ROWS):
-        part = slice(start, start + _CHUNK_ROWS)
-        distances[part] = np.square(rows[part] - centers[clusters[part]]).sum(axis=1)
-    # Stable: of equally near members the first of the shuffled order.
-    order = np.lexsort((distances, clusters))
-    first_of_cluster = np.unique(clusters[order], return_index=True)[1]
-    chosen = order[first_of_cluster]
-    if len(chosen) < batch_size:
-        others = np.setdiff1d(np.arange(n_rows), chosen)
-        chosen = np.concatenate([chosen, others[: batch_size - len(chosen)]])
-    return shuffle[chosen]
+        return rng.permutation(n_rows), {"form": "all", "rows": n_rows, "iterations": 0, "inertia": 0.0}
+    rows = embeddings.detach()
+    if rows.device.type == "mps":  # lacks some of the operations
+        rows = rows.cpu()
+    generator = torch.Generator(rows.device).manual_seed(seed)
+    shares = None if weights is None else _relative(weights).to(rows.device)
+    clusters = k_means(rows, batch_size, generator, shares, full_pass_limit)
+    priority = torch.randperm(n_rows, generator=generator, device=rows.device)
+    # The chosen ones before all others; both at random.
+    priority += n_rows * _is_nearest(clusters, batch_size, priority)
+    chosen: NDArray[np.int64] = priority.topk(batch_size).indices.cpu().numpy()
+    return chosen, {
+        "form": "full" if clusters.n_used == n_rows else "subset",
+        "rows": clusters.n_used,
+        "iterations": clusters.n_iterations,
+        "inertia": clusters.inertia(),
+    }
 
 
 def select_final(
@@ -100,7 +105,7 @@ def select_final(
         weights: How much each candidate counts in the k-means, (N,), non-negative; all alike by default.
 
     Returns:
-        Pool indices, int64 (b,).
+        Pool indices, int64 (b,). What `cluster_members` tells of the clustering goes to the round's record.
     """
     width = final_width(context, batch_size, final, oversample)
     # Streams of its own, whatever was drawn before: selectors that are compared share the luck of this stage.
@@ -108,9 +113,13 @@ def select_final(
     generator = torch.Generator(scores.device).manual_seed(seed)
     positions: NDArray[np.int64] = top_scores(scores, width, generator).cpu().numpy()
     if final == "diverse":
+        # In the pool's order: the last digits of scores, which order the filter, are not to change the clusters.
+        positions.sort()
         kept = context.candidates.embeddings()[positions]
         shares = None if weights is None else weights[positions]
-        positions = positions[nearest_to_centroids(kept, batch_size, np.random.default_rng(seed), shares)]
+        chosen, clustering = cluster_members(kept, batch_size, np.random.default_rng(seed), shares)
+        context.report(clustering=clustering)
+        positions = positions[chosen]
     return context.candidates.indices[positions]
 
 
@@ -136,27 +145,18 @@ def budget_width(n_labeled: int, n_classes: int) -> float:
     return min(max(WIDTH * math.sqrt(LABELS_PER_CLASS * n_classes / max(1, n_labeled)), NARROWEST), WIDEST)
 
 
-def _relative(weights: Tensor) -> NDArray[np.float32]:
+def _relative(weights: Tensor) -> Tensor:
     """Return weights in units of the largest, none below `LEAST_WEIGHT`; ones where all are 0."""
-    values: NDArray[np.float32] = weights.detach().float().cpu().numpy()
+    values = weights.detach().float()
     largest = values.max()
-    return np.maximum(values / largest, np.float32(LEAST_WEIGHT)) if largest > 0 else np.ones_like(values)
+    return torch.where(largest > 0, (values / largest).clamp(min=LEAST_WEIGHT), 1.0)
 
 
-def _cluster(
-    rows: NDArray[np.float32], n_clusters: int, seed: int, weights: NDArray[np.float32] | None
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return each row's cluster and the clusters' centres."""
-    if rows.size * n_clusters <= FULL_PASS_LIMIT:
-        model = KMeans(n_clusters, n_init=1, max_iter=MAX_ITERATIONS, random_state=seed)
-    else:
-        model = MiniBatchKMeans(
-            n_clusters, n_init=1, max_iter=MAX_ITERATIONS, batch_size=max(1024, 4 * n_clusters), random_state=seed
-        )
-    # One thread: scikit-learn adds the threads' partial sums in arrival order, which would change the last bits.
-    with threadpool_limits(1), warnings.catch_warnings():
-        # Fewer distinct rows than clusters: the caller fills up.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(rows, sample_weight=weights)
-    clusters: NDArray[np.int64] = model.labels_.astype(np.int64)
-    return clusters, model.cluster_centers_
+def _is_nearest(clusters: Clusters, n_clusters: int, priority: Tensor) -> Tensor:
+    """Return which row is the nearest of its cluster to the centre, of equally near ones that of most priority."""
+    labels, distances = clusters.labels, clusters.distances
+    # Neither depends on the order in which a device works.
+    least = distances.new_full((n_clusters,), torch.inf).scatter_reduce_(0, labels, distances, "amin")
+    claims = torch.where(distances == least[labels], priority, -1)
+    strongest = priority.new_full((n_clusters,), -1).scatter_reduce_(0, labels, claims, "amax")
+    return (claims >= 0) & (claims == strongest[labels])

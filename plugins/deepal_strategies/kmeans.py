@@ -4,22 +4,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deepal_autoal import Strategy
-from deepal_strategies.diversity import nearest_to_centroids
+from deepal_autoal import Query, Strategy
+from deepal_strategies.clustering import FULL_PASS_LIMIT
+from deepal_strategies.diversity import cluster_members
+from deepal_strategies.options import check_at_least
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from deepal_autoal import QueryContext
 
 
 class KMeansSampling(Strategy):
-    """The samples nearest to the centres of k-means clusters of the embeddings, one for each."""
+    """The samples nearest to the centres of k-means clusters of the embeddings, one for each.
+
+    Args:
+        full_pass_limit: N·b·D, the multiplications of one pass of all candidates over all centres, above which the
+            centres come from a random subset of the candidates (see `k_means`). The round's record says which form
+            ran, with its iterations and inertia.
+
+    Raises:
+        InputError: If an option is out of range.
+    """
 
     requires = frozenset({"embeddings"})
 
-    def query(self, context: QueryContext, batch_size: int) -> NDArray[np.int64]:
+    def __init__(self, full_pass_limit: float = FULL_PASS_LIMIT) -> None:
+        check_at_least("full_pass_limit", full_pass_limit, 0)
+        self.full_pass_limit = full_pass_limit
+
+    def query(self, context: QueryContext, batch_size: int) -> Query:
         """Return one sample from each of ``batch_size`` clusters of the candidates' embeddings."""
-        positions = nearest_to_centroids(context.candidates.embeddings(), batch_size, context.rng)
-        return context.candidates.indices[positions]
+        positions, clustering = cluster_members(
+            context.candidates.embeddings(), batch_size, context.rng, full_pass_limit=self.full_pass_limit
+        )
+        return Query(context.candidates.indices[positions], {"clustering": clustering})

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from deepal_autoal import InputError
-from deepal_strategies import diversity
+from deepal_strategies import clustering
 from deepal_strategies.dbal import DBAL
-from deepal_strategies.diversity import nearest_to_centroids, select_final
+from deepal_strategies.diversity import cluster_members, nearest_to_centroids, select_final
 
 
 def naive_informativeness(row):
@@ -75,12 +75,13 @@ def test_the_unit_of_the_weights_does_not_matter():
         assert set(chosen.tolist()) == expected
 
 
-def test_mini_batches_are_weighted_too(monkeypatch):
-    monkeypatch.setattr(diversity, "FULL_PASS_LIMIT", 0)
+def test_a_subset_is_weighted_too(monkeypatch):
+    monkeypatch.setattr(clustering, "SUBSET_ROWS", 19)
     rows = np.arange(40.0)[:, None].repeat(3, axis=1) + 1000 * (np.arange(40) >= 20)[:, None]
     weights = torch.zeros(40)
     weights[[3, 37]] = 1.0
-    chosen = nearest_to_centroids(torch.as_tensor(rows), 2, np.random.default_rng(0), weights)
+    chosen, report = cluster_members(torch.as_tensor(rows), 2, np.random.default_rng(0), weights, full_pass_limit=0)
+    assert report["form"] == "subset"
     assert sorted(chosen.tolist()) == [3, 37]
 
 

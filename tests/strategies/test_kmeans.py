@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from deepal_strategies import diversity
-from deepal_strategies.diversity import nearest_to_centroids, select_final
+from deepal_autoal import InputError
+from deepal_strategies import clustering
+from deepal_strategies.diversity import cluster_members, nearest_to_centroids, select_final
 from deepal_strategies.kmeans import KMeansSampling
 
 
@@ -29,9 +30,9 @@ def naive_nearest(rows, groups):
 
 @pytest.mark.parametrize("limit", [10**9, 0])
 def test_the_member_nearest_to_each_centre_is_chosen(monkeypatch, limit):
-    monkeypatch.setattr(diversity, "FULL_PASS_LIMIT", limit)
+    monkeypatch.setattr(clustering, "SUBSET_ROWS", 6)
     rows = blobs()
-    chosen = nearest_to_centroids(torch.as_tensor(rows), 5, np.random.default_rng(0))
+    chosen, _ = cluster_members(torch.as_tensor(rows), 5, np.random.default_rng(0), full_pass_limit=limit)
     assert sorted(chosen // 12) == [0, 1, 2, 3, 4]
     if limit:
         assert set(chosen.tolist()) == naive_nearest(rows, [range(k * 12, k * 12 + 12) for k in range(5)])
@@ -50,7 +51,9 @@ def test_fewer_distinct_points_than_clusters_still_fill_the_batch(n_distinct):
 @pytest.mark.parametrize("batch_size", [1, 59, 60])
 def test_any_batch_size_is_exact(make_round, batch_size):
     context = make_round(10, 60).context
-    chosen = KMeansSampling().query(context, batch_size)
+    query = KMeansSampling().query(context, batch_size)
+    chosen = np.asarray(query.indices)
+    assert set(query.report["clustering"]) == {"form", "rows", "iterations", "inertia"}
     assert len(set(chosen.tolist())) == batch_size
     assert np.isin(chosen, context.candidates.indices).all()
 
@@ -88,3 +91,9 @@ def test_final_stage_filters_then_spreads(make_round):
     assert set((spread // 25).tolist()) == {0, 1}
     everything = select_final(context, scores, 60, "diverse", 10)
     assert len(set(everything.tolist())) == 60
+    assert context.reported["clustering"]["form"] == "full"
+
+
+def test_a_negative_limit_is_refused():
+    with pytest.raises(InputError, match="full_pass_limit"):
+        KMeansSampling(full_pass_limit=-1.0)
