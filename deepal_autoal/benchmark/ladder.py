@@ -46,7 +46,7 @@ def climb(
         affordable = [n for n in sizes if _expected(samples, *sized(n), growth, seconds) <= left]
         if affordable:
             n = affordable[0]
-        elif len(samples) == 1 and last.seconds < seconds and last.wait is None:
+        elif len(samples) == 1 and (last.seconds if last.wait is None else last.wait) < seconds:
             n = sizes[-1]
         else:
             break

@@ -176,7 +176,7 @@ class Probe:
             learner, trainer = self._learner(make(), _FEWEST_CANDIDATES, _FEW_STEPS)
             learner.fit()
             few = trainer.trainings[-1]
-            per_step = few.seconds / few.done
+            per_step = max(few.seconds / few.done, 1e-6)
             n_steps = max(3 * _FEW_STEPS, int(self._seconds / 3 / per_step))
             learner, trainer = self._learner(make(), _FEWEST_CANDIDATES, n_steps)
             learner.fit()

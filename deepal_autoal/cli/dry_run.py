@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from tqdm import tqdm
@@ -91,7 +91,7 @@ def _notes(found: DryRun) -> list[str]:
     lines = [
         f"Pool {setup.pool_size:,}, test {len(data.x_test):,}, {data.n_classes} classes, embeddings of "
         f"{found.embedding_dim:,}; {labels}; model {setup.model.name}, {setup.device}.",
-        f"Times are of the rounds; to start and to read the data took {_digits(found.load_seconds)} s more here.",
+        f"Times are of the rounds; to read the data took {_digits(found.load_seconds)} s here, to start comes on top too.",
         "Peak: the process's highest resident memory, mapped files among it (`/usr/bin/time -v` shows the same).",
     ]
     if math.isfinite(memory_size()):
