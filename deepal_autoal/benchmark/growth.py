@@ -35,20 +35,23 @@ class Growth:
     Args:
         formula: The card's, such as ``"N*(C + D)"``.
         sizes: The other symbols' values, where they are known.
+        candidates: Of a selector: what ``ask`` stands for.
     """
 
-    def __init__(self, formula: str, sizes: Mapping[str, int]) -> None:
+    def __init__(self, formula: str, sizes: Mapping[str, int], candidates: Sequence[Growth] = ()) -> None:
         self._formula = formula
+        self._candidates = candidates
         self._sizes = {**dict.fromkeys(SYMBOLS, 10), **sizes}
 
     def ratio(self, before: tuple[int, int], after: tuple[int, int]) -> float:
         """Return by how much more a query takes, from (candidates, batch size) to another pair."""
         return self._at(*after) / self._at(*before)
 
-    def _at(self, n: int, batch_size: int) -> float:
-        # A pass of the pool, and what candidates of a selector do, grow with the candidates too.
-        own = {"N": n, "b": batch_size, "ask": 1000 * n, "sweep": 1000 * n, "fit": 1}
-        return float(evaluate_cost(self._formula, {**self._sizes, **own}))
+    def _at(self, n: int, batch_size: int) -> int:
+        # A pass of the pool grows with the candidates; trainings are counted apart.
+        ask = sum(candidate._at(n, batch_size) for candidate in self._candidates) or n
+        own = {"N": n, "b": batch_size, "ask": ask, "sweep": 1000 * n, "fit": 1}
+        return evaluate_cost(self._formula, {**self._sizes, **own})
 
 
 def seconds_at(samples: Sequence[Sample], n: int, batch_size: int, growth: Growth) -> float:

@@ -22,7 +22,7 @@ from deepal_autoal.measure import PeakMemory, Stopwatch, give_back_memory, resid
 from deepal_autoal.plugins import plugin_host
 from deepal_autoal.pool import draw_members
 from deepal_autoal.process import restored
-from deepal_autoal.strategy import Strategy
+from deepal_autoal.strategy import SelectorStrategy, Strategy
 
 if TYPE_CHECKING:
     from deepal_autoal.benchmark.admission import Setup
@@ -239,7 +239,9 @@ class Probe:
         data, registry = self._data, plugin_host().strategies
         formula = registry.get(strategy.name).details.get(what) if strategy.name in registry else None
         sizes = {"L": self._n_labeled, "C": data.n_classes, "D": self.embedding_dim}
-        return Growth(formula or "N", {**sizes, "P": int(np.prod(data.input_shape))})
+        asked = strategy.candidates.values() if isinstance(strategy, SelectorStrategy) else ()
+        candidates = [self._growth(candidate, what) for candidate in asked]
+        return Growth(formula or "N", {**sizes, "P": int(np.prod(data.input_shape))}, candidates)
 
 
 class _Limit:

@@ -91,7 +91,8 @@ def _notes(found: DryRun) -> list[str]:
     lines = [
         f"Pool {setup.pool_size:,}, test {len(data.x_test):,}, {data.n_classes} classes, embeddings of "
         f"{found.embedding_dim:,}; {labels}; model {setup.model.name}, {setup.device}.",
-        f"Times are of the rounds; to read the data took {_digits(found.load_seconds)} s here, to start comes on top too.",
+        f"Times are of the rounds; reading the data took {_digits(found.load_seconds)} s here, and "
+        "starting comes on top.",
         "Peak: the process's highest resident memory, mapped files among it (`/usr/bin/time -v` shows the same).",
     ]
     if math.isfinite(memory_size()):

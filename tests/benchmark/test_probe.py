@@ -153,6 +153,8 @@ def test_lines_and_cards():
     one = Sample(1000, 50, 2.0, n_bytes=100)
     assert growth.ratio((1000, 50), (4000, 100)) == 8
     assert seconds_at([one], 4000, 100, growth) == 16.0
+    # A selector's grows as its candidates do.
+    assert Growth("ask + N", {}, [growth, growth]).ratio((1000, 50), (1000, 100)) == pytest.approx(2.0, rel=1e-3)
     # Two of one batch size: a line, then the card for the batch.
     two = [one, Sample(3000, 50, 4.0, n_bytes=140)]
     assert seconds_at(two, 5000, 50, growth) == 6.0 and seconds_at(two, 5000, 100, growth) == 12.0
