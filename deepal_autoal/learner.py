@@ -35,7 +35,14 @@ from deepal_autoal.profile import section
 from deepal_autoal.randomness import stream_seed
 from deepal_autoal.recipe import Recipe
 from deepal_autoal.strategy import Query, SelectorStrategy, Strategy, blaming, describe_strategy
-from deepal_autoal.training import LabeledData, Trainer, UnlabeledData, load_weights, rebuilding_trainer
+from deepal_autoal.training import (
+    LabeledData,
+    Trainer,
+    TrainerProtocol,
+    UnlabeledData,
+    load_weights,
+    rebuilding_trainer,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -161,6 +168,10 @@ class ActiveLearner:
     def fitted(self) -> FittedModel | None:
         """The model trained last, without training one; None before the first."""
         return self._fitted
+
+    def wrap_trainer(self, wrap: Callable[[TrainerProtocol], TrainerProtocol]) -> None:
+        """Train by what ``wrap`` makes of the trainer from now on; models are rebuilt as before."""
+        self._trainer = wrap(self._trainer)
 
     def tell(self, indices: ArrayLike, labels: ArrayLike) -> None:
         """Take in labels, of the asked batch or of any other unlabelled samples.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import sys
 import time
 from pathlib import Path
@@ -99,6 +101,18 @@ def _reset_peak() -> int | None:
 def resident_bytes() -> int | None:
     """Return the memory that this process has in use; None where that cannot be told."""
     return _resident("VmRSS")
+
+
+def give_back_memory() -> None:
+    """Give memory that is not in use back to the system, where that is possible (glibc).
+
+    Otherwise what was freed before is used again, and does not show in a peak.
+    """
+    gc.collect()
+    if sys.platform.startswith("linux"):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def _resident(field: str) -> int | None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from deepal_autoal.benchmark.notation import Contender
-from deepal_autoal.datasets import load_dataset
+from deepal_autoal.datasets import Dataset, load_dataset
 from deepal_autoal.devices import device_elsewhere, resolve_device
 from deepal_autoal.errors import DeepALError, InputError, QueryError, RunFolderError
 from deepal_autoal.factory import create_strategy
@@ -89,6 +89,7 @@ def admit(
     settings: Mapping[str, Any],
     earlier: Iterable[Path],
     is_elsewhere: bool = False,
+    data: Dataset | None = None,
 ) -> Admission:
     """Return what can run on a dataset.
 
@@ -99,6 +100,7 @@ def admit(
         settings: What all runs share, by the names of `run`'s arguments.
         earlier: Run folders that lie there already.
         is_elsewhere: Whether runs are done on other machines: their device need not be here.
+        data: The dataset, where it is loaded already.
 
     Raises:
         InputError: If the data or a setting cannot be used, a strategy that was named cannot run, or none can.
@@ -109,7 +111,8 @@ def admit(
     threads = settings.get("threads")
     if threads is not None and threads < 1:
         raise InputError(f"--threads {threads}: give at least 1")
-    data = load_dataset(dataset, settings.get("data_dir"))
+    if data is None:
+        data = load_dataset(dataset, settings.get("data_dir"))
     given: dict[str, Any] = {name: settings.get(name) for name in _RUN_SETTINGS}
     given["recipe"] = dict(settings.get("recipe") or {})
     if settings.get("epochs") is not None:

@@ -5,61 +5,27 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
+from dataclasses import replace
+from functools import partial
 
 from deepal_autoal.benchmark.grid import Grid, GridRun
+from deepal_autoal.benchmark.probe import Probe
+from deepal_autoal.benchmark.run_cost import Cost
 from deepal_autoal.cost import SYMBOLS, evaluate_cost
-from deepal_autoal.datasets import Dataset, load_dataset
+from deepal_autoal.datasets import load_dataset
 from deepal_autoal.errors import InputError
 from deepal_autoal.factory import create_strategy
-from deepal_autoal.inputs import Inputs
-from deepal_autoal.learner import ActiveLearner
-from deepal_autoal.loop import using_threads
-from deepal_autoal.measure import PeakMemory, Stopwatch, resident_bytes
 from deepal_autoal.plugins import plugin_host
-from deepal_autoal.process import restored
 from deepal_autoal.results import FinishedRun
 from deepal_autoal.strategy import Strategy
 
 logger = logging.getLogger(__name__)
 
-# A probe's sizes: enough to time, few enough to take about a second.
-_STEPS = 12
-_SWEEP_SECONDS = 0.4
-_SMALLEST_POOL, _LARGEST_POOL = 256, 4096
-_TEST_SAMPLES = 256
-_QUERY_SECONDS = 5.0
+# Seconds to measure a strategy's queries, in a dry run and else.
+_ASKED_FOR, _UNASKED = 3.0, 0.7
 # Of what is to come, an unasked probe may take this share, but at least so many seconds.
 _SHARE = 0.02
 _LEAST_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one run takes.
-
-    Attributes:
-        train: Seconds of training in all rounds.
-        evaluate: Seconds of evaluation in all rounds.
-        query: Seconds of all queries.
-        shared: Seconds of round 0 that runs of one seed spend once; part of ``train`` and ``evaluate``.
-        n_bytes: Peak memory of the process, or None where it cannot be measured.
-    """
-
-    train: float
-    evaluate: float
-    query: float
-    shared: float = 0.0
-    n_bytes: int | None = None
-
-    @property
-    def seconds(self) -> float:
-        """All phases of all rounds."""
-        return self.train + self.evaluate + self.query
 
 
 class Estimates:
@@ -149,7 +115,8 @@ class Estimates:
         # One of each dataset, then the others; dear strategies first, since they decide whether to look further.
         unknown.sort(key=lambda run: (run.dataset, -_weight(run)))
         first = list({run.dataset: run for run in reversed(unknown)}.values())
-        probe: _Probe | None = None
+        probe: Probe | None = None
+        probed = ""
         broken: dict[str, str] = {}
         started = time.monotonic()
         for number, run in enumerate([*first, *(run for run in unknown if run not in first)]):
@@ -161,14 +128,14 @@ class Estimates:
             try:
                 if run.dataset in broken:
                     raise InputError(broken[run.dataset])
-                if probe is None or probe.dataset != run.dataset:
+                if probe is None or probed != run.dataset:
                     probe = None  # one dataset in memory at a time
                     try:
-                        probe = _Probe(run)
+                        probe, probed = _probe(run, _ASKED_FOR if is_asked_for else _UNASKED), run.dataset
                     except Exception as error:
                         broken[run.dataset] = str(error)
                         raise
-                self._probed[run.dataset, run.strategy] = probe.of(run)
+                self._probed[run.dataset, run.strategy] = probe.of(partial(_strategy, run))
             except Exception as error:  # the run itself will say it
                 logger.debug("no probe of %s", run, exc_info=True)
                 self.failures[run.dataset, run.strategy] = " ".join(str(error).split())
@@ -184,6 +151,14 @@ class Estimates:
         took = sum(_mean(self._measured[key]).seconds for key in both)
         said = sum(self._probed[key].seconds for key in both)
         return took / said if said else 1.0
+
+
+def _probe(run: GridRun, seconds: float) -> Probe:
+    return Probe(load_dataset(run.settings["dataset"], run.settings.get("data_dir")), run.setup, run.settings, seconds)
+
+
+def _strategy(run: GridRun) -> Strategy:
+    return create_strategy(run.settings["strategy"], run.settings["candidates"], **run.settings["options"])
 
 
 def _weight(run: GridRun) -> float:
@@ -205,125 +180,6 @@ def _round_0(run: GridRun) -> tuple[str, int] | None:
     return None if run.changes_training or run.setup.recipe.compile else (run.dataset, run.seed)
 
 
-class _Enough(KeyboardInterrupt):
-    """Ends a query that has told its progress and goes on for long; nobody takes it for a failure."""
-
-
-class _Probe:
-    """Short measurements on one dataset.
-
-    Args:
-        run: Any run on it.
-    """
-
-    def __init__(self, run: GridRun) -> None:
-        self.dataset = run.dataset
-        self._setup = run.setup
-        self._data: Dataset = load_dataset(run.settings["dataset"], run.settings.get("data_dir"))
-        self._recipe = replace(run.setup.recipe, epochs=1, min_steps=_STEPS, compile=False)
-        self._test = min(_TEST_SAMPLES, len(self._data.x_test))
-        with using_threads(run.settings.get("threads")), restored([]):
-            learner = self._learner(Strategy(), _SMALLEST_POOL)
-            learner.fit()  # what only the first training of a process takes
-            self._evaluate = self._evaluation(learner)
-        rate = len(self._data.x_test) / max(self._evaluate, 1e-9)
-        self._pool = int(np.clip(rate * _SWEEP_SECONDS, _SMALLEST_POOL, _LARGEST_POOL))
-
-    def of(self, run: GridRun) -> Cost:
-        """Return what a run costs."""
-        setup = self._setup
-        with using_threads(run.settings.get("threads")), restored([]):
-            call = run.settings
-            strategy = create_strategy(call["strategy"], call["candidates"], **call["options"])
-            learner = self._learner(strategy, self._pool)
-            with Stopwatch(setup.device) as fit:
-                learner.fit()
-            per_step = fit.seconds / self._n_steps(self._recipe, len(learner.labeled_indices))
-            steps = [
-                self._n_steps(setup.recipe, setup.initial + number * setup.batch_size)
-                for number in range(setup.n_rounds + 1)
-            ]
-            evaluate = self._evaluation(learner) if strategy.changes_training else self._evaluate
-            n = len(learner.unlabeled_indices)
-            batch_size = min(setup.batch_size, max(1, n // 4))
-            peak = PeakMemory(setup.device)
-            query, shares = 0.0, 1.0
-            if setup.n_rounds:
-                with peak:
-                    query, shares = self._query(learner, batch_size)
-        trained = learner.query_seconds.get("training", 0.0) / max(fit.seconds, 1e-9)
-        unlabeled = [setup.pool_size - setup.initial - number * setup.batch_size for number in range(setup.n_rounds)]
-        growth = self._growth(run, batch_size)
-        queries = (
-            sum(size / n for size in unlabeled)
-            * growth
-            * query
-            * shares
-            * max(0.0, 1 - learner.query_seconds.get("training", 0.0) / max(query, 1e-9))
-        )
-        queries += sum(trained * per_step * count for count in steps[:-1])
-        n_bytes = None
-        if peak.n_bytes is not None:
-            n_bytes = (resident_bytes() or 0) + int(peak.n_bytes * max(1.0, unlabeled[0] / n if unlabeled else 1.0))
-        return Cost(
-            sum(steps) * per_step, (setup.n_rounds + 1) * evaluate, queries,
-            0.0 if strategy.changes_training else steps[0] * per_step + evaluate, n_bytes,
-        )  # fmt: skip
-
-    def _learner(self, strategy: Strategy, pool: int) -> ActiveLearner:
-        """Return a learner over a part of the pool, with about as many labels as a run has in the middle."""
-        setup, data = self._setup, self._data
-        rows = np.random.default_rng(0).permutation(len(data.x_train))[:pool]
-        learner = ActiveLearner(
-            data.x_train[np.sort(rows)], strategy, data.n_classes, model=setup.model, recipe=self._recipe,
-            device=setup.device, n_rounds=max(1, setup.n_rounds),
-        )  # fmt: skip
-        middle = setup.initial + setup.n_rounds * setup.batch_size // 2
-        labeled = np.arange(max(1, min(middle, len(rows) // 4)))
-        learner.tell(labeled, data.y_train[np.sort(rows)][labeled])
-        return learner
-
-    def _evaluation(self, learner: ActiveLearner) -> float:
-        """Return the seconds of one evaluation on the whole test split."""
-        test = Inputs(self._data.x_test[: self._test], learner.normalization, learner.device)
-        predictor = learner.predictor()
-        predictor.accuracy(test, self._data.y_test[: self._test])
-        with Stopwatch(learner.device) as watch:
-            predictor.accuracy(test, self._data.y_test[: self._test])
-        return watch.seconds * len(self._data.x_test) / self._test
-
-    def _query(self, learner: ActiveLearner, batch_size: int) -> tuple[float, float]:
-        """Return a query's seconds, and the factor for what was left when it was ended for taking long."""
-        started = time.perf_counter()
-        factor = 1.0
-
-        def limit(done: int, total: int) -> None:
-            nonlocal factor
-            if done and time.perf_counter() - started > _QUERY_SECONDS:
-                factor = total / done
-                raise _Enough
-
-        with suppress(_Enough):
-            learner.query(batch_size, limit)
-        return time.perf_counter() - started, factor
-
-    def _growth(self, run: GridRun, batch_size: int) -> float:
-        """Return by how much a query of a full batch takes longer, where the strategy's card says so."""
-        formula = plugin_host().strategies.get(run.settings["strategy"]).details.get("time")
-        if not formula:
-            return 1.0
-        one, n, b, both = (
-            evaluate_cost(formula, {**dict.fromkeys(SYMBOLS, 1), "N": n, "b": b})
-            for n, b in ((1, 1), (2, 1), (1, 2), (2, 2))
-        )
-        is_product = both - n - b + one > 0  # a term holds N*b
-        return self._setup.batch_size / batch_size if is_product else 1.0
-
-    @staticmethod
-    def _n_steps(recipe: Any, n_labeled: int) -> int:
-        return int(recipe.n_batches(n_labeled) * recipe.n_epochs(n_labeled))
-
-
 def _cost_of(run: FinishedRun) -> Cost:
     train, evaluate, query = (run.phase_seconds(phase) or 0.0 for phase in ("train", "evaluate", "query"))
     first = run.seconds[0]
@@ -341,4 +197,7 @@ def _mean(costs: list[Cost]) -> Cost:
 
 
 def _scaled(cost: Cost, factor: float) -> Cost:
-    return Cost(cost.train * factor, cost.evaluate * factor, cost.query * factor, cost.shared * factor, cost.n_bytes)
+    return replace(
+        cost, train=cost.train * factor, evaluate=cost.evaluate * factor, query=cost.query * factor,
+        shared=cost.shared * factor,
+    )  # fmt: skip

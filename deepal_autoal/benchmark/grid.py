@@ -107,7 +107,7 @@ def plan_grid(
     # Worker processes and records want plain data.
     settings = {name: str(value) if isinstance(value, Path) else plain(value, strict=False)
                 for name, value in settings.items()}  # fmt: skip
-    contenders = _give_candidates(read_strategies(strategies), candidates)
+    contenders = give_candidates(read_strategies(strategies), candidates)
     for one, several in (("model", models), ("protocol", protocols)):
         if several and settings.get(one) is not None:
             raise InputError(f"--{one} and --{one}s: give one of them; --{one}s compares several")
@@ -156,7 +156,7 @@ def _threads(given: int | None, out: Path, n_jobs: int, elsewhere: int | None) -
     return max(1, torch.get_num_threads() // n_jobs)
 
 
-def _give_candidates(contenders: Sequence[Contender], candidates: Sequence[str] | None) -> list[Contender]:
+def give_candidates(contenders: Sequence[Contender], candidates: Sequence[str] | None) -> list[Contender]:
     """Return the contenders, the selectors among them with their candidates: their own, or those given for all."""
     for contender in contenders:
         if contender.candidates is not None and not _is_selector(contender):

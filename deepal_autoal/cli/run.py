@@ -188,10 +188,13 @@ def pop_recipe(settings: MutableMapping[str, Any]) -> dict[str, Any]:
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Run folder; default runs/<date>-...")
 @click.option("--resume", is_flag=True, help="Continue the run in --out, or start it where there is none.")
 @click.option("--profile", is_flag=True, help="Measure where the time goes: a table, profile.md and profile.json.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show what the run, or that of each strategy, will take, by a probe; do nothing."
+)
 @switch_options
 def run_command(
-    candidates: str | None, options: tuple[str, ...], out: Path | None, resume: bool, profile: bool, quiet: bool,
-    verbose: bool, **settings: Any,
+    candidates: str | None, options: tuple[str, ...], out: Path | None, resume: bool, profile: bool, dry_run: bool,
+    quiet: bool, verbose: bool, **settings: Any,
 ) -> None:  # fmt: skip
     """Run one strategy on one dataset, with the dataset's labels as the person who labels.
 
@@ -213,8 +216,16 @@ def run_command(
         plugin_host().strategies.get(settings["strategy"])
     check_words(names or [])
     default_dataset(settings["protocol"])
+    if dry_run and resume:
+        raise InputError("--dry-run tells what a whole run takes; leave --resume out")
     if settings["model"] is not None:
         read_model(settings["model"])
+    if dry_run:
+        from deepal_autoal.cli.dry_run import show_cost
+
+        show_cost({**settings, "candidates": names, "options": given_options, "recipe": changes,
+                   "plugin_options": plugin_options}, quiet)  # fmt: skip
+        return
     try:
         if out is None:
             out = _new_folder(settings)

@@ -71,7 +71,7 @@ def test_training_and_queries_are_scaled_to_the_run(large, tmp_path):
 
 
 def test_a_query_that_goes_on_for_long_is_ended_and_extrapolated(large, monkeypatch):
-    monkeypatch.setattr("deepal_autoal.benchmark.estimates._QUERY_SECONDS", 0.7)
+    monkeypatch.setattr("deepal_autoal.benchmark.estimates._ASKED_FOR", 1.4)
     grid, estimates = estimates_of("endless", seeds=1, rounds=1)
     started = time.monotonic()
     estimates.probe(lambda done, total: None, is_asked_for=True)
@@ -95,13 +95,13 @@ def test_those_that_are_dear_by_their_cards_are_probed_first(large, monkeypatch)
     _, estimates = estimates_of("random,margin,badge,ensvarr,kmeans", seeds=1)
     order = []
 
-    def probe(run):
-        order.append(run.strategy)
+    def probe(make):
+        order.append(make().name)
         return Cost(1.0, 1.0, 1.0)
 
     monkeypatch.setattr(
-        "deepal_autoal.benchmark.estimates._Probe",
-        lambda run: SimpleNamespace(of=probe, dataset="large"),
+        "deepal_autoal.benchmark.estimates.Probe",
+        lambda *arguments: SimpleNamespace(of=probe),
     )
     estimates.probe(lambda done, total: None, is_asked_for=True)
     assert order[0] == "ensvarr" and order[1] == "badge" and order[-1] == "random" and len(order) == 5

@@ -1,0 +1,180 @@
+"""What a probe says of strategies whose cost is known, by a clock that only they move."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepal_autoal import Dataset, ScoringStrategy, Strategy, create_strategy
+from deepal_autoal.benchmark.brief_training import BriefTrainer, TrainingCost
+from deepal_autoal.benchmark.grid import plan_grid
+from deepal_autoal.benchmark.growth import Growth, Sample, bytes_at, seconds_at
+from deepal_autoal.benchmark.ladder import climb
+from deepal_autoal.benchmark.probe import Probe
+from deepal_autoal.learner import ActiveLearner
+from deepal_autoal.recipe import Recipe
+
+N, INITIAL, BATCH, ROUNDS = 6000, 50, 50, 3
+SETTINGS = {"initial": INITIAL, "batch_size": BATCH, "rounds": ROUNDS, "epochs": 2, "model": "linear", "threads": 1,
+            "recipe": {"min_steps": 40}}  # fmt: skip
+MEAN_N = N - INITIAL - (ROUNDS - 1) * BATCH // 2
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still; its ``sleep`` moves it."""
+    now = [100.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    return now
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(N + 300, 5)).astype(np.float32), rng.integers(0, 3, N + 300)
+    return Dataset("known", x[:N], y[:N], x[N:], y[N:], ("a", "b", "c"))
+
+
+@pytest.fixture
+def cost_of(register, data):
+    """Return a function that probes a strategy."""
+
+    def cost_of(target, seconds=3.0):
+        register(strategies={"known-cost": target}, datasets={"known": lambda folder: data})
+        run = plan_grid("known-cost", "known", 1, Path("nowhere"), None, SETTINGS).runs[0]
+        return Probe(data, run.setup, run.settings, seconds).of(lambda: create_strategy("known-cost"))
+
+    return cost_of
+
+
+class Fixed(ScoringStrategy):
+    """Takes half a second, and a millisecond a candidate."""
+
+    requires = frozenset({"probabilities"})
+
+    def score(self, context):
+        time.sleep(0.5 + 1e-3 * len(context.candidates))
+        return context.candidates.probabilities()[:, 0]
+
+
+def test_what_does_not_grow_is_not_scaled(clock, cost_of):
+    cost = cost_of(Fixed)
+    assert clock[0] - 100 < 0.75 * (0.5 + 1e-3 * MEAN_N) * 2  # it was never asked about the whole pool
+    assert cost.query == pytest.approx(ROUNDS * (0.5 + 1e-3 * MEAN_N))
+    assert cost.first_query == pytest.approx(0.5 + 1e-3 * (N - INITIAL))
+    assert cost.train == 0.0 and cost.dominates == "query: selection"
+
+
+def test_with_time_enough_the_whole_pool_is_measured(clock, cost_of):
+    sizes = []
+
+    class Step(Fixed):
+        """Takes as long as it likes, once the pool is large."""
+
+        def score(self, context):
+            sizes.append(len(context.candidates))
+            time.sleep(0.2 if len(context.candidates) < 5000 else 1.7)
+            return context.candidates.probabilities()[:, 0]
+
+    assert cost_of(Step, seconds=10.0).query == pytest.approx(ROUNDS * 1.7)
+    assert sizes[-1] == MEAN_N
+
+
+class Endless(Strategy):
+    """Prepares for two seconds, trains a model, and takes 100 steps of half a second, all of which it says."""
+
+    def query(self, context, batch_size):
+        time.sleep(2.0)
+        context.fit(context.labeled.indices, "further")
+        for step in range(100):
+            time.sleep(0.5)
+            context.progress(step + 1, 100)
+        return context.candidates.indices[:batch_size]
+
+
+def test_an_ended_query_counts_its_own_steps_and_not_those_of_trainings_in_it(clock, cost_of):
+    cost = cost_of(Endless, seconds=6.0)
+    assert clock[0] - 100 < 30
+    assert cost.query == pytest.approx(ROUNDS * (2.0 + 50.0), rel=0.2)
+
+
+class Hungry(Strategy):
+    """Holds ten megabytes, and ten kilobytes a candidate."""
+
+    def query(self, context, batch_size):
+        held = np.ones(10_000_000 + 10_000 * len(context.candidates), dtype=np.uint8)
+        return context.candidates.indices[:batch_size] + 0 * int(held[0])
+
+
+def test_memory_is_what_is_held_and_what_grows(cost_of):
+    cost = cost_of(Hungry)
+    if cost.n_bytes is None:
+        pytest.skip("this system does not tell a process's memory")
+    assert cost.query_bytes == pytest.approx(10e6 + 10e3 * (N - INITIAL), rel=0.15)
+    assert cost.n_bytes > cost.query_bytes + 50e6
+
+
+def test_a_training_is_cut_short_and_counted_whole(clock, data):
+    done = []
+
+    class Ticking:
+        """Takes a second to begin, and a tenth for a step."""
+
+        def fit(self, labeled, unlabeled, *, seed, initial_state=None, recipe=None, progress=None):
+            n = len(labeled.indices)
+            assert progress is None
+            done.append(recipe.n_batches(n) * recipe.n_epochs(n))
+            time.sleep(1.0 + 0.1 * done[-1])
+            return plain.fit(labeled, unlabeled, seed=seed, recipe=recipe)
+
+    learner = ActiveLearner(data.x_train, Strategy(), 3, model="linear", recipe={"epochs": 30, "min_steps": 0})
+    learner.tell(np.arange(640), data.y_train[:640])
+    trainers = []
+
+    def wrap(trainer):
+        nonlocal plain
+        plain = trainer
+        trainers.append(BriefTrainer(Ticking(), learner.recipe, 25))
+        return trainers[0]
+
+    plain = None
+    learner.wrap_trainer(wrap)
+    fitted = learner.fit()
+    training = trainers[0].trainings[0]
+    assert training.wanted == 300 and training.done == done[0] <= 25
+    assert training.whole(TrainingCost(1.0, 0.1)) == pytest.approx(1.0 + 300 * 0.1)
+    assert fitted.recipe == learner.recipe and isinstance(fitted.recipe, Recipe)
+
+
+def test_lines_and_cards():
+    growth = Growth("b*N*(C + D)", {"C": 10, "D": 100})
+    one = Sample(1000, 50, 2.0, n_bytes=100)
+    assert growth.ratio((1000, 50), (4000, 100)) == 8
+    assert seconds_at([one], 4000, 100, growth) == 16.0
+    # A selector's grows as its candidates do.
+    assert Growth("ask + N", {}, [growth, growth]).ratio((1000, 50), (1000, 100)) == pytest.approx(2.0, rel=1e-3)
+    # Two of one batch size: a line, then the card for the batch.
+    two = [one, Sample(3000, 50, 4.0, n_bytes=140)]
+    assert seconds_at(two, 5000, 50, growth) == 6.0 and seconds_at(two, 5000, 100, growth) == 12.0
+    assert bytes_at(two, 5000, 50, growth) == 180
+    # Noise does not make a larger query quicker.
+    assert seconds_at([one, Sample(3000, 50, 1.9)], 5000, 50, growth) == 1.9
+
+
+def test_parts_of_the_pool_grow_as_far_as_time_allows(clock):
+    asked = []
+
+    def measure(n, batch_size):
+        asked.append((n, batch_size))
+        seconds = 1e-4 * n
+        time.sleep(seconds)
+        return Sample(n, batch_size, seconds)
+
+    samples = climb(measure, 500, 1_000_000, 1000, Growth("N", {}), 20.0)
+    assert samples[0].n == 500 and samples[0].batch_size == 125
+    assert samples[-1].n >= 100_000 and samples[-1].batch_size == 1000
+    assert clock[0] - 100 <= 20.0
+    # A pool that can be measured is.
+    assert climb(measure, 500, 20_000, 1000, Growth("N", {}), 20.0)[-1].n == 20_000

@@ -1,0 +1,87 @@
+"""`deepal run --dry-run`: a table, nothing written, one line for what is wrong."""
+
+import re
+
+import pytest
+
+from deepal_autoal import Strategy, hookimpl
+from deepal_autoal.cli.dry_run import spell_time
+
+QUICK = ["--model", "linear", "--epochs", "2", "--min-steps", "4", "--initial", "10", "--batch-size", "5",
+         "--rounds", "2", "--threads", "1"]  # fmt: skip
+ROW = r"^{} +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+ s +[\d,?]+ +[\d,]+ +\S+"
+
+
+@pytest.fixture(autouse=True)
+def brief(monkeypatch):
+    for name in ("_ALONE", "_EACH"):
+        monkeypatch.setattr(f"deepal_autoal.benchmark.dry_run.{name}", 0.3)
+
+
+class Failing(Strategy):
+    def query(self, context, batch_size):
+        raise ZeroDivisionError("nothing to divide by")
+
+
+def test_a_selector_and_its_candidates(deepal, blob_file, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    status, out, err = deepal("run", "--dry-run", "--dataset", blob_file, "--strategy", "vote",
+                              "--candidates", "entropy,kmeans", "-o", "oversample=2",
+                              "--out", "somewhere", *QUICK)  # fmt: skip
+    assert status == 0 and "Traceback" not in err
+    assert all(re.search(ROW.format(name), out, re.MULTILINE) for name in ("vote", "  entropy", "  kmeans"))
+    assert "Pool 120, test 60, 3 classes, embeddings of 6; 10 + 2 x 5 labels; model linear" in out
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_all_strategies_quickest_first_and_why_some_cannot(deepal, blob_file, registered, monkeypatch):
+    class Plugin:
+        @hookimpl
+        def deepal_register_strategies(self, registry):
+            registry.add("failing", Failing, summary="fails")
+
+    registered(Plugin(), "failing-plugin")
+    monkeypatch.setattr("deepal_autoal.benchmark.dry_run.read_strategies", lambda written: chosen)
+    from deepal_autoal.benchmark.notation import Contender
+
+    chosen = [Contender(name, name, is_optional=True) for name in ("margin", "failing", "lpl", "ensvarr")]
+    status, out, _ = deepal("run", "--dry-run", "--dataset", blob_file, *QUICK)
+    assert status == 0
+    names = re.findall(r"^(\w+) +\d+\.\d", out, re.MULTILINE)
+    assert sorted(names) == ["ensvarr", "margin"]
+    assert re.search(r"^failing: no estimate: .*nothing to divide by", out, re.MULTILINE)
+    assert re.search(r"^lpl: no estimate: .*stages", out, re.MULTILINE)
+
+
+def test_quiet_is_the_table_alone(deepal, blob_file):
+    status, out, err = deepal("run", "--dry-run", "--quiet", "--strategy", "random", "--dataset", blob_file, *QUICK)
+    assert status == 0 and len(out.splitlines()) == 3 and err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--strategy", "margn"], "margin"),
+        (["--resume", "--out", "x"], "leave --resume out"),
+        (["-o", "n=3"], "give --strategy NAME too"),
+        (["--strategy", "margin", "--candidates", "entropy"], "takes no candidates"),
+        (["--rounds", "100000"], "--rounds 100000 is too many"),
+        (["--seed", "-1"], "--seed -1"),
+        (["--dataset", "nowhere.npz"], "nowhere.npz"),
+    ],
+)
+def test_wrong_use_is_one_line(deepal, blob_file, arguments, message):
+    status, _, err = deepal("run", "--dry-run", "--dataset", blob_file, *arguments)
+    assert status == 2 and message in err and len(err.splitlines()) == 1
+
+
+def test_too_much_memory_is_told(deepal, blob_file, monkeypatch):
+    monkeypatch.setattr("deepal_autoal.cli.dry_run.memory_size", lambda: 1000.0)
+    _, _, err = deepal("run", "--dry-run", "--strategy", "random", "--dataset", blob_file, *QUICK)
+    assert "Warning: random: more memory than this machine has" in err
+
+
+def test_times_in_words():
+    assert [spell_time(seconds) for seconds in (0.04, 9.96, 59.4, 59.6, 80, 3725)] == [
+        "0.0 s", "10 s", "59 s", "1 min 00 s", "1 min 20 s", "1 h 02 min",
+    ]  # fmt: skip
