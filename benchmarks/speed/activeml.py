@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 class LookUp(SkactivemlClassifier):
     """A classifier whose answers are given beforehand, and whose samples are row numbers, (n, 1)."""
 
-    def __init__(
-        self, answers: Any, members: Any = None, classes: Any = None, missing_label: float = np.nan
-    ) -> None:
+    def __init__(self, answers: Any, members: Any = None, classes: Any = None, missing_label: float = np.nan) -> None:
         super().__init__(classes=classes, missing_label=missing_label)
         self.answers, self.members = answers, members
         self.classes_ = np.asarray(classes)

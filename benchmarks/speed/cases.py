@@ -30,9 +30,7 @@ class Case:
 
     def is_within(self, other: Case) -> bool:
         """Whether it is the same at sizes none of which is larger."""
-        sizes = zip(
-            (self.n, self.batch_size, self.classes), (other.n, other.batch_size, other.classes), strict=True
-        )
+        sizes = zip((self.n, self.batch_size, self.classes), (other.n, other.batch_size, other.classes), strict=True)
         return (self.part, self.strategy) == (other.part, other.strategy) and all(a <= b for a, b in sizes)
 
 

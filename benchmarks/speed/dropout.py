@@ -8,7 +8,7 @@ from statistics import median
 import numpy as np
 import torch
 from cases import Case, Row
-from rules import row_of, rounded, say
+from rules import rounded, row_of, say
 
 from deepal_autoal.fitted import FittedModel
 from deepal_autoal.inputs import Inputs, Normalization

@@ -43,9 +43,7 @@ class Measurement:
     message: str = ""
 
 
-def measure(
-    prepare: Callable[[], Callable[[], Any]], seconds: float, n_bytes: int, threads: int
-) -> Measurement:
+def measure(prepare: Callable[[], Callable[[], Any]], seconds: float, n_bytes: int, threads: int) -> Measurement:
     """Do a piece of work in a forked process, which shares what is in memory already.
 
     The forking process must not have used more than one thread for computing: those of OpenMP do not survive it.
@@ -56,10 +54,13 @@ def measure(
         n_bytes: Limit of the memory that it may ask for.
         threads: For torch, BLAS and OpenMP.
     """
+    # Else the child's collector would look through, and copy, everything that was imported.
+    gc.freeze()
     fork = multiprocessing.get_context("fork")
     receiver, sender = fork.Pipe(duplex=False)
     process = fork.Process(target=_work, args=(prepare, sender, n_bytes, threads), daemon=True)
     process.start()
+    gc.unfreeze()
     sender.close()
     try:
         found = Measurement("failed", message="the process ended without a word")
@@ -87,7 +88,6 @@ def _work(prepare: Callable[[], Callable[[], Any]], sender: Connection, n_bytes:
     threadpool_limits(threads)
     try:
         work = prepare()
-        gc.collect()
         _trim()
         _limit_memory(n_bytes)
         sender.send(None)

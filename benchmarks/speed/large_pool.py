@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from cases import Case, Row
-from rules import row_of, rounded, say
+from rules import rounded, row_of, say
 
 from deepal_autoal.datasets.array_cache import ArrayBlocks
 from deepal_autoal.datasets.npz_writer import write_npz

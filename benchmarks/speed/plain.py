@@ -127,9 +127,9 @@ def coreset_by_matrix(data: Outputs, b: int, rng: np.random.Generator) -> Picks:
 
 
 def badge(data: Outputs, b: int, rng: np.random.Generator) -> Picks:
-    residual = data.probabilities - np.eye(data.probabilities.shape[1], dtype=np.float32)[
-        data.probabilities.argmax(axis=1)
-    ]
+    residual = (
+        data.probabilities - np.eye(data.probabilities.shape[1], dtype=np.float32)[data.probabilities.argmax(axis=1)]
+    )
     gradients = (residual[:, :, None] * data.embeddings[:, None, :]).reshape(len(data), -1)
     picks = [int((gradients**2).sum(axis=1).argmax())]
     squares = (gradients**2).sum(axis=1)

@@ -29,9 +29,7 @@ LINE_HEIGHT = 9.0
 def draw(rows: Sequence[Row], folder: Path, ending: str, batch_size: int, classes: int) -> None:
     """Draw both figures for one batch size and one number of classes."""
     mpl.use("Agg")
-    chosen = [
-        row for row in rows if row.part == rules.PART and (row.batch_size, row.classes) == (batch_size, classes)
-    ]
+    chosen = [row for row in rows if row.part == rules.PART and (row.batch_size, row.classes) == (batch_size, classes)]
     with mpl.rc_context(STYLE):
         for what, unit in (("seconds", "s"), ("peak_mb", "MB above the inputs")):
             found = [row for row in chosen if row.status == "done" and getattr(row, what) != ""]

@@ -19,7 +19,7 @@ def write_tables(rows: Sequence[Row], command: str, limit: float) -> str:
         "# Speed of queries",
         f"Written by `{command}`. Seconds are medians. In brackets the range of the ratios, repeat by repeat; a ratio "
         "without brackets is of one repeat. Memory, in MB (10^6 bytes), is the peak above what the process held before "
-        f"the work, its inputs among it. \"> {limit:.0f}\" was stopped; in parentheses what was not tried, and why. "
+        f"the work, its inputs among it. \"> {limit:.0f}\" was stopped; in parentheses what was not tried, judging by a smaller case. "
         "Ratios above 1: ours is faster.",
         "## The promised figures", *promised(rows),
     ]  # fmt: skip
@@ -46,7 +46,8 @@ def promised(rows: Iterable[Row]) -> list[str]:
         row = found.get((rules.PART, strategy, n, b, 10, way))
         if row is not None:
             met = "" if row.ratio == "" else mark(float(row.ratio) >= goal)
-            lines.append((f"`{strategy}` N={n:,} b={b:,} C=10 against {way}", f"≥ {goal:g}×", ratio(row), met))
+            came = ratio(row) or row.note
+            lines.append((f"`{strategy}` N={n:,} b={b:,} C=10 against {way}", f"≥ {goal:g}×", came, met))
 
     for b in (100, 1000):
         compare("badge", 5000, b, ACTIVEML, 200)
@@ -130,7 +131,9 @@ def large_table(rows: Sequence[Row]) -> str:
     lines = []
     for case in dict.fromkeys(row.case for row in rows):
         own = {row.way: row for row in rows if row.case == case}
-        cells = [seconds(own.get(way)) for way in (large_pool.LOAD, large_pool.TRAIN, large_pool.QUERY, large_pool.WALL)]
+        cells = [
+            seconds(own.get(way)) for way in (large_pool.LOAD, large_pool.TRAIN, large_pool.QUERY, large_pool.WALL)
+        ]
         peaks = [memory(own.get(way)) for way in (large_pool.WALL, large_pool.QUERY)]
         lines.append([f"`{case.strategy}`", f"{case.n:,}", f"{case.batch_size:,}", *cells, *peaks])
     head = ("strategy", "N", "b", "load s", "train s", "query s", "wall s", "MB of the process", "MB of the query")
@@ -142,7 +145,7 @@ def seconds(row: Row | None) -> str:
         return ""
     if row.status == "done":
         return f"{float(row.seconds):.3g}"
-    return row.note.partition(" s")[0] if row.status == "stopped" else f"({row.note})"
+    return row.note.partition(" s")[0] if row.status == "stopped" else f"({row.note.partition(':')[0]})"
 
 
 def memory(row: Row | None) -> str:

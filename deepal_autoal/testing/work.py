@@ -14,7 +14,7 @@ _PRODUCTS = {
     "_addmm_activation": 1,
 }  # fmt: skip
 # Of these the right one's rows are what the left one is multiplied with.
-_TRANSPOSED = {"linear", "_cdist_forward"}
+_TRANSPOSED = {"linear", "cdist", "_cdist_forward", "_euclidean_dist"}
 _CONVOLUTIONS = {"convolution", "_convolution", "mkldnn_convolution"}
 # Read as many numbers as they return, not all of their source.
 _GATHERS = {"index", "index_select", "gather", "take", "embedding"}
@@ -52,6 +52,8 @@ def work_of(operation: Any, arguments: Sequence[Any], named: Mapping[str, Any], 
     if name in _PRODUCTS:
         left, right = arguments[_PRODUCTS[name]], arguments[_PRODUCTS[name] + 1]
         return int(left.numel()) * (int(right.shape[-1]) if right.ndim > 1 else 1)
+    if name == "matmul":
+        return int(result.numel()) * int(arguments[0].shape[-1])
     if name in _TRANSPOSED:
         return int(given[0].numel()) * int(given[1].shape[-2])
     if name in _CONVOLUTIONS:
