@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import multiprocessing
@@ -112,10 +113,8 @@ def _work(prepare: Callable[[], Callable[[], Any]], sender: Connection, n_bytes:
 
 def _trim() -> None:
     """Give free memory back, which would hide what the work takes."""
-    try:
+    with contextlib.suppress(AttributeError, OSError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)
-    except (AttributeError, OSError):  # not glibc
-        pass
 
 
 def _limit_memory(n_bytes: int) -> None:

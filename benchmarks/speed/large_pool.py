@@ -75,9 +75,9 @@ def measure(case: Case, file: Path, threads: int, limit: float) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         command = [
-            sys.executable, "-m", "deepal_autoal", "run", "--quiet", "--strategy", case.strategy, "--dataset", str(file),
-            "--model", "linear", "--initial", "1000", "--batch-size", str(case.batch_size), "--rounds", "1", "--threads",
-            str(threads), "--out", str(out),
+            sys.executable, "-m", "deepal_autoal", "run", "--quiet", "--strategy", case.strategy, "--dataset",
+            str(file), "--model", "linear", "--initial", "1000", "--batch-size", str(case.batch_size), "--rounds", "1",
+            "--threads", str(threads), "--out", str(out),
         ]  # fmt: skip
         start = time.perf_counter()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 # As in reports: told apart by the color-blind, with a contrast of 3:1 on white.
 COLORS = {OURS: "#000000", PLAIN: "#0077BB", MATRIX: "#117733", ACTIVEML: "#D55E00", QUERY: "#767676"}
 MARKERS = {OURS: "o", PLAIN: "s", MATRIX: "D", ACTIVEML: "^", QUERY: "v"}
-LABELS = {OURS: "ours", PLAIN: "plain", MATRIX: "N×N matrix", ACTIVEML: "scikit-activeml", QUERY: "whole query"}
+LABELS = {OURS: "ours", PLAIN: "plain", MATRIX: "N x N matrix", ACTIVEML: "scikit-activeml", QUERY: "whole query"}
 STYLE = {
     "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 9,
     # The same numbers make the same file.

@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -144,7 +145,7 @@ def measure_case(
             if spent > plan.patience and way not in goals:
                 continue
             found.append(
-                measure(lambda way=way: work(case, way, problem, warm, repeat), plan.limit, plan.memory, plan.threads)
+                measure(partial(work, case, way, problem, warm, repeat), plan.limit, plan.memory, plan.threads)
             )
     qualities = judge(case, results, problem, plan)
     rows = []

@@ -88,7 +88,7 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--limit", type=float, default=60.0, help="seconds after which a measurement is stopped")
     parser.add_argument("--patience", type=float, default=3.0,
-                        help="seconds in a case after which a way is not repeated; the promised figures always are")  # fmt: skip
+                        help="seconds in a case after which a way is not repeated (promised figures are)")  # fmt: skip
     parser.add_argument("--memory", type=float, default=8.0, help="GB that a process may take above its inputs")
     parser.add_argument("--threads", type=int, default=2, help="for all ways")
     parser.add_argument("--models", default="cnn,resnet18", help="of the part dropout")

@@ -19,8 +19,8 @@ def write_tables(rows: Sequence[Row], command: str, limit: float) -> str:
         "# Speed of queries",
         f"Written by `{command}`. Seconds are medians. In brackets the range of the ratios, repeat by repeat; a ratio "
         "without brackets is of one repeat. Memory, in MB (10^6 bytes), is the peak above what the process held before "
-        f"the work, its inputs among it. \"> {limit:.0f}\" was stopped; in parentheses what was not tried, judging by a smaller case. "
-        "Ratios above 1: ours is faster.",
+        f"the work, its inputs among it. \"> {limit:.0f}\" was stopped; in parentheses what was not tried, "
+        "judging by a smaller case. Ratios above 1: ours is faster.",
         "## The promised figures", *promised(rows),
     ]  # fmt: skip
     of_part = {part: [row for row in rows if row.part == part] for part in (rules.PART, dropout.PART, large_pool.PART)}
@@ -47,7 +47,7 @@ def promised(rows: Iterable[Row]) -> list[str]:
         if row is not None:
             met = "" if row.ratio == "" else mark(float(row.ratio) >= goal)
             came = ratio(row) or row.note
-            lines.append((f"`{strategy}` N={n:,} b={b:,} C=10 against {way}", f"≥ {goal:g}×", came, met))
+            lines.append((f"`{strategy}` N={n:,} b={b:,} C=10 against {way}", f"≥ {goal:g} x", came, met))
 
     for b in (100, 1000):
         compare("badge", 5000, b, ACTIVEML, 200)
@@ -55,7 +55,7 @@ def promised(rows: Iterable[Row]) -> list[str]:
         own = found.get((rules.PART, "badge", 5000, b, 10, OURS))
         if own is not None and own.peak_mb != "":
             times = float(own.peak_mb) * 1e6 / (4 * 5000 * (10 + 512))
-            lines.append((f"`badge` N=5,000 b={b:,} C=10: peak over the factors' bytes", "≤ 2×", f"{times:.2f}×",
+            lines.append((f"`badge` N=5,000 b={b:,} C=10: peak over the factors' bytes", "≤ 2 x", f"{times:.2f} x",
                           mark(times <= 2)))  # fmt: skip
     compare("coreset", 5000, 1000, ACTIVEML, 15)
     compare("kmeans", 20_000, 1000, PLAIN, 5)
@@ -73,7 +73,7 @@ def promised(rows: Iterable[Row]) -> list[str]:
             compare(strategy, 50_000, b, PLAIN, 1)
     for row in rows:
         if row.part == dropout.PART and row.way == dropout.TEN:
-            lines.append((f"ten dropout passes of `{row.strategy}`, N={row.n:,}, against one", "≤ 1.15×", ratio(row),
+            lines.append((f"ten dropout passes of `{row.strategy}`, N={row.n:,}, against one", "≤ 1.15 x", ratio(row),
                           mark(float(row.ratio) <= 1.15)))  # fmt: skip
     return [table(("figure", "goal", "measured", "met"), lines)] if lines else ["None of their cases was run."]
 
@@ -119,7 +119,7 @@ def query_table(rows: Sequence[Row]) -> str:
 def dropout_table(rows: Sequence[Row]) -> str:
     """Return seconds of passes over images, the sweep of the pool among them."""
     lines = [
-        [f"`{row.strategy}`, {row.note}", f"{row.n:,}", f"the sweep and {row.way}" if row.way != dropout.FULL else row.way,
+        [f"`{row.strategy}`, {row.note}", f"{row.n:,}", ("" if row.way == dropout.FULL else "the sweep and ") + row.way,
          f"{row.seconds:g}", ratio(row)]
         for row in rows
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a query takes for itself: its largest tensor, all its tensors, the peak of numpy and Python, and torch's work."""
+"""What a query takes for itself: its largest tensor, all its tensors, numpy's and Python's peak, and torch's work."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def work_grows_as_its_card_says(subject: Subject) -> str | None:
         )
         raise CheckFailedError(
             f"at most {GROWTH**power} times the work for {GROWTH} times the candidates ({allowed})",
-            f"{after / before:.1f} times: {before:.3g} multiplications and numbers touched with N = {small.sizes['N']}, "
+            f"{after / before:.1f} times: {before:.3g} multiplications and numbers touched at N = {small.sizes['N']}; "
             f"{after:.3g} with {large.sizes['N']}",
             "do not compare every candidate with every other, not in chunks either: keep running minima"
             + (', or say time="N*N*D" in registry.add' if formula is None else ", or correct the card's time"),
