@@ -57,6 +57,20 @@ def symbols_of(formula: str) -> frozenset[str]:
     return frozenset(node.id for node in ast.walk(_parse(formula)) if isinstance(node, ast.Name))
 
 
+def degree_of_cost(formula: str, degrees: Mapping[str, int]) -> int:
+    """Return the power with which a formula grows: the highest of its terms.
+
+    Args:
+        formula: Such as ``"N*b*D + N*N"``.
+        degrees: The power with which each symbol grows, 0 where it is left out: ``{"N": 1}`` gives 2 here.
+
+    Raises:
+        InputError: If it is no formula.
+    """
+    check_cost(formula)
+    return _degree(_parse(formula), degrees)
+
+
 def spell_cost(formula: str) -> str:
     """Return a formula as people write it: ``N·(C + D)``; D·D becomes D²."""
     spelled = formula.replace(" * ", "*")
@@ -71,6 +85,13 @@ def _parse(formula: str) -> ast.expr:
         return ast.parse(formula, mode="eval").body
     except (SyntaxError, ValueError, TypeError) as error:
         raise InputError(f"cost {formula!r} is no formula: {error}") from None
+
+
+def _degree(node: ast.expr, degrees: Mapping[str, int]) -> int:
+    if isinstance(node, ast.BinOp):
+        left, right = _degree(node.left, degrees), _degree(node.right, degrees)
+        return max(left, right) if isinstance(node.op, ast.Add) else left + right
+    return degrees.get(node.id, 0) if isinstance(node, ast.Name) else 0
 
 
 def _evaluate(node: ast.expr, sizes: Mapping[str, int], formula: str) -> int:

@@ -1,4 +1,4 @@
-"""How much memory a query takes for itself: its largest tensor, all its tensors, and the peak of numpy and Python."""
+"""What a query takes for itself: its largest tensor, all its tensors, numpy's and Python's peak, and torch's work."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from deepal_autoal.testing.observation import ViewCalls
+from deepal_autoal.testing.work import work_of
 
 
 @dataclass
-class Allocation:
-    """What a piece of work allocated.
+class Usage:
+    """What a piece of work took.
 
     Attributes:
         tensor_bytes: Bytes of the largest tensor that an operation of torch returned.
         tensor: Its shape and type.
         total_bytes: Most bytes of tensors that were alive at one time, a little less if many small ones were.
         peak_bytes: Most bytes that numpy and Python held at one time, above what they held before.
+        work: What operations of torch did, as `work_of` counts it.
         complete: Whether the work came to its end; else it was stopped when its time was up.
     """
 
@@ -32,6 +34,7 @@ class Allocation:
     tensor: str = "none"
     total_bytes: int = 0
     peak_bytes: int = 0
+    work: int = 0
     complete: bool = True
 
 
@@ -39,8 +42,8 @@ class _TimeIsUpError(BaseException):
     """Ends the work from inside an operation of torch; nobody's ``except Exception`` catches it."""
 
 
-def measure(work: Callable[[], Any], seconds: float) -> tuple[Allocation, ViewCalls]:
-    """Do the work once, and return what it allocated itself, and its calls of views.
+def measure(work: Callable[[], Any], seconds: float) -> tuple[Usage, ViewCalls]:
+    """Do the work once, and return what it took itself, and its calls of views.
 
     What views compute on request is not counted: all strategies share it.
 
@@ -68,7 +71,8 @@ def measure(work: Callable[[], Any], seconds: float) -> tuple[Allocation, ViewCa
         except _TimeIsUpError:
             complete = False
         peak.note()
-    return Allocation(tensors.n_bytes, tensors.described, tensors.living.peak, peak.n_bytes, complete), calls
+    usage = Usage(tensors.n_bytes, tensors.described, tensors.living.peak, peak.n_bytes, tensors.work, complete)
+    return usage, calls
 
 
 class _Living:
@@ -108,12 +112,13 @@ class _Living:
 
 
 class _Tensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Remembers the largest tensor by its storage, so that broadcast views count as what they take."""
+    """Adds up work, and remembers the largest tensor by its storage: broadcast views count as what they take."""
 
     def __init__(self, deadline: float) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.n_bytes = 0
         self.described = "none"
+        self.work = 0
         self.paused = False
         self.living = _Living()
         self._deadline = deadline
@@ -128,6 +133,7 @@ class _Tensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not self.paused:
             if time.process_time() > self._deadline:
                 raise _TimeIsUpError
+            self.work += work_of(func, args, kwargs or {}, result)
             for part in result if isinstance(result, tuple | list) else (result,):
                 if not isinstance(part, torch.Tensor):
                     continue

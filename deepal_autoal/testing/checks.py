@@ -17,6 +17,7 @@ from deepal_autoal.testing import (
     memory_class,
     reproducibility,
     side_effects,
+    work_class,
 )
 from deepal_autoal.testing.subject import Subject
 
@@ -73,6 +74,7 @@ CHECKS = tuple(
         declarations.unknown_options_are_refused,
         declarations.candidates_can_be_chosen,
         memory_class.memory_is_within_its_class,
+        work_class.work_grows_as_its_card_says,
         declarations.needs_are_declared,
         # Last: the other process needs its seconds.
         reproducibility.other_process_same_batch,

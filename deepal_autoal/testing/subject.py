@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from deepal_autoal.context import QueryContext
     from deepal_autoal.fitted import FittedModel
     from deepal_autoal.registry import Entry
+    from deepal_autoal.testing.large_pool import LargeQuery
     from deepal_autoal.testing.other_process import OtherProcess
     from deepal_autoal.testing.traces import Traces
     from deepal_autoal.training import TrainerProtocol
@@ -78,6 +79,7 @@ class Subject:
         name: The registered name, or the class's.
         entry: The registered entry, or None.
         calls: The outputs that it asked for in all queries so far.
+        large_queries: What was measured of queries on large pools, by their sizes.
 
     Raises:
         DeepALError: If the strategy cannot be made (see `create_strategy`).
@@ -107,6 +109,7 @@ class Subject:
         self.changes_training = made.changes_training
         self.home = _file_of(type(made))
         self.calls = ViewCalls()
+        self.large_queries: dict[tuple[int, ...], LargeQuery] = {}
         self._answers: dict[tuple[Problem, int], Answer] = {}
         self._states: dict[tuple[Problem, int], dict[str, Any]] = {}
         self._refusals: dict[str, str | None] = {}

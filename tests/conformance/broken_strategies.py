@@ -440,6 +440,16 @@ class ListOfRows(ScoringStrategy):
         return torch.stack([row.mean() for row in rows])
 
 
+class ChunkedMatrix(ScoringStrategy):
+    """All pairs of candidates, a few rows at a time: little memory, much work."""
+
+    requires = frozenset({"embeddings"})
+
+    def score(self, context):
+        rows = context.candidates.embeddings()
+        return torch.cat([torch.cdist(part, rows).mean(dim=1) for part in rows.split(50)])
+
+
 # What a query leaves in the round
 
 

@@ -107,6 +107,8 @@ CASES = [
     ("memory-is-within-its-class", broken.NumpyMatrix, "N = 2500"),
     ("memory-is-within-its-class", broken.BroadcastMatrix, "(2500, 2500) float32"),
     ("memory-is-within-its-class", broken.ListOfRows, "in many tensors"),
+    ("work-grows-as-its-card-says", broken.ChunkedMatrix, "N = 625"),
+    ("work-grows-as-its-card-says", broken.BroadcastMatrix, "linear in N"),
     ("other-process-same-batch", broken.ClassCache, "on the class"),
     ("other-process-same-batch", broken.HashOrder, "in another process"),
     ("other-process-same-batch", broken.Exits, "exit status 7"),
@@ -140,6 +142,7 @@ def test_every_check_has_been_seen_to_fail():
         ("unknown-options-are-refused", "Accepts", {}, "no_such_option"),
         ("candidates-can-be-chosen", "Stubborn", {}, "KeyError"),
         ("memory-is-within-its-class", "TorchMatrix", {"memory": "N*D"}, "N·D"),
+        ("work-grows-as-its-card-says", "ChunkedMatrix", {"time": "N*D"}, "N·D"),
     ],
 )
 def test_a_check_of_the_registration_catches_what_it_stands_for(register, check, cls, card, words):
@@ -149,6 +152,12 @@ def test_a_check_of_the_registration_catches_what_it_stands_for(register, check,
 
 def test_a_quadratic_memory_that_is_declared_passes(register):
     name = register("third", "broken_strategies:TorchMatrix", requires={"embeddings"}, memory="N*N")
+    assert outcome("memory-is-within-its-class", name).status == PASSED
+
+
+def test_a_quadratic_work_that_is_declared_passes(register):
+    name = register("third", "broken_strategies:ChunkedMatrix", requires={"embeddings"}, time="N*N*D")
+    assert outcome("work-grows-as-its-card-says", name).status == PASSED
     assert outcome("memory-is-within-its-class", name).status == PASSED
 
 

@@ -1,0 +1,123 @@
+"""Work in a process of its own: timed, its peak memory measured, and stopped at a limit of either."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import multiprocessing
+import resource
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from statistics import median
+from typing import Any
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from deepal_autoal.measure import PeakMemory, Stopwatch
+
+# Quick work is done again in the same process, until so many seconds have passed.
+_AT_LEAST, _MOST_TIMES = 0.1, 5
+# Seconds that a process may take to get ready.
+_READY = 600.0
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What came of a piece of work.
+
+    Attributes:
+        status: ``done``, ``stopped`` (out of time), ``memory`` (out of memory) or ``failed``.
+        seconds: It took; None unless it is done.
+        peak_bytes: Above what the process held before.
+        value: What it returned.
+        message: Of a failure.
+    """
+
+    status: str
+    seconds: float | None = None
+    peak_bytes: int | None = None
+    value: Any = None
+    message: str = ""
+
+
+def measure(prepare: Callable[[], Callable[[], Any]], seconds: float, n_bytes: int, threads: int) -> Measurement:
+    """Do a piece of work in a forked process, which shares what is in memory already.
+
+    The forking process must not have used more than one thread for computing: those of OpenMP do not survive it.
+
+    Args:
+        prepare: Gets ready, and returns the work; may be called a few times.
+        seconds: The work's limit.
+        n_bytes: Limit of the memory that it may ask for.
+        threads: For torch, BLAS and OpenMP.
+    """
+    # Else the child's collector would look through, and copy, everything that was imported.
+    gc.freeze()
+    fork = multiprocessing.get_context("fork")
+    receiver, sender = fork.Pipe(duplex=False)
+    process = fork.Process(target=_work, args=(prepare, sender, n_bytes, threads), daemon=True)
+    process.start()
+    gc.unfreeze()
+    sender.close()
+    try:
+        found = Measurement("failed", message="the process ended without a word")
+        if receiver.poll(_READY):
+            found = receiver.recv()
+            if found is None:  # ready
+                found = receiver.recv() if receiver.poll(seconds) else Measurement("stopped")
+    except EOFError:
+        found = Measurement("failed", message="the process was ended")
+    finally:
+        process.kill()
+        process.join()
+        receiver.close()
+    return found
+
+
+def use_one_thread() -> None:
+    """Compute with one thread from now on, so that the process may be forked."""
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+
+
+def _work(prepare: Callable[[], Callable[[], Any]], sender: Connection, n_bytes: int, threads: int) -> None:
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
+    try:
+        work = prepare()
+        _trim()
+        _limit_memory(n_bytes)
+        sender.send(None)
+        times, peak = [], PeakMemory(torch.device("cpu"))
+        with Stopwatch() as clock, peak:
+            value = work()
+        times.append(clock.seconds)
+        while sum(times) < _AT_LEAST and len(times) < _MOST_TIMES:
+            again = prepare()
+            with Stopwatch() as clock:
+                again()
+            times.append(clock.seconds)
+        sender.send(Measurement("done", median(times), peak.n_bytes, value))
+    except MemoryError:
+        sender.send(Measurement("memory"))
+    except Exception as error:
+        if "memory" in str(error).lower():
+            sender.send(Measurement("memory"))
+        else:
+            sender.send(Measurement("failed", message="".join(traceback.format_exception(error))))
+
+
+def _trim() -> None:
+    """Give free memory back, which would hide what the work takes."""
+    with contextlib.suppress(AttributeError, OSError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _limit_memory(n_bytes: int) -> None:
+    with open("/proc/self/statm") as file:
+        held = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (held + n_bytes, resource.getrlimit(resource.RLIMIT_AS)[1]))
