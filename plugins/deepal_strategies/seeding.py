@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 18
 # Weights below this share of the largest are none.
 _LEAST_WEIGHT = 1e-100
+# Rounding may overdraw a budget just after another row's turn; with something left, a row that no longer spends comes
+# after all that do.
+_LEAST_BUDGET = 1e-12
 
 
 def seed_by_distance(
@@ -127,7 +130,7 @@ class _Runners:
         self.seeds = (left.new_empty(n_seeds, left.shape[1]), right.new_empty(n_seeds, right.shape[1]),
                       self.norms.new_empty(n_seeds))  # fmt: skip
         self.times = self.budgets.new_zeros(n_seeds)
-        self.arrivals = self._arrivals(self.times[0], self.budgets, self.rates)
+        self.arrivals = self.budgets / self._at_least(self.rates)
         return self
 
     def __len__(self) -> int:
@@ -157,44 +160,61 @@ class _Runners:
     def record(self, number: int, row: Tensor, key: Tensor) -> None:
         self.times[number : number + 1] = key
         for seeds, rows in zip(self.seeds, (self.left, self.right, self.norms), strict=True):
-            seeds[number : number + 1] = rows[row]
-        for state in (self.squared, self.rates):
-            state.index_fill_(0, row, 0.0)
-        for state in (self.budgets, self.arrivals):
-            state.index_fill_(0, row, torch.inf)
+            torch.index_select(rows, 0, row, out=seeds[number : number + 1])
+        # It spends nothing of what never ends.
+        self.squared.index_fill_(0, row, 0.0)
+        self.budgets.index_fill_(0, row, torch.inf)
 
     def tell(self, first: int, last: int) -> None:
+        if last - first == 1:
+            self._tell_one(first)
+            return
         spans = self.times[first:last].diff(prepend=self.times[first - 1 : first] if first else self.times.new_zeros(1))
         size = max(1, _BLOCK // (last - first))
         for start in range(0, len(self), size):
             part = slice(start, start + size)
-            squared = torch.minimum(
-                _squared_distances(self, part, first, last).cummin(dim=1).values, self.squared[part, None]
-            )
+            left, right, norms = (seeds[first:last] for seeds in self.seeds)
+            inner = (self.left[part] @ left.T).mul_(self.right[part] @ right.T)
+            squared = _squared_distances(inner, self.norms[part, None] + norms, self._rounding)
+            squared = torch.minimum(squared.cummin(dim=1).values, self.squared[part, None])
             budgets = self.budgets[part] - self.rates[part] * spans[0]
-            if last - first > 1:
-                budgets -= self.weights[part] * (squared[:, :-1].to(spans.dtype) @ spans[1:])
-            # Rounding may overdraw what is left just after another row's turn.
-            self.budgets[part] = budgets.clamp_(min=0.0)
+            budgets -= self.weights[part] * (squared[:, :-1].to(spans.dtype) @ spans[1:])
+            self.budgets[part] = budgets.clamp_(min=_LEAST_BUDGET)
             self.squared[part] = squared[:, -1]
-            self.rates[part] = self.weights[part] * squared[:, -1]
-            self.arrivals[part] = self._arrivals(self.times[last - 1], self.budgets[part], self.rates[part])
+        self._reckon(last - 1)
+
+    def _tell_one(self, number: int) -> None:
+        """Do the same for a single choice, with as few calls as there can be: they are what it costs."""
+        left, right, norm = (seeds[number] for seeds in self.seeds)
+        inner = torch.mv(self.left, left).mul_(torch.mv(self.right, right))
+        squared = _squared_distances(inner, self.norms + norm, self._rounding)
+        span = self.times[number] - self.times[number - 1] if number else self.times[0]
+        self.budgets.addcmul_(self.rates, span, value=-1.0).clamp_(min=_LEAST_BUDGET)
+        torch.minimum(self.squared, squared, out=self.squared)
+        self._reckon(number)
+
+    def _reckon(self, number: int) -> None:
+        """Work out rates and arrivals after a choice; of rows that spend nothing, the smallest budget is first."""
+        torch.mul(self.weights, self.squared, out=self.rates)
+        torch.div(self.budgets, self._at_least(self.rates), out=self.arrivals).add_(self.times[number])
 
     @staticmethod
-    def _arrivals(time: Tensor, budgets: Tensor, rates: Tensor) -> Tensor:
-        """Return when budgets run out: long after all others where nothing is spent, the smallest first."""
-        late = 1e30 if budgets.dtype == torch.float32 else 1e250
-        return torch.where(rates > 0, time + budgets / rates, late * (1.0 + budgets))
+    def _at_least(rates: Tensor) -> Tensor:
+        return rates.clamp(min=1e-30 if rates.dtype == torch.float32 else 1e-250)
+
+    @property
+    def _rounding(self) -> float:
+        """Below which share of both squared lengths a squared distance may be nothing but rounding."""
+        # Long sums round: on a CPU, equal rows gave D² of up to 29 ε of their squares at C = 1000, D = 1; 87 ε at
+        # D = 8192.
+        width = self.left.shape[1] + self.right.shape[1]
+        return (16.0 + 2.0 * math.sqrt(width)) * torch.finfo(self.norms.dtype).eps
 
 
-def _squared_distances(runners: _Runners, part: slice, first: int, last: int) -> Tensor:
-    """Return squared distances of a part of the rows to seeds, (m, last - first); 0 where they may be rounding."""
-    left, right, norms = (seeds[first:last] for seeds in runners.seeds)
-    # Long sums round: on a CPU, equal rows gave D² of up to 29 ε of their squares at C = 1000, D = 1; 87 ε at D = 8192.
-    rounding = (16.0 + 2.0 * math.sqrt(left.shape[1] + right.shape[1])) * torch.finfo(norms.dtype).eps
-    both = runners.norms[part, None] + norms
-    squared = both - 2.0 * (runners.left[part] @ left.T) * (runners.right[part] @ right.T)
-    return squared.where(squared > rounding * both, 0.0)
+def _squared_distances(inner: Tensor, both: Tensor, rounding: float) -> Tensor:
+    """Return squared distances from inner products and sums of squared lengths; 0 where they may be rounding."""
+    squared = torch.sub(both, inner, alpha=2.0)
+    return squared.where(squared > both.mul_(rounding), 0.0)
 
 
 def _squared_norms(rows: Tensor) -> Tensor:
