@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from deepal_strategies.lloyd import Lloyd, block_rows, nearest_centers, squared_distances, squared_norms, sum_groups
-from deepal_strategies.magnitude import unit_of
+from deepal_strategies.lloyd import Lloyd, block_rows, nearest_centers, squared_distances, sum_groups
+from deepal_strategies.magnitude import squared_norms, unit_of
 from deepal_strategies.seeding import seed_by_distance
 
 if TYPE_CHECKING:
@@ -167,19 +167,23 @@ def greedy_seeds(rows: Tensor, n_seeds: int, generator: torch.Generator, weights
 
 def _assign_all(rows: Tensor, unit: float, mean: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
     """Return all rows' nearest centres and their squared distances, from rows that are neither scaled nor centred."""
-    labels, distances = [], []
-    for part in torch.split(rows, block_rows(rows, rows.shape[1]) * 4):
-        block = _centred(part, unit, mean)
-        nearest = nearest_centers(block, centers)[1]
-        labels.append(nearest)
-        distances.append(squared_distances(block, centers, nearest))
-    return torch.cat(labels), torch.cat(distances)
+    labels = torch.empty(len(rows), dtype=torch.int64, device=rows.device)
+    distances = centers.new_empty(len(rows))
+    size = block_rows(rows, rows.shape[1]) * 4
+    for start in range(0, len(rows), size):
+        part = slice(start, start + size)
+        block = _centred(rows[part], unit, mean)
+        labels[part] = nearest_centers(block, centers)[1]
+        distances[part] = squared_distances(block, centers, labels[part])
+    return labels, distances
 
 
 def _mean(rows: Tensor, unit: float) -> Tensor:
     """Return the mean of the scaled rows, float32 (D,)."""
     parts = torch.split(rows, block_rows(rows, rows.shape[1]))
-    sums = torch.stack([(part.float() * unit).sum(dim=0) for part in parts])
+    sums = torch.empty(len(parts), rows.shape[1], device=rows.device)
+    for part, own in zip(parts, sums, strict=True):
+        torch.sum(part.float() * unit, dim=0, out=own)
     return sums.sum(dim=0) / len(rows)
 
 

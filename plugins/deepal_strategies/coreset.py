@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from deepal_autoal import Strategy
-from deepal_strategies.magnitude import scaled, unit_of
+from deepal_strategies.magnitude import scaled, squared_norms, unit_of
 from deepal_strategies.race import choose_eagerly, choose_lazily
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Numbers in a block of differences or products: on a CPU it should fit the cache.
 _BLOCK = 1 << 20
+_DEVICE_BLOCK = 1 << 26
 
 
 class CoreSet(Strategy):
@@ -98,11 +99,11 @@ class _Uncovered:
         self.priority = torch.randperm(len(rows), generator=generator, device=rows.device)
         unit = unit_of(rows, centers)
         self.rows = scaled(rows, unit)
-        self.squares = _squared_norms(self.rows)
+        self.squares = squared_norms(self.rows)
         self.distances = torch.full_like(self.squares, torch.inf, dtype=torch.float32)
         given = scaled(centers, unit)
         self.centers = (torch.cat([given, given.new_empty(n_chosen, given.shape[1])]),
-                        torch.cat([_squared_norms(given), self.squares.new_empty(n_chosen)]))  # fmt: skip
+                        torch.cat([squared_norms(given), self.squares.new_empty(n_chosen)]))  # fmt: skip
         return self
 
     def __len__(self) -> int:
@@ -130,11 +131,13 @@ class _Uncovered:
 
     def tell(self, first: int, last: int) -> None:
         centers, squares = (part[first:last] for part in self.centers)
-        size = max(1, _BLOCK // max(last - first, self.rows.shape[1]))
-        for start in range(0, len(self), size):
-            part = slice(start, start + size)
+        on_cpu = self.rows.device.type == "cpu"
+        # Off the CPU, differences take no memory of their own.
+        size = _BLOCK // max(last - first, self.rows.shape[1]) if on_cpu else _DEVICE_BLOCK // (last - first)
+        for start in range(0, len(self), max(1, size)):
+            part = slice(start, start + max(1, size))
             rows, distances = self.rows[part], self.distances[part]
-            if rows.device.type == "cpu":
+            if on_cpu:
                 _lower(distances, rows, self.squares[part], centers, squares)
             else:
                 # A search for pairs would wait for the device at every choice.
@@ -171,10 +174,3 @@ def _lower(distances: Tensor, rows: Tensor, squares: Tensor, centers: Tensor, ce
     if len(changed):
         exact = torch.linalg.vector_norm(rows[changed].sub_(others), dim=1).float()
         distances[changed] = torch.minimum(distances[changed], exact)
-
-
-def _squared_norms(rows: Tensor) -> Tensor:
-    """Return the rows' squared lengths, (n,)."""
-    size = max(1, _BLOCK // rows.shape[1])
-    parts = [rows[start : start + size].square().sum(dim=1) for start in range(0, len(rows), size)]
-    return torch.cat(parts) if parts else rows.new_empty(0)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import embedding_bag
 
+from deepal_strategies.magnitude import squared_norms
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -163,14 +165,11 @@ def sum_groups(rows: Tensor, weights: Tensor, members: Tensor, counts: Tensor) -
 
 def squared_distances(rows: Tensor, centers: Tensor, labels: Tensor) -> Tensor:
     """Return each row's squared distance to its centre, from differences, (n,)."""
-    size = block_rows(rows, rows.shape[1])
-    parts = zip(torch.split(rows, size), torch.split(labels, size), strict=True)
-    return torch.cat([(block - centers[nearest]).square_().sum(dim=1) for block, nearest in parts])
-
-
-def squared_norms(rows: Tensor) -> Tensor:
-    """Return the rows' squared lengths, (n,)."""
-    return torch.cat([part.square().sum(dim=1) for part in torch.split(rows, block_rows(rows, rows.shape[1]))])
+    distances, size = rows.new_empty(len(rows)), block_rows(rows, rows.shape[1])
+    for start in range(0, len(rows), size):
+        part = slice(start, start + size)
+        torch.sum((rows[part] - centers[labels[part]]).square_(), dim=1, out=distances[part])
+    return distances
 
 
 def _first(flags: Tensor, n_set: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Rows brought to a size whose squares neither overflow nor vanish."""
+"""How large rows are: squared lengths, and a unit in which these neither overflow nor vanish."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # Largest entries from 2^-8 to 2^8 need no other unit.
 _USUAL = 8
+# Numbers in a block: on a CPU it should fit the cache, on a GPU fill the device.
+_BLOCK_CPU, _BLOCK_GPU = 1 << 18, 1 << 26
 
 
 def unit_of(*matrices: Tensor) -> float:
@@ -29,3 +31,14 @@ def unit_of(*matrices: Tensor) -> float:
 def scaled(matrix: Tensor, unit: float) -> Tensor:
     """Return the matrix in a unit, itself where that is 1."""
     return matrix if unit == 1.0 else matrix * unit
+
+
+def squared_norms(rows: Tensor) -> Tensor:
+    """Return the rows' squared lengths, (n,), with temporaries of bounded size."""
+    # Written in place: small tensors that stay, made between large ones that go, tear the heap to pieces.
+    squares = rows.new_empty(len(rows))
+    size = max(1, (_BLOCK_CPU if rows.device.type == "cpu" else _BLOCK_GPU) // rows.shape[1])
+    for start in range(0, len(rows), size):
+        part = slice(start, start + size)
+        torch.sum(rows[part].square(), dim=1, out=squares[part])
+    return squares

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from deepal_autoal import InputError
-from deepal_strategies.magnitude import scaled, unit_of
+from deepal_strategies.magnitude import scaled, squared_norms, unit_of
 from deepal_strategies.race import choose_eagerly, choose_lazily
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class _Runners:
         self = cls()
         # Squares of squares of large features overflow; common factors change no proportion.
         self.left, self.right = scaled(left, unit_of(left)), scaled(right, unit_of(right))
-        self.norms = _squared_norms(self.left) * _squared_norms(self.right)
+        self.norms = squared_norms(self.left) * squared_norms(self.right)
         if weights is None:
             self.weights = torch.ones(len(left), dtype=exact, device=device)
         else:
@@ -215,9 +215,3 @@ def _squared_distances(inner: Tensor, both: Tensor, rounding: float) -> Tensor:
     """Return squared distances from inner products and sums of squared lengths; 0 where they may be rounding."""
     squared = torch.sub(both, inner, alpha=2.0)
     return squared.where(squared > both.mul_(rounding), 0.0)
-
-
-def _squared_norms(rows: Tensor) -> Tensor:
-    """Return the rows' squared lengths, (n,)."""
-    size = max(1, _BLOCK // rows.shape[1])
-    return torch.cat([rows[start : start + size].square().sum(dim=1) for start in range(0, len(rows), size)])

@@ -43,7 +43,15 @@ def score_passes(score: Callable[[Tensor], Tensor], view: PoolView, n_passes: in
         view: Whose samples.
         n_passes: T.
     """
-    return torch.cat([score(passes) for passes in view.mc_batches(n_passes)])
+    # Written in place: small tensors that stay, made between large ones that go, tear the heap to pieces.
+    scores, start = torch.empty(0), 0
+    for passes in view.mc_batches(n_passes):
+        if not start:
+            scores = passes.new_empty(len(view))
+        end = start + passes.shape[1]
+        scores[start:end] = score(passes)
+        start = end
+    return scores
 
 
 def entropy(log_probabilities: Tensor) -> Tensor:
