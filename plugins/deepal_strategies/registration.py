@@ -60,7 +60,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         family="uncertainty",
         requires={"mc_dropout"},
         time="T*N*C*D",
-        memory="T*N*C",
+        memory="N*(C + D)",
         reference="Gal, Islam & Ghahramani 2017, Deep Bayesian active learning with image data",
     )
     registry.add(
@@ -70,7 +70,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         family="uncertainty",
         requires={"mc_dropout"},
         time="T*N*C*D",
-        memory="T*N*C",
+        memory="N*(C + D)",
         reference="Zhan et al. 2022, A comparative survey of deep active learning (DeepAL+)",
     )
     registry.add(
@@ -80,7 +80,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         family="uncertainty",
         requires={"mc_dropout"},
         time="T*N*C*D",
-        memory="T*N*C",
+        memory="N*(C + D)",
         reference="Zhan et al. 2022, A comparative survey of deep active learning (DeepAL+)",
     )
     registry.add(
@@ -90,7 +90,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         family="uncertainty",
         requires={"mc_dropout"},
         time="T*N*C*D",
-        memory="T*N*C",
+        memory="N*(C + D)",
         reference="Gal, Islam & Ghahramani 2017, Deep Bayesian active learning with image data",
     )
     registry.add(
@@ -100,7 +100,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         family="uncertainty",
         requires={"mc_dropout"},
         time="T*N*C*D",
-        memory="T*N*C",
+        memory="N*(C + D)",
         reference="Freeman 1965, Elementary applied statistics; Gal, Islam & Ghahramani 2017",
     )
     registry.add(
@@ -110,7 +110,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         family="uncertainty",
         requires={"mc_dropout"},
         time="T*N*C*D",
-        memory="T*N*C",
+        memory="N*(C + D)",
         reference="Kampffmeyer et al. 2016, Semantic segmentation of small objects and modeling of uncertainty",
     )
     registry.add(
@@ -120,7 +120,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         family="ensemble",
         requires={"ensemble"},
         time="M*fit + M*sweep + M*N*C",
-        memory="M*N*(C + D)",
+        memory="M*N*C",
         reference="Beluch et al. 2018, The power of ensembles for active learning in image classification",
     )
     registry.add(
