@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from deepal_autoal import InputError
-from deepal_strategies import seeding
+from deepal_strategies import magnitude, seeding
 from deepal_strategies.badge import BADGE
 from deepal_strategies.race import choose_eagerly
 from deepal_strategies.seeding import seed_by_distance
@@ -233,6 +233,7 @@ def test_a_thousand_classes():
 
 def test_neither_the_gradients_nor_distances_nor_copies_of_the_factors_are_made(monkeypatch, watch):
     monkeypatch.setattr(seeding, "_BLOCK", 3000)
+    monkeypatch.setattr(magnitude, "_BLOCK_CPU", 3000)
     left, right = factors(4000, n_classes=20, n_dims=30)
     with watch:
         seed_by_distance(left, right, 25, generator())

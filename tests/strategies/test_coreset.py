@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepal_strategies import coreset
+from deepal_strategies import coreset, magnitude
 from deepal_strategies.coreset import CoreSet, farthest_first
 from deepal_strategies.race import choose_eagerly
 
@@ -105,6 +105,7 @@ def test_any_batch_size(make_round, batch_size, n_labeled):
 
 def test_no_matrix_of_distances(monkeypatch, watch):
     monkeypatch.setattr(coreset, "_BLOCK", 1 << 14)
+    monkeypatch.setattr(magnitude, "_BLOCK_CPU", 1 << 14)
     rows, centers = torch.randn(4000, 16, generator=generator()), torch.randn(1000, 16, generator=generator(1))
     with watch:
         farthest_first(rows, centers, 20, generator())

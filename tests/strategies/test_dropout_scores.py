@@ -223,7 +223,9 @@ def test_what_is_asked_of_the_model_is_dropout_only(make_round, strategy):
     drawn = make_round(10, 40, 3)
     weights = torch.randn(8, 3, generator=torch.Generator().manual_seed(1))
     model = drawn.task_model
-    model.module = SimpleNamespace(dropout_only_in_head=True, dropout=SimpleNamespace(p=0.5), n_classes=3)
+    model.module = SimpleNamespace(
+        dropout_only_in_head=True, dropout=SimpleNamespace(p=0.5), n_classes=3, embedding_dim=8
+    )
     model.logits_from_embeddings = lambda embeddings: embeddings @ weights
     before = torch.get_rng_state()
     context = drawn.context
@@ -273,8 +275,15 @@ def test_temporaries_are_no_larger_than_a_pass():
             return result
 
     passes = random_passes(10, 30, 4)
-    view = SimpleNamespace(mc_batches=lambda n_passes: [passes])
-    context = SimpleNamespace(candidates=view)
+
+    class View:
+        def __len__(self):
+            return 30
+
+        def mc_batches(self, n_passes):
+            return [passes]
+
+    context = SimpleNamespace(candidates=View())
     for strategy in (EntropyDropout(), MarginDropout(), LeastConfidenceDropout(), BALD(), MeanStd(), VariationRatio()):
         with Watch():
             strategy.score(context)
