@@ -93,15 +93,18 @@ class PoolView:
         Passes are the same for all strategies of a round; asking for more adds to them.
         """
         known = self._n_passes
+
+        def compute() -> Tensor:
+            more = self._outputs.mc_probabilities(self.indices, n_passes, known)
+            return torch.cat([self._results["mc_probabilities", known], more]) if known else more
+
         if n_passes > known:
-            more = self._once(
-                "mc_probabilities",
-                n_passes,
-                lambda: self._outputs.mc_probabilities(self.indices, n_passes, known),
-            )
+            self._once("mc_probabilities", n_passes, compute)
             if known:
-                self._keep(("mc_probabilities", n_passes), torch.cat([self._results["mc_probabilities", known], more]))
-                del self._results["mc_probabilities", known], self._versions["mc_probabilities", known]
+                first, versions = (kept.pop(("mc_probabilities", known)) for kept in (self._results, self._versions))
+                if versions != _versions_of(first):
+                    # What was written to the first passes was copied with them.
+                    self._versions["mc_probabilities", n_passes] = []
         passes: Tensor = self._results["mc_probabilities", self._n_passes]
         return passes if n_passes == len(passes) else passes[:n_passes]
 

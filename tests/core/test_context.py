@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from deepal_autoal import ActiveLearner, Query, Recipe, Strategy, create_strategy
+from deepal_autoal.context import damaged_results
 from deepal_autoal.errors import InputError
 
 
@@ -166,6 +167,17 @@ def test_more_passes_add_to_those_that_are_there(context, monkeypatch):
     assert torch.equal(torch.cat(list(context.candidates.mc_batches(6)), dim=1), many[:6])
     assert len(computed) == 2
     assert torch.allclose(original(outputs, context.candidates.indices, 8), many)
+
+
+def test_further_passes_do_not_hide_that_the_first_were_written_to(context):
+    """The first are copied to a new tensor, which torch counts no write to."""
+    for n_passes in (3, 8, 9):
+        context.candidates.mc_probabilities(n_passes)
+        assert damaged_results([context.candidates]) == []
+    context.candidates.mc_probabilities(9).mul_(0)
+    for n_passes in (9, 12, 15):
+        context.candidates.mc_probabilities(n_passes)
+        assert damaged_results([context.candidates]) == [f"mc_probabilities({n_passes})"]
 
 
 @pytest.mark.parametrize("deep", [False, True])
