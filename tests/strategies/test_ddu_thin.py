@@ -87,6 +87,15 @@ def test_what_is_close_is_computed_by_differences(monkeypatch):
     assert np.abs(rough - expected).max() > 1e-4 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("n_dims", [2, 5])
+def test_rounding_is_no_variance(n_dims):
+    """Where all samples of every class coincide, the unit is the samples' variance, not what means round by."""
+    rows = torch.zeros(9, n_dims)
+    rows[:, :2] = torch.tensor([[1.0, 2.0], [6.0, 2.0], [3.0, 7.0]]).repeat_interleave(3, 0)
+    labels = torch.arange(3).repeat_interleave(3)
+    assert ClassGaussians(rows, labels).jitter > 1e-21 * float(rows.var(dim=0).mean())
+
+
 def test_the_order_of_the_dimensions_decides_nothing():
     rng = np.random.default_rng(1)
     rows = torch.tensor(rng.normal(size=(12, 40)) * np.logspace(-2, 2, 40))

@@ -56,8 +56,9 @@ class ClassGaussians:
         rows = _wide(embeddings[order])
         if not rows.isfinite().all():
             raise QueryError("the embeddings of the labelled samples are not finite: no covariance is definite")
-        # Means near 0 keep digits; densities do not change.
-        self._origin = rows.mean(dim=0)
+        # Means near 0 keep digits; densities do not change. Rounded, so that differences of single precision have bits
+        # to spare: the mean of equal rows is then exactly theirs, and their variance 0.
+        self._origin = _wide(rows.mean(dim=0).to(embeddings.dtype))
         rows = rows - self._origin
         n_dims = rows.shape[1]
         self._counts: list[int] = [count for count in labels.bincount().tolist() if count]
