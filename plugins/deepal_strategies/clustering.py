@@ -80,6 +80,9 @@ def k_means(
         generator: On the rows' device.
         weights: How much each row counts, (N,), positive, in any unit; all alike by default.
         full_pass_limit: See above.
+
+    Raises:
+        QueryError: If a row is not finite.
     """
     n_rows, n_features = rows.shape
     n_subset = SUBSET_ROWS * n_clusters

@@ -62,6 +62,9 @@ def farthest_first(rows: Tensor, centers: Tensor, n_chosen: int, generator: torc
 
     Returns:
         Distinct row numbers, int64 (n_chosen,), in the order of the choices.
+
+    Raises:
+        QueryError: If a row or centre is not finite.
     """
     line = _Uncovered.at_start(rows, centers, n_chosen, generator)
     n_centers = len(centers)

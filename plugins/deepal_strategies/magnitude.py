@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from deepal_autoal import QueryError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -17,12 +19,21 @@ _BLOCK_CPU, _BLOCK_GPU = 1 << 18, 1 << 26
 
 
 def unit_of(*matrices: Tensor) -> float:
-    """Return the power of two to multiply matrices by, 1.0 for entries of usual size; empty ones do not count."""
+    """Return the power of two to multiply matrices by, 1.0 for entries of usual size; empty ones do not count.
+
+    Raises:
+        QueryError: If an entry is not finite: all comparisons with it fail, and any choice would look like one.
+    """
     largest = 0.0
     for matrix in matrices:
         if matrix.numel():
             low, high = torch.aminmax(matrix)  # a norm would make a copy
-            largest = max(largest, float(torch.maximum(-low, high)))
+            own = float(torch.maximum(-low, high))
+            if not math.isfinite(own):
+                raise QueryError(
+                    "the task model's embeddings or gradients are not finite; train it at a lower learning rate"
+                )
+            largest = max(largest, own)
     exponent = math.frexp(largest)[1]
     # float32 holds 2^126; entries so small that it is not enough are of no length anyway.
     return 1.0 if abs(exponent) <= _USUAL else math.ldexp(1.0, -min(max(exponent, -126), 126))

@@ -63,6 +63,7 @@ def seed_by_distance(
 
     Raises:
         InputError: If ``first`` is neither.
+        QueryError: If a factor is not finite.
     """
     if first not in ("longest", "drawn"):
         raise InputError(f"The first seed is 'longest' or 'drawn', not {first!r}.")
