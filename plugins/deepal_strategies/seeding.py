@@ -159,7 +159,9 @@ class _Runners:
         return self.arrivals
 
     def record(self, number: int, row: Tensor, key: Tensor) -> None:
-        self.times[number : number + 1] = key
+        # A row that spends nothing takes no time: else others' keys would rise, and all had to be told again and again.
+        before = self.times[max(number - 1, 0)]
+        self.times[number : number + 1] = torch.where(self.rates.index_select(0, row) > 0, key, before)
         for seeds, rows in zip(self.seeds, (self.left, self.right, self.norms), strict=True):
             torch.index_select(rows, 0, row, out=seeds[number : number + 1])
         # It spends nothing of what never ends.

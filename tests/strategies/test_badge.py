@@ -186,6 +186,12 @@ def test_most_pairs_are_never_looked_at(told):
     assert sum(told) < 0.2 * 30_000 * 300
 
 
+@pytest.mark.parametrize("kind", ["equal rows", "few of any length"])
+def test_rows_without_distance_do_not_make_each_other_wait(told, kind):
+    seed_by_distance(*shapes(kind, 30_000), 1000, generator())
+    assert sum(told) < 0.3 * 30_000 * 1000
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_lazy_draws_are_those_of_telling_every_row_of_every_draw(kind):
     left, right = (part.double() for part in shapes(kind, 2000))
