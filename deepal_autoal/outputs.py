@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 # Masked numbers in a chunk of dropout passes: on a CPU they should stay in the cache.
 _CHUNK_NUMBERS = 1 << 18
 _ACCELERATOR_NUMBERS = 1 << 25
+_LEAST_ROWS = 16
 
 
 class RowStore:
@@ -138,7 +139,7 @@ class ModelOutputs:
         keep = 1.0 - module.dropout.p
         passes = embeddings.new_empty((n_passes - first, len(indices), module.n_classes))
         limit = _CHUNK_NUMBERS if embeddings.device.type == "cpu" else _ACCELERATOR_NUMBERS
-        n_rows = max(1, limit // (len(passes) * embeddings.shape[1]))
+        n_rows = max(_LEAST_ROWS, limit // (len(passes) * embeddings.shape[1]))
         samples = torch.tensor(indices, device=embeddings.device)
         for start in range(0, len(indices), n_rows):
             chunk = slice(start, start + n_rows)

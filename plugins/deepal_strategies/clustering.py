@@ -62,7 +62,7 @@ def k_means(
     Iterations end when no row changes its cluster, when the centres are at rest (`TOLERANCE`), or after
     `MAX_ITERATIONS`; each row is then in the cluster of the nearest centre. Products are computed in single precision
     on centred rows: a row's centre is at most about 2 √D ε (‖x‖² + ‖c‖²) farther, in squared distance, than the
-    nearest, ε = 1.2e-7 and norms taken from the mean. Nothing depends on the order in which threads add.
+    nearest, ε = 1.2e-7 and norms taken from the mean. The same threads give the same result.
 
     Work is saved without changing the result: a row is compared with centres that moved only, as long as its own has
     not. An empty cluster takes the row farthest from its centre (by weighted squared distance), if any row is off its
