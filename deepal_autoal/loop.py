@@ -343,6 +343,10 @@ def run(
         seed=_whole("seed", seed), device=device, threads=_whole("threads", threads), recipe=changes,
         plugin_options=plugin_options or {},
     )  # fmt: skip
+    if not isinstance(profile, bool | Profile):
+        raise InputError(f"profile must be True, False or a Profile, not {profile!r}")
+    if isinstance(profile, Profile) and profile.is_stopped:
+        raise InputError("this profile is over, and holds another run; give profile=True or a new one")
     measured = Profile() if profile is True else profile or None
     with (
         measured.active() if measured is not None else nullcontext(),

@@ -95,6 +95,11 @@ class Profile:
         earlier_name: What they were spent on.
         clock: Seconds of wall time.
         computing: Seconds that this thread computed.
+
+    Attributes:
+        phases: The start, rounds and end of the run so far.
+        is_resumed: Whether the run had rounds before.
+        is_stopped: Whether it is over: nothing is charged to it any more.
     """
 
     def __init__(
@@ -110,7 +115,7 @@ class Profile:
         self._open: list[str] = []
         self._seen: WeakKeyDictionary[FittedModel, WeakKeyDictionary[Inputs, NDArray[np.bool_]]] = WeakKeyDictionary()
         self._device: Any = None
-        self._is_stopped = False
+        self.is_stopped = False
         self._mark = clock(), computing()
         if earlier is not None:
             seconds, computed = earlier
@@ -139,9 +144,9 @@ class Profile:
 
     def stop(self) -> None:
         """Charge the time until now, and none from then on."""
-        if not self._is_stopped:
+        if not self.is_stopped:
             self._charge()
-            self._is_stopped = True
+            self.is_stopped = True
 
     def on(self, device: Any) -> None:
         """Wait for a CUDA device at the ends of sections, so that each is charged its own work there."""
@@ -182,7 +187,7 @@ class Profile:
 
     def _charge(self) -> None:
         """Charge the time since the last call to the innermost open section."""
-        if self._is_stopped:
+        if self.is_stopped:
             return
         waited = self._wait_for_device()
         clock, computed = self._clock(), self._computing()

@@ -72,6 +72,7 @@ def estimate_run(settings: Mapping[str, Any], dataset: str, progress: Callable[[
 
     Raises:
         InputError: If the data or a setting cannot be used.
+        PluginError: If the strategy that was named fails.
     """
     if (settings.get("seed") or 0) < 0:
         raise InputError(f"--seed {settings['seed']}: give 0 or more")
@@ -95,6 +96,8 @@ def estimate_run(settings: Mapping[str, Any], dataset: str, progress: Callable[[
         try:
             known.append(Row(row.strategy, probe.of(make), selector=row.selector))
         except Exception as error:  # one strategy's fault leaves the others' estimates
+            if settings.get("strategy") is not None and not row.selector:
+                raise  # as the run itself would
             logger.debug("no estimate of %s", row.strategy, exc_info=True)
             rows.append(Row(row.strategy, reason=" ".join(str(error).split()), selector=row.selector))
     known.sort(key=lambda row: (bool(row.selector), row.cost.seconds if row.cost else 0.0))

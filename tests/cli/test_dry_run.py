@@ -53,6 +53,20 @@ def test_all_strategies_quickest_first_and_why_some_cannot(deepal, blob_file, re
     assert re.search(r"^lpl: no estimate: .*stages", out, re.MULTILINE)
 
 
+def test_a_named_strategy_that_fails_is_an_error(deepal, blob_file, registered):
+    class Plugin:
+        @hookimpl
+        def deepal_register_strategies(self, registry):
+            registry.add("failing", Failing, summary="fails")
+
+    registered(Plugin(), "failing-plugin")
+    given = ["--dataset", blob_file, *QUICK]
+    for strategy in (["failing"], ["vote", "--candidates", "failing,margin"]):
+        status, out, err = deepal("run", "--dry-run", "--strategy", *strategy, *given)
+        assert status == 2 and out == ""
+        assert err.splitlines()[-1].startswith("Error: strategy 'failing'")
+
+
 def test_quiet_is_the_table_alone(deepal, blob_file):
     status, out, err = deepal("run", "--dry-run", "--quiet", "--strategy", "random", "--dataset", blob_file, *QUICK)
     assert status == 0 and len(out.splitlines()) == 3 and err == ""

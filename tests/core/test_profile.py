@@ -7,8 +7,8 @@ import time
 import pytest
 import torch
 
+from deepal_autoal import InputError, run
 from deepal_autoal import profile as profiles
-from deepal_autoal import run
 from deepal_autoal.profile import OTHER, Profile, section
 from deepal_autoal.profile_tables import describe, markdown, remarks, totals
 
@@ -202,3 +202,13 @@ def test_a_resumed_run_covers_the_rounds_of_its_process(tmp_path, blob_data, qui
     assert result.profile.is_resumed
     assert [phase.name for phase in result.profile.phases] == ["start", "round 2", "round 3", "end"]
     assert "from round 2 on" in (tmp_path / "run" / "profile.md").read_text()
+
+
+def test_what_is_no_profile_or_one_of_another_run_is_refused(blob_data, quick):
+    with pytest.raises(InputError, match="profile must be True, False or a Profile, not 'yes'"):
+        run("entropy", blob_data, profile="yes", **quick)
+    over = run("random", blob_data, profile=Profile(), **{**quick, "rounds": 0}).profile
+    n_phases = len(over.phases)
+    with pytest.raises(InputError, match="holds another run"):
+        run("random", blob_data, profile=over, **quick)
+    assert len(over.phases) == n_phases

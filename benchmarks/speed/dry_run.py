@@ -1,7 +1,7 @@
 """What `deepal run --dry-run` says against what the run then takes.
 
-    python benchmarks/dry_run.py --data-dir data -- --dataset mnist --pool-size 5000 --model cnn --rounds 2 --threads 1
-    python benchmarks/dry_run.py --samples 20000 -- --initial 1000 --batch-size 1000 --rounds 1 --threads 1
+    python benchmarks/speed/dry_run.py --data-dir data -- --dataset mnist --pool-size 5000 --rounds 2 --threads 1
+    python benchmarks/speed/dry_run.py --samples 20000 -- --initial 1000 --batch-size 1000 --rounds 1 --threads 1
 
 What follows ``--`` goes to `deepal run`. With --samples a pool of embeddings is made, as in `large_pool.py`, for the
 linear model. Each strategy's estimate and run come one after the other, each in a process of its own, --repeats times,
