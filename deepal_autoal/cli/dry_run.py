@@ -93,7 +93,7 @@ def _notes(found: DryRun) -> list[str]:
         f"{found.embedding_dim:,}; {labels}; model {setup.model.name}, {setup.device}.",
         f"Times are of the rounds; reading the data took {_digits(found.load_seconds)} s here, and "
         "starting comes on top.",
-        "Peak: the process's highest resident memory, mapped files among it (`/usr/bin/time -v` shows the same).",
+        "Peak: the process's highest resident memory, libraries and mapped files among it.",
     ]
     if math.isfinite(memory_size()):
         lines[-1] += f" This machine has {memory_size() / 2**20:,.0f} MiB."

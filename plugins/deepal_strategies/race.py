@@ -8,8 +8,9 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-# Rows that are looked at to build a front, to begin with and at the least.
-_SMALLEST = 256
+# Rows that are looked at to build a front, to begin with and at the least. More make fewer fronts, and more work for
+# each choice.
+SMALLEST = 256
 # A front that gave fewer choices than the first makes the next one twice as large, one that gave the second half as.
 _FEW, _MANY = 32, 128
 # Choices after which a front is made anew even if it would last.
@@ -66,7 +67,7 @@ def choose_eagerly(line: Line, n_told: int, n_choices: int) -> Tensor:
     return chosen
 
 
-def choose_lazily(line: Line, n_told: int, n_choices: int) -> Tensor:
+def choose_lazily(line: Line, n_told: int, n_choices: int, smallest: int = SMALLEST) -> Tensor:
     """Make the same choices, but tell rows of others only when it may be their turn.
 
     Only the rows of a small front are told of every choice. All others have keys above the front's limit, and keys
@@ -75,13 +76,14 @@ def choose_lazily(line: Line, n_told: int, n_choices: int) -> Tensor:
     No row is told of a choice twice, so the work is at most `choose_eagerly`'s; where no front lasts, all rows come
     to be in it.
 
-    Arguments and result are those of `choose_eagerly`; here rows may end without having been told of all choices.
+    Arguments and result are those of `choose_eagerly`, and ``smallest``, the rows that a front is sought among at the
+    least; here rows may end without having been told of all choices.
     """
     n_rows = len(line)
     keys = line.keys().clone()
     told = torch.full((n_rows,), n_told, dtype=torch.int32)
     chosen = torch.empty(n_choices - n_told, dtype=torch.int64)
-    number, reach, size = n_told, _SMALLEST, _SMALLEST
+    number, reach, size = n_told, smallest, smallest
     while number < n_choices:
         rows, limit = _front(line, keys, told, number, reach, size)
         is_part = len(rows) < n_rows
@@ -105,7 +107,7 @@ def choose_lazily(line: Line, n_told: int, n_choices: int) -> Tensor:
                 size = min(2 * size, n_rows)
             reach = min(2 * reach, n_rows)
         elif number - start >= _MANY:
-            size, reach = max(size // 2, _SMALLEST), max(reach // 2, _SMALLEST)
+            size, reach = max(size // 2, smallest), max(reach // 2, smallest)
     return chosen
 
 

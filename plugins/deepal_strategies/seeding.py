@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # Numbers in a block of squares or distances: on a CPU it should fit the cache.
-_BLOCK = 1 << 18
+_BLOCK = 1 << 16
 # Weights below this share of the largest are none.
 _LEAST_WEIGHT = 1e-100
 # Rounding may overdraw a budget just after another row's turn; with something left, a row that no longer spends comes
 # after all that do.
 _LEAST_BUDGET = 1e-12
+# Rows that a front is sought among: of choices at random, few are among the first in line for long.
+_FRONT = 512
 
 
 def seed_by_distance(
@@ -74,8 +76,9 @@ def seed_by_distance(
         runners.tell(0, 1)
     else:
         row = choose_eagerly(runners, 0, 1)
-    choose = choose_lazily if left.device.type == "cpu" else choose_eagerly
-    return torch.cat([row, choose(runners, 1, n_seeds)])
+    if left.device.type == "cpu":
+        return torch.cat([row, choose_lazily(runners, 1, n_seeds, _FRONT)])
+    return torch.cat([row, choose_eagerly(runners, 1, n_seeds)])
 
 
 class _Runners:
@@ -161,7 +164,7 @@ class _Runners:
     def record(self, number: int, row: Tensor, key: Tensor) -> None:
         # A row that spends nothing takes no time: else others' keys would rise, and all had to be told again and again.
         before = self.times[max(number - 1, 0)]
-        self.times[number : number + 1] = torch.where(self.rates.index_select(0, row) > 0, key, before)
+        self.times[number : number + 1] = torch.where(key < self._late, key, before)
         for seeds, rows in zip(self.seeds, (self.left, self.right, self.norms), strict=True):
             torch.index_select(rows, 0, row, out=seeds[number : number + 1])
         # It spends nothing of what never ends.
@@ -201,9 +204,13 @@ class _Runners:
         torch.mul(self.weights, self.squared, out=self.rates)
         torch.div(self.budgets, self._at_least(self.rates), out=self.arrivals).add_(self.times[number])
 
-    @staticmethod
-    def _at_least(rates: Tensor) -> Tensor:
-        return rates.clamp(min=1e-30 if rates.dtype == torch.float32 else 1e-250)
+    def _at_least(self, rates: Tensor) -> Tensor:
+        return rates.clamp(min=_LEAST_BUDGET / self._late)
+
+    @property
+    def _late(self) -> float:
+        """A time that only rows which spend nothing, or next to nothing, come after."""
+        return 1e18 if self.budgets.dtype == torch.float32 else 1e200
 
     @property
     def _rounding(self) -> float:
