@@ -17,7 +17,7 @@ from deepal_strategies.autoal.threshold import draw_scores, fit_mixture, shared_
 def test_2_3_mixture_finds_two_groups_and_is_sampled():
     rng = np.random.default_rng(0)
     scores = np.concatenate([rng.normal(0.2, 0.02, 300), rng.normal(0.8, 0.05, 100)])
-    weights, means, deviations = fit_mixture(scores, rng, n_components=2)
+    weights, means, deviations = fit_mixture(scores, n_components=2)
     order = np.argsort(means)
     np.testing.assert_allclose(means[order], [0.2, 0.8], atol=0.02)
     np.testing.assert_allclose(weights[order], [0.75, 0.25], atol=0.02)
@@ -27,9 +27,30 @@ def test_2_3_mixture_finds_two_groups_and_is_sampled():
     assert abs((draws > 0.5).mean() - 0.25) < 0.03
 
 
+@pytest.mark.parametrize("n_components", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["uniform", "groups", "ties"])
+def test_2_equals_scikit_learn_from_the_same_start(kind, n_components):
+    from sklearn.mixture import GaussianMixture
+
+    rng = np.random.default_rng(3)
+    groups = np.concatenate([rng.normal(0.2, 0.05, 120), rng.normal(0.6, 0.1, 60)])
+    scores = {"uniform": rng.uniform(size=150), "groups": groups, "ties": rng.integers(0, 7, 90) / 6}[kind]
+    standardized = (scores - scores.mean()) / scores.std()
+    starts = np.quantile(np.unique(standardized), (np.arange(n_components) + 0.5) / n_components)[:, None]
+    ones = np.ones((n_components, 1))
+    reference = GaussianMixture(
+        n_components, covariance_type="diag", reg_covar=1e-3, means_init=starts, precisions_init=ones,
+        weights_init=ones[:, 0] / n_components, random_state=0,
+    ).fit(standardized[:, None])  # fmt: skip
+    weights, means, deviations = fit_mixture(scores, n_components)
+    np.testing.assert_allclose(weights, reference.weights_, rtol=1e-6)
+    np.testing.assert_allclose((means - scores.mean()) / scores.std(), reference.means_[:, 0], atol=1e-6)
+    np.testing.assert_allclose(deviations / scores.std(), reference.covariances_[:, 0] ** 0.5, rtol=1e-6)
+
+
 def test_2_small_scores_are_not_swallowed_by_the_variance_floor():
     scores = 1e-5 * np.random.default_rng(0).normal(size=200)
-    _, _, deviations = fit_mixture(scores, np.random.default_rng(1))
+    _, _, deviations = fit_mixture(scores)
     assert deviations.max() < 3e-5
 
 

@@ -2,51 +2,60 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
-from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 N_COMPONENTS = 3
 N_DRAWS = 1000
+# Of expectation-maximisation, on standardised scores: the variance floor, when to stop, and at the latest.
+FLOOR = 1e-3
+TOLERANCE = 1e-3
+MAX_ITERATIONS = 100
 
 
 def fit_mixture(
-    scores: NDArray[np.float64], rng: np.random.Generator, n_components: int = N_COMPONENTS
+    scores: NDArray[np.float64], n_components: int = N_COMPONENTS
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Equation (2): fit a Gaussian mixture to the combined score S(x) of the labelled data.
 
-    The variance floor is relative to the scores' own variance. An absolute one, such as scikit-learn's 1e-6, can
-    exceed the variance of small scores and lets almost nothing pass.
+    Expectation-maximisation (Dempster, Laird & Rubin 1977) from equal weights, means at quantiles of the distinct
+    values, and the scores' own variance: nothing is random. The variance floor is relative to the scores' own
+    variance. An absolute one can exceed the variance of small scores and lets almost nothing pass.
+
+    (Written out, as it is a few lines in one dimension, and scikit-learn takes three seconds to import.)
 
     Args:
         scores: S(x), (n,), with at least two distinct values.
-        rng: Seeds the fit.
         n_components: At most; fewer where there are fewer distinct values.
 
     Returns:
         Weights (summing to 1), means and standard deviations of the components, (n_components,) each.
     """
     center, scale = scores.mean(), scores.std()
-    standardized = ((scores - center) / scale)[:, None]
-    model = GaussianMixture(
-        min(n_components, len(np.unique(standardized))),
-        reg_covar=1e-3,
-        covariance_type="diag",
-        random_state=int(rng.integers(2**31)),
-    )
-    # One thread: its k-means start adds partial sums in the threads' arrival order.
-    with threadpool_limits(1), warnings.catch_warnings():
-        # A mixture that is not fully converged still describes the scores.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(standardized)
-    return model.weights_, model.means_[:, 0] * scale + center, np.sqrt(model.covariances_[:, 0]) * scale
+    standardized = (scores - center) / scale
+    distinct = np.unique(standardized)
+    n = min(n_components, len(distinct))
+    means = np.quantile(distinct, (np.arange(n) + 0.5) / n)
+    weights, variances = np.full(n, 1.0 / n), np.ones(n)
+    likelihood = -np.inf
+    for _ in range(MAX_ITERATIONS):
+        # In logarithms: far from all components, densities underflow.
+        logs = np.log(weights) - 0.5 * (
+            np.log(2.0 * np.pi * variances) + (standardized[:, None] - means) ** 2 / variances
+        )
+        totals = np.logaddexp.reduce(logs, axis=1)
+        shares = np.exp(logs - totals[:, None])
+        counts = shares.sum(axis=0) + 10.0 * np.finfo(np.float64).eps
+        weights, means = counts / counts.sum(), shares.T @ standardized / counts
+        variances = (shares * (standardized[:, None] - means) ** 2).sum(axis=0) / counts + FLOOR
+        before, likelihood = likelihood, totals.mean()
+        if abs(likelihood - before) < TOLERANCE:
+            break
+    return weights, means * scale + center, np.sqrt(variances) * scale
 
 
 def draw_scores(
@@ -82,5 +91,5 @@ def shared_threshold(scores: NDArray[np.float64], rate: float, rng: np.random.Ge
     low, high = float(scores.min()), float(scores.max())
     if high - low < 1e-9:
         return low
-    samples = draw_scores(fit_mixture(scores, rng), rng) if method == "mixture" else scores
+    samples = draw_scores(fit_mixture(scores), rng) if method == "mixture" else scores
     return min(max(top_quantile(samples, rate), low), high)
