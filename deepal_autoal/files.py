@@ -19,14 +19,8 @@ from deepal_autoal.errors import RunFolderError
 TEMPORARY_SUFFIX = ".deepal-tmp"
 
 
-def write_bytes(path: Path, content: bytes, sync_folder: bool = True) -> None:
+def write_bytes(path: Path, content: bytes) -> None:
     """Replace a file atomically; a crash or a full disk leaves the old one as it was.
-
-    Args:
-        path: The file.
-        content: What it shall hold.
-        sync_folder: Whether to wait until the rename, too, is on the disk; the next write to the folder sees to it
-            otherwise.
 
     Raises:
         RunFolderError: If it cannot be written.
@@ -38,8 +32,7 @@ def write_bytes(path: Path, content: bytes, sync_folder: bool = True) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
-        if sync_folder:
-            _sync_folder(path.parent)
+        _sync_folder(path.parent)
     except OSError as error:
         aside.unlink(missing_ok=True)
         raise RunFolderError(
@@ -64,13 +57,13 @@ def read_json(path: Path) -> Any:
         raise RunFolderError(f"cannot read {path}: {error}") from error
 
 
-def write_tensors(path: Path, value: Mapping[str, Any], sync_folder: bool = True) -> None:
+def write_tensors(path: Path, value: Mapping[str, Any]) -> None:
     """Replace a file of tensors, arrays, numbers, strings, lists and dicts atomically (see `read_tensors`)."""
     import torch
 
     buffer = io.BytesIO()
     torch.save(encode(value, path.name), buffer)
-    write_bytes(path, buffer.getvalue(), sync_folder)
+    write_bytes(path, buffer.getvalue())
 
 
 def read_tensors(path: Path) -> dict[str, Any]:

@@ -104,8 +104,7 @@ class RunFolder:
         The state goes first, under the round's own name: a crash in between leaves the old pair valid.
         """
         number = records[-1]["round"]
-        # Renames in one folder reach the disk in their order, so one wait is for both.
-        write_tensors(self._state(number), state, sync_folder=False)
+        write_tensors(self._state(number), state)
         # Written records stay as they are: only new ones are spelled out.
         self._lines += [json.dumps(record, allow_nan=False) for record in records[len(self._lines) :]]
         write_bytes(self.path / ROUNDS, ("\n".join(self._lines) + "\n").encode())
