@@ -18,7 +18,7 @@ from isolation import Measurement, measure, use_one_thread
 from problem import OPTIONS, Problem
 from quality import QUALITIES
 
-from deepal_autoal import create_strategy, plugin_host
+from deepal_autoal import Query, create_strategy, plugin_host
 from deepal_autoal.cost import symbols_of
 
 # Known only where scikit-activeml is installed.
@@ -174,10 +174,15 @@ def work(case: Case, way: str, problem: Problem, warm: Problem, repeat: int) -> 
     if way == OURS:
         create_strategy(name).query(warm.context.for_candidate("warm"), WARM_BATCH)
         strategy, context = create_strategy(name), problem.context.for_candidate(f"repeat {repeat}")
-        return lambda: strategy.query(context, b)
+        return lambda: _rows_in(strategy.query(context, b))
     rule = activeml.RULES[name] if way == ACTIVEML else plain.RULES[name][way]
     rule(warm.outputs, WARM_BATCH, rng)
     return lambda: rule(problem.outputs, b, rng)
+
+
+def _rows_in(answer: Any) -> Any:
+    """Return the row numbers of a strategy's answer, which may bear a report."""
+    return answer.indices if isinstance(answer, Query) else answer
 
 
 def reason_against(case: Case, way: str, plan: Plan, earlier: Sequence[Row]) -> tuple[str, str] | None:
