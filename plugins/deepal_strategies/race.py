@@ -10,7 +10,7 @@ from torch import Tensor
 
 # Rows that are looked at to build a front, to begin with and at the least. More make fewer fronts, and more work for
 # each choice.
-SMALLEST = 256
+_SMALLEST = 256
 # A front that gave fewer choices than the first makes the next one twice as large, one that gave the second half as.
 _FEW, _MANY = 32, 128
 # Choices after which a front is made anew even if it would last.
@@ -40,7 +40,7 @@ class Line(Protocol):
         """Tell all rows, which know of the choices before ``first``, of those from it to ``last`` - 1."""
 
     def keys(self) -> Tensor:
-        """Return the rows' keys, (n,); no two are equal, but for chosen rows', which are the largest."""
+        """Return the rows' keys, (n,): chosen rows' are the largest, and the order of equal ones is anyone's."""
 
     def record(self, number: int, row: Tensor, key: Tensor) -> None:
         """Write down that the row at position ``row``, (1,), of key ``key``, (1,), is choice ``number``."""
@@ -67,7 +67,7 @@ def choose_eagerly(line: Line, n_told: int, n_choices: int) -> Tensor:
     return chosen
 
 
-def choose_lazily(line: Line, n_told: int, n_choices: int, smallest: int = SMALLEST) -> Tensor:
+def choose_lazily(line: Line, n_told: int, n_choices: int, smallest: int = _SMALLEST) -> Tensor:
     """Make the same choices, but tell rows of others only when it may be their turn.
 
     Only the rows of a small front are told of every choice. All others have keys above the front's limit, and keys
