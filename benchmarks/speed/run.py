@@ -17,6 +17,8 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+# Strategies that a million candidates can be asked of in a minute.
+LARGE = "random,entropy,margin,leastconf,bald,varratio,meanstd,ddu,kmeans,coreset,badge,dbal"
 PARTS = ("rules", "dropout", "million")
 QUICK = {"sizes": "1000,2000,4000", "batch_sizes": "20,100", "classes": "10", "limit": 10.0, "patience": 1.0,
          "labeled": 200, "dims": 64, "parts": "rules"}  # fmt: skip
@@ -93,7 +95,7 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2, help="for all ways")
     parser.add_argument("--models", default="cnn,resnet18", help="of the part dropout")
     parser.add_argument("--large-size", type=int, default=1_000_000, help="candidates of the part million")
-    parser.add_argument("--large-strategies", default="margin,kmeans,badge,coreset")
+    parser.add_argument("--large-strategies", default=LARGE)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "deepal-large-pool",
                         help="where the large pool is kept")  # fmt: skip
     parser.add_argument("--out", type=Path, help="default: results beside these studies, or with --quick ./speed-quick")
