@@ -24,7 +24,6 @@ from deepal_autoal.fitted import FittedModel
 from deepal_autoal.guards import guarded
 from deepal_autoal.inputs import Inputs, Normalization
 from deepal_autoal.models import ModelChoice, build_model, resolve_model
-from deepal_autoal.models.base import dropout_parts
 from deepal_autoal.models.pretrained import replaced_weights
 from deepal_autoal.outputs import OutputCache
 from deepal_autoal.placement import own_modes, resolve_precision
@@ -68,7 +67,8 @@ class ActiveLearner:
         pool: The samples: images uint8 (N, H, W) or (N, H, W, C), or feature vectors floating (N, D).
         strategy: A registered name or a strategy.
         n_classes: Number of classes; labels are 0 .. n_classes - 1.
-        model: A model's name, with options as in ``resnet18[stem=cifar]``; ``auto`` picks by the data.
+        model: A model's name, with options as in ``resnet18[stem=cifar]``; ``auto`` picks by the data,
+            and on vectors by whether the strategy changes training.
         recipe: Training settings, or changes to the default ones for this kind of data by name.
         seed: Of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
@@ -118,7 +118,8 @@ class ActiveLearner:
         with section("normalization"):
             statistics = Normalization.fit(samples, None if members is None else rows)
         self._inputs = Inputs(samples, statistics, self.device)
-        self.model_choice = resolve_model(model, self._inputs.input_shape)
+        by_gradient = self.strategy.changes_training
+        self.model_choice = resolve_model(model, self._inputs.input_shape, by_gradient=by_gradient)
         wanted = recipe if isinstance(recipe, Recipe) else Recipe.for_data(samples.ndim == 4, **dict(recipe or {}))
         # Decided once: a run that is continued elsewhere computes as it did.
         precision = resolve_precision(wanted.precision, self.device, self._inputs.input_shape)
@@ -442,7 +443,7 @@ class ActiveLearner:
             return
         with self.blaming_for("training"):
             module = plain.new_objective().model
-        if not dropout_parts(module):
+        if not module.has_passes:
             logger.warning(
                 "candidates of %s left out: %s; they require mc_dropout, but the model %r has no dropout",
                 self.strategy, ", ".join(unable), self.model_name,
@@ -456,7 +457,7 @@ class ActiveLearner:
             return
         with self.blaming_for("training"):
             module = self.new_module()  # a changed objective says here what it lacks
-        if needs_dropout and not dropout_parts(module):
+        if needs_dropout and not module.has_passes:
             raise InputError(
                 f"{self.strategy} requires mc_dropout, but the model {self.model_name!r} has no dropout; "
                 "choose another --model"

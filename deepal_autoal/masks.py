@@ -1,4 +1,4 @@
-"""Dropout masks that depend on a sample's pool index and the pass alone: a hash, not a stream of random numbers.
+"""Dropout masks and noise that depend on a sample's pool index and the pass alone: a hash, not a random stream.
 
 Whoever asks for which samples, together with whom and in what order, on whatever device, a sample's masks are the same,
 and none are drawn in vain.
@@ -6,6 +6,7 @@ and none are drawn in vain.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -38,13 +39,32 @@ def dropout_masks(indices: Tensor, width: int, keep: float, passes: range, key: 
     Returns:
         bool (T, n, D).
     """
-    n_hashes = -(-width // _ENTRIES)
+    entries = _hashes(indices, -(-width // _ENTRIES), passes, key).view(torch.int16)
+    limit = max(round(keep * _VALUES), 1) - _VALUES // 2  # of signed numbers
+    return (entries <= limit - 1)[..., :width]
+
+
+def normal_noise(indices: Tensor, width: int, passes: range, key: tuple[int | str, ...]) -> Tensor:
+    """Return independent standard normal numbers, float32 (T, n, D).
+
+    Args:
+        indices, width, passes, key: As in `dropout_masks`.
+    """
+    # Two halves of a hash are two uniform numbers, in (0, 1]; Box & Muller (1958) make two normal ones of them.
+    uniform = _hashes(indices, -(-width // 2), passes, key).view(torch.int32).to(torch.float64)
+    uniform = uniform.add_(2.0**31 + 1).mul_(2.0**-32)
+    uniform = uniform.view(*uniform.shape[:2], -1, 2)
+    radius, angle = uniform[..., 0].log().mul_(-2).sqrt_(), uniform[..., 1] * (2 * math.pi)
+    noise = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=-1).flatten(2)
+    return noise[..., :width].to(torch.float32)
+
+
+def _hashes(indices: Tensor, n_hashes: int, passes: range, key: tuple[int | str, ...]) -> Tensor:
+    """Return hashes, int64 (T, n, n_hashes)."""
     seeds = torch.tensor([stream_seed(*key, number) for number in passes], device=indices.device)
     # Counters of all hashes there are, one step apart; each pass starts elsewhere.
     counters = (indices[:, None] * n_hashes + torch.arange(n_hashes, device=indices.device)) * _STEP
-    entries = _mix(counters + seeds[:, None, None]).view(torch.int16)
-    limit = max(round(keep * _VALUES), 1) - _VALUES // 2  # of signed numbers
-    return (entries <= limit - 1)[..., :width]
+    return _mix(counters + seeds[:, None, None])
 
 
 def _mix(values: Tensor) -> Tensor:

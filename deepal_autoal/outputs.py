@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from deepal_autoal.errors import InputError
-from deepal_autoal.masks import dropout_masks
+from deepal_autoal.masks import dropout_masks, normal_noise
 from deepal_autoal.measure import Stopwatch
+from deepal_autoal.models.solved import SolvedModel
 from deepal_autoal.placement import own_modes
 from deepal_autoal.profile import section
-from deepal_autoal.randomness import stream_seed, torch_stream
+from deepal_autoal.randomness import numpy_stream, stream_seed, torch_stream
 from deepal_autoal.softmax import softmax
 from deepal_autoal.training import LabeledData, UnlabeledData
 
@@ -122,8 +123,9 @@ class ModelOutputs:
 
     @section("outputs")
     def mc_probabilities(self, indices: NDArray[np.int64], n_passes: int, first: int = 0) -> Tensor:
-        """Return class probabilities of dropout passes ``first`` ... ``n_passes`` - 1, float32 (passes, n, C).
+        """Return class probabilities of passes ``first`` ... ``n_passes`` - 1, float32 (passes, n, C).
 
+        Passes are random by dropout or, of a model that has one, draws from the posterior of a sample's logits.
         Every sample has masks of its own. (One mask a pass for all samples, as one draw of the network's weights,
         has the same expectation, but makes the errors of a sample's scores those of its neighbours: batches of
         `bald` were then more alike, and worse than random ones on MNIST.) Where dropout sits only in front of the
@@ -136,17 +138,27 @@ class ModelOutputs:
             full_passes = [self.model.dropout_logits(self.inputs, indices, 1, stream) for stream in streams]
             return torch.cat(full_passes).softmax(dim=-1)
         embeddings = self.embeddings(indices)
-        keep = 1.0 - module.dropout.p
         passes = embeddings.new_empty((n_passes - first, len(indices), module.n_classes))
         limit = _CHUNK_NUMBERS if embeddings.device.type == "cpu" else _ACCELERATOR_NUMBERS
         n_rows = max(_LEAST_ROWS, limit // (len(passes) * embeddings.shape[1]))
         samples = torch.tensor(indices, device=embeddings.device)
         for start in range(0, len(indices), n_rows):
             chunk = slice(start, start + n_rows)
-            masks = dropout_masks(samples[chunk], embeddings.shape[1], keep, range(first, n_passes), (*self._key, "mc"))
-            logits = self.model.logits_from_embeddings(embeddings[chunk] / keep * masks)
+            logits = self._random_logits(samples[chunk], embeddings[chunk], range(first, n_passes))
             passes[:, chunk] = softmax(logits.flatten(0, 1)).view_as(logits)
         return passes
+
+    def _random_logits(self, samples: Tensor, embeddings: Tensor, passes: range) -> Tensor:
+        """Return logits (T, n, C) of passes over the head: under dropout, or drawn from the posterior."""
+        module, key = self.model.module, (*self._key, "mc")
+        if isinstance(module, SolvedModel) and module.has_posterior:
+            with torch.no_grad():
+                deviations, rotation = module.logit_deviations(embeddings)
+            noise = normal_noise(samples, deviations.shape[1], passes, key)
+            return self.model.logits_from_embeddings(embeddings) + (noise * deviations) @ rotation.T
+        keep = 1.0 - module.dropout.p
+        masks = dropout_masks(samples, embeddings.shape[1], keep, passes, key)
+        return self.model.logits_from_embeddings(embeddings / keep * masks)
 
     @section("outputs")
     def ensemble_probabilities(self, indices: NDArray[np.int64], n_members: int) -> Tensor:
@@ -202,6 +214,13 @@ class OutputCache:
 
         def fit_member(number: int) -> FittedModel:
             seed = stream_seed(*key, "member", number)
+            if isinstance(model.module, SolvedModel):
+                # Trained on the same labels, members of such a model would be the same.
+                n = len(labeled.indices)
+                drawn = numpy_stream(seed, "bootstrap").integers(n, size=n)
+                return self._train(
+                    LabeledData(labeled.inputs, labeled.indices[drawn], labeled.labels[drawn]), unlabeled, seed, None
+                )
             return self._train(labeled, unlabeled, seed, None)
 
         outputs = ModelOutputs(model, self.inputs, key, fit_member, self._keeps_embeddings)

@@ -17,9 +17,10 @@ from deepal_autoal.augmentation import augment
 from deepal_autoal.errors import DeepALError, InputError
 from deepal_autoal.fitted import FittedModel
 from deepal_autoal.inputs import Inputs
+from deepal_autoal.models.solved import SolvedModel
 from deepal_autoal.objective import Objective
 from deepal_autoal.optimization import make_optimizer, set_learning_rate
-from deepal_autoal.placement import autocast, exact_gradients, place, resolve_precision
+from deepal_autoal.placement import autocast, exact_gradients, own_modes, place, resolve_precision
 from deepal_autoal.randomness import global_torch_seed, stream_seed, torch_stream
 from deepal_autoal.recipe import FEWEST_EPOCHS, Recipe
 
@@ -113,7 +114,13 @@ class Trainer:
     def new_objective(self, seed: int = 0) -> Objective:
         """Return a new model within its objective, untrained, without touching torch's global generator."""
         with global_torch_seed(seed, self.device):
-            return self.objective(self.build())
+            objective = self.objective(self.build())
+        if isinstance(objective.model, SolvedModel) and type(objective) is not Objective:
+            raise InputError(
+                "this strategy changes what training minimizes, but the model is solved directly, not trained by "
+                "gradient steps; choose another --model, such as mlp"
+            )
+        return objective
 
     def fit(
         self,
@@ -149,6 +156,15 @@ class Trainer:
         if initial_state is not None:
             objective.model.load_state_dict(initial_state)
         objective = place(objective, self.device).train()
+        if isinstance(objective.model, SolvedModel):
+            with own_modes(self.device), torch.no_grad():
+                inputs = labeled.inputs.batch(labeled.indices)
+                labels = torch.as_tensor(labeled.labels, device=self.device)
+                solved = objective.model.solve(inputs, labels, seed=seed, progress=progress)
+            return FittedModel(
+                objective.model, device=self.device, recipe=recipe, seed=seed, metrics=solved, precision="float32",
+                objective=objective,
+            )  # fmt: skip
         if recipe.compile:
             objective.model.backbone.compile()
         if len(labeled.indices) == 1:

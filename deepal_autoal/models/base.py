@@ -53,7 +53,7 @@ class TaskModel(nn.Module):
         self.embedding_dim = embedding_dim
         self.n_classes = n_classes
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(embedding_dim, n_classes)
+        self.head: nn.Module = nn.Linear(embedding_dim, n_classes)
 
     def features(self, inputs: Tensor) -> Tensor:
         """Return embeddings (the input of dropout and head), (n, embedding_dim)."""
@@ -62,6 +62,16 @@ class TaskModel(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits, (n, n_classes)."""
         return cast("Tensor", self.head(self.dropout(self.features(inputs))))
+
+    @property
+    def has_posterior(self) -> bool:
+        """Whether passes are drawn from a posterior of the logits instead of by dropout (see `SolvedModel`)."""
+        return False
+
+    @property
+    def has_passes(self) -> bool:
+        """Whether it can answer the same input differently, as ``mc_dropout`` requires."""
+        return self.has_posterior or bool(dropout_parts(self))
 
     @property
     def dropout_only_in_head(self) -> bool:

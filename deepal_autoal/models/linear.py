@@ -1,30 +1,176 @@
-"""Logistic regression: for vectors that are embeddings already."""
+"""Multinomial logistic regression, solved to the minimum: for vectors that are embeddings already."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from torch import nn
 
-from deepal_autoal.models.base import TaskModel
+from deepal_autoal.errors import InputError
+from deepal_autoal.models.laplace import laplace
+from deepal_autoal.models.prior_strength import choose_strength
+from deepal_autoal.models.softmax_regression import Features, minimize
+from deepal_autoal.models.solved import FlatInput, SizedByData, SolvedModel, class_sample_weights, working_copy
 
-# Each dropped feature is information that no hidden layer can make up for.
-DROPOUT = 0.2
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Variance of a logit that cross-validation starts from, in the middle of what it chose on development data.
+_USUAL_VARIANCE = 50.0
+_NEGLIGIBLE = 1e-10
 
 
-class FlatInput(nn.Flatten):
-    """The identity on vectors (n, D); flattens images."""
+class LinearPosterior(SizedByData):
+    """What the posterior of the logits needs; empty before the model is solved.
+
+    Attributes:
+        center: (D,), mean of the labeled inputs.
+        basis: (D, r), orthonormal columns that span the labeled inputs.
+        variances, bias_variances, rotation, precision: As in `laplace.Posterior`.
+    """
+
+    center: Tensor
+    basis: Tensor
+    variances: Tensor
+    bias_variances: Tensor
+    rotation: Tensor
+    precision: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.stages = nn.ModuleList()
+        for name in ("center", "basis", "variances", "bias_variances", "rotation", "precision"):
+            self.register_buffer(name, torch.zeros(0))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        # Weights saved before this model had a posterior still predict.
+        for name, buffer in self.named_buffers(recurse=False):
+            state_dict.setdefault(prefix + name, buffer)
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
 
-def build(input_shape: tuple[int, ...], n_classes: int) -> TaskModel:
-    """Return a linear classifier on the standardised inputs, which are also its embeddings.
+class Linear(SolvedModel):
+    """Softmax regression on the scaled inputs, which are its embeddings too.
+
+    Args:
+        n_features: Numbers per input, once it is flattened.
+        n_classes: Number of outputs.
+        l2: Factor of ``‖W‖²/2`` beside the summed cross-entropy, scikit-learn's 1/C; None chooses it by
+            cross-validation (see `prior_strength`).
+        class_weights: ``none`` or ``balanced``.
+        dropout: Rate of the dropout passes; None draws passes from the posterior instead.
+    """
+
+    head: nn.Linear
+
+    def __init__(
+        self, n_features: int, n_classes: int, l2: float | None, class_weights: str, dropout: float | None
+    ) -> None:
+        super().__init__(FlatInput(), n_features, n_classes, 0.0 if dropout is None else dropout)
+        self._l2 = l2
+        self._class_weights = class_weights
+        self.posterior = LinearPosterior()
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    @property
+    def has_posterior(self) -> bool:
+        """Whether passes are drawn from the posterior."""
+        return self.dropout.p == 0.0
+
+    def solve(
+        self, inputs: Tensor, labels: Tensor, *, seed: int, progress: Callable[[int, int], None] | None = None
+    ) -> dict[str, Any]:
+        """Fit to the minimum; see `SolvedModel.solve`."""
+        flat = inputs.flatten(1)
+        rank = min(flat.shape)
+        wide = working_copy(flat, len(flat) * rank * self.n_classes)
+        labels = labels.to(wide.device)
+        center = wide.mean(dim=0)
+        centered = wide - center
+        basis = _row_space(centered)
+        features = Features(centered @ basis, labels, self.n_classes)
+        sample_weights = class_sample_weights(labels, self.n_classes, self._class_weights, wide.dtype)
+        start: Tensor | None = None
+        steps, metrics = 0, {}
+        if self._l2 is None:
+            # Samples that do not differ tell nothing of the spread: scaled features have variance one.
+            spread = float(centered.square().sum(dim=1).mean()) or float(flat.shape[1])
+            chosen = choose_strength(features, sample_weights, spread, _USUAL_VARIANCE, seed)
+            precision, start, steps = chosen.precision, chosen.start[None], chosen.steps
+            if not math.isnan(chosen.held_out_loss):
+                metrics["held_out_loss"] = chosen.held_out_loss
+        else:
+            precision = self._l2
+        tolerance = 1e-9 if wide.dtype == torch.float64 else 1e-7
+        solution, taken = minimize(features, sample_weights[None], precision, start, tolerance)
+        weights = solution[0]
+        if progress is not None:
+            progress(1, 1)
+        posterior = laplace(features, sample_weights, weights, precision)
+        in_inputs = basis @ weights[:-1]
+        with torch.no_grad():
+            self.head.weight.copy_(in_inputs.T)
+            self.head.bias.copy_(weights[-1] - center @ in_inputs)
+        state = {"center": center, "basis": basis, "variances": posterior.variances,
+                 "bias_variances": posterior.bias_variances, "rotation": posterior.rotation,
+                 "precision": torch.tensor(precision)}  # fmt: skip
+        for name, value in state.items():
+            setattr(self.posterior, name, value.to(flat.device, torch.float32))
+        everything = torch.arange(len(labels), device=labels.device)
+        log_probabilities = features.log_probabilities(weights, everything)
+        return {
+            "steps": steps + taken,
+            "train_loss": float(-log_probabilities.gather(1, labels[:, None]).mean()),
+            "train_accuracy": float((log_probabilities.argmax(dim=1) == labels).double().mean()),
+            "l2": float(precision),
+            **metrics,
+        }
+
+    def logit_deviations(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Return standard deviations (n, C) along directions (C, C); see `SolvedModel.logit_deviations`."""
+        known = self.posterior
+        centered = embeddings - known.center
+        squares = (centered @ known.basis).square_()
+        rest = (centered.square().sum(dim=1) - squares.sum(dim=1)).clamp_min(0) / known.precision
+        return (squares @ known.variances + rest[:, None] + known.bias_variances).sqrt(), known.rotation
+
+
+def _row_space(centered: Tensor) -> Tensor:
+    """Return the right singular vectors (D, r) of (M, D) that matter, the largest first, by the smaller Gram matrix."""
+    is_wide = len(centered) < centered.shape[1]
+    gram = centered @ centered.T if is_wide else centered.T @ centered
+    values, vectors = torch.linalg.eigh(gram)
+    least = _NEGLIGIBLE * values[-1].clamp_min(torch.finfo(values.dtype).tiny)
+    kept = (values > least).nonzero().squeeze(1).flip(0)
+    basis: Tensor = vectors[:, kept]
+    return (centered.T @ basis) * values[kept].rsqrt() if is_wide else basis
+
+
+def build(
+    input_shape: tuple[int, ...],
+    n_classes: int,
+    l2: float | None = None,
+    class_weights: Literal["none", "balanced"] = "none",
+    passes: Literal["posterior", "dropout"] = "posterior",
+    dropout: float = 0.2,
+) -> SolvedModel:
+    """Return softmax regression on the scaled inputs, which are also its embeddings.
 
     Args:
         input_shape: (D,), or (C, H, W), which is flattened.
         n_classes: Number of outputs.
+        l2: Strength of the penalty, ``l2/2 · ‖W‖²`` beside the summed cross-entropy (1/C of scikit-learn),
+            positive; by default chosen by cross-validation on the labeled set in every round.
+        class_weights: ``balanced`` weights each class alike, however many labels it has.
+        passes: What strategies such as ``bald`` get as passes: draws from the posterior (Laplace's approximation), or
+            ``dropout`` of features, at ``dropout``, which has no part in the fit.
+        dropout: Rate of that dropout.
     """
-    return TaskModel(FlatInput(), math.prod(input_shape), n_classes, DROPOUT)
+    if l2 is not None and not 0.0 < l2 < math.inf:
+        raise InputError(f"l2 {l2}: give a positive number, or leave it out to have it chosen")
+    if passes == "dropout" and dropout == 0.0:
+        raise InputError("passes=dropout with dropout 0 makes all passes equal; give a rate above 0")
+    return Linear(math.prod(input_shape), n_classes, l2, class_weights, dropout if passes == "dropout" else None)

@@ -46,13 +46,18 @@ class ModelChoice:
         return {"name": self.name, "options": plain(dict(self.options), strict=False)}
 
 
-def choose_model(input_shape: tuple[int, ...]) -> str:
+def choose_model(input_shape: tuple[int, ...], *, by_gradient: bool = False) -> str:
     """Return the name of the model that fits a kind of data.
 
-    Vectors: ``mlp``; images of at most 32 pixels a side: ``cnn``; larger ones: ``resnet18``.
+    Vectors: ``gp``; images of at most 32 pixels a side: ``cnn``; larger ones: ``resnet18``.
+
+    Args:
+        input_shape: (C, H, W) or (D,) of one input.
+        by_gradient: Whether the model must be trained by gradient steps, for a strategy that changes training; for
+            vectors that is ``mlp``.
     """
     if len(input_shape) == 1:
-        return "mlp"
+        return "mlp" if by_gradient else "gp"
     return "cnn" if max(input_shape[1:]) <= SMALL_IMAGE else "resnet18"
 
 
@@ -72,12 +77,13 @@ def read_model(written: str) -> ModelChoice:
     return ModelChoice(name, options)
 
 
-def resolve_model(model: str | ModelChoice, input_shape: tuple[int, ...]) -> ModelChoice:
+def resolve_model(model: str | ModelChoice, input_shape: tuple[int, ...], *, by_gradient: bool = False) -> ModelChoice:
     """Return the registered model that is asked for, with all its options.
 
     Args:
         model: As users write it, ``auto`` included, or a choice.
         input_shape: (C, H, W) or (D,) of one input, by which ``auto`` picks.
+        by_gradient: Likewise (see `choose_model`).
 
     Raises:
         UnknownNameError: If there is no such model or option.
@@ -85,7 +91,7 @@ def resolve_model(model: str | ModelChoice, input_shape: tuple[int, ...]) -> Mod
         InputError: If an option's value does not fit.
     """
     choice = model if isinstance(model, ModelChoice) else read_model(model)
-    name = choose_model(input_shape) if choice.name == AUTO else choice.name
+    name = choose_model(input_shape, by_gradient=by_gradient) if choice.name == AUTO else choice.name
     entry, _ = _find(name)
     parameters = model_options(entry)
     # A record may hold a default in another form: a tuple as a list.

@@ -12,13 +12,21 @@ if TYPE_CHECKING:
 
 @hookimpl
 def deepal_register_models(registry: Registrar) -> None:
-    """Add ``linear``, ``mlp``, ``cnn``, ``resnet18``, and the families ``torchvision`` and ``timm``."""
+    """Add ``gp``, ``linear``, ``mlp``, ``cnn``, ``resnet18``, and the families ``torchvision`` and ``timm``."""
     registry.add(
-        "linear",
-        "deepal_autoal.models.linear:build",
-        summary="Logistic regression on the standardised inputs, for precomputed embeddings",
+        "gp",
+        "deepal_autoal.models.gp:build",
+        summary="Gaussian-process classifier, for vectors with up to some thousand labels",
+        reference="Williams & Barber 1998, Bayesian classification with Gaussian processes",
         inputs="any",
     )
+    for name in ("linear", "logreg"):
+        registry.add(
+            name,
+            "deepal_autoal.models.linear:build",
+            summary="Multinomial logistic regression, solved to the minimum, for precomputed embeddings",
+            inputs="any",
+        )
     registry.add(
         "mlp",
         "deepal_autoal.models.mlp:build",

@@ -175,6 +175,7 @@ def test_a_resumed_run_builds_the_recorded_model(tmp_path, image_data, quick, pl
 
 
 def test_runs_from_before_models_had_options_are_resumed(tmp_path, blob_data, quick):
+    quick["model"] = "mlp"
     run("random", blob_data, out=tmp_path / "run", **quick)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["model"].pop("options") == {}

@@ -147,7 +147,7 @@ def test_divergence_says_what_to_do(setup):
 
 def test_divergence_in_the_last_step_is_noticed(make_setup):
     vectors = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
-    setup = make_setup(vectors, np.arange(8) % 3, model="linear", epochs=1)
+    setup = make_setup(vectors, np.arange(8) % 3, model="mlp", epochs=1)
     with pytest.raises(DeepALError, match="weights after the last step"):
         setup.fit(np.arange(8), recipe=Recipe(epochs=1, min_steps=0, optimizer="sgd", learning_rate=1e39))
 

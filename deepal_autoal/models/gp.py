@@ -1,0 +1,271 @@
+"""A Gaussian-process classifier: hard to beat at few labels, and as good as a linear one where the data are linear.
+
+The latent functions of the classes have a Gaussian-process prior whose kernel is half linear, half squared
+exponential; the likelihood is the softmax. The model is the mode of the posterior (Williams & Barber 1998; Rasmussen &
+Williams 2006, section 3.5), which is softmax regression in the kernel's eigenvectors; Laplace's approximation gives
+the variance of the logits. The length scale is the one whose kernel ridge regression of the labels has the smallest
+leave-one-out error, which has a closed form (the same, section 5.4.2); the variance is chosen by cross-validation (see
+`prior_strength`). More than `MOST_ANCHORS` labels are projected on that many of them (Nyström's approximation).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch.nn import functional as F
+
+from deepal_autoal.errors import InputError
+from deepal_autoal.models.laplace import laplace
+from deepal_autoal.models.prior_strength import choose_strength
+from deepal_autoal.models.softmax_regression import Features, minimize
+from deepal_autoal.models.solved import FlatInput, SizedByData, SolvedModel, class_sample_weights, working_copy
+from deepal_autoal.randomness import torch_stream
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Squared length scales that are tried, in units of the number of features: scaled features have variance one.
+LENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
+LINEAR_SHARE = 0.5
+# Labels that the choice of the length scale looks at, and labels that the kernel is spanned by.
+_MOST_COMPARED = 400
+MOST_ANCHORS = 1000
+_USUAL_VARIANCE = 50.0
+_RIDGES = tuple(10.0**power for power in range(-4, 2))
+_NEGLIGIBLE = 1e-7
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """``share · x·z / D + (1 − share) · exp(−‖x − z‖² / (2 · length · D))``.
+
+    Attributes:
+        length: Squared length scale over the number of features.
+        share: Of the linear part, in [0, 1].
+    """
+
+    length: float
+    share: float
+
+    def __call__(self, one: Tensor, other: Tensor) -> Tensor:
+        """Return the kernel's values (n, m) of rows (n, D) and (m, D)."""
+        products = one @ other.T
+        n_features = one.shape[1]
+        distances = (one.square().sum(dim=1)[:, None] + other.square().sum(dim=1) - 2 * products).clamp_min_(0)
+        near = distances.div_(-2 * self.length * n_features).exp_()
+        return products.mul_(self.share / n_features).add_(near, alpha=1 - self.share)
+
+    def diagonal(self, rows: Tensor) -> Tensor:
+        """Return the kernel of each row (n, D) with itself, (n,)."""
+        return rows.square().mean(dim=1) * self.share + (1 - self.share)
+
+
+class KernelHead(SizedByData):
+    """Logits of vectors by their kernel values with the anchors; empty before the model is solved.
+
+    Attributes:
+        anchors: (m, D), labeled samples.
+        coefficients: (m, C).
+        bias: (C,).
+        length, share: Of the `Kernel`.
+        projection: (m, r), from kernel values to the features of the posterior.
+        row_means: (m,), means of the kernel's rows over the anchors.
+        variances, bias_variances, rotation, precision: As in `laplace.Posterior`.
+    """
+
+    anchors: Tensor
+    coefficients: Tensor
+    bias: Tensor
+    length: Tensor
+    share: Tensor
+    projection: Tensor
+    row_means: Tensor
+    variances: Tensor
+    bias_variances: Tensor
+    rotation: Tensor
+    precision: Tensor
+
+    def __init__(self, n_features: int, n_classes: int) -> None:
+        super().__init__()
+        self.register_buffer("anchors", torch.zeros(1, n_features))
+        self.register_buffer("coefficients", torch.zeros(1, n_classes))
+        self.register_buffer("bias", torch.zeros(n_classes))
+        self.register_buffer("length", torch.ones(()))
+        self.register_buffer("share", torch.ones(()))
+        for name in ("projection", "row_means", "variances", "bias_variances", "rotation", "precision"):
+            self.register_buffer(name, torch.zeros(0))
+
+    @property
+    def kernel(self) -> Kernel:
+        """The kernel."""
+        return Kernel(float(self.length), float(self.share))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Return logits (n, C) of vectors (n, D)."""
+        return torch.addmm(self.bias, self.kernel(vectors, self.anchors), self.coefficients)
+
+
+class GaussianProcess(SolvedModel):
+    """The classifier on the scaled inputs, which are its embeddings too.
+
+    Args:
+        n_features: Numbers per input, once it is flattened.
+        n_classes: Number of outputs.
+        length: Squared length scale over the number of features; None chooses it.
+        class_weights: ``none`` or ``balanced``.
+    """
+
+    has_posterior = True
+    head: KernelHead
+
+    def __init__(self, n_features: int, n_classes: int, length: float | None, class_weights: str) -> None:
+        super().__init__(FlatInput(), n_features, n_classes, 0.0)
+        self._length = length
+        self._class_weights = class_weights
+        self.head = KernelHead(n_features, n_classes)
+
+    def solve(
+        self, inputs: Tensor, labels: Tensor, *, seed: int, progress: Callable[[int, int], None] | None = None
+    ) -> dict[str, Any]:
+        """Find the mode of the posterior; see `SolvedModel.solve`."""
+        flat = inputs.flatten(1)
+        n_anchors = min(len(flat), MOST_ANCHORS)
+        wide = working_copy(flat, len(flat) * n_anchors * self.n_classes)
+        labels = labels.to(wide.device)
+        order = torch.randperm(len(wide), generator=torch_stream(seed, "anchors")).to(wide.device)
+        compared = order[:_MOST_COMPARED]
+        lengths = LENGTHS if self._length is None else (self._length,)
+        kernel = _choose_kernel(wide[compared], labels[compared], self.n_classes, lengths)
+        anchors = wide if len(wide) == n_anchors else wide[order[:n_anchors]]
+        span = _Span.of(kernel, anchors)
+        rows = span.features(kernel(wide, anchors))
+        # Anchors have mean zero; where they are not all samples, the samples may not.
+        features = Features(rows, labels, self.n_classes)
+        sample_weights = class_sample_weights(labels, self.n_classes, self._class_weights, wide.dtype)
+        spread = float(rows.square().sum(dim=1).mean()) or 1.0
+        chosen = choose_strength(features, sample_weights, spread, _USUAL_VARIANCE, seed)
+        tolerance = 1e-9 if wide.dtype == torch.float64 else 1e-6
+        solution, taken = minimize(features, sample_weights[None], chosen.precision, chosen.start[None], tolerance)
+        weights = solution[0]
+        if progress is not None:
+            progress(1, 1)
+        posterior = laplace(features, sample_weights, weights, chosen.precision)
+        coefficients = span.projection @ weights[:-1]
+        state = {
+            "anchors": anchors, "coefficients": coefficients, "bias": weights[-1] - span.row_means @ coefficients,
+            "length": torch.tensor(kernel.length), "share": torch.tensor(kernel.share),
+            "projection": span.projection, "row_means": span.row_means, "variances": posterior.variances,
+            "bias_variances": posterior.bias_variances, "rotation": posterior.rotation,
+            "precision": torch.tensor(chosen.precision),
+        }  # fmt: skip
+        for name, value in state.items():
+            setattr(self.head, name, value.to(flat.device, torch.float32))
+        log_probabilities = features.log_probabilities(weights, torch.arange(len(labels), device=labels.device))
+        metrics = {
+            "steps": chosen.steps + taken,
+            "train_loss": float(-log_probabilities.gather(1, labels[:, None]).mean()),
+            "train_accuracy": float((log_probabilities.argmax(dim=1) == labels).double().mean()),
+            "length": kernel.length,
+            "variance": spread / chosen.precision,
+        }
+        return metrics if math.isnan(chosen.held_out_loss) else {**metrics, "held_out_loss": chosen.held_out_loss}
+
+    def logit_deviations(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Return standard deviations (n, C) along directions (C, C); see `SolvedModel.logit_deviations`."""
+        head = self.head
+        values = head.kernel(embeddings, head.anchors)
+        lengths = head.kernel.diagonal(embeddings) - 2 * values.mean(dim=1) + head.row_means.mean()
+        squares = ((values - head.row_means) @ head.projection).square_()
+        rest = (lengths - squares.sum(dim=1)).clamp_min(0) / head.precision
+        return (squares @ head.variances + rest[:, None] + head.bias_variances).sqrt(), head.rotation
+
+
+@dataclass(frozen=True)
+class _Span:
+    """The directions that the anchors span in the kernel's feature space, about the anchors' mean.
+
+    Attributes:
+        projection: (m, r): kernel values with the anchors, less `row_means`, times this are features.
+        row_means: (m,).
+    """
+
+    projection: Tensor
+    row_means: Tensor
+
+    @classmethod
+    def of(cls, kernel: Kernel, anchors: Tensor) -> _Span:
+        values, vectors, row_means = _eigen(kernel(anchors, anchors))
+        kept = (values > _NEGLIGIBLE * values[-1].clamp_min(_NEGLIGIBLE)).nonzero().squeeze(1).flip(0)
+        vectors = vectors[:, kept]
+        vectors = vectors - vectors.mean(dim=0)  # centers what is projected
+        return cls(vectors * values[kept].rsqrt(), row_means)
+
+    def features(self, kernel_values: Tensor) -> Tensor:
+        """Return features (n, r) of kernel values (n, m)."""
+        return (kernel_values - self.row_means) @ self.projection
+
+
+def _choose_kernel(rows: Tensor, labels: Tensor, n_classes: int, lengths: tuple[float, ...]) -> Kernel:
+    """Return the kernel whose ridge regression of the one-hot labels errs least on the sample left out.
+
+    The error's log-likelihood under Gaussian noise is joined by a weak prior of the length scale, log-normal about 1.
+    """
+    if len(lengths) == 1:
+        return Kernel(lengths[0], LINEAR_SHARE)
+    targets = F.one_hot(labels, n_classes).to(rows.dtype)
+    targets = targets - targets.mean(dim=0)
+    best, best_score = Kernel(1.0, LINEAR_SHARE), math.inf
+    for length in lengths:
+        kernel = Kernel(length, LINEAR_SHARE)
+        values, vectors, _ = _eigen(kernel(rows, rows))
+        error = _leave_one_out_error(values.clamp_min(0), vectors, targets)
+        score = 0.5 * len(rows) * math.log(max(error, 1e-12)) + 0.5 * math.log10(length) ** 2
+        if score < best_score:
+            best, best_score = kernel, score
+    return best
+
+
+def _leave_one_out_error(values: Tensor, vectors: Tensor, targets: Tensor) -> float:
+    """Return the smallest mean squared error over several ridges, given the eigenvalues of the centered kernel."""
+    projected = vectors.T @ targets
+    squares = vectors.square()
+    mean = float(values.mean()) or 1.0
+    errors = []
+    for ridge in _RIDGES:
+        shrunk = values / (values + ridge * mean)
+        leverages = squares @ shrunk + 1 / len(values)  # of the mean, too
+        residuals = (targets - vectors @ (shrunk[:, None] * projected)) / (1 - leverages).clamp_min(1e-6)[:, None]
+        errors.append(residuals.square().sum(dim=1).mean())
+    return float(torch.stack(errors).min())
+
+
+def _eigen(kernel_values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return eigenvalues, ascending, and eigenvectors of the kernel about its mean, and the means of its rows."""
+    row_means = kernel_values.mean(dim=0)
+    centered = kernel_values - row_means - row_means[:, None] + row_means.mean()
+    values, vectors = torch.linalg.eigh(centered)
+    return values, vectors, row_means
+
+
+def build(
+    input_shape: tuple[int, ...],
+    n_classes: int,
+    length: float | None = None,
+    class_weights: Literal["none", "balanced"] = "none",
+) -> SolvedModel:
+    """Return a Gaussian-process classifier on the scaled inputs, which are also its embeddings.
+
+    Args:
+        input_shape: (D,), or (C, H, W), which is flattened.
+        n_classes: Number of outputs.
+        length: Squared length scale of the kernel, in units of the number of features; by default chosen in every
+            round.
+        class_weights: ``balanced`` weights each class alike, however many labels it has.
+    """
+    if length is not None and not 0.0 < length < math.inf:
+        raise InputError(f"length {length}: give a positive number, or leave it out to have it chosen")
+    return GaussianProcess(math.prod(input_shape), n_classes, length, class_weights)

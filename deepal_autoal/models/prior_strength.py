@@ -1,0 +1,141 @@
+"""How strongly a model's weights are held to zero: chosen by cross-validation, and by a prior where labels are few."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from deepal_autoal.models.softmax_regression import Features, minimize
+from deepal_autoal.randomness import torch_stream
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+N_FOLDS = 5
+# Labels that the choice looks at. The precision of a prior does not depend on how many labels there are.
+MOST_LABELS = 1000
+# Standard deviation of the prior of the variance, in decades.
+_SPREAD = 0.7
+# Decades of the variance about the usual one, from strong to weak; then half a decade about the best.
+_COARSE = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
+_TOLERANCE = 1e-4
+_MAX_STEPS = 60
+
+
+@dataclass(frozen=True)
+class Strength:
+    """What was chosen.
+
+    Attributes:
+        precision: Of the weights' prior: the factor of ``‖W‖²/2`` beside the summed cross-entropy.
+        held_out_loss: Mean cross-entropy of held-out labels; NaN where none could be held out.
+        start: Weights (r + 1, C) at that precision, roughly; on the labels that the choice looked at.
+        steps: Of optimization, over all.
+    """
+
+    precision: float
+    held_out_loss: float
+    start: Tensor
+    steps: int
+
+
+def choose_strength(
+    features: Features, sample_weights: Tensor, spread: float, usual_variance: float, seed: int
+) -> Strength:
+    """Choose the precision by stratified cross-validation.
+
+    The score of a precision is the summed cross-entropy of the held-out labels, plus the negative log of a prior: the
+    variance of a logit under the weights' prior is log-normal about ``usual_variance``, with a standard deviation of
+    0.7 decades. With a label or two a class the prior decides, with many the labels do. A class's only label stays in
+    every training part. The search goes from strong to weak by decades until one is worse, then half a decade about the
+    best.
+
+    Args:
+        features: The labeled samples.
+        sample_weights: Of the samples, (M,).
+        spread: Mean squared length of the features, positive.
+        usual_variance: Of a logit over the samples.
+        seed: Of the folds.
+    """
+    rows, labels = features.rows, features.labels
+    order = torch.randperm(len(labels), generator=torch_stream(seed, "folds")).to(labels.device)
+    if len(labels) > MOST_LABELS:
+        order = order[:MOST_LABELS]
+        features = Features(rows[order], labels[order], features.n_classes)
+        sample_weights, order = sample_weights[order], torch.arange(MOST_LABELS, device=labels.device)
+    folds = _folds(features.labels, order)
+    used = [number for number in range(N_FOLDS) if bool((folds == number).any())]
+    problems = torch.stack([sample_weights, *(sample_weights * (folds != number) for number in used)])
+    search = _Search(features, problems, folds, used, spread / usual_variance)
+    for decade in _COARSE:
+        if not search.visit(decade):
+            break
+    middle = search.best.decade
+    for decade in (middle - 0.5, middle + 0.5):
+        search.visit(decade)
+    best = search.best
+    n_held_out = int((folds >= 0).sum())
+    held_out_loss = best.loss / n_held_out if n_held_out else math.nan
+    return Strength(best.precision, held_out_loss, best.weights[0], search.steps)
+
+
+@dataclass(frozen=True)
+class _Visit:
+    """One precision: decade of the variance about the usual one, summed held-out loss, score, and the fits' weights."""
+
+    decade: float
+    precision: float
+    loss: float
+    score: float
+    weights: Tensor
+
+
+class _Search:
+    """Fits at one precision after the other, each starting at the nearest one that was fitted before."""
+
+    def __init__(
+        self, features: Features, problems: Tensor, folds: Tensor, used: list[int], usual_precision: float
+    ) -> None:
+        self._features, self._problems, self._folds, self._used = features, problems, folds, used
+        self._usual_precision = usual_precision
+        self._visits: list[_Visit] = []
+        self.steps = 0
+
+    @property
+    def best(self) -> _Visit:
+        """The precision of the lowest score."""
+        return min(self._visits, key=lambda visit: visit.score)
+
+    def visit(self, decade: float) -> bool:
+        """Fit, and return whether no better precision was seen before."""
+        nearest = min(self._visits, key=lambda visit: abs(visit.decade - decade), default=None)
+        start = None if nearest is None else nearest.weights
+        precision = self._usual_precision / 10**decade
+        weights, taken = minimize(self._features, self._problems, precision, start, _TOLERANCE, _MAX_STEPS)
+        self.steps += taken
+        loss = 0.0
+        for fold_weights, fold in zip(weights[1:], self._used, strict=True):
+            held_out = torch.nonzero(self._folds == fold).squeeze(1)
+            own = self._features.log_probabilities(fold_weights, held_out).gather(
+                1, self._features.labels[held_out, None]
+            )
+            loss -= float((own.squeeze(1) * self._problems[0, held_out]).sum())
+        score = loss + 0.5 * (decade / _SPREAD) ** 2
+        is_best = not self._visits or score < self.best.score
+        self._visits.append(_Visit(decade, precision, loss, score, weights))
+        return is_best
+
+
+def _folds(labels: Tensor, order: Tensor) -> Tensor:
+    """Return each sample's fold, (M,): of each class as many in each as can be; -1 for the only one of a class."""
+    folds = torch.full_like(labels, -1)
+    start = 0
+    for label in torch.bincount(labels).nonzero().squeeze(1):
+        members = order[labels[order] == label]
+        if len(members) > 1:
+            folds[members] = (torch.arange(len(members), device=labels.device) + start) % N_FOLDS
+            start += len(members)
+    return folds

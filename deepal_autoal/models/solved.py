@@ -1,0 +1,96 @@
+"""`SolvedModel`: a task model whose best weights are found directly, instead of by a recipe of gradient steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from deepal_autoal.models.base import TaskModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Numbers (samples × features × classes) up to which problems are solved in float64.
+_WIDE_NUMBERS = 1 << 28
+
+
+class FlatInput(nn.Flatten):
+    """The identity on vectors (n, D); flattens images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList()
+
+
+class SizedByData(nn.Module):
+    """A module whose buffers take the size of the saved ones when they are loaded."""
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        for name, buffer in self.named_buffers(recurse=False):
+            saved = state_dict.get(prefix + name)
+            if saved is not None and saved.shape != buffer.shape:
+                setattr(self, name, buffer.new_empty(saved.shape))
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+
+class SolvedModel(TaskModel):
+    """A task model that `solve` fits; the recipe's steps, optimizer and augmentation have no part in it.
+
+    The result depends on the labels alone, so that models of different seeds differ little or not at all: members of
+    an ensemble are therefore fitted to bootstrap samples of the labels (Breiman 1996). A strategy that changes what
+    training minimizes needs another model.
+    """
+
+    def solve(
+        self, inputs: Tensor, labels: Tensor, *, seed: int, progress: Callable[[int, int], None] | None = None
+    ) -> dict[str, Any]:
+        """Fit the model, in place.
+
+        Args:
+            inputs: Model inputs, (M, D) or (M, C, H, W), on the model's device.
+            labels: int64 (M,).
+            seed: Of what is random.
+            progress: Called with the steps done and the steps in all.
+
+        Returns:
+            Metrics of the training, JSON-able.
+        """
+        raise NotImplementedError
+
+    def logit_deviations(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Return standard deviations of the logits' posterior, (n, C), along directions, the columns of (C, C).
+
+        Only for models that have a posterior (see `TaskModel.has_posterior`).
+        """
+        raise NotImplementedError
+
+
+def working_copy(tensor: Tensor, numbers: int) -> Tensor:
+    """Return a tensor in the precision to solve in: float64, or float32 where ``numbers`` is large; on a CPU for mps.
+
+    Args:
+        tensor: Floating.
+        numbers: Samples × features × classes of the problem.
+    """
+    if tensor.device.type == "mps":
+        tensor = tensor.cpu()
+    return tensor.to(torch.float64 if numbers <= _WIDE_NUMBERS else torch.float32)
+
+
+def class_sample_weights(labels: Tensor, n_classes: int, kind: str, dtype: torch.dtype) -> Tensor:
+    """Return a weight for each sample, (M,), of mean one.
+
+    Args:
+        labels: int64 (M,).
+        n_classes: C.
+        kind: ``none``: all one; ``balanced``: inversely to how often the sample's class occurs.
+        dtype: Of the result.
+    """
+    if kind == "none":
+        return torch.ones(len(labels), dtype=dtype, device=labels.device)
+    counts = torch.bincount(labels, minlength=n_classes)
+    weights: Tensor = (len(labels) / ((counts > 0).sum() * counts[labels])).to(dtype)
+    return weights
