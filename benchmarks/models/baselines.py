@@ -23,6 +23,7 @@ from sklearn.svm import SVC
 from torch import nn
 
 MOST_FOLDS = 5
+STEPS = 300
 # A classifier: of rows as they were fitted on, classes int64 (n,) and probabilities (n, C), None if it has none.
 Answer = tuple[NDArray[Any], NDArray[Any] | None]
 Classifier = Callable[[NDArray[Any]], Answer]
@@ -141,13 +142,13 @@ def quietly_fitted(model: Any, x: NDArray[Any], y: NDArray[np.int64]) -> Classif
 
 
 def plain_torch(x: NDArray[Any], y: NDArray[np.int64], seed: int) -> Classifier:
-    """A small network, Adam, 300 steps of up to 64 rows."""
+    """A small network, Adam, a fixed number of steps of up to 64 rows."""
     torch.manual_seed(seed)
     inputs, targets = torch.from_numpy(x), torch.from_numpy(y)
     n_classes = int(y.max()) + 1
     network = small_cnn(*x.shape[1:], n_classes) if x.ndim == 4 else small_mlp(x.shape[1], n_classes)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    for _ in range(300):
+    for _ in range(STEPS):
         rows = torch.randint(len(inputs), (min(64, len(inputs)),))
         loss = nn.functional.cross_entropy(network(inputs[rows]), targets[rows])
         optimizer.zero_grad()

@@ -15,7 +15,7 @@ class Row:
         part, dataset, per_class, model, seed: Which.
         accuracy: In [0, 1]; higher is better.
         nll: Mean negative log-likelihood in nats; lower is better; None without probabilities.
-        seconds: Of training.
+        seconds: Processor time of training.
     """
 
     part: str

@@ -1,10 +1,11 @@
 """Task models against what a newcomer does by hand: every data set, number of labels, model and seed.
 
-    python benchmarks/models/run.py --out results.csv
-    python benchmarks/models/run.py --out dev.csv --part dev --datasets wine,cancer --models auto "mlp[width=64]"
+    python benchmarks/models/run.py --jobs 2                # the published table
+    python benchmarks/models/run.py --part dev --out dev.csv --datasets wine,cancer --models auto "mlp[width=64]"
 
-Rows are added to --out after each model at each number of labels; repeating the command continues. It does not notice
-changed code: give another --out, or --again. README.md says what is measured.
+Rows are added to --out after each model at each number of labels, and in the end tables are written beside it (see
+tables.py). Repeating the command continues. It does not notice changed code: give another --out, or --again. README.md
+says what is measured.
 """
 
 import argparse
@@ -20,13 +21,17 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+from bar import cases_of, mean_accuracy
 from baselines import BASELINES
 from data import IMAGES, NAMES, PARTS, load
 from measure import Model, measure
 from rows import Row, append_rows, mend, read_rows
+from tables import OURS as BARRED
+from tables import render
 
 SIZES = (1, 3, 10, 30, 100)
 OURS = ("auto", "linear", "mlp", "cnn")
+RESULTS = {"test": Path(__file__).resolve().parent.parent / "results" / "models.csv", "dev": Path("models-dev.csv")}
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             progress.show(group, rows, failure, wall)
             if failure:
                 failures.append(f"{group}: {failure}")
+        cases = cases_of(read_rows(options.out), options.part)
+        if cases:
+            options.out.with_suffix(".md").write_text(render(cases, BARRED), encoding="utf-8")
     Path(f"{options.out}.lock").unlink(missing_ok=True)
     for failure in failures:
         print(f"failed: {failure}", file=sys.stderr)
@@ -74,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="the CSV file to add to")
+    parser.add_argument("--out", type=Path, help="the CSV file to add to; by default results/models.csv beside these "
+                        "studies, or of the part dev ./models-dev.csv")  # fmt: skip
     parser.add_argument("--part", choices=PARTS, default="test", help="dev: to tune on; test: for the table")
     parser.add_argument("--datasets", type=names, default=NAMES, help=f"with commas, of {','.join(NAMES)}")
     parser.add_argument("--models", nargs="+", default=[*BASELINES, *OURS], metavar="MODEL",
@@ -92,6 +101,7 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     for name in found.datasets:
         if name not in NAMES:
             parser.error(f"there is no data set {name!r}; choose from {', '.join(NAMES)}")
+    found.out = found.out or RESULTS[found.part]
     found.models = [name for given in found.models for name in (BASELINES if given == "baselines" else [given])]
     return found
 
@@ -188,16 +198,14 @@ class Progress:
         """Say that a group is done."""
         del self._left[str(group)]
         self._seconds.setdefault((group.dataset, group.model.label), []).append(wall / len(group.seeds))
-        if rows:
-            outcome = f"accuracy {sum(row.accuracy for row in rows) / len(rows):.4f}"
-        outcome = f"FAILED, {failure}" if failure else outcome
+        outcome = f"FAILED, {failure}" if failure else f"accuracy {mean_accuracy(rows):.4f}"
         print(
             f"[{self._total - len(self._left)}/{self._total}] {group}: {outcome} ({wall:.1f} s), "
             f"about {self.remaining() / 60:.0f} min left", file=sys.stderr, flush=True,
         )  # fmt: skip
 
     def remaining(self) -> float:
-        """Return the seconds that are left: by the model's own trainings on the data set, else by its others, ..."""
+        """Return the seconds that are left: by the model's own trainings on the data set, else on others."""
         by_model: dict[str, list[float]] = {}
         for (_, label), seconds in self._seconds.items():
             by_model.setdefault(label, []).extend(seconds)
