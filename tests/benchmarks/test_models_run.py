@@ -85,6 +85,7 @@ def test_remaining_time_goes_by_the_models_own(models_study):
 def test_a_process_gives_the_same_numbers(call, models_study, monkeypatch):
     _, (row,) = call("--models", "sk-knn", sizes="1", seeds=1)
     call.out.unlink()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # which run.py sets and leaves
     # What the process takes and returns goes by its modules' names.
     monkeypatch.syspath_prepend(str(Path(models_study.run.__file__).parent))
     for name, module in vars(models_study).items():
