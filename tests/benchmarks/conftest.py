@@ -1,12 +1,31 @@
 """The scripts of benchmarks/autoal, which import each other by name as they do when they are run."""
 
+import importlib
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks" / "autoal"))
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS / "autoal"))
+
+
+@pytest.fixture(scope="session")
+def models_study():
+    """The modules of benchmarks/models by name; some have the names of those of benchmarks/autoal."""
+    folder = BENCHMARKS / "models"
+    names = [path.stem for path in folder.glob("*.py")]
+    before = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+    sys.path.insert(0, str(folder))
+    try:
+        return SimpleNamespace(**{name: importlib.import_module(name) for name in names})
+    finally:
+        sys.path.remove(str(folder))
+        for name in names:
+            sys.modules.pop(name, None)
+        sys.modules.update(before)
 
 
 @pytest.fixture

@@ -1,0 +1,121 @@
+"""The bar: what a task model has to reach, at each data set and number of labels, against scikit-learn's best."""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rows import Row
+
+from deepal_autoal.statistics import Difference, compare
+
+# Below scikit-learn's best in accuracy by at most this, in points.
+MOST_BEHIND = 1.0
+# Of logistic regression's negative log-likelihood and of the best one's seconds, at most these multiples.
+NLL_FACTOR, SECONDS_FACTOR = 1.05, 1.5
+SKLEARN = "sk-"
+LOGISTIC = "sk-logistic"
+# Averages of decimals that are equal on paper differ by less in floating point.
+ROUNDING = 1e-9
+
+# Rows by seed, by model, by data set and number of labels.
+BySeed = Mapping[int, Row]
+Cases = Mapping[tuple[str, int], Mapping[str, BySeed]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A task model at one data set and number of labels; all over the seeds that it shares with the other model.
+
+    Attributes:
+        dataset, per_class: Where.
+        best: scikit-learn's model of the highest mean accuracy; of several the fastest.
+        best_accuracy, accuracy: Mean, in [0, 1], of it and of ours.
+        difference: Accuracy of ours minus the best one's, in [-1, 1].
+        nll_ratio: Mean negative log-likelihood over that of logistic regression, with the scaling that does better;
+            below 1 ours is better.
+        best_seconds, seconds: Median.
+    """
+
+    dataset: str
+    per_class: int
+    best: str
+    best_accuracy: float
+    accuracy: float
+    difference: Difference
+    nll_ratio: float
+    best_seconds: float
+    seconds: float
+
+    @property
+    def seconds_ratio(self) -> float:
+        """Seconds over the best one's."""
+        return self.seconds / self.best_seconds
+
+    @property
+    def is_accurate(self) -> bool:
+        """Whether the accuracy reaches the bar."""
+        return 100 * self.difference.mean >= -MOST_BEHIND - ROUNDING
+
+    @property
+    def is_likely(self) -> bool:
+        """Whether the negative log-likelihood does."""
+        return self.nll_ratio <= NLL_FACTOR + ROUNDING
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether the time does."""
+        return self.seconds_ratio <= SECONDS_FACTOR + ROUNDING
+
+
+def cases_of(rows: Iterable[Row], part: str) -> dict[tuple[str, int], dict[str, dict[int, Row]]]:
+    """Return a part's rows by data set and number of labels, model and seed, in the order in which they came."""
+    found: dict[tuple[str, int], dict[str, dict[int, Row]]] = {}
+    for row in rows:
+        if row.part == part:
+            case = found.setdefault((row.dataset, row.per_class), {})
+            case.setdefault(row.model, {})[row.seed] = row
+    return found
+
+
+def judge(case: tuple[str, int], by_model: Mapping[str, BySeed], ours: str) -> Verdict | None:
+    """Return how a model does; None where it has no seed in common with any of scikit-learn's models."""
+    own = by_model.get(ours, {})
+    others = {name: common(rows, own) for name, rows in by_model.items() if name.startswith(SKLEARN)}
+    others = {name: rows for name, rows in others.items() if rows}
+    if not others:
+        return None
+    # Only those with the most seeds: one lucky seed must not make a model the best.
+    most = max(map(len, others.values()))
+    complete = {name: rows for name, rows in others.items() if len(rows) == most}
+    best = max(complete, key=lambda name: (round(mean_accuracy(complete[name]), 9), -median_seconds(complete[name])))
+    mine = [own[row.seed] for row in complete[best]]
+    difference = compare({row.seed: row.accuracy for row in mine}, {row.seed: row.accuracy for row in complete[best]})
+    assert difference is not None
+    return Verdict(
+        *case, best, mean_accuracy(complete[best]), mean_accuracy(mine), difference, nll_ratio(own, complete),
+        median_seconds(complete[best]), median_seconds(mine),
+    )  # fmt: skip
+
+
+def common(rows: BySeed, own: BySeed) -> list[Row]:
+    return [row for seed, row in sorted(rows.items()) if seed in own]
+
+
+def mean_accuracy(rows: Sequence[Row]) -> float:
+    return statistics.fmean(row.accuracy for row in rows)
+
+
+def median_seconds(rows: Sequence[Row]) -> float:
+    return statistics.median(row.seconds for row in rows)
+
+
+def nll_ratio(own: BySeed, others: Mapping[str, Sequence[Row]]) -> float:
+    """Return ours over the lower of the logistic regressions'; NaN where there are none."""
+    ratios = []
+    for name, rows in others.items():
+        if name.startswith(LOGISTIC):
+            pairs = [(own[row.seed].nll, row.nll) for row in rows]
+            mine, theirs = (statistics.fmean(float("nan") if value is None else value for value in values)
+                            for values in zip(*pairs, strict=True))  # fmt: skip
+            ratios.append(mine / max(theirs, ROUNDING))
+    return max(ratios, default=float("nan"))
