@@ -24,6 +24,7 @@ from deepal_autoal.cli.run import (
     switch_options,
 )
 from deepal_autoal.errors import DeepALError, InputError
+from deepal_autoal.scaling import check_scaling
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -101,6 +102,7 @@ def benchmark_command(
         if not protocols:
             datasets = datasets or default_dataset(settings["protocol"])
         read_tasks(datasets, models, protocols)
+        check_scaling(settings["scaling"])
         read_backend(*(settings[name] for name in ("backend", "address", "cpus_per_run", "gpus_per_run")))
         from deepal_autoal.benchmark import run_benchmark
 

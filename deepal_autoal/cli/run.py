@@ -20,6 +20,7 @@ from deepal_autoal.errors import InputError, RunFolderError, UnknownNameError
 from deepal_autoal.models import read_model
 from deepal_autoal.plugins import plugin_host
 from deepal_autoal.protocols import find_protocol
+from deepal_autoal.scaling import check_scaling
 
 RUNS = Path("runs")
 LOGGERS = ("deepal_autoal", "deepal_events", "deepal_strategies")
@@ -104,6 +105,9 @@ _SETTINGS = (
     ),
     click.option("--label-noise", type=float, metavar="P", help="Probability that the oracle errs."),
     click.option("--duplicates", type=int, metavar="N", help="Put every sample into the pool N times."),
+    click.option(
+        "--scaling", metavar="NAME", help="Of vectors: auto (default, by the data), global, feature, l2 or none."
+    ),
     click.option("--protocol", metavar="NAME", help="A paper's settings as defaults (`deepal protocols`)."),
     click.option("--device", metavar="auto|cpu|cuda[:i]", help="Default auto: CUDA where there is one."),
     click.option("--threads", type=int, metavar="N", help="CPU threads; recorded, and reused on resume."),
@@ -215,6 +219,7 @@ def run_command(
     if settings["strategy"] is not None:
         plugin_host().strategies.get(settings["strategy"])
     check_words(names or [])
+    check_scaling(settings["scaling"])
     default_dataset(settings["protocol"])
     if dry_run and resume:
         raise InputError("--dry-run tells what a whole run takes; leave --resume out")
