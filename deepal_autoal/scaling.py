@@ -7,6 +7,7 @@ as an age beside a blood pressure, differ in spread for no such reason, and each
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -187,10 +188,10 @@ def choose_scaling(moments: VectorMoments) -> Scaling:
 
 def _has_one_length(moments: VectorMoments) -> bool:
     shortest, longest = moments.lengths
-    variance = float((moments.std**2).sum())
+    variance, offset = float((moments.std**2).sum()), float((moments.mean**2).sum())
     if longest - shortest > _LENGTH_TOLERANCE * longest:
         return False
-    return variance >= _LEAST_VARIANCE_SHARE * (variance + float((moments.mean**2).sum()))
+    return variance >= _LEAST_VARIANCE_SHARE * (variance + offset)
 
 
 def _has_common_floor(low: NDArray[np.float64], high: NDArray[np.float64], mean: NDArray[np.float64]) -> bool:
@@ -230,7 +231,7 @@ def _falls(squares: NDArray[np.float64]) -> bool:
     if n < _FEWEST_LEADING or np.mean(order[:n] < n) < _LEADING_SHARE:
         return False
     # By chance it is so in less than one of a hundred cases.
-    return _correlation(-squares[np.sort(order[:n])]) >= min(0.9, 2.6 / (n - 1) ** 0.5)
+    return _correlation(-squares[np.sort(order[:n])]) >= min(0.9, 2.6 / math.sqrt(n - 1))
 
 
 def _correlation(values: NDArray[np.float64]) -> float:

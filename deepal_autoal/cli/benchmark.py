@@ -24,7 +24,6 @@ from deepal_autoal.cli.run import (
     switch_options,
 )
 from deepal_autoal.errors import DeepALError, InputError
-from deepal_autoal.scaling import check_scaling
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -85,6 +84,7 @@ def benchmark_command(
     """
     from deepal_autoal.benchmark.notation import read_seeds, read_strategies, read_tasks
     from deepal_autoal.benchmark.ray_options import read_backend
+    from deepal_autoal.scaling import check_scaling
 
     set_up_logging(verbose)
     _tell_repeated_warnings_once()

@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from deepal_autoal.cli.run import set_up_logging
-from deepal_autoal.scaling import check_scaling
 
 
 @click.command("embed")
@@ -42,14 +41,15 @@ def embed_command(
     The file holds x, y, x_test, y_test, class_names, and ids and ids_test, the samples' names: rows keep their order.
     Its kind says that these are embeddings.
     """
-    set_up_logging(verbose)
-    check_scaling(scaling)
     from tqdm import tqdm
 
     from deepal_autoal.datasets import load_dataset
     from deepal_autoal.embedding import embed
     from deepal_autoal.loop import using_threads
+    from deepal_autoal.scaling import check_scaling
 
+    set_up_logging(verbose)
+    check_scaling(scaling)
     data = load_dataset(dataset, data_dir)
     total = len(data.x_train) + len(data.x_test)
     hidden = quiet or not sys.stderr.isatty()

@@ -20,7 +20,6 @@ from deepal_autoal.errors import InputError, RunFolderError, UnknownNameError
 from deepal_autoal.models import read_model
 from deepal_autoal.plugins import plugin_host
 from deepal_autoal.protocols import find_protocol
-from deepal_autoal.scaling import check_scaling
 
 RUNS = Path("runs")
 LOGGERS = ("deepal_autoal", "deepal_events", "deepal_strategies")
@@ -205,6 +204,8 @@ def run_command(
     The run folder holds config.json, rounds.jsonl, summary.json and model.pt. A run that was interrupted, or
     killed, continues with --resume --out DIR.
     """
+    from deepal_autoal.scaling import check_scaling
+
     set_up_logging(verbose)
     if resume and out is None:
         raise InputError("--resume needs --out DIR, the folder of the run to continue")

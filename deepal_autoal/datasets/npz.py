@@ -21,6 +21,7 @@ from deepal_autoal.errors import InputError
 
 ARRAYS = ("x", "y", "x_test", "y_test", "ids", "ids_test", "class_names", "kind")
 EMBEDDINGS = "embeddings"
+_SAID = (EMBEDDINGS, EMBEDDINGS.encode(), [EMBEDDINGS], [EMBEDDINGS.encode()])
 IN_MEMORY_BYTES = 256 << 20
 """Up to this size, memory-mapped samples are split into a training and a test part in memory."""
 
@@ -172,8 +173,7 @@ def _ids(path: Path, name: str, ids: np.ndarray | None, n_samples: int) -> np.nd
 def _is_embeddings(path: Path, kind: np.ndarray | None, x: np.ndarray) -> bool:
     if kind is None:
         return False
-    said = _texts(path, kind.reshape(-1)[:1]) if kind.dtype.kind in "US" and kind.size == 1 else []
-    if said == [EMBEDDINGS] and x.ndim == 2:
+    if x.ndim == 2 and kind.dtype.kind in "US" and kind.tolist() in _SAID:
         return True
     logger.warning("%s: array kind is not used; known is %r, of vectors", path, EMBEDDINGS)
     return False

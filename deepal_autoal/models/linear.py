@@ -21,7 +21,7 @@ class FlatInput(nn.Flatten):
 
 
 def build(input_shape: tuple[int, ...], n_classes: int) -> TaskModel:
-    """Return a linear classifier on the standardised inputs, which are also its embeddings.
+    """Return a linear classifier on the scaled inputs, which are also its embeddings.
 
     Args:
         input_shape: (D,), or (C, H, W), which is flattened.

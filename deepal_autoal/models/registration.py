@@ -16,7 +16,7 @@ def deepal_register_models(registry: Registrar) -> None:
     registry.add(
         "linear",
         "deepal_autoal.models.linear:build",
-        summary="Logistic regression on the standardised inputs, for precomputed embeddings",
+        summary="Logistic regression on the scaled inputs, for precomputed embeddings",
         inputs="any",
     )
     registry.add(
