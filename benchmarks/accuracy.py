@@ -21,6 +21,7 @@ import numpy as np
 from deepal_autoal import ActiveLearner, load_dataset, plugin_host
 from deepal_autoal.inputs import Inputs
 from deepal_autoal.models import ModelChoice
+from deepal_autoal.run_files import recorded_scaling
 
 SETTINGS = ("dataset", "data_dir", "model", "pool_size", "initial", "batch_size", "rounds")
 
@@ -112,7 +113,7 @@ def replay(out: Path) -> None:
     recipe = {**config["recipe"], "augmentation": tuple(config["recipe"]["augmentation"])}
     learner = ActiveLearner(
         data.x_train, "random", data.n_classes, model=ModelChoice.recorded(config["model"]), recipe=recipe,
-        seed=config["seed"], device=config["device"], members=members,
+        seed=config["seed"], device=config["device"], members=members, scaling=recorded_scaling(config),
     )  # fmt: skip
     test = Inputs(data.x_test, learner.normalization, learner.device)
     accuracies, labels = [], config["initial"]

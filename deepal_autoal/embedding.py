@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from deepal_autoal.datasets.array_cache import ArrayBlocks
+from deepal_autoal.datasets.npz import EMBEDDINGS
 from deepal_autoal.datasets.npz_writer import write_npz
 from deepal_autoal.devices import resolve_device
 from deepal_autoal.errors import InputError
@@ -24,6 +25,7 @@ from deepal_autoal.plugins import plugin_host
 from deepal_autoal.randomness import global_torch_seed, stream_seed
 from deepal_autoal.recipe import Recipe
 from deepal_autoal.records import load_model
+from deepal_autoal.scaling import resolve_scaling
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,12 +69,14 @@ def embed(
     image_size: int | None = None,
     seed: int = 0,
     precision: str = "float32",
+    scaling: str = "auto",
     progress: Progress | None = None,
 ) -> Embedded:
     """Write a model's embeddings of a dataset as an ``.npz`` that is a dataset itself.
 
-    It holds ``x`` and ``x_test``, the embeddings, ``y`` and ``y_test``, the classes' numbers, ``class_names``, and
-    ``ids`` and ``ids_test``: the samples' own names, such as a file's path, else ``train/<row>`` and ``test/<row>``.
+    It holds ``x`` and ``x_test``, the embeddings, ``y`` and ``y_test``, the classes' numbers, ``class_names``,
+    ``ids`` and ``ids_test``: the samples' own names, such as a file's path, else ``train/<row>`` and ``test/<row>``,
+    and ``kind``, which says that these are embeddings, so that a run scales them as such.
     Rows keep their order, so that pool indices are the same for both datasets.
 
     Images are normalised as the model's published weights want it, else by the training split's own statistics, or
@@ -89,6 +93,7 @@ def embed(
         seed: Of weights that are not published.
         precision: ``float32``, ``bfloat16`` or ``auto``, as in a recipe: faster where the hardware has it, to two or
             three digits. A run's model computes as its run did.
+        scaling: Of feature vectors, before the model sees them (see `resolve_scaling`). A run's model keeps its own.
         progress: Called with the samples done and the samples in all.
 
     Raises:
@@ -99,11 +104,14 @@ def embed(
         raise InputError(f"--dtype {dtype}: give {' or '.join(DTYPES)}")
     if image_size is not None and (image_size < 1 or not dataset.is_image):
         raise InputError(f"--image-size {image_size}: give at least 1, for images only")
+    chosen = resolve_scaling(scaling, dataset.x_train, dataset.is_embeddings).name
+    if scaling != "auto" and _is_run(model):
+        raise InputError(f"--scaling {scaling}: the model of {model} keeps the scaling of its run; leave it out")
     path = Path(out)
     if path.suffix != ".npz":
         raise InputError(f"--out {path}: give a file name that ends in .npz")
     shape = _scaled(dataset.input_shape, image_size)
-    fitted, normalization, name = _model(model, dataset, shape, resolve_device(device), seed, precision)
+    fitted, normalization, name = _model(model, dataset, shape, resolve_device(device), seed, precision, chosen)
     total, done = len(dataset.x_train) + len(dataset.x_test), 0
     width = fitted.module.embedding_dim
 
@@ -130,6 +138,7 @@ def embed(
             "class_names": np.array(dataset.class_names),
             "ids": _ids(dataset.ids_train, "train", len(dataset.x_train)),
             "ids_test": _ids(dataset.ids_test, "test", len(dataset.x_test)),
+            "kind": np.array(EMBEDDINGS),
         },
     )
     return Embedded(path, len(dataset.x_train), len(dataset.x_test), width, name)
@@ -156,6 +165,7 @@ def _model(
     device: torch.device,
     seed: int,
     precision: str,
+    scaling: str,
 ) -> tuple[FittedModel, Normalization, str]:
     """Return the model, what it wants inputs to be normalised by, and its name."""
     if _is_run(model):
@@ -185,7 +195,7 @@ def _model(
     recipe = Recipe.for_data(dataset.is_image, precision=precision)
     precision = resolve_precision(recipe.precision, device, shape)
     fitted = FittedModel(module, device=device, recipe=recipe, seed=seed, precision=precision)
-    return fitted, normalization or Normalization.fit(dataset.x_train), str(model)
+    return fitted, normalization or Normalization.fit(dataset.x_train, scaling=scaling), str(model)
 
 
 def _embeddings(

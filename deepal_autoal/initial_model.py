@@ -15,7 +15,7 @@ from deepal_autoal.files import read_tensors, write_tensors
 logger = logging.getLogger(__name__)
 
 # What decides round 0's model and its accuracy.
-_DECIDING = ("dataset", "pool_size", "initial", "model", "recipe", "seed", "device", "threads", "versions")
+_DECIDING = ("dataset", "pool_size", "initial", "model", "recipe", "scaling", "seed", "device", "threads", "versions")
 
 
 @dataclass(frozen=True)

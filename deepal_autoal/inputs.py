@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from deepal_autoal.errors import InputError
+from deepal_autoal.scaling import VectorMoments, resolve_scaling
 
 if TYPE_CHECKING:
     from typing import Any
@@ -19,37 +20,53 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _CHUNK_BYTES = 16 << 20
-# Of float64 copies that are passed over several times: they should stay in the cache.
-_CACHED_BYTES = 1 << 20
 _MAX_PIXEL = 255.0
 
 
 class Normalization:
-    """Means and standard deviations of model inputs; computed from inputs alone, never from labels.
+    """What model inputs are made with: (x - mean) / std; computed from inputs alone, never from labels.
 
     Attributes:
         mean: float32 (C,) of images scaled to [0, 1], or (D,) of vectors.
-        std: Likewise, positive: a constant feature has 1.
+        std: Likewise, positive.
+        unit_rows: Whether vectors are brought to unit length before that; a row of zeros stays as it is.
     """
 
-    def __init__(self, mean: Tensor, std: Tensor) -> None:
+    def __init__(self, mean: Tensor, std: Tensor, unit_rows: bool = False) -> None:
         self.mean = mean.detach().to("cpu", torch.float32)
         self.std = std.detach().to("cpu", torch.float32)
+        self.unit_rows = unit_rows
 
     @classmethod
-    def fit(cls, array: NDArray[Any], indices: NDArray[np.int64] | None = None) -> Normalization:
-        """Return the statistics per channel of images, or per feature of vectors.
+    def fit(
+        cls, array: NDArray[Any], indices: NDArray[np.int64] | None = None, scaling: str | None = "auto"
+    ) -> Normalization:
+        """Return the statistics per channel of images, or those of vectors by their scaling.
 
         Args:
             array: Images uint8 (N, H, W, C), or vectors floating (N, D).
             indices: The rows that count; all by default.
+            scaling: Of vectors: ``feature``, mean and standard deviation of each feature, which is 1 for a constant
+                one; ``global``, each feature's mean, and the root of the mean variance of those that are not constant
+                for all; ``l2``, rows of unit length; ``none``, vectors as they are; ``auto``, what `resolve_scaling`
+                chooses from ``array``.
 
         Raises:
-            InputError: If there are none.
+            InputError: If there are no samples, or there is no such scaling for them.
         """
         if not (len(array) if indices is None else len(indices)):
             raise InputError("there are no samples to normalise by; give at least one")
-        mean, std = (_image_moments if array.ndim == 4 else _vector_moments)(array, indices)
+        name = resolve_scaling(scaling, array).name
+        if name in ("l2", "none"):
+            width = array.shape[1]
+            return cls(torch.zeros(width), torch.ones(width), unit_rows=name == "l2")
+        if array.ndim == 4:
+            mean, std = _image_moments(array, indices)
+        else:
+            moments = VectorMoments.of(array, indices)
+            mean, std = moments.mean, moments.std
+            if name == "global":
+                std = np.full_like(std, _common_deviation(std))
         std32 = std.astype(np.float32)
         return cls(torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(np.where(std32 > 0, std32, 1)))
 
@@ -119,6 +136,8 @@ class Inputs:
             return floating.mul_(self._scale).add_(self._shift)
         # In the samples' own precision: features may lie close together and far from zero.
         wide = raw if raw.dtype == torch.float64 else raw.to(torch.float32)
+        if self.normalization.unit_rows:
+            return _unit_rows(wide).to(torch.float32)
         return ((wide - self._mean) / self._std).to(torch.float32)
 
     def batch(self, indices: NDArray[np.int64] | Tensor) -> Tensor:
@@ -179,26 +198,19 @@ def _image_moments(
     return mean, std
 
 
-def _vector_moments(
-    array: NDArray[Any], indices: NDArray[np.int64] | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    width, seen = array.shape[1], 0
-    mean, squares = np.zeros(width), np.zeros(width)
-    low, high = np.full(width, np.inf), np.full(width, -np.inf)
-    n_rows = max(1, _CACHED_BYTES // (8 * width))
-    for start in range(0, len(array) if indices is None else len(indices), n_rows):
-        rows = slice(start, start + n_rows)
-        part = (array[rows] if indices is None else array[indices[rows]]).astype(np.float64)
-        np.minimum(low, part.min(axis=0), out=low)
-        np.maximum(high, part.max(axis=0), out=high)
-        # Chan's update: the difference of large sums would lose the small deviations of offset features.
-        n, part_mean = len(part), part.mean(axis=0)
-        delta = part_mean - mean
-        part -= part_mean
-        squares += np.square(part, out=part).sum(axis=0) + delta**2 * (seen * n / (seen + n))
-        mean += delta * (n / (seen + n))
-        seen += n
-    std = np.sqrt(squares / seen)
-    # Rounding may leave a constant feature a deviation of 1e-17, which would blow its noise up.
-    constant = low == high
-    return np.where(constant, low, mean), np.where(constant, 1.0, std)
+def _common_deviation(std: NDArray[np.float64]) -> float:
+    """Return the root of the mean variance of the features that are not constant; 0 if all are."""
+    varying = std[std > 0]
+    if not len(varying):
+        return 0.0
+    largest = varying.max()  # squares of very small deviations would be 0
+    return float(largest * np.sqrt(np.mean((varying / largest) ** 2)))
+
+
+def _unit_rows(vectors: Tensor) -> Tensor:
+    """Return rows divided by their lengths; those of zeros as they are."""
+    # Squares of large numbers are beyond float32, and those of small ones 0.
+    largest = vectors.abs().amax(dim=1, keepdim=True)
+    shrunk = vectors / torch.where(largest > 0, largest, 1.0)
+    lengths = torch.linalg.vector_norm(shrunk, dim=1, keepdim=True)
+    return shrunk / torch.where(lengths > 0, lengths, 1.0)

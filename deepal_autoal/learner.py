@@ -33,6 +33,7 @@ from deepal_autoal.predictor import Predictor, as_samples
 from deepal_autoal.profile import section
 from deepal_autoal.randomness import stream_seed
 from deepal_autoal.recipe import Recipe
+from deepal_autoal.scaling import resolve_scaling
 from deepal_autoal.strategy import Query, SelectorStrategy, Strategy, blaming, describe_strategy
 from deepal_autoal.training import (
     LabeledData,
@@ -74,6 +75,9 @@ class ActiveLearner:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
         members: Pool indices that are in play; all by default.
         n_rounds: Number of rounds, where it is known; strategies may plan with it.
+        scaling: Of vectors: ``global`` (each feature centered, all divided by one scale), ``feature`` (each divided by
+            its own deviation), ``l2`` (rows of unit length), ``none``, or ``auto``, which chooses by the pool (see
+            `resolve_scaling`); what was chosen is ``learner.scaling``. Of images only ``auto``.
 
     Attributes:
         strategy: The strategy. A selector whose candidates came by a set such as ``all-cheap`` is made again without
@@ -102,6 +106,7 @@ class ActiveLearner:
         device: str | torch.device = "auto",
         members: ArrayLike | None = None,
         n_rounds: int | None = None,
+        scaling: str = "auto",
     ) -> None:
         samples = as_samples(pool, "pool")
         if n_classes < 2:
@@ -116,7 +121,8 @@ class ActiveLearner:
         rows = np.arange(len(samples)) if members is None else _checked_members(members, len(samples))
         self._pool = Pool(rows, n_classes)
         with section("normalization"):
-            statistics = Normalization.fit(samples, None if members is None else rows)
+            self._scaling = resolve_scaling(scaling, samples).name
+            statistics = Normalization.fit(samples, None if members is None else rows, self._scaling)
         self._inputs = Inputs(samples, statistics, self.device)
         by_gradient = self.strategy.changes_training
         self.model_choice = resolve_model(model, self._inputs.input_shape, by_gradient=by_gradient)
@@ -164,6 +170,11 @@ class ActiveLearner:
     def normalization(self) -> Normalization:
         """The statistics of the pool that model inputs are normalised with."""
         return self._inputs.normalization
+
+    @property
+    def scaling(self) -> str:
+        """How vectors are scaled: ``global``, ``feature``, ``l2`` or ``none``; of images ``channel``."""
+        return self._scaling
 
     @property
     def fitted(self) -> FittedModel | None:
@@ -315,6 +326,7 @@ class ActiveLearner:
                 "model": self.model_choice.name,
                 "model_options": self.model_choice.describe()["options"],
                 "recipe": asdict(self.recipe),
+                "scaling": self.scaling,
                 "seed": self.seed,
                 "members": self._pool.members,
                 "pool": self._inputs.fingerprint(),
@@ -346,8 +358,11 @@ class ActiveLearner:
         saved = read_tensors(Path(path))
         if saved.get("format") != FORMAT or "state" not in saved:
             raise InputError(f"{path} is no learner that this version can read (format {saved.get('format')!r})")
+        samples = as_samples(pool, "pool")
+        # Learners that were saved before there was a choice scaled each feature.
+        scaling = saved.get("scaling", "auto" if samples.ndim == 4 else "feature")
         learner = cls(
-            pool,
+            samples,
             recreate_strategy(saved["strategy"]) if strategy is None else strategy,
             saved["n_classes"],
             model=ModelChoice(saved["model"], saved.get("model_options", {})),
@@ -356,6 +371,7 @@ class ActiveLearner:
             device=device,
             members=saved["members"],
             n_rounds=saved["n_rounds"],
+            scaling=scaling,
         )
         if learner._inputs.fingerprint() != saved["pool"]:
             raise InputError(f"{path} was saved over another pool; give the same samples in the same order")

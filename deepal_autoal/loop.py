@@ -33,6 +33,7 @@ from deepal_autoal.profile import Profile, active_profile, section
 from deepal_autoal.profile_tables import write_profile
 from deepal_autoal.recipe import Recipe
 from deepal_autoal.records import FORMAT_VERSION, RunFolder, RunResult, describe_recipe
+from deepal_autoal.scaling import check_scaling, resolve_scaling
 from deepal_autoal.settings import Settings, check_budget, refuse_differences, refuse_given, resolve_plugin_options
 from deepal_autoal.slowness import watched
 from deepal_autoal.strategy import Query, Strategy, blaming, describe_strategy, providers_of
@@ -266,6 +267,7 @@ def run(
     imbalance: str | None = None,
     label_noise: float | None = None,
     duplicates: int | None = None,
+    scaling: str | None = None,
     protocol: str | None = None,
     seed: int | None = None,
     device: str | None = None,
@@ -299,6 +301,8 @@ def run(
             ``step:1:10`` or ``1:2:4`` (see `datasets.changes.class_proportions`).
         label_noise: Probability, below 1, that the oracle answers with another class; test labels stay right.
         duplicates: How often every sample lies in the pool.
+        scaling: Of vectors: ``auto``, the default, which chooses by the data (see `resolve_scaling`), ``global``,
+            ``feature``, ``l2`` or ``none``.
         protocol: Name of a paper's settings, such as ``deepal+/cifar10``, for everything that is left open.
         seed: Of everything random; 0 by default.
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:i``.
@@ -330,6 +334,7 @@ def run(
         raise InputError("--resume needs --out DIR, the folder of the run to continue")
     if isinstance(strategy, Strategy) and (candidates is not None or options):
         raise InputError("candidates and options go with a strategy's name; the strategy given is made already")
+    check_scaling(scaling)
     changes = {**(recipe or {}), **({} if epochs is None else {"epochs": epochs})}
     given = Settings(
         strategy=strategy if isinstance(strategy, str) else None,
@@ -339,7 +344,7 @@ def run(
         data_dir=str(data_dir) if data_dir is not None else None,
         model=model, initial=_whole("initial", initial), batch_size=_whole("batch_size", batch_size),
         rounds=_whole("rounds", rounds), pool_size=_whole("pool_size", pool_size), imbalance=imbalance,
-        label_noise=label_noise, duplicates=_whole("duplicates", duplicates), protocol=protocol,
+        label_noise=label_noise, duplicates=_whole("duplicates", duplicates), scaling=scaling, protocol=protocol,
         seed=_whole("seed", seed), device=device, threads=_whole("threads", threads), recipe=changes,
         plugin_options=plugin_options or {},
     )  # fmt: skip
@@ -413,6 +418,9 @@ def _prepare(
     if data is None:
         with section("data"):
             data = load_dataset(settings.dataset, settings.data_dir)
+    with section("normalization"):
+        # Of all rows, so that runs of all seeds and pool sizes decide alike.
+        scaling = resolve_scaling(settings.scaling, data.x_train, data.is_embeddings)
     changes = settings.changes
     pool, in_play = changes.apply(data, settings.seed)
     members = in_play[draw_members(len(in_play), settings.seed, settings.pool_size)]
@@ -421,6 +429,7 @@ def _prepare(
     learner = ActiveLearner(
         pool.x_train, made, pool.n_classes, model=settings.model or "auto", recipe=recipe, seed=settings.seed,
         device=device, members=members if len(members) < len(pool.x_train) else None, n_rounds=rounds,
+        scaling=scaling.name,
     )  # fmt: skip
     made = learner.strategy
     start = members[draw_initial(len(members), settings.seed, initial)]
@@ -450,6 +459,8 @@ def _prepare(
         },
         "recipe": describe_recipe(learner.recipe),
         "precision": learner.recipe.precision,
+        "scaling": scaling.name,
+        **({"scaling_reason": scaling.reason} if scaling.reason else {}),
         "strategy": described,
         "seed": settings.seed,
         "threads": torch.get_num_threads(),
@@ -462,6 +473,7 @@ def _prepare(
             **settings.describe(),
             "threads": torch.get_num_threads(),
             "recipe": {**settings.recipe, "precision": learner.recipe.precision},
+            "scaling": scaling.name,
             "strategy": None if isinstance(strategy, Strategy) else settings.strategy,
             "candidates": getattr(made, "candidate_words", None) or settings.candidates,
             "dataset": None if data is dataset else settings.dataset,

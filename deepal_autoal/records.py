@@ -19,6 +19,7 @@ from deepal_autoal.run_files import ROUNDS as ROUNDS
 from deepal_autoal.run_files import SUMMARY as SUMMARY
 from deepal_autoal.run_files import area_under_budget_curve as area_under_budget_curve
 from deepal_autoal.run_files import read_rounds as read_rounds
+from deepal_autoal.run_files import recorded_scaling
 from deepal_autoal.run_files import total_seconds as total_seconds
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ class RunFolder:
         weights = dict(learner.fit().module.state_dict())
         weights["normalization.mean"] = torch.as_tensor(learner.normalization.mean)
         weights["normalization.std"] = torch.as_tensor(learner.normalization.std)
+        weights["normalization.unit_rows"] = torch.tensor(learner.normalization.unit_rows)
         write_tensors(self.path / MODEL, weights)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
@@ -229,7 +231,9 @@ def load_model(folder: str | Path, device: str = "auto", strategy: Strategy | No
         if not (path / name).exists():
             raise RunFolderError(f"{path} holds no finished run: {name} is missing")
     config, weights = read_json(path / CONFIG), read_tensors(path / MODEL)
-    normalization = Normalization(weights.pop("normalization.mean"), weights.pop("normalization.std"))
+    mean, std = weights.pop("normalization.mean"), weights.pop("normalization.std")
+    unit_rows = weights.pop("normalization.unit_rows", None)  # earlier versions had no such scaling
+    normalization = Normalization(mean, std, unit_rows is not None and bool(unit_rows))
     shape, n_classes = tuple(config["dataset"]["input_shape"]), config["dataset"]["n_classes"]
     target = resolve_device(device)
     recipe = Recipe(**{**config["recipe"], "augmentation": tuple(config["recipe"]["augmentation"])})
@@ -251,6 +255,8 @@ def load_model(folder: str | Path, device: str = "auto", strategy: Strategy | No
 def completed(config: dict[str, Any]) -> dict[str, Any]:
     """Return a record with what earlier versions of this format left out: they did as today's defaults do.
 
+    But vectors were scaled feature by feature.
+
     Args:
         config: As read from ``config.json``.
 
@@ -267,11 +273,13 @@ def completed(config: dict[str, Any]) -> dict[str, Any]:
         model, settings = dict(config["model"]), dict(config["settings"])
         settings["recipe"] = {"precision": recipe["precision"], **settings["recipe"]}
         shape = tuple(config["dataset"]["input_shape"])
+        scaling = recorded_scaling(config)
+        settings.setdefault("scaling", scaling)
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"{CONFIG} lacks {error}: the run was recorded otherwise; choose another --out") from None
     if "options" not in model:
         model["options"] = resolve_model(ModelChoice(model["name"]), shape).describe()["options"]
-    return {**config, "recipe": recipe, "model": model, "settings": settings}
+    return {**config, "recipe": recipe, "model": model, "scaling": scaling, "settings": settings}
 
 
 def describe_recipe(recipe: Any) -> dict[str, Any]:

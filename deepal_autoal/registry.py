@@ -38,8 +38,8 @@ OWN_OPTIONS = frozenset(
         "gpus-per-run", "help", "imbalance", "initial", "jobs", "json", "label-noise", "learning-rate", "min-steps",
         "model", "models", "name", "on-round", "on-start", "optimizer", "option", "options", "out", "plugin-options",
         "pool-size", "precision", "profile", "progress", "protocol", "protocols", "quiet", "recipe", "resume", "rounds",
-        "schedule", "seed", "seeds", "stop-at-full-accuracy", "strategies", "strategy", "threads", "train-batch-size",
-        "verbose", "version", "warm-start", "weight-decay",
+        "scaling", "schedule", "seed", "seeds", "stop-at-full-accuracy", "strategies", "strategy", "threads",
+        "train-batch-size", "verbose", "version", "warm-start", "weight-decay",
     ]
 )  # fmt: skip
 

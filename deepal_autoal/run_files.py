@@ -32,6 +32,16 @@ def read_rounds(path: Path) -> list[dict[str, Any]]:
     return records
 
 
+def recorded_scaling(config: Mapping[str, Any]) -> Any:
+    """Return how a run's samples were scaled; earlier versions recorded nothing and scaled vectors by feature.
+
+    Args:
+        config: As read from ``config.json``.
+    """
+    kind = config["dataset"].get("kind")
+    return config.get("scaling", "channel" if kind == "images" else "feature" if kind == "vectors" else None)
+
+
 def total_seconds(rounds: Sequence[Mapping[str, Any]]) -> float:
     """Return the seconds of all phases of all rounds; ``query.search`` is a part of ``query`` and not added again."""
     return float(sum(value for record in rounds for phase, value in record["seconds"].items() if "." not in phase))

@@ -40,6 +40,7 @@ class Settings:
         imbalance: How often the classes shall occur in the pool (see `class_proportions`).
         label_noise: Probability that the oracle errs.
         duplicates: How often every sample lies in the pool.
+        scaling: How vectors are scaled (see `resolve_scaling`); of a run, how they were.
         protocol: Name of a paper's settings, which stand for what is left open.
         seed: Of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
@@ -61,6 +62,7 @@ class Settings:
     imbalance: str | None = None
     label_noise: float | None = None
     duplicates: int | None = None
+    scaling: str | None = None
     protocol: str | None = None
     seed: int | None = None
     device: str | None = None
@@ -74,6 +76,8 @@ class Settings:
         if isinstance(recorded.candidates, Mapping):
             # Sets may hold others by now; what is asked for otherwise, `refuse_given` refuses.
             given.pop("candidates", None)
+        if self.scaling == "auto":
+            given.pop("scaling", None)  # chosen once
         given["recipe"] = {**recorded.recipe, **self.recipe}
         given["options"] = {**(recorded.options or {}), **(self.options or {})}
         given["plugin_options"] = {**recorded.plugin_options, **self.plugin_options}
@@ -190,8 +194,8 @@ def _largest_rounds(pool_size: int, initial: int, batch_size: int) -> str:
 
 
 # What decides a run's picks and accuracies. Everything else in config.json only describes it.
-COMPARED = ("dataset", "pool_size", "initial", "batch_size", "rounds", "model", "recipe", "strategy", "seed",
-            "device", "threads", "plugin_options", "protocol")  # fmt: skip
+COMPARED = ("dataset", "pool_size", "initial", "batch_size", "rounds", "model", "recipe", "scaling", "strategy",
+            "seed", "device", "threads", "plugin_options", "protocol")  # fmt: skip
 
 
 def refuse_differences(recorded: Mapping[str, Any], current: Mapping[str, Any], folder: Path) -> None:
@@ -223,7 +227,10 @@ def refuse_given(recorded: Mapping[str, Any], given: Settings, folder: Path) -> 
         "imbalance": changes.get("imbalance"),
         "label_noise": changes.get("label_noise") or 0.0,
         "duplicates": changes.get("duplicates") or 1,
+        "scaling": recorded["scaling"],
     }
+    if given.scaling == "auto":
+        given = replace(given, scaling=None)
     if given.candidates is not None:
         # The same words mean what they meant then.
         is_same = not isinstance(given.candidates, Mapping) and [*given.candidates] == [*(words or ())]

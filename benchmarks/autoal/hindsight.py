@@ -14,6 +14,7 @@ from deepal_autoal import (
     SelectorStrategy,
     create_strategy,
 )  # fmt: skip
+from deepal_autoal.scaling import resolve_scaling
 
 
 class Hindsight(SelectorStrategy):
@@ -42,6 +43,7 @@ class Hindsight(SelectorStrategy):
         self._data = data
         self._model = model
         self._seed = seed
+        self._scaling = resolve_scaling(None, data.x_train, data.is_embeddings).name  # as the run does
 
     def query(self, context: QueryContext, batch_size: int) -> Query:
         """Return the batch of the best candidate; the report says whose it is and all accuracies, in [0, 1]."""
@@ -59,7 +61,7 @@ class Hindsight(SelectorStrategy):
         learner = ActiveLearner(
             data.x_train, "random", data.n_classes, model=self._model, recipe=recipe, seed=self._seed,
             device=context.device, members=members if len(members) < len(data.x_train) else None,
-            n_rounds=context.n_rounds,
+            n_rounds=context.n_rounds, scaling=self._scaling,
         )  # fmt: skip
         # In the run's order, which decides the order of training, as does the round's number.
         known = np.concatenate([context.labeled.indices, batch])

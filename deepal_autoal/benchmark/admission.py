@@ -21,12 +21,14 @@ from deepal_autoal.models import AUTO, ModelChoice, choose_model, read_model
 from deepal_autoal.pool import draw_members
 from deepal_autoal.recipe import Recipe
 from deepal_autoal.records import CONFIG, FORMAT_VERSION, completed, describe_recipe
+from deepal_autoal.scaling import resolve_scaling
 from deepal_autoal.settings import Settings, check_budget, refuse_differences, resolve_plugin_options
 from deepal_autoal.strategy import Strategy, describe_strategy
 
 # What decides, beside the recipe, which runs a dataset allows.
 _RUN_SETTINGS = (
-    "model", "initial", "batch_size", "rounds", "pool_size", "imbalance", "label_noise", "duplicates", "protocol",
+    "model", "initial", "batch_size", "rounds", "pool_size", "imbalance", "label_noise", "duplicates", "scaling",
+    "protocol",
 )  # fmt: skip
 
 
@@ -48,6 +50,7 @@ class Setup:
 
     Attributes:
         model: The task model.
+        scaling: Of the inputs.
         recipe: How it is trained.
         device: Where.
         pool_size: Samples in the pool, labelled ones included.
@@ -57,6 +60,7 @@ class Setup:
     """
 
     model: ModelChoice
+    scaling: str
     recipe: Recipe
     device: torch.device
     pool_size: int
@@ -119,8 +123,11 @@ def admit(
         given["recipe"]["epochs"] = settings["epochs"]
     for config in list(configs.values())[:1]:  # as a resumed run does
         given["recipe"].setdefault("precision", config["recipe"]["precision"])
+        if given["scaling"] in (None, "auto"):
+            given["scaling"] = config["scaling"]
     wanted = Settings(**given).with_protocol()
     recipe = Recipe.for_data(data.is_image, data.augmentation, **wanted.recipe)
+    scaling = resolve_scaling(wanted.scaling, data.x_train, data.is_embeddings).name
     device = recorded_device = resolve_device("cpu" if is_elsewhere else settings.get("device") or "auto")
     if is_elsewhere:
         recorded_device = device_elsewhere(settings["device"])
@@ -135,7 +142,7 @@ def admit(
         # What a model has and what it lacks does not depend on the samples: two are enough.
         return ActiveLearner(
             data.x_train[:2], strategy, data.n_classes, model=model, recipe=recipe,
-            device=device, n_rounds=n_rounds,
+            device=device, n_rounds=n_rounds, scaling=scaling,
         )  # fmt: skip
 
     plain = new_learner(Strategy())
@@ -151,6 +158,7 @@ def admit(
             "rounds": n_rounds,
             "model": plain.model_choice.describe(),
             "recipe": describe_recipe(plain.recipe),
+            "scaling": scaling,
             "device": str(recorded_device),
             "threads": threads or torch.get_num_threads(),
             "plugin_options": plugin_options or None,
@@ -159,7 +167,7 @@ def admit(
             _refuse_other_settings(folder, config, shared, made)
     calls = {
         contender.label: {
-            **settings, "recipe": given["recipe"], "dataset": dataset,
+            **settings, "recipe": given["recipe"], "scaling": given["scaling"], "dataset": dataset,
             "model": model,
             "strategy": contender.strategy,
             "candidates": getattr(made[contender.label], "candidate_words", None) or contender.candidates,
@@ -168,7 +176,7 @@ def admit(
         for contender in contenders if contender.label in made
     }  # fmt: skip
     changing = frozenset(label for label, strategy in made.items() if strategy.changes_training)
-    setup = Setup(plain.model_choice, plain.recipe, device, pool_size, initial, batch_size, n_rounds)
+    setup = Setup(plain.model_choice, scaling, plain.recipe, device, pool_size, initial, batch_size, n_rounds)
     return Admission(setup, calls, changing, left_out)
 
 

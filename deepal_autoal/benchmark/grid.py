@@ -22,7 +22,7 @@ from deepal_autoal.strategy import SelectorStrategy
 # What `run` takes and all runs of a grid share.
 SHARED_SETTINGS = (
     "data_dir", "model", "initial", "batch_size", "rounds", "epochs", "pool_size", "imbalance", "label_noise",
-    "duplicates", "protocol", "device", "threads", "recipe", "plugin_options",
+    "duplicates", "scaling", "protocol", "device", "threads", "recipe", "plugin_options",
 )  # fmt: skip
 
 

@@ -153,7 +153,7 @@ class Probe:
         rows = self._order[: self._n_labeled + min(n_candidates, self._n_candidates)]
         learner = ActiveLearner(
             data.x_train, strategy, data.n_classes, model=setup.model, recipe=setup.recipe, device=setup.device,
-            members=np.sort(rows), n_rounds=max(1, setup.n_rounds),
+            members=np.sort(rows), n_rounds=max(1, setup.n_rounds), scaling=setup.scaling,
         )  # fmt: skip
         labeled = rows[: self._n_labeled]
         learner.tell(labeled, data.y_train[labeled])

@@ -84,6 +84,7 @@ def benchmark_command(
     """
     from deepal_autoal.benchmark.notation import read_seeds, read_strategies, read_tasks
     from deepal_autoal.benchmark.ray_options import read_backend
+    from deepal_autoal.scaling import check_scaling
 
     set_up_logging(verbose)
     _tell_repeated_warnings_once()
@@ -101,6 +102,7 @@ def benchmark_command(
         if not protocols:
             datasets = datasets or default_dataset(settings["protocol"])
         read_tasks(datasets, models, protocols)
+        check_scaling(settings["scaling"])
         read_backend(*(settings[name] for name in ("backend", "address", "cpus_per_run", "gpus_per_run")))
         from deepal_autoal.benchmark import run_benchmark
 

@@ -27,25 +27,29 @@ from deepal_autoal.cli.run import set_up_logging
     metavar="NAME",
     help="float32 (default), bfloat16 or auto; a run's model keeps its own.",
 )
+@click.option("--scaling", default="auto", metavar="NAME", help="Of vectors, as for run; default auto.")
 @click.option("--threads", type=int, metavar="N", help="CPU threads.")
 @click.option("--seed", type=int, default=0, metavar="S", help="Of weights that are not published.")
 @click.option("--quiet", is_flag=True, help="Print the file only, and warnings.")
 @click.option("--verbose", is_flag=True, help="Print log messages.")
 def embed_command(
     dataset: str, data_dir: str | None, model: str, out: Path, image_size: int | None, dtype: str, device: str,
-    precision: str, threads: int | None, seed: int, quiet: bool, verbose: bool,
+    precision: str, scaling: str, threads: int | None, seed: int, quiet: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Write a model's embeddings of a dataset, to be run with --dataset FILE.npz and the model linear or mlp.
 
     The file holds x, y, x_test, y_test, class_names, and ids and ids_test, the samples' names: rows keep their order.
+    Its kind says that these are embeddings.
     """
-    set_up_logging(verbose)
     from tqdm import tqdm
 
     from deepal_autoal.datasets import load_dataset
     from deepal_autoal.embedding import embed
     from deepal_autoal.loop import using_threads
+    from deepal_autoal.scaling import check_scaling
 
+    set_up_logging(verbose)
+    check_scaling(scaling)
     data = load_dataset(dataset, data_dir)
     total = len(data.x_train) + len(data.x_test)
     hidden = quiet or not sys.stderr.isatty()
@@ -63,6 +67,7 @@ def embed_command(
             image_size=image_size,
             seed=seed,
             precision=precision,
+            scaling=scaling,
             progress=progress,
         )
     if not quiet:

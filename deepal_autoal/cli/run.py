@@ -104,6 +104,9 @@ _SETTINGS = (
     ),
     click.option("--label-noise", type=float, metavar="P", help="Probability that the oracle errs."),
     click.option("--duplicates", type=int, metavar="N", help="Put every sample into the pool N times."),
+    click.option(
+        "--scaling", metavar="NAME", help="Of vectors: auto (default, by the data), global, feature, l2 or none."
+    ),
     click.option("--protocol", metavar="NAME", help="A paper's settings as defaults (`deepal protocols`)."),
     click.option("--device", metavar="auto|cpu|cuda[:i]", help="Default auto: CUDA where there is one."),
     click.option("--threads", type=int, metavar="N", help="CPU threads; recorded, and reused on resume."),
@@ -201,6 +204,8 @@ def run_command(
     The run folder holds config.json, rounds.jsonl, summary.json and model.pt. A run that was interrupted, or
     killed, continues with --resume --out DIR.
     """
+    from deepal_autoal.scaling import check_scaling
+
     set_up_logging(verbose)
     if resume and out is None:
         raise InputError("--resume needs --out DIR, the folder of the run to continue")
@@ -215,6 +220,7 @@ def run_command(
     if settings["strategy"] is not None:
         plugin_host().strategies.get(settings["strategy"])
     check_words(names or [])
+    check_scaling(settings["scaling"])
     default_dataset(settings["protocol"])
     if dry_run and resume:
         raise InputError("--dry-run tells what a whole run takes; leave --resume out")

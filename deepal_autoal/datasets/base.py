@@ -59,6 +59,8 @@ class Dataset:
         ids_train: What the samples are called where they came from, such as a file's path, str (N,), distinct; None
             where they have no names of their own.
         ids_test: Likewise.
+        is_embeddings: Whether the vectors are a model's embeddings: features of one kind, which are not to be scaled
+            one by one.
 
     Raises:
         InputError: If an array is not of this form, or fewer than two classes occur in ``y_train``.
@@ -74,6 +76,7 @@ class Dataset:
     source: dict[str, str] = field(default_factory=dict)
     ids_train: np.ndarray | None = None
     ids_test: np.ndarray | None = None
+    is_embeddings: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", tuple(str(name) for name in self.class_names))
@@ -90,6 +93,8 @@ class Dataset:
             )
         if not set(self.augmentation) <= AUGMENTATIONS or (self.augmentation and not self.is_image):
             raise self._error(f"augmentation must be of {sorted(AUGMENTATIONS)} and for images only")
+        if self.is_embeddings and self.is_image:
+            raise self._error("is_embeddings is for vectors, and these samples are images; leave it out")
         counts = self.class_counts
         present = [name for name, count in zip(self.class_names, counts, strict=True) if count]
         if len(present) < 2:
@@ -149,6 +154,7 @@ class Dataset:
             "class_counts": self.class_counts,
             "input_shape": list(self.input_shape),
             "dtype": str(self.x_train.dtype),
+            **({"is_embeddings": True} if self.is_embeddings else {}),
             "augmentation": list(self.augmentation),
             "fingerprint": self.fingerprint,
             "source": dict(self.source),

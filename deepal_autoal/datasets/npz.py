@@ -19,7 +19,9 @@ from deepal_autoal.datasets.npz_members import read_member
 from deepal_autoal.datasets.splits import HELD_OUT_NOTE, held_out_split
 from deepal_autoal.errors import InputError
 
-ARRAYS = ("x", "y", "x_test", "y_test", "ids", "ids_test", "class_names")
+ARRAYS = ("x", "y", "x_test", "y_test", "ids", "ids_test", "class_names", "kind")
+EMBEDDINGS = "embeddings"
+_SAID = (EMBEDDINGS, EMBEDDINGS.encode(), [EMBEDDINGS], [EMBEDDINGS.encode()])
 IN_MEMORY_BYTES = 256 << 20
 """Up to this size, memory-mapped samples are split into a training and a test part in memory."""
 
@@ -30,7 +32,8 @@ logger = logging.getLogger(__name__)
 
 def load_npz(path: Path) -> Dataset:
     """Load ``x``, ``y`` and optionally ``x_test``, ``y_test``, the samples' names, ``ids`` and ``ids_test``, and
-    ``class_names``, one string a class, which ``y`` and ``y_test`` then number from 0.
+    ``class_names``, one string a class, which ``y`` and ``y_test`` then number from 0. A string ``kind`` of
+    ``"embeddings"`` says that the vectors are a model's; others are passed over with a warning.
 
     ``x`` holds images, uint8 (N, H, W) or (N, H, W, C), or vectors, float (N, D); ``y`` integers or strings (N,).
     Uncompressed members (`numpy.savez`) are memory-mapped. Without ``x_test`` a fifth is held out; of a mapped
@@ -79,7 +82,7 @@ def load_npz(path: Path) -> Dataset:
     source = {"kind": "npz", "path": str(path), "test split": "given" if given else HELD_OUT_NOTE}
     try:
         return Dataset(path.resolve().stem, x, y, x_test, y_test, class_names, source=source, ids_train=ids,
-                       ids_test=ids_test)  # fmt: skip
+                       ids_test=ids_test, is_embeddings=_is_embeddings(path, arrays.get("kind"), x))  # fmt: skip
     except NonFiniteError as error:
         name, original = rows[error.array]
         row = error.row if original is None else int(original[error.row])
@@ -165,6 +168,15 @@ def _ids(path: Path, name: str, ids: np.ndarray | None, n_samples: int) -> np.nd
     if ids.shape != (n_samples,) or ids.dtype.kind not in "US":
         raise InputError(f"{path}: {name} is {_form(ids)}; save one string a sample, shape ({n_samples},)")
     return np.array(_texts(path, ids))
+
+
+def _is_embeddings(path: Path, kind: np.ndarray | None, x: np.ndarray) -> bool:
+    if kind is None:
+        return False
+    if x.ndim == 2 and kind.dtype.kind in "US" and kind.tolist() in _SAID:
+        return True
+    logger.warning("%s: array kind is not used; known is %r, of vectors", path, EMBEDDINGS)
+    return False
 
 
 def _as_integers(labels: np.ndarray) -> np.ndarray:

@@ -185,6 +185,8 @@ def _shown_settings(configs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str,
     model = config.get("model", {})
     options = ", ".join(f"{key}={value}" for key, value in model.get("options", {}).items())
     yield "model", f"{model.get('name')}{f'[{options}]' if options else ''}, {model.get('n_parameters')} parameters"
+    if data.get("kind") == "vectors":
+        yield "scaling", str(config.get("scaling"))
     for key, value in config.get("recipe", {}).items():
         yield (
             f"training: {key.replace('_', ' ')}",

@@ -11,7 +11,7 @@ from deepal_autoal.errors import InputError, RunFolderError
 from deepal_autoal.files import read_json
 from deepal_autoal.report.paths import without_folders
 from deepal_autoal.results import RESULTS, FinishedRun, Results, differs_from_table, read_results, run_folders
-from deepal_autoal.run_files import CONFIG, SUMMARY, read_rounds
+from deepal_autoal.run_files import CONFIG, SUMMARY, read_rounds, recorded_scaling
 from deepal_autoal.settings import COMPARED, differences
 
 # What runs must share to be compared. Strategy and seed are what is compared and paired by; the initial set is one
@@ -184,7 +184,7 @@ def _read_record(folder: Path) -> RunRecord:
         picks = tuple(int(index) for index in rounds[0]["queried"])
     except (AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise RunFolderError(f"{folder} is damaged: {error} in its rounds; remove it") from error
-    return RunRecord(config, weights, picks)
+    return RunRecord({**config, "scaling": recorded_scaling(config)}, weights, picks)
 
 
 def _wrong_kinds(config: Mapping[str, Any]) -> Iterator[tuple[str, type]]:

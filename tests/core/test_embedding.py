@@ -73,7 +73,7 @@ def test_rows_names_and_values_are_the_sources(folder, tmp_path, means, monkeypa
     expected = (pixels - pixels.mean(axis=(0, 1, 2))) / pixels.std(axis=(0, 1, 2))
     np.testing.assert_allclose(data.x_train, expected.mean(axis=(1, 2)), atol=1e-5)
     with np.load(tmp_path / "pool.npz", allow_pickle=False) as file:
-        assert sorted(file) == ["class_names", "ids", "ids_test", "x", "x_test", "y", "y_test"]
+        assert sorted(file) == ["class_names", "ids", "ids_test", "kind", "x", "x_test", "y", "y_test"]
 
 
 def test_the_file_is_a_dataset_to_run_with(blob_data, tmp_path, quick):

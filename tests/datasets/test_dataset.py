@@ -42,6 +42,14 @@ def test_images_are_described() -> None:
     assert described["fingerprint"] == data.fingerprint
 
 
+def test_embeddings_are_said_to_be_such_where_they_are() -> None:
+    plain, said = Dataset(**vectors()), Dataset(**vectors(), is_embeddings=True)
+    assert not plain.is_embeddings and "is_embeddings" not in plain.describe()
+    assert said.describe() == {**plain.describe(), "is_embeddings": True}
+    with pytest.raises(InputError, match="is_embeddings is for vectors"):
+        Dataset(**parts(is_embeddings=True))
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4"])
 def test_vectors_are_accepted_and_native(dtype: str) -> None:
     data = Dataset(**vectors(dtype))

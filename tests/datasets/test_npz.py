@@ -44,6 +44,26 @@ def test_stored_arrays_are_mapped(tmp_path: Path, dtype: str, order: Any) -> Non
         assert Path(data.x_train.filename) == tmp_path / "own.npz"
 
 
+@pytest.mark.parametrize("split", [SPLIT, {"x": X, "y": Y}])
+@pytest.mark.parametrize("kind", [np.array("embeddings"), np.array([b"embeddings"])])
+def test_a_file_says_that_it_holds_embeddings(
+    tmp_path: Path, split: dict[str, Any], kind: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert load_npz(save(tmp_path, **split, kind=kind)).is_embeddings and not caplog.records
+    assert not load_npz(save(tmp_path, **split)).is_embeddings
+
+
+@pytest.mark.parametrize("kind", [np.array("pixels"), np.array(["embeddings"] * 2), np.array(1), np.array([b"\xff"])])
+def test_another_kind_is_passed_over(tmp_path: Path, kind: np.ndarray, caplog: pytest.LogCaptureFixture) -> None:
+    assert not load_npz(save(tmp_path, **SPLIT, kind=kind)).is_embeddings
+    assert "array kind is not used; known is 'embeddings'" in caplog.text
+
+
+def test_images_are_no_embeddings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert not load_npz(save(tmp_path, x=IMAGES, y=Y, kind=np.array("embeddings"))).is_embeddings
+    assert "array kind is not used" in caplog.text
+
+
 def test_compressed_arrays_are_read(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "own.npz", **SPLIT)
     data = load_npz(tmp_path / "own.npz")

@@ -8,6 +8,7 @@ import torch
 
 from deepal_autoal import InputError
 from deepal_autoal import inputs as inputs_module
+from deepal_autoal import scaling as scaling_module
 from deepal_autoal.inputs import Inputs, Normalization
 
 CPU = torch.device("cpu")
@@ -31,10 +32,10 @@ def test_image_statistics(images, rows, monkeypatch):
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4"])
 def test_vector_statistics_and_batches(dtype, monkeypatch):
-    monkeypatch.setattr(inputs_module, "_CHUNK_BYTES", 100)
+    monkeypatch.setattr(scaling_module, "_CACHED_BYTES", 100)
     vectors = np.random.default_rng(1).normal(3, 2, size=(40, 6)).astype(dtype)
     vectors[:, 2] = np.array(0.1, dtype=dtype)
-    fitted = Normalization.fit(vectors)
+    fitted = Normalization.fit(vectors, scaling="feature")
     wide = vectors.astype(np.float64)
     std = wide.std(axis=0)
     std[2] = 1.0
@@ -46,12 +47,52 @@ def test_vector_statistics_and_batches(dtype, monkeypatch):
     assert (batch[:, 2].abs() < 1e-6).all()
 
 
-def test_small_deviations_far_from_zero_survive():
+@pytest.mark.parametrize("scaling", ["feature", "global"])
+def test_small_deviations_far_from_zero_survive(scaling):
     vectors = np.random.default_rng(2).normal(1e7, 0.01, size=(500, 3))
-    inputs = Inputs(vectors, Normalization.fit(vectors), CPU)
+    inputs = Inputs(vectors, Normalization.fit(vectors, scaling=scaling), CPU)
     assert inputs.normalization.std.numpy() == pytest.approx(np.full(3, 0.01), rel=0.1)
     # The mean itself is float32; what counts is that samples stay apart.
-    assert inputs.batch(np.arange(500)).std(dim=0).numpy() == pytest.approx(np.ones(3), rel=0.01)
+    deviations = inputs.batch(np.arange(500)).std(dim=0).numpy()
+    assert deviations == pytest.approx(np.ones(3), rel=0.01 if scaling == "feature" else 0.1)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("rows", [None, np.array([4, 9, 9, 30])])
+def test_global_scaling_keeps_the_features_proportions(dtype, rows, monkeypatch):
+    monkeypatch.setattr(scaling_module, "_CACHED_BYTES", 100)
+    vectors = (np.random.default_rng(1).normal(3, 2, size=(40, 5)) * [1, 2, 0, 4, 0.1]).astype(dtype)
+    fitted = Normalization.fit(vectors, rows, "global")
+    wide = vectors.astype(np.float64)
+    taken = wide if rows is None else wide[rows]
+    scale = np.sqrt(taken.var(axis=0)[[0, 1, 3, 4]].mean())  # the constant feature does not count
+    np.testing.assert_allclose(fitted.std, np.full(5, scale), rtol=1e-6)
+    batch = Inputs(vectors, fitted, CPU).batch(np.arange(40))
+    np.testing.assert_allclose(batch, (wide - taken.mean(axis=0)) / scale, atol=1e-5)
+
+
+def test_rows_of_unit_length_and_rows_as_they_are():
+    vectors = np.array([[3.0, 4.0], [0.0, 0.0], [-1e30, 1e30], [2e-40, 0.0]])
+    lengths = np.array([[0.6, 0.8], [0, 0], [-(0.5**0.5), 0.5**0.5], [1, 0]])
+    for dtype in (np.float32, np.float64):
+        samples = vectors.astype(dtype)
+        fitted = Normalization.fit(samples, scaling="l2")
+        assert fitted.unit_rows
+        np.testing.assert_allclose(Inputs(samples, fitted, CPU).batch(np.arange(4)), lengths, rtol=1e-6)
+        plain = Normalization.fit(samples, scaling="none")
+        assert not plain.unit_rows
+        np.testing.assert_array_equal(Inputs(samples, plain, CPU).batch(np.arange(4)), samples.astype(np.float32))
+    halves = np.array([[3e4, 4e4]], dtype=np.float16)
+    fitted = Normalization.fit(halves, scaling="l2")
+    np.testing.assert_allclose(Inputs(halves, fitted, CPU).batch(np.array([0])), [[0.6, 0.8]], rtol=1e-3)
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1e-30, 1e30])
+def test_scales_of_any_size_are_found(factor):
+    vectors = np.random.default_rng(2).normal(size=(100, 3)) * factor
+    batch = Inputs(vectors, Normalization.fit(vectors, scaling="global"), CPU).batch(np.arange(100))
+    assert torch.isfinite(batch).all()
+    assert factor == 1e-200 or float(batch.square().mean()) == pytest.approx(1, rel=1e-4)
 
 
 def test_constant_features_have_unit_deviation_despite_rounding():
