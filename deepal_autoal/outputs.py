@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from deepal_autoal.errors import InputError
-from deepal_autoal.masks import dropout_masks, normal_noise
+from deepal_autoal.masks import dropout_masks
 from deepal_autoal.measure import Stopwatch
 from deepal_autoal.models.solved import SolvedModel
 from deepal_autoal.placement import own_modes
@@ -153,9 +153,7 @@ class ModelOutputs:
         module, key = self.model.module, (*self._key, "mc")
         if isinstance(module, SolvedModel) and module.has_posterior:
             with torch.no_grad():
-                deviations, rotation = module.logit_deviations(embeddings)
-            noise = normal_noise(samples, deviations.shape[1], passes, key)
-            return self.model.logits_from_embeddings(embeddings) + (noise * deviations) @ rotation.T
+                return module.random_logits(samples, embeddings, passes, key)
         keep = 1.0 - module.dropout.p
         masks = dropout_masks(samples, embeddings.shape[1], keep, passes, key)
         return self.model.logits_from_embeddings(embeddings / keep * masks)

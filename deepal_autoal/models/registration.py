@@ -12,12 +12,19 @@ if TYPE_CHECKING:
 
 @hookimpl
 def deepal_register_models(registry: Registrar) -> None:
-    """Add ``gp``, ``linear``, ``mlp``, ``cnn``, ``resnet18``, and the families ``torchvision`` and ``timm``."""
+    """Add the models of this package, and the families ``torchvision`` and ``timm``."""
     registry.add(
         "gp",
         "deepal_autoal.models.gp:build",
         summary="Gaussian-process classifier, for vectors with up to some thousand labels",
         reference="Williams & Barber 1998, Bayesian classification with Gaussian processes",
+        inputs="any",
+    )
+    registry.add(
+        "forest",
+        "deepal_autoal.models.forest:build",
+        summary="Random forest of scikit-learn, for tables of mixed features",
+        reference="Breiman 2001, Random forests",
         inputs="any",
     )
     for name in ("linear", "logreg"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from deepal_autoal.masks import normal_noise
 from deepal_autoal.models.base import TaskModel
 
 if TYPE_CHECKING:
@@ -60,11 +61,24 @@ class SolvedModel(TaskModel):
         """
         raise NotImplementedError
 
-    def logit_deviations(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        """Return standard deviations of the logits' posterior, (n, C), along directions, the columns of (C, C).
+    def random_logits(self, samples: Tensor, embeddings: Tensor, passes: range, key: tuple[int | str, ...]) -> Tensor:
+        """Return logits (T, n, C) of random passes: draws from the posterior, each sample's on its own.
 
         Only for models that have a posterior (see `TaskModel.has_posterior`).
+
+        Args:
+            samples: Pool indices, int64 (n,), which a sample's draws depend on, beside pass and key.
+            embeddings: (n, D).
+            passes: Numbers of the passes, T of them.
+            key: Names the random stream.
         """
+        logits: Tensor = self.head(embeddings)
+        deviations, rotation = self.logit_deviations(embeddings)
+        noise = normal_noise(samples, self.n_classes, passes, key)
+        return logits + (noise * deviations) @ rotation.T
+
+    def logit_deviations(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Return standard deviations of the logits' posterior, (n, C), along directions, the columns of (C, C)."""
         raise NotImplementedError
 
 

@@ -5,6 +5,7 @@ import pytest
 import scipy.optimize
 import torch
 from scipy.special import log_softmax
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.gaussian_process import GaussianProcessClassifier
 from sklearn.linear_model import LogisticRegression
 
@@ -267,7 +268,7 @@ def test_members_of_an_ensemble_differ(name, blob_data):
     assert not torch.allclose(members[1], members[2]) and not torch.allclose(members[0], members[1])
 
 
-@pytest.mark.parametrize("name", ["linear", "gp", "linear[passes=dropout,l2=0.5]"])
+@pytest.mark.parametrize("name", ["linear", "gp", "linear[passes=dropout,l2=0.5]", "forest[trees=9]"])
 def test_runs_are_saved_resumed_and_loaded(name, blob_data, tmp_path):
     settings = {"model": name, "initial": 10, "batch_size": 5, "rounds": 2, "seed": 1}
     whole = run("bald", blob_data, out=tmp_path / "whole", **settings)
@@ -290,6 +291,33 @@ def test_runs_are_saved_resumed_and_loaded(name, blob_data, tmp_path):
     np.testing.assert_array_equal(again.predict_proba(blob_data.x_test), learner.predict_proba(blob_data.x_test))
 
 
+@pytest.mark.parametrize("kind", ["none", "balanced"])
+def test_a_forest_is_scikit_learns(kind):
+    rng = np.random.default_rng(6)
+    rows = rng.normal(size=(150, 6)).astype(np.float32).round(1)  # many values lie at thresholds
+    labels = np.where(rows[:, 0] * rows[:, 1] > 0, 0, 2)
+    model = build_model(f"forest[trees=30,class_weights={kind}]", (6,), 4)
+    model.solve(torch.tensor(rows[:100]), torch.tensor(labels[:100]), seed=5)
+    theirs = RandomForestClassifier(30, random_state=5, class_weight=None if kind == "none" else kind)
+    theirs.fit(rows[:100], labels[:100])
+    expected = np.zeros((150, 4))
+    expected[:, [0, 2]] = theirs.predict_proba(rows)
+    mine = model(torch.tensor(rows)).exp().numpy()
+    np.testing.assert_allclose(mine, (30 * expected + 0.25) / 31, atol=1e-6)
+
+
+def test_passes_of_a_forest_ask_some_of_its_trees(blob_data):
+    learner = ActiveLearner(blob_data.x_train, "bald", 3, model="forest[trees=20]", seed=0)
+    learner.tell(np.arange(12), blob_data.y_train[:12])
+    view = learner._context(learner.fit(), learner.unlabeled_indices).candidates
+    passes = view.mc_probabilities(8)
+    assert torch.equal(view.mc_probabilities(3), passes[:3])
+    # A pass is the mean of two trees and one vote for all classes, a third each.
+    votes = passes * 3 - 1 / 3
+    assert torch.allclose(votes.sum(dim=2), torch.full(votes.shape[:2], 2.0), atol=1e-5) and (votes > -1e-5).all()
+    assert passes.std(dim=0).mean() > 0.01 and len(learner.ask(5)) == 5
+
+
 def test_a_strategy_that_changes_training_gets_a_network(blob_data):
     learner = ActiveLearner(blob_data.x_train, "lpl", 3)
     assert learner.model_name == "mlp"
@@ -298,6 +326,12 @@ def test_a_strategy_that_changes_training_gets_a_network(blob_data):
 
 
 def test_options_out_of_range():
-    for written in ("linear[l2=0]", "linear[l2=-1]", "gp[length=0]", "linear[passes=dropout,dropout=0]"):
+    for written in (
+        "linear[l2=0]",
+        "linear[l2=-1]",
+        "gp[length=0]",
+        "linear[passes=dropout,dropout=0]",
+        "forest[trees=0]",
+    ):
         with pytest.raises(InputError, match="give a"):
             build_model(written, (4,), 3)

@@ -1,0 +1,177 @@
+"""A random forest, grown by scikit-learn: for tables whose features have thresholds and act together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+
+from deepal_autoal.errors import InputError
+from deepal_autoal.models.solved import FlatInput, SizedByData, SolvedModel
+from deepal_autoal.randomness import numpy_stream
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+# Votes spread evenly over the classes, beside the trees': what no tree has seen is not impossible.
+_PRIOR_VOTES = 1.0
+# Trees that are asked in one random pass.
+_TREES_A_PASS = 0.1
+# Rows × trees that are passed down at once.
+_CHUNK_NUMBERS = 1 << 21
+
+
+class ForestHead(SizedByData):
+    """Class probabilities of trees as tensors; empty before they are grown.
+
+    Nodes of all trees stand in one list; a leaf points to itself.
+
+    Attributes:
+        features: int64 (n_nodes,), the feature that a node looks at.
+        thresholds: float32 (n_nodes,); samples whose feature is at most this go left.
+        left, right: int64 (n_nodes,), nodes.
+        probabilities: float32 (n_nodes, C), shares of the classes.
+        roots: int64 (T,), first node of every tree.
+        depth: int64 scalar, of the deepest tree.
+    """
+
+    features: Tensor
+    thresholds: Tensor
+    left: Tensor
+    right: Tensor
+    probabilities: Tensor
+    roots: Tensor
+    depth: Tensor
+
+    def __init__(self, n_classes: int) -> None:
+        super().__init__()
+        for name in ("features", "left", "right", "roots"):
+            self.register_buffer(name, torch.zeros(1, dtype=torch.int64))
+        self.register_buffer("thresholds", torch.zeros(1))
+        self.register_buffer("probabilities", torch.full((1, n_classes), 1 / n_classes))
+        self.register_buffer("depth", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Return log probabilities (n, C) of vectors (n, D)."""
+        return self.log_probabilities(vectors, self.roots)
+
+    def log_probabilities(self, vectors: Tensor, roots: Tensor) -> Tensor:
+        """Return log probabilities (n, C) by the trees of some roots."""
+        sums = vectors.new_empty((len(vectors), self.probabilities.shape[1]))
+        n_rows = max(1, _CHUNK_NUMBERS // len(roots))
+        for start in range(0, len(vectors), n_rows):
+            rows = vectors[start : start + n_rows]
+            nodes = roots.expand(len(rows), -1)
+            for _ in range(int(self.depth)):
+                goes_left = rows.gather(1, self.features[nodes]) <= self.thresholds[nodes]
+                nodes = torch.where(goes_left, self.left[nodes], self.right[nodes])
+            sums[start : start + n_rows] = self.probabilities[nodes].sum(dim=1)
+        n_classes = sums.shape[1]
+        return ((sums + _PRIOR_VOTES / n_classes) / (len(roots) + _PRIOR_VOTES)).log()
+
+
+class Forest(SolvedModel):
+    """A random forest on the scaled inputs, which are its embeddings too.
+
+    Args:
+        n_features: Numbers per input, once it is flattened.
+        n_classes: Number of outputs.
+        trees: How many.
+        class_weights: ``none`` or ``balanced``.
+    """
+
+    has_posterior = True
+    head: ForestHead
+
+    def __init__(self, n_features: int, n_classes: int, trees: int, class_weights: str) -> None:
+        super().__init__(FlatInput(), n_features, n_classes, 0.0)
+        self._trees = trees
+        self._class_weights = class_weights
+        self.head = ForestHead(n_classes)
+
+    def solve(
+        self, inputs: Tensor, labels: Tensor, *, seed: int, progress: Callable[[int, int], None] | None = None
+    ) -> dict[str, Any]:
+        """Grow the trees; see `SolvedModel.solve`."""
+        from sklearn.ensemble import RandomForestClassifier
+
+        flat, targets = inputs.flatten(1), labels.cpu().numpy()
+        forest = RandomForestClassifier(
+            self._trees, class_weight=None if self._class_weights == "none" else "balanced", random_state=seed % 2**32
+        )
+        forest.fit(flat.cpu().numpy(), targets)
+        if progress is not None:
+            progress(1, 1)
+        for name, value in _as_arrays(forest, self.n_classes).items():
+            setattr(self.head, name, torch.from_numpy(value).to(flat.device))
+        log_probabilities = self.head(flat)
+        return {
+            "steps": self._trees,
+            "train_loss": float(-log_probabilities.gather(1, labels[:, None]).mean()),
+            "train_accuracy": float((log_probabilities.argmax(dim=1) == labels).double().mean()),
+        }
+
+    def random_logits(self, samples: Tensor, embeddings: Tensor, passes: range, key: tuple[int | str, ...]) -> Tensor:
+        """Return log probabilities (T, n, C) by some of the trees, drawn for each pass."""
+        roots = self.head.roots
+        n_asked = max(1, round(_TREES_A_PASS * len(roots)))
+        drawn = [numpy_stream(*key, number).permutation(len(roots))[:n_asked] for number in passes]
+        results = [
+            self.head.log_probabilities(embeddings, roots[torch.from_numpy(one).to(roots.device)]) for one in drawn
+        ]
+        return torch.stack(results)
+
+
+def _as_arrays(forest: Any, n_classes: int) -> dict[str, NDArray[Any]]:
+    """Return a fitted forest's trees as `ForestHead` keeps them."""
+    trees = [estimator.tree_ for estimator in forest.estimators_]
+    roots = np.cumsum([0, *(tree.node_count for tree in trees[:-1])])
+    probabilities = np.zeros((sum(tree.node_count for tree in trees), n_classes), dtype=np.float32)
+    values = np.concatenate([tree.value[:, 0] for tree in trees])
+    probabilities[:, forest.classes_] = values / values.sum(axis=1, keepdims=True)
+    sides = {}
+    for side in ("left", "right"):
+        sides[side] = np.concatenate(
+            [
+                np.where(
+                    getattr(tree, f"children_{side}") < 0, np.arange(tree.node_count), getattr(tree, f"children_{side}")
+                )
+                + root
+                for tree, root in zip(trees, roots, strict=True)
+            ]
+        ).astype(np.int64)
+    thresholds = np.concatenate([tree.threshold for tree in trees])
+    # Inputs are float32: whether one is at most a threshold is whether it is at most the next float32 below.
+    rounded = thresholds.astype(np.float32)
+    rounded = np.where(rounded > thresholds, np.nextafter(rounded, np.float32(-np.inf)), rounded)
+    return {
+        **sides,
+        "features": np.concatenate([tree.feature for tree in trees]).clip(0).astype(np.int64),
+        "thresholds": rounded.astype(np.float32),
+        "probabilities": probabilities,
+        "roots": roots.astype(np.int64),
+        "depth": np.array(max(tree.max_depth for tree in trees), dtype=np.int64),
+    }
+
+
+def build(
+    input_shape: tuple[int, ...],
+    n_classes: int,
+    trees: int = 200,
+    class_weights: Literal["none", "balanced"] = "none",
+) -> SolvedModel:
+    """Return a random forest on the scaled inputs, which are also its embeddings.
+
+    Args:
+        input_shape: (D,), or (C, H, W), which is flattened.
+        n_classes: Number of outputs.
+        trees: How many.
+        class_weights: ``balanced`` weights each class alike, however many labels it has.
+    """
+    if trees < 1:
+        raise InputError(f"trees {trees}: give at least 1")
+    return Forest(math.prod(input_shape), n_classes, trees, class_weights)
