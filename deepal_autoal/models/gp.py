@@ -3,13 +3,14 @@
 The latent functions of the classes have a Gaussian-process prior whose kernel is half linear, half squared
 exponential; the likelihood is the softmax. The model is the mode of the posterior (Williams & Barber 1998; Rasmussen &
 Williams 2006, section 3.5), which is softmax regression in the kernel's eigenvectors; Laplace's approximation gives
-the variance of the logits. The length scale is the one whose kernel ridge regression of the labels has the smallest
-leave-one-out error, which has a closed form (the same, section 5.4.2); the variance is chosen by cross-validation (see
-`prior_strength`). More than `MOST_ANCHORS` labels are projected on that many of them (Nyström's approximation).
+the variance of the logits. The kernel is the one under which Gaussian-process regression of the one-hot labels has the
+highest marginal likelihood, which has a closed form (the same, equation 5.8); the variance is chosen by
+cross-validation (see `prior_strength`). More than `MOST_ANCHORS` labels are projected on that many of them (Nyström's approximation).
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from torch.nn import functional as F
 
 from deepal_autoal.errors import InputError
 from deepal_autoal.models.laplace import laplace
-from deepal_autoal.models.prior_strength import choose_strength
+from deepal_autoal.models.prior_strength import choose_strength, usual_variance
 from deepal_autoal.models.softmax_regression import Features, minimize
 from deepal_autoal.models.solved import FlatInput, SizedByData, SolvedModel, class_sample_weights, working_copy
 from deepal_autoal.randomness import torch_stream
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
 
 # Squared length scales that are tried, in units of the number of features: scaled features have variance one.
 LENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
-LINEAR_SHARE = 0.5
+# Shares of the linear part that are tried, each with the negative log of its prior.
+SHARES = {0.5: 0.0, 0.0: 0.7}
 # Labels that the choice of the length scale looks at, and labels that the kernel is spanned by.
 _MOST_COMPARED = 400
 MOST_ANCHORS = 1000
-_USUAL_VARIANCE = 50.0
-_RIDGES = tuple(10.0**power for power in range(-4, 2))
+_RIDGES = tuple(10.0**power for power in range(-5, 2))
 _NEGLIGIBLE = 1e-7
 
 
@@ -147,7 +148,7 @@ class GaussianProcess(SolvedModel):
         features = Features(rows, labels, self.n_classes)
         sample_weights = class_sample_weights(labels, self.n_classes, self._class_weights, wide.dtype)
         spread = float(rows.square().sum(dim=1).mean()) or 1.0
-        chosen = choose_strength(features, sample_weights, spread, _USUAL_VARIANCE, seed)
+        chosen = choose_strength(features, sample_weights, spread, usual_variance(flat.shape[1]), seed)
         tolerance = 1e-9 if wide.dtype == torch.float64 else 1e-6
         solution, taken = minimize(features, sample_weights[None], chosen.precision, chosen.start[None], tolerance)
         weights = solution[0]
@@ -210,37 +211,44 @@ class _Span:
 
 
 def _choose_kernel(rows: Tensor, labels: Tensor, n_classes: int, lengths: tuple[float, ...]) -> Kernel:
-    """Return the kernel whose ridge regression of the one-hot labels errs least on the sample left out.
+    """Return the kernel under which regression of the one-hot labels has the highest marginal likelihood.
 
-    The error's log-likelihood under Gaussian noise is joined by a weak prior of the length scale, log-normal about 1.
+    It is joined by weak priors: of the length scale, log-normal about 1, and of the linear part's share.
     """
-    if len(lengths) == 1:
-        return Kernel(lengths[0], LINEAR_SHARE)
     targets = F.one_hot(labels, n_classes).to(rows.dtype)
     targets = targets - targets.mean(dim=0)
-    best, best_score = Kernel(1.0, LINEAR_SHARE), math.inf
-    for length in lengths:
-        kernel = Kernel(length, LINEAR_SHARE)
+    n_targets = max(int((torch.bincount(labels) > 0).sum()) - 1, 1)  # one-hot labels of C classes vary in C - 1 ways
+    scores = {}
+    for length, (share, surprise) in itertools.product(lengths, SHARES.items()):
+        kernel = Kernel(length, share)
         values, vectors, _ = _eigen(kernel(rows, rows))
-        error = _leave_one_out_error(values.clamp_min(0), vectors, targets)
-        score = 0.5 * len(rows) * math.log(max(error, 1e-12)) + 0.5 * math.log10(length) ** 2
-        if score < best_score:
-            best, best_score = kernel, score
-    return best
+        powers = (vectors.T @ targets).square().sum(dim=1)
+        # The first direction is the mean's, which was taken out.
+        likelihood = _marginal_likelihood(values[1:].clamp_min(0), powers[1:], n_targets)
+        scores[kernel] = -likelihood + 0.5 * math.log10(length) ** 2 + surprise
+    return min(scores, key=lambda kernel: scores[kernel])
 
 
-def _leave_one_out_error(values: Tensor, vectors: Tensor, targets: Tensor) -> float:
-    """Return the smallest mean squared error over several ridges, given the eigenvalues of the centered kernel."""
-    projected = vectors.T @ targets
-    squares = vectors.square()
+def _marginal_likelihood(values: Tensor, powers: Tensor, n_targets: int) -> float:
+    """Return the log marginal likelihood of Gaussian-process regression, but for a constant.
+
+    The kernel's amplitude is the best one, in closed form, and the noise the best of several, relative to it.
+
+    Args:
+        values: Eigenvalues of the kernel matrix, (n,).
+        powers: Squared length of the targets in each eigenvector, (n,).
+        n_targets: Independent columns of the targets.
+    """
+    n_numbers = n_targets * len(values)
+    if not n_numbers:
+        return 0.0
     mean = float(values.mean()) or 1.0
-    errors = []
+    likelihoods = []
     for ridge in _RIDGES:
-        shrunk = values / (values + ridge * mean)
-        leverages = squares @ shrunk + 1 / len(values)  # of the mean, too
-        residuals = (targets - vectors @ (shrunk[:, None] * projected)) / (1 - leverages).clamp_min(1e-6)[:, None]
-        errors.append(residuals.square().sum(dim=1).mean())
-    return float(torch.stack(errors).min())
+        variances = values + ridge * mean
+        amplitude = max(float((powers / variances).sum()) / n_numbers, 1e-300)
+        likelihoods.append(-0.5 * n_numbers * math.log(amplitude) - 0.5 * n_targets * float(variances.log().sum()))
+    return max(likelihoods)
 
 
 def _eigen(kernel_values: Tensor) -> tuple[Tensor, Tensor, Tensor]:

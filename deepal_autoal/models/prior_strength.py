@@ -21,8 +21,18 @@ MOST_LABELS = 1000
 _SPREAD = 0.7
 # Decades of the variance about the usual one, from strong to weak; then half a decade about the best.
 _COARSE = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
+_LARGEST_USUAL_VARIANCE = 50.0
 _TOLERANCE = 1e-4
 _MAX_STEPS = 60
+
+
+def usual_variance(n_features: int) -> float:
+    """Return the variance of a logit that is expected before any label is seen.
+
+    Weights of variance one on scaled features, as scikit-learn's C = 1 assumes, come to a variance of ``n_features``;
+    beyond 50 it does not grow, as features then repeat each other.
+    """
+    return min(float(n_features), _LARGEST_USUAL_VARIANCE)
 
 
 @dataclass(frozen=True)
@@ -43,12 +53,12 @@ class Strength:
 
 
 def choose_strength(
-    features: Features, sample_weights: Tensor, spread: float, usual_variance: float, seed: int
+    features: Features, sample_weights: Tensor, spread: float, expected_variance: float, seed: int
 ) -> Strength:
     """Choose the precision by stratified cross-validation.
 
     The score of a precision is the summed cross-entropy of the held-out labels, plus the negative log of a prior: the
-    variance of a logit under the weights' prior is log-normal about ``usual_variance``, with a standard deviation of
+    variance of a logit under the weights' prior is log-normal about ``expected_variance``, with a standard deviation of
     0.7 decades. With a label or two a class the prior decides, with many the labels do. A class's only label stays in
     every training part. The search goes from strong to weak by decades until one is worse, then half a decade about the
     best.
@@ -57,7 +67,7 @@ def choose_strength(
         features: The labeled samples.
         sample_weights: Of the samples, (M,).
         spread: Mean squared length of the features, positive.
-        usual_variance: Of a logit over the samples.
+        expected_variance: Of a logit over the samples (see `usual_variance`).
         seed: Of the folds.
     """
     rows, labels = features.rows, features.labels
@@ -69,7 +79,7 @@ def choose_strength(
     folds = _folds(features.labels, order)
     used = [number for number in range(N_FOLDS) if bool((folds == number).any())]
     problems = torch.stack([sample_weights, *(sample_weights * (folds != number) for number in used)])
-    search = _Search(features, problems, folds, used, spread / usual_variance)
+    search = _Search(features, problems, folds, used, spread / expected_variance)
     for decade in _COARSE:
         if not search.visit(decade):
             break

@@ -1,8 +1,10 @@
-"""`linear` and `gp`: against scikit-learn, scipy and the formulas written out."""
+"""`linear`, `gp` and `forest`: against scikit-learn, scipy and the formulas written out."""
 
 import numpy as np
 import pytest
 import scipy.optimize
+import scipy.spatial
+import scipy.stats
 import torch
 from scipy.special import log_softmax
 from sklearn.ensemble import RandomForestClassifier
@@ -13,7 +15,7 @@ from deepal_autoal import ActiveLearner, load_model, run
 from deepal_autoal.errors import InputError
 from deepal_autoal.masks import normal_noise
 from deepal_autoal.models import build_model
-from deepal_autoal.models.gp import Kernel, _leave_one_out_error
+from deepal_autoal.models.gp import Kernel, _marginal_likelihood
 from deepal_autoal.models.laplace import laplace
 from deepal_autoal.models.prior_strength import _folds
 from deepal_autoal.models.softmax_regression import BIAS_PRECISION, Features, minimize
@@ -178,7 +180,7 @@ def test_a_gaussian_process_is_right_where_a_linear_model_cannot_be():
     assert accuracies["gp"] > max(theirs - 0.02, accuracies["linear"] + 0.2, 0.85)
 
 
-def test_kernel_values_and_leave_one_out_errors_are_the_ones_written_out():
+def test_kernel_values_are_the_ones_written_out():
     rng = np.random.default_rng(4)
     one, other = rng.normal(size=(6, 3)), rng.normal(size=(4, 3))
     kernel = Kernel(0.3, 0.25)
@@ -187,28 +189,28 @@ def test_kernel_values_and_leave_one_out_errors_are_the_ones_written_out():
     np.testing.assert_allclose(
         kernel.diagonal(torch.tensor(one)), np.diag(kernel(torch.tensor(one), torch.tensor(one)))
     )
-    # Ridge regression with a free mean, each sample left out in turn: the smoother H, and (y - Hy) / (1 - h).
-    rows = rng.normal(size=(12, 2))
-    gram = rows @ rows.T
-    centering = np.eye(12) - 1 / 12
-    centered = centering @ gram @ centering
-    targets = rng.normal(size=(12, 2))
-    targets -= targets.mean(axis=0)
-    values, vectors = np.linalg.eigh(centered)
-    values = values.clip(0)
-    smallest = np.inf
-    for power in range(-4, 2):
-        ridge = 10.0**power * values.mean()
-        errors = []
-        for left in range(12):
-            kept = np.delete(np.arange(12), left)
-            inner = rows[kept] - rows[kept].mean(axis=0)
-            mean = targets[kept].mean(axis=0)
-            w = np.linalg.solve(inner.T @ inner + ridge * np.eye(2), inner.T @ (targets[kept] - mean))
-            errors.append(((targets[left] - mean - (rows[left] - rows[kept].mean(axis=0)) @ w) ** 2).sum())
-        smallest = min(smallest, np.mean(errors))
-    found = _leave_one_out_error(torch.tensor(values), torch.tensor(vectors), torch.tensor(targets))
-    assert found == pytest.approx(smallest, rel=1e-6)
+
+
+def test_the_marginal_likelihood_is_that_of_gaussian_process_regression():
+    """Up to a constant, the highest density of the targets over amplitudes and the ridges that are tried."""
+    rng = np.random.default_rng(4)
+    rows, targets = rng.normal(size=(10, 3)), rng.normal(size=(10, 2))
+    differences = {}
+    for scale in (0.5, 3.0):
+        gram = np.exp(-scipy.spatial.distance.cdist(rows, rows, "sqeuclidean") / (2 * scale))
+        values, vectors = np.linalg.eigh(gram)
+        powers = ((vectors.T @ targets) ** 2).sum(axis=1)
+        best = -np.inf
+        for power in range(-5, 2):
+            covariance = gram + 10.0**power * values.mean() * np.eye(10)
+
+            def negative(log_amplitude, covariance=covariance):
+                full = np.exp(log_amplitude) * covariance
+                return -sum(scipy.stats.multivariate_normal(np.zeros(10), full).logpdf(column) for column in targets.T)
+
+            best = max(best, -scipy.optimize.minimize_scalar(negative, bounds=(-15, 15), method="bounded").fun)
+        differences[scale] = best - _marginal_likelihood(torch.tensor(values), torch.tensor(powers), 2)
+    assert differences[0.5] == pytest.approx(differences[3.0], abs=1e-5)
 
 
 def test_more_labels_than_anchors(monkeypatch):
