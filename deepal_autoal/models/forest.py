@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -70,8 +71,12 @@ class ForestHead(SizedByData):
                 goes_left = rows.gather(1, self.features[nodes]) <= self.thresholds[nodes]
                 nodes = torch.where(goes_left, self.left[nodes], self.right[nodes])
             sums[start : start + n_rows] = self.probabilities[nodes].sum(dim=1)
-        n_classes = sums.shape[1]
-        return ((sums + _PRIOR_VOTES / n_classes) / (len(roots) + _PRIOR_VOTES)).log()
+        return smoothed(sums, len(roots)).log()
+
+
+def smoothed(votes: Tensor, n_trees: int) -> Tensor:
+    """Return class probabilities (n, C) of the trees' summed votes (n, C)."""
+    return (votes + _PRIOR_VOTES / votes.shape[1]) / (n_trees + _PRIOR_VOTES)
 
 
 class Forest(SolvedModel):
@@ -82,6 +87,10 @@ class Forest(SolvedModel):
         n_classes: Number of outputs.
         trees: How many.
         class_weights: ``none`` or ``balanced``.
+
+    Attributes:
+        out_of_bag: Log probabilities (M, C) of the labeled samples of the last `solve`, each by the trees that were
+            grown without it; NaN where there is none.
     """
 
     has_posterior = True
@@ -92,6 +101,7 @@ class Forest(SolvedModel):
         self._trees = trees
         self._class_weights = class_weights
         self.head = ForestHead(n_classes)
+        self.out_of_bag: Tensor | None = None
 
     def solve(
         self, inputs: Tensor, labels: Tensor, *, seed: int, progress: Callable[[int, int], None] | None = None
@@ -101,9 +111,16 @@ class Forest(SolvedModel):
 
         flat, targets = inputs.flatten(1), labels.cpu().numpy()
         forest = RandomForestClassifier(
-            self._trees, class_weight=None if self._class_weights == "none" else "balanced", random_state=seed % 2**32
+            self._trees,
+            class_weight=None if self._class_weights == "none" else "balanced",
+            random_state=seed % 2**32,
+            oob_score=True,
         )
-        forest.fit(flat.cpu().numpy(), targets)
+        with warnings.catch_warnings():
+            # Of few labels some are drawn for every tree, which is no fault.
+            warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
+            forest.fit(flat.cpu().numpy(), targets)
+        self.out_of_bag = _out_of_bag(forest, self.n_classes).to(flat.device)
         if progress is not None:
             progress(1, 1)
         for name, value in _as_arrays(forest, self.n_classes).items():
@@ -124,6 +141,15 @@ class Forest(SolvedModel):
             self.head.log_probabilities(embeddings, roots[torch.from_numpy(one).to(roots.device)]) for one in drawn
         ]
         return torch.stack(results)
+
+
+def _out_of_bag(forest: Any, n_classes: int) -> Tensor:
+    votes = np.zeros((len(forest.oob_decision_function_), n_classes))
+    votes[:, forest.classes_] = forest.oob_decision_function_ * len(forest.estimators_)
+    is_seen_by_all = ~(votes.sum(axis=1) > 0)
+    log_probabilities = smoothed(torch.from_numpy(votes), len(forest.estimators_)).log()
+    log_probabilities[torch.from_numpy(is_seen_by_all)] = math.nan
+    return log_probabilities
 
 
 def _as_arrays(forest: Any, n_classes: int) -> dict[str, NDArray[Any]]:

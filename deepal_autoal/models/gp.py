@@ -5,7 +5,8 @@ exponential; the likelihood is the softmax. The model is the mode of the posteri
 Williams 2006, section 3.5), which is softmax regression in the kernel's eigenvectors; Laplace's approximation gives
 the variance of the logits. The kernel is the one under which Gaussian-process regression of the one-hot labels has the
 highest marginal likelihood, which has a closed form (the same, equation 5.8); the variance is chosen by
-cross-validation (see `prior_strength`). More than `MOST_ANCHORS` labels are projected on that many of them (Nyström's approximation).
+cross-validation (see `prior_strength`). More than `MOST_ANCHORS` labels are projected on that many of them (Nyström's
+approximation).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch.nn import functional as F
 
 from deepal_autoal.errors import InputError
 from deepal_autoal.models.laplace import laplace
-from deepal_autoal.models.prior_strength import choose_strength, usual_variance
+from deepal_autoal.models.prior_strength import HeldOut, choose_strength, usual_variance
 from deepal_autoal.models.softmax_regression import Features, minimize
 from deepal_autoal.models.solved import FlatInput, SizedByData, SolvedModel, class_sample_weights, working_copy
 from deepal_autoal.randomness import torch_stream
@@ -118,6 +119,9 @@ class GaussianProcess(SolvedModel):
         n_classes: Number of outputs.
         length: Squared length scale over the number of features; None chooses it.
         class_weights: ``none`` or ``balanced``.
+
+    Attributes:
+        held_out: What the cross-validation of the last `solve` predicted.
     """
 
     has_posterior = True
@@ -128,6 +132,7 @@ class GaussianProcess(SolvedModel):
         self._length = length
         self._class_weights = class_weights
         self.head = KernelHead(n_features, n_classes)
+        self.held_out: HeldOut | None = None
 
     def solve(
         self, inputs: Tensor, labels: Tensor, *, seed: int, progress: Callable[[int, int], None] | None = None
@@ -149,6 +154,7 @@ class GaussianProcess(SolvedModel):
         sample_weights = class_sample_weights(labels, self.n_classes, self._class_weights, wide.dtype)
         spread = float(rows.square().sum(dim=1).mean()) or 1.0
         chosen = choose_strength(features, sample_weights, spread, usual_variance(flat.shape[1]), seed)
+        self.held_out = chosen.held_out
         tolerance = 1e-9 if wide.dtype == torch.float64 else 1e-6
         solution, taken = minimize(features, sample_weights[None], chosen.precision, chosen.start[None], tolerance)
         weights = solution[0]

@@ -36,6 +36,19 @@ def usual_variance(n_features: int) -> float:
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """Predictions of labeled samples by models that were fitted without them.
+
+    Attributes:
+        positions: Of the samples, int64 (n,).
+        log_probabilities: (n, C).
+    """
+
+    positions: Tensor
+    log_probabilities: Tensor
+
+
+@dataclass(frozen=True)
 class Strength:
     """What was chosen.
 
@@ -44,12 +57,14 @@ class Strength:
         held_out_loss: Mean cross-entropy of held-out labels; NaN where none could be held out.
         start: Weights (r + 1, C) at that precision, roughly; on the labels that the choice looked at.
         steps: Of optimization, over all.
+        held_out: The predictions at that precision.
     """
 
     precision: float
     held_out_loss: float
     start: Tensor
     steps: int
+    held_out: HeldOut
 
 
 def choose_strength(
@@ -72,10 +87,11 @@ def choose_strength(
     """
     rows, labels = features.rows, features.labels
     order = torch.randperm(len(labels), generator=torch_stream(seed, "folds")).to(labels.device)
+    positions = torch.arange(len(labels), device=labels.device)
     if len(labels) > MOST_LABELS:
-        order = order[:MOST_LABELS]
-        features = Features(rows[order], labels[order], features.n_classes)
-        sample_weights, order = sample_weights[order], torch.arange(MOST_LABELS, device=labels.device)
+        positions = order[:MOST_LABELS]
+        features = Features(rows[positions], labels[positions], features.n_classes)
+        sample_weights, order = sample_weights[positions], torch.arange(MOST_LABELS, device=labels.device)
     folds = _folds(features.labels, order)
     used = [number for number in range(N_FOLDS) if bool((folds == number).any())]
     problems = torch.stack([sample_weights, *(sample_weights * (folds != number) for number in used)])
@@ -87,9 +103,14 @@ def choose_strength(
     for decade in (middle - 0.5, middle + 0.5):
         search.visit(decade)
     best = search.best
-    n_held_out = int((folds >= 0).sum())
-    held_out_loss = best.loss / n_held_out if n_held_out else math.nan
-    return Strength(best.precision, held_out_loss, best.weights[0], search.steps)
+    parts = [torch.nonzero(folds == fold).squeeze(1) for fold in used]
+    predicted = [
+        features.log_probabilities(weights, part) for weights, part in zip(best.weights[1:], parts, strict=True)
+    ]
+    chosen = torch.cat([positions[:0], *parts])
+    held_out = HeldOut(positions[chosen], torch.cat([rows.new_empty(0, features.n_classes), *predicted]))
+    held_out_loss = best.loss / len(chosen) if len(chosen) else math.nan
+    return Strength(best.precision, held_out_loss, best.weights[0], search.steps, held_out)
 
 
 @dataclass(frozen=True)

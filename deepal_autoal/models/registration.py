@@ -27,6 +27,13 @@ def deepal_register_models(registry: Registrar) -> None:
         reference="Breiman 2001, Random forests",
         inputs="any",
     )
+    registry.add(
+        "tabular",
+        "deepal_autoal.models.tabular:build",
+        summary="Average of gp and forest by held-out likelihood, for tables of mixed features",
+        reference="Breiman 1996, Stacked regressions",
+        inputs="any",
+    )
     for name in ("linear", "logreg"):
         registry.add(
             name,
