@@ -213,6 +213,7 @@ def test_other_settings_are_refused_with_the_difference(grid, tmp_path, quick, p
         ({"epochs": 4}, "recipe.epochs was 3 and is now 4"),
         ({"recipe": {"optimizer": "sgd", "min_steps": 5}}, "recipe.optimizer was 'adam' and is now 'sgd'"),
         ({"threads": 2}, "threads was 1 and is now 2"),
+        ({"scaling": "l2"}, "scaling was 'global' and is now 'l2'"),
         ({"plugin_options": {"patience": "2"}}, "plugin_options was None and is now"),
     ]
     for change, message in changes:  # also for strategies that are not asked for again
@@ -392,3 +393,24 @@ def test_tables_are_up_to_date_after_every_run(grid, tmp_path):
 def test_unknown_names_of_settings_are_refused(grid):
     with pytest.raises(UnknownNameError, match="batchsize"):
         grid("random", batchsize=3)
+
+
+def test_the_scaling_is_that_of_the_runs_that_lie_there(tmp_path, blob_file, quick):
+    """Also of those from before there was a choice, which scaled by feature."""
+    run_benchmark("random", [blob_file], 1, tmp_path, scaling="feature", **quick)
+    path = tmp_path / "blobs/random/seed-0/config.json"
+    config = json.loads(path.read_text())
+    del config["scaling"], config["scaling_reason"], config["settings"]["scaling"]
+    path.write_text(json.dumps(config))
+    run_benchmark("random,margin", [blob_file], 1, tmp_path, **quick)
+    assert read_json(tmp_path / "blobs/margin/seed-0/config.json")["scaling"] == "feature"
+    with pytest.raises(InputError, match="for vectors"):
+        run_benchmark("random", ["digits"], 1, tmp_path / "images", scaling="global", **quick)
+
+
+def test_all_runs_are_scaled_as_the_estimate_was(tmp_path, blob_file, quick):
+    grid = plan_grid("random,margin", [blob_file], 2, tmp_path, None, quick)
+    assert {run.setup.scaling for run in grid.runs} == {"global"}
+    run_benchmark("random,margin", [blob_file], 2, tmp_path, **quick)
+    configs = [read_json(path) for path in tmp_path.rglob("config.json")]
+    assert [config["scaling"] for config in configs] == ["global"] * 4

@@ -83,6 +83,8 @@ def test_two_runs_on_one_day_get_two_folders(deepal, blob_file):
         (["--device", "cuda:7"], "cuda:7"),
         (["--dataset", "./nowhere.npz"], "nowhere.npz"),
         (["--config", "nowhere.toml"], "nowhere.toml"),
+        (["--scaling", "standard"], "--scaling standard: give auto, global, feature, l2 or none"),
+        (["--scaling", "l2"], "--scaling l2 is for vectors, and these samples are images"),
     ],
 )
 def test_wrong_use_is_status_2_and_one_line(deepal, tmp_path, arguments, message):
@@ -97,6 +99,22 @@ def test_wrong_use_is_status_2_and_one_line(deepal, tmp_path, arguments, message
 def test_unknown_command(deepal):
     status, _, err = deepal("rnu")
     assert status == 2 and err.startswith("Error: ") and len(err.splitlines()) == 1
+
+
+def test_the_scaling_is_told_kept_and_read_from_a_file(deepal, blob_file, tmp_path):
+    (tmp_path / "study.toml").write_text(f'dataset = "{blob_file}"\nscaling = "l2"\nmodel = "linear"\nepochs = 1\n')
+    settings = ["--config", "study.toml", "--rounds", "1", "--min-steps", "1"]
+    for number, (arguments, line) in enumerate([
+        ((), "scaling l2 (as asked for)"), (("--scaling", "auto"), "scaling global (features of one kind)"),
+    ]):  # fmt: skip
+        status, _, err = deepal("run", *settings, *arguments, "--out", f"run{number}")
+        assert status == 0 and line in err.splitlines()[:2]
+    status, _, err = deepal("run", "--resume", "--out", "run1", "--scaling", "feature")
+    assert status == 2 and "scaling was 'global' and is now 'feature'" in err and len(err.splitlines()) == 1
+    status, _, err = deepal("run", "--dry-run", *settings, "--scaling", "standard")
+    assert status == 2 and "give auto, global" in err
+    status, _, err = deepal("embed", "--dataset", "digits", "--model", "cnn", "--out", "e.npz", "--scaling", "none")
+    assert status == 2 and "for vectors" in err.splitlines()[-1]
 
 
 def test_config_file_and_command_line_wins(deepal, blob_file, tmp_path):
