@@ -69,7 +69,7 @@ class ActiveLearner:
         strategy: A registered name or a strategy.
         n_classes: Number of classes; labels are 0 .. n_classes - 1.
         model: A model's name, with options as in ``resnet18[stem=cifar]``; ``auto`` picks by the data,
-            and on vectors by whether the strategy changes training.
+            on vectors by their scaling and by whether the strategy changes training.
         recipe: Training settings, or changes to the default ones for this kind of data by name.
         seed: Of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
@@ -125,7 +125,9 @@ class ActiveLearner:
             statistics = Normalization.fit(samples, None if members is None else rows, self._scaling)
         self._inputs = Inputs(samples, statistics, self.device)
         by_gradient = self.strategy.changes_training
-        self.model_choice = resolve_model(model, self._inputs.input_shape, by_gradient=by_gradient)
+        self.model_choice = resolve_model(
+            model, self._inputs.input_shape, scaling=self._scaling, by_gradient=by_gradient
+        )
         wanted = recipe if isinstance(recipe, Recipe) else Recipe.for_data(samples.ndim == 4, **dict(recipe or {}))
         # Decided once: a run that is continued elsewhere computes as it did.
         precision = resolve_precision(wanted.precision, self.device, self._inputs.input_shape)

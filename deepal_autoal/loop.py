@@ -25,6 +25,7 @@ from deepal_autoal.initial_model import InitialModel
 from deepal_autoal.inputs import Inputs
 from deepal_autoal.learner import ActiveLearner
 from deepal_autoal.measure import PeakMemory, Stopwatch
+from deepal_autoal.models import AUTO, recorded_model
 from deepal_autoal.placement import own_modes
 from deepal_autoal.plain import plain
 from deepal_autoal.plugins import PluginHost, plugin_host
@@ -365,6 +366,7 @@ def run(
                 if old is None and new is None:
                     raise InputError(f"{folder.path} was run with a {what} made in Python; resume it from there")
             given = given.over(kept)
+            given = replace(given, model=recorded_model(given.model or AUTO, recorded))
         settings = given.with_protocol().with_defaults()
         with torch.inference_mode(False), using_threads(settings.threads):
             shared = InitialModel(Path(initial_model)) if initial_model is not None else None

@@ -36,6 +36,8 @@ _FLOOR_SHARE = 0.9
 _FLOOR_TOLERANCE = 0.01
 _WIDE, _MEDIUM, _LARGEST_STEP = 10.0, 3.0, 10.0
 _NARROWEST_DENSE, _DENSE = 0.03, 0.1
+# A common range.
+_FEWEST_WIDEST, _WIDEST_SHARE = 3, 0.25
 # Columns in the order of their importance.
 _FEWEST_SORTED = 8
 _LEAST_CORRELATION = 0.95
@@ -133,11 +135,13 @@ def resolve_scaling(scaling: str | None, samples: NDArray[Any], is_embeddings: b
        has less than 3 % of the median range; the features beyond 10 times the median range are not more than those
        between 3 and 10 times, and nowhere above the median does the next wider feature have more than 10 times the
        range: global. These are pixels, counts, one-hot columns, activations behind a ReLU.
-    4. There are at least 8 features, 90 % of them of both signs, and their mean squares fall, or rise, along the
+    4. At least 3 features, and a quarter of all, have the largest range, within 1 %: global. These are pixels about
+       their means.
+    5. There are at least 8 features, 90 % of them of both signs, and their mean squares fall, or rise, along the
        columns: with a rank correlation of at least 0.95; or those of them that make up 90 % of the sum are at least
        5 features, 80 % of them at that end, and correlate by more than chance: global. These are the components of
        PCA or SVD.
-    5. The largest standard deviation is at most 10 times the median one, and the 5th percentile (of fewer than 21
+    6. The largest standard deviation is at most 10 times the median one, and the 5th percentile (of fewer than 21
        features, the smallest) at least a tenth of it: global; else mixed units: feature.
 
     Args:
@@ -177,6 +181,9 @@ def choose_scaling(moments: VectorMoments) -> Scaling:
         return Scaling("global", "rows of one length")
     if _has_common_floor(low, high, mean):
         return Scaling("global", "features with a common minimum")
+    width = high - low
+    if (width >= (1 - _FLOOR_TOLERANCE) * width.max()).sum() >= max(_FEWEST_WIDEST, _WIDEST_SHARE * len(width)):
+        return Scaling("global", "features of one range")
     if _is_sorted(low, high, mean, std):
         return Scaling("global", "features in the order of their variance")
     middle = np.median(std)

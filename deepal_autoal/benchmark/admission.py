@@ -17,7 +17,7 @@ from deepal_autoal.errors import DeepALError, InputError, QueryError, RunFolderE
 from deepal_autoal.factory import create_strategy
 from deepal_autoal.files import read_json
 from deepal_autoal.learner import ActiveLearner
-from deepal_autoal.models import AUTO, ModelChoice, choose_model, read_model
+from deepal_autoal.models import AUTO, ModelChoice, choose_model, read_model, recorded_model
 from deepal_autoal.pool import draw_members
 from deepal_autoal.recipe import Recipe
 from deepal_autoal.records import CONFIG, FORMAT_VERSION, completed, describe_recipe
@@ -136,7 +136,7 @@ def admit(
     initial, batch_size, n_rounds = check_budget(wanted, pool_size)
     plugin_options = resolve_plugin_options(settings.get("plugin_options") or {})
 
-    model = _common_model(wanted.model or AUTO, data, contenders, configs)
+    model = _common_model(wanted.model or AUTO, data, scaling, contenders, configs)
 
     def new_learner(strategy: Strategy) -> ActiveLearner:
         # What a model has and what it lacks does not depend on the samples: two are enough.
@@ -181,19 +181,23 @@ def admit(
 
 
 def _common_model(
-    written: str, data: Dataset, contenders: Iterable[Contender], configs: Mapping[Path, Mapping[str, Any]]
+    written: str,
+    data: Dataset,
+    scaling: str,
+    contenders: Iterable[Contender],
+    configs: Mapping[Path, Mapping[str, Any]],
 ) -> str:
     """Return the model of all runs as it is written, ``auto`` resolved: as earlier runs did, or else so that every
     strategy that was named can run.
     """
     if read_model(written).name != AUTO:
         return written
-    options = written.strip()[len(AUTO) :]
     for config in configs.values():
-        return str(config["model"]["name"]) + options
+        return recorded_model(written, config)
+    options = written.strip()[len(AUTO) :]
     named = [contender for contender in contenders if not contender.is_optional]
     changing = any(_create_as_before(contender, configs).changes_training for contender in named)
-    return choose_model(data.input_shape, by_gradient=changing) + options
+    return choose_model(data.input_shape, scaling=scaling, by_gradient=changing) + options
 
 
 def _create(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from deepal_autoal.models.names import AUTO, ModelChoice, choose_model, read_model, resolve_model
+from deepal_autoal.models.names import AUTO, ModelChoice, choose_model, read_model, recorded_model, resolve_model
 
 if TYPE_CHECKING:
     from deepal_autoal.models.base import TaskModel
@@ -50,4 +50,13 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["AUTO", "ModelChoice", "TaskModel", "build_model", "choose_model", "read_model", "resolve_model"]
+__all__ = [
+    "AUTO",
+    "ModelChoice",
+    "TaskModel",
+    "build_model",
+    "choose_model",
+    "read_model",
+    "recorded_model",
+    "resolve_model",
+]

@@ -46,18 +46,22 @@ class ModelChoice:
         return {"name": self.name, "options": plain(dict(self.options), strict=False)}
 
 
-def choose_model(input_shape: tuple[int, ...], *, by_gradient: bool = False) -> str:
+def choose_model(input_shape: tuple[int, ...], *, scaling: str = "global", by_gradient: bool = False) -> str:
     """Return the name of the model that fits a kind of data.
 
-    Vectors: ``gp``; images of at most 32 pixels a side: ``cnn``; larger ones: ``resnet18``.
+    Vectors: ``gp``, or ``tabular`` where features are scaled one by one, as those of mixed units are; images of at
+    most 32 pixels a side: ``cnn``; larger ones: ``resnet18``.
 
     Args:
         input_shape: (C, H, W) or (D,) of one input.
+        scaling: How vectors are scaled.
         by_gradient: Whether the model must be trained by gradient steps, for a strategy that changes training; for
             vectors that is ``mlp``.
     """
     if len(input_shape) == 1:
-        return "mlp" if by_gradient else "gp"
+        if by_gradient:
+            return "mlp"
+        return "tabular" if scaling == "feature" else "gp"
     return "cnn" if max(input_shape[1:]) <= SMALL_IMAGE else "resnet18"
 
 
@@ -77,13 +81,15 @@ def read_model(written: str) -> ModelChoice:
     return ModelChoice(name, options)
 
 
-def resolve_model(model: str | ModelChoice, input_shape: tuple[int, ...], *, by_gradient: bool = False) -> ModelChoice:
+def resolve_model(
+    model: str | ModelChoice, input_shape: tuple[int, ...], *, scaling: str = "global", by_gradient: bool = False
+) -> ModelChoice:
     """Return the registered model that is asked for, with all its options.
 
     Args:
         model: As users write it, ``auto`` included, or a choice.
         input_shape: (C, H, W) or (D,) of one input, by which ``auto`` picks.
-        by_gradient: Likewise (see `choose_model`).
+        scaling, by_gradient: Likewise (see `choose_model`).
 
     Raises:
         UnknownNameError: If there is no such model or option.
@@ -91,7 +97,7 @@ def resolve_model(model: str | ModelChoice, input_shape: tuple[int, ...], *, by_
         InputError: If an option's value does not fit.
     """
     choice = model if isinstance(model, ModelChoice) else read_model(model)
-    name = choose_model(input_shape, by_gradient=by_gradient) if choice.name == AUTO else choice.name
+    name = choose_model(input_shape, scaling=scaling, by_gradient=by_gradient) if choice.name == AUTO else choice.name
     entry, _ = _find(name)
     parameters = model_options(entry)
     # A record may hold a default in another form: a tuple as a list.
@@ -101,6 +107,18 @@ def resolve_model(model: str | ModelChoice, input_shape: tuple[int, ...], *, by_
         if key not in parameters or value != plain(parameters[key].default, strict=False)
     }
     return ModelChoice(name, fill_options("model", name, entry.load(), parameters, given))
+
+
+def recorded_model(written: str, config: Mapping[str, Any]) -> str:
+    """Return a model as users write it, with ``auto`` as what it stood for in a recorded run.
+
+    Args:
+        written: As users write it.
+        config: The run's resolved settings.
+    """
+    if read_model(written).name != AUTO:
+        return written
+    return str(config["model"]["name"]) + written.strip()[len(AUTO) :]
 
 
 def arguments_of(choice: ModelChoice) -> tuple[Entry, tuple[str, ...]]:

@@ -1,7 +1,7 @@
-"""A Gaussian process and a random forest, averaged: for tables, where now smooth functions and now thresholds are right.
+"""A Gaussian process and a random forest, averaged: for tables, where functions may be smooth or have thresholds.
 
-The share of each is the one under which labels that neither had seen are most likely: the process's by cross-validation,
-the forest's out of bag (stacking, Wolpert 1992; Breiman 1996).
+The share of each is the one under which labels that neither had seen are most likely: the process's by
+cross-validation, the forest's out of bag (stacking, Wolpert 1992; Breiman 1996).
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _mixed(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
 def build(
     input_shape: tuple[int, ...],
     n_classes: int,
-    trees: int = 200,
+    trees: int = 100,
     class_weights: Literal["none", "balanced"] = "none",
 ) -> SolvedModel:
     """Return the mixture of a Gaussian process and a random forest on the scaled inputs, which are its embeddings.

@@ -115,7 +115,8 @@ def test_resnet_is_torchvisions_network():
 
 
 def test_auto_picks_by_the_data():
-    assert choose_model((7,)) == "gp" and choose_model((7,), by_gradient=True) == "mlp"
+    assert choose_model((7,)) == "gp" and choose_model((7,), scaling="feature", by_gradient=True) == "mlp"
+    assert choose_model((7,), scaling="feature") == "tabular"
     assert choose_model((1, 8, 8)) == choose_model((3, 32, 32)) == "cnn"
     assert choose_model((3, 33, 20)) == choose_model((3, 20, 33)) == "resnet18"
     assert resolve_model("auto", (7,)).name == "gp" and resolve_model("linear", (7,)).name == "linear"

@@ -204,6 +204,7 @@ KINDS = {
     "embeddings, outlying dimensions": (outliers, "feature", 0.2),
     "hidden layer, relu": (lambda: hidden("relu"), "global", None),
     "hidden layer, tanh": (lambda: hidden("tanh"), "global", None),
+    "digits about their means": (lambda: (digits()[0] - digits()[0].mean(axis=0), digits()[1]), "global", 0.02),
     "digits, PCA": (digits_principal, "global", 0.02),
     "word counts": (lambda: words(first=20), "global", 0.1),
     "word counts, with the most frequent": (words, "global", 0.1),
