@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def deepal_register_models(registry: Registrar) -> None:
-    """Add ``linear``, ``mlp``, ``cnn``, ``resnet18``, and the families ``torchvision`` and ``timm``."""
+    """Add ``linear``, ``mlp``, ``cnn``, ``lenet``, ``resnet18``, and the families ``torchvision`` and ``timm``."""
     registry.add(
         "linear",
         "deepal_autoal.models.linear:build",
@@ -29,6 +29,13 @@ def deepal_register_models(registry: Registrar) -> None:
         "cnn",
         "deepal_autoal.models.cnn:build",
         summary="Three convolutions and a dense layer, for images of about 8x8 to 32x32; fast on a CPU",
+        inputs="images",
+    )
+    registry.add(
+        "lenet",
+        "deepal_autoal.models.lenet:build",
+        summary="LeNet-5 with max-pooling and ReLU, for images from 8x8; the lightest on a CPU",
+        reference="LeCun, Bottou, Bengio & Haffner 1998, Gradient-based learning applied to document recognition",
         inputs="images",
     )
     registry.add(
