@@ -32,7 +32,7 @@ from deepal_autoal.pool import draw_initial, draw_members
 from deepal_autoal.profile import Profile, active_profile, section
 from deepal_autoal.profile_tables import write_profile
 from deepal_autoal.recipe import Recipe
-from deepal_autoal.records import FORMAT_VERSION, RunFolder, RunResult, describe_recipe
+from deepal_autoal.records import FORMAT_VERSION, RunFolder, RunResult, describe_recipe, recorded_defaults
 from deepal_autoal.settings import Settings, check_budget, refuse_differences, refuse_given, resolve_plugin_options
 from deepal_autoal.slowness import watched
 from deepal_autoal.strategy import Query, Strategy, blaming, describe_strategy, providers_of
@@ -359,6 +359,7 @@ def run(
             for what, old, new in (("strategy", kept.strategy, strategy), ("dataset", kept.dataset, dataset)):
                 if old is None and new is None:
                     raise InputError(f"{folder.path} was run with a {what} made in Python; resume it from there")
+            kept = replace(kept, recipe={**recorded_defaults(recorded), **kept.recipe})
             given = given.over(kept)
         settings = given.with_protocol().with_defaults()
         with torch.inference_mode(False), using_threads(settings.threads):

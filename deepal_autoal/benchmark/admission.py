@@ -20,7 +20,7 @@ from deepal_autoal.learner import ActiveLearner
 from deepal_autoal.models import ModelChoice
 from deepal_autoal.pool import draw_members
 from deepal_autoal.recipe import Recipe
-from deepal_autoal.records import CONFIG, FORMAT_VERSION, completed, describe_recipe
+from deepal_autoal.records import CONFIG, FORMAT_VERSION, completed, describe_recipe, recorded_defaults
 from deepal_autoal.settings import Settings, check_budget, refuse_differences, resolve_plugin_options
 from deepal_autoal.strategy import Strategy, describe_strategy
 
@@ -119,6 +119,7 @@ def admit(
         given["recipe"]["epochs"] = settings["epochs"]
     for config in list(configs.values())[:1]:  # as a resumed run does
         given["recipe"].setdefault("precision", config["recipe"]["precision"])
+        given["recipe"] = {**recorded_defaults(config), **given["recipe"]}
     wanted = Settings(**given).with_protocol()
     recipe = Recipe.for_data(data.is_image, data.augmentation, **wanted.recipe)
     device = recorded_device = resolve_device("cpu" if is_elsewhere else settings.get("device") or "auto")

@@ -75,14 +75,12 @@ def build(input_shape: tuple[int, ...], n_classes: int, dropout: float = DEFAULT
     shape = image_shape("lenet", input_shape)
     if min(shape[1:]) < SMALLEST_SIDE:
         raise InputError(
-            f"model 'lenet' takes images of at least {SMALLEST_SIDE} pixels a side, and these are {shape[1]}x{shape[2]}; "
-            "use --model cnn"
+            f"model 'lenet' takes images of at least {SMALLEST_SIDE} pixels a side, and these are "
+            f"{shape[1]}x{shape[2]}; use --model cnn"
         )
     return TaskModel(LeNetBackbone(shape), EMBEDDING_DIM, n_classes, dropout)
 
 
 def _block(channels: int, width: int, is_padded: bool) -> nn.Sequential:
     padding = KERNEL // 2 if is_padded else 0
-    return nn.Sequential(
-        nn.Conv2d(channels, width, KERNEL, padding=padding), nn.MaxPool2d(2), nn.ReLU(inplace=True)
-    )
+    return nn.Sequential(nn.Conv2d(channels, width, KERNEL, padding=padding), nn.MaxPool2d(2), nn.ReLU(inplace=True))

@@ -42,6 +42,12 @@ def test_images_are_described() -> None:
     assert described["fingerprint"] == data.fingerprint
 
 
+def test_images_are_shifted_by_default_and_vectors_are_not() -> None:
+    assert Dataset(**parts()).augmentation == ("crop",)
+    assert Dataset(**parts(augmentation=())).augmentation == ()
+    assert Dataset(**vectors()).augmentation == ()
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4"])
 def test_vectors_are_accepted_and_native(dtype: str) -> None:
     data = Dataset(**vectors(dtype))

@@ -13,11 +13,13 @@ from deepal_autoal.augmentation import (
     augment,
     crop_at,
     jitter_by,
+    random_affine,
     random_crop,
     random_flip,
     random_jitter,
     random_rotate,
     rotate_by,
+    transform_by,
 )
 from deepal_autoal.datasets.base import AUGMENTATIONS as KNOWN_TO_DATASETS
 
@@ -42,7 +44,7 @@ def test_crops_are_windows_of_the_padded_images(dtype, channels_last):
         assert np.array_equal(result, padded[:, top : top + 9, left : left + 12])
 
 
-@pytest.mark.parametrize(("side", "padding"), [(32, 4), (16, 4), (8, 2), (3, 1)])
+@pytest.mark.parametrize(("side", "padding"), [(64, 8), (32, 4), (28, 4), (16, 2), (12, 2), (8, 1), (3, 1)])
 def test_crop_offsets_are_each_images_own(side, padding):
     images = torch.zeros((400, 1, side, side), dtype=torch.uint8)
     images[:, :, side // 2, side // 2] = 1
@@ -87,6 +89,49 @@ def test_angles_are_each_images_own_and_within_twenty_degrees():
     angles = torch.asin((rows / 18).clamp(-1, 1)) * 180 / math.pi
     assert angles.abs().max() < 21.5 and angles.min() < -18 and angles.max() > 18
     assert angles.mean().abs() < 2 and 10 < angles.std() < 13  # of a uniform law: 11.5
+
+
+@pytest.mark.parametrize(("height", "width"), [(9, 12), (32, 32), (12, 9)])
+def test_affine_changes_are_torchvisions(height, width):
+    functional = pytest.importorskip("torchvision.transforms.v2.functional")
+    images = pictures(5, height=height, width=width)
+    angles = torch.tensor([-10.0, 7.5, 0.0, 0.0, 10.0])
+    scales = torch.tensor([0.9, 1.1, 1.0, 1.05, 1.0])
+    pixels = torch.tensor([[1.0, -2.0, 0.0, 1.0, 2.0], [-1.0, 1.0, 0.0, 2.0, 0.0]])
+    shifts = pixels / torch.tensor([[width], [height]])
+    changed = transform_by(images, angles * math.pi / 180, scales, shifts)
+    for number, (image, result) in enumerate(zip(images, changed, strict=True)):
+        expected = functional.affine(
+            image, -float(angles[number]), pixels[:, number].tolist(), float(scales[number]), [0.0, 0.0],
+            functional.InterpolationMode.BILINEAR,
+        )  # fmt: skip
+        assert (result.int() - expected.int()).abs().max() <= 1
+    assert torch.equal(changed[2], images[2])
+
+
+def test_affine_changes_are_each_images_own_and_small():
+    """Two bright pixels, left and right of the centre, tell angle, scale and shift."""
+    images = torch.zeros(600, 1, 81, 81, dtype=torch.uint8)
+    images[:, :, 39:42, 19:22] = images[:, :, 39:42, 59:62] = 255
+    changed = random_affine(images, torch.Generator().manual_seed(0)).float()[:, 0]
+    grid = torch.arange(81.0) - 40
+    mass = changed.sum(dim=(1, 2))
+    across, down = (changed.sum(dim=1) * grid).sum(dim=1) / mass, (changed.sum(dim=2) * grid).sum(dim=1) / mass
+    for shift in (across, down):
+        assert 9.5 < shift.max() < 10.3 and -10.3 < shift.min() < -9.5 and 5 < shift.std() < 6.5
+    is_right = grid[None, None, :] > across[:, None, None]
+    right, left = changed * is_right, changed * ~is_right
+    ends = [
+        (
+            (part.sum(dim=1) * grid).sum(dim=1) / part.sum(dim=(1, 2)),
+            (part.sum(dim=2) * grid).sum(dim=1) / part.sum(dim=(1, 2)),
+        )
+        for part in (right, left)
+    ]
+    width, rise = ends[0][0] - ends[1][0], ends[1][1] - ends[0][1]
+    angles, scales = torch.atan2(rise, width) * 180 / math.pi, torch.hypot(width, rise) / 40
+    assert 9.5 < angles.max() < 10.5 and -10.5 < angles.min() < -9.5 and 5 < angles.std() < 6.5
+    assert 1.08 < scales.max() < 1.12 and 0.89 < scales.min() < 0.93 and scales.log().mean().abs() < 0.01
 
 
 @pytest.mark.parametrize("channels", [1, 3])
