@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from deepal_autoal import Objective, Recipe
+from deepal_autoal import Objective, Recipe, load_model, run
 from deepal_autoal import training as training_module
 from deepal_autoal.averaging import AveragedWeights
 
@@ -112,3 +112,24 @@ def test_averaging_learns_and_stops_at_full_accuracy(setup):
     model = setup.fit(np.arange(45), recipe=recipe)
     logits, _ = model.sweep(setup.inputs, np.arange(45, 60))
     assert model.metrics["epochs"] < 100 and (logits.argmax(dim=1).numpy() == setup.labels[45:]).mean() > 0.9
+
+
+@pytest.mark.parametrize("warm_start", [False, True])
+@pytest.mark.parametrize("strategy", ["margin", "lpl", "ddu"])
+def test_runs_are_resumed_and_loaded(tmp_path, blob_data, quick, strategy, warm_start):
+    """Also where a strategy trains networks beside the model, or has buffers that are not averages."""
+    recipe = {"min_steps": 12, "averaging": 0.9, "warm_start": warm_start}
+    settings = {**quick, "model": "mlp", "rounds": 2, "recipe": recipe}
+
+    def stop(_, record):
+        if record["round"] == 1:
+            raise KeyboardInterrupt
+
+    whole = run(strategy, blob_data, **settings)
+    with pytest.raises(KeyboardInterrupt):
+        run(strategy, blob_data, out=tmp_path / "run", on_round=stop, **settings)
+    again = run(strategy, blob_data, out=tmp_path / "run", resume=True, **settings)
+    assert [r["queried"] for r in again.rounds] == [r["queried"] for r in whole.rounds]
+    assert again.accuracy == whole.accuracy and again.config["recipe"]["averaging"] == 0.9
+    predictor = load_model(tmp_path / "run")
+    assert (predictor.predict(blob_data.x_test) == blob_data.y_test).mean() == pytest.approx(again.accuracy)
