@@ -44,8 +44,8 @@ PARTS: dict[str, dict[str, object]] = {
     "twice the rate": {"learning_rate": 4e-3},
     "weight decay 0.05 (adamw)": {"optimizer": "adamw", "weight_decay": 0.05},
     "batches of 64": {"train_batch_size": 64},
-    "100 steps": {"min_steps": 100},
-    "400 steps": {"min_steps": 400},
+    "150 steps": {"min_steps": 150},
+    "600 steps": {"min_steps": 600},
 }
 # At most so many samples are evaluated on a development split, and images of the test split at a time.
 DEVELOPMENT_SAMPLES = 5_000
