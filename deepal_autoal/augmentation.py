@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 SHIFT = 1 / 8
 # Degrees, either way: what DeepAL+ turns TinyImageNet by.
 LARGEST_ANGLE = 20.0
-# Of `random_affine`: degrees either way, and the largest factor, or its inverse, that images are scaled by.
-SMALL_ANGLE, SMALL_SCALE = 10.0, 1.1
+# Of `random_affine`, besides `SHIFT`: degrees either way, the largest factor (or its inverse) that images are scaled
+# by, and how far they are slanted, in pixels a row.
+AFFINE_ANGLE, AFFINE_SCALE, AFFINE_SHEAR = 15.0, 1.15, 0.2
 # Brightness, contrast and saturation are each multiplied by a factor within this distance of 1.
 JITTER = 0.2
 # ITU-R 601, as Pillow and torchvision turn colours grey.
@@ -74,26 +75,28 @@ def random_rotate(images: Tensor, generator: torch.Generator) -> Tensor:
 
 def rotate_by(images: Tensor, angles: Tensor) -> Tensor:
     """Return images, uint8 (n, C, H, W), turned counter-clockwise by angles in radians, (n,); bilinear."""
-    return transform_by(images, angles, torch.ones_like(angles), torch.zeros_like(angles).expand(2, -1))
+    none = torch.zeros_like(angles)
+    return transform_by(images, angles, torch.ones_like(angles), none, torch.stack([none, none]))
 
 
-def transform_by(images: Tensor, angles: Tensor, scales: Tensor, shifts: Tensor) -> Tensor:
-    """Return images that were turned about their centres, scaled, and then shifted; bilinear, black outside.
+def transform_by(images: Tensor, angles: Tensor, scales: Tensor, shears: Tensor, shifts: Tensor) -> Tensor:
+    """Return images that were slanted, turned about their centres, scaled, and then shifted; bilinear, black outside.
 
     Args:
         images: uint8 (n, C, H, W).
         angles: Counter-clockwise, in radians, (n,).
         scales: Above 1 enlarges, (n,).
+        shears: How far each row moves to the left of the one above it, in pixels, (n,).
         shifts: To the right and down, in shares of width and height, (2, n).
     """
     _, _, height, width = images.shape
     cos, sin = angles.cos() / scales, angles.sin() / scales
     # In coordinates from -1 to 1, whose units differ where sides do. The grid says where each pixel comes from.
     right, down = 2.0 * shifts[0], 2.0 * shifts[1]
-    across, along = -sin * (height / width), sin * (width / height)
+    along, across = cos + shears * sin, (shears * cos - sin) * (height / width)
     rows = [
-        torch.stack([cos, across, -(cos * right + across * down)], dim=1),
-        torch.stack([along, cos, -(along * right + cos * down)], dim=1),
+        torch.stack([along, across, -(along * right + across * down)], dim=1),
+        torch.stack([sin * (width / height), cos, -(sin * (width / height) * right + cos * down)], dim=1),
     ]
     grid = F.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
     changed = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
@@ -101,18 +104,19 @@ def transform_by(images: Tensor, angles: Tensor, scales: Tensor, shifts: Tensor)
 
 
 def random_affine(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Turn, scale and shift every image a little, by amounts of its own; what comes from outside is black.
+    """Slant, turn, scale and shift every image a little, by amounts of its own; what comes from outside is black.
 
-    At most 10 degrees, a factor of 1.1 and an eighth of each side, either way; offsets are not whole pixels.
+    At most 0.2 pixels a row, 15 degrees, a factor of 1.15 and an eighth of each side, either way. Offsets are not
+    whole pixels.
 
     Args:
         images: uint8 (n, C, H, W).
         generator: On the images' device.
     """
-    draws = torch.rand((4, len(images)), generator=generator, device=images.device).mul_(2.0).sub_(1.0)
-    angles = draws[0] * math.radians(SMALL_ANGLE)
-    scales = torch.exp(draws[1] * math.log(SMALL_SCALE))
-    return transform_by(images, angles, scales, draws[2:] * SHIFT)
+    draws = torch.rand((5, len(images)), generator=generator, device=images.device).mul_(2.0).sub_(1.0)
+    angles = draws[0] * math.radians(AFFINE_ANGLE)
+    scales = torch.exp(draws[1] * math.log(AFFINE_SCALE))
+    return transform_by(images, angles, scales, draws[2] * AFFINE_SHEAR, draws[3:] * SHIFT)
 
 
 def random_jitter(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -43,9 +43,9 @@ PARTS: dict[str, dict[str, object]] = {
     "half the rate": {"learning_rate": 1e-3},
     "twice the rate": {"learning_rate": 4e-3},
     "weight decay 0.05 (adamw)": {"optimizer": "adamw", "weight_decay": 0.05},
-    "batches of 64": {"train_batch_size": 64},
-    "150 steps": {"min_steps": 150},
-    "600 steps": {"min_steps": 600},
+    "batches of 32": {"train_batch_size": 32},
+    "200 steps": {"min_steps": 200},
+    "800 steps": {"min_steps": 800},
 }
 # At most so many samples are evaluated on a development split, and images of the test split at a time.
 DEVELOPMENT_SAMPLES = 5_000

@@ -60,7 +60,7 @@ def test_lenet_is_lenet_5_on_mnists_images():
     shapes = [tuple(parameter.shape) for parameter in model.parameters() if parameter.ndim > 1]
     assert shapes == [(6, 1, 5, 5), (16, 6, 5, 5), (120, 400), (84, 120), (10, 84)] and model.dropout.p == 0.1
     # He's initial weights: the variance is two divided by the inputs of a unit.
-    assert float(model.backbone.embed[1].weight.var()) == pytest.approx(2 / 400, rel=0.05)
+    assert float(model.backbone.embed[1].weight.detach().var()) == pytest.approx(2 / 400, rel=0.05)
     assert all(not parameter.any() for parameter in model.backbone.parameters() if parameter.ndim == 1)
 
 
