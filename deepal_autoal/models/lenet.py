@@ -57,10 +57,11 @@ class LeNetBackbone(nn.Module):
             nn.Linear(HIDDEN, EMBEDDING_DIM),
             nn.ReLU(inplace=True),
         )
-        for part in self.modules():
-            if isinstance(part, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
-                nn.init.zeros_(part.bias)
+        for parameter in self.parameters():
+            if parameter.ndim > 1:
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+            else:
+                nn.init.zeros_(parameter)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return embeddings, (n, 84), non-negative."""
