@@ -33,7 +33,7 @@ from deepal_autoal.pool import draw_initial, draw_members
 from deepal_autoal.profile import Profile, active_profile, section
 from deepal_autoal.profile_tables import write_profile
 from deepal_autoal.recipe import Recipe
-from deepal_autoal.records import FORMAT_VERSION, RunFolder, RunResult, describe_recipe
+from deepal_autoal.records import FORMAT_VERSION, RunFolder, RunResult, describe_recipe, recorded_defaults
 from deepal_autoal.scaling import check_scaling, resolve_scaling
 from deepal_autoal.settings import Settings, check_budget, refuse_differences, refuse_given, resolve_plugin_options
 from deepal_autoal.slowness import watched
@@ -365,6 +365,7 @@ def run(
             for what, old, new in (("strategy", kept.strategy, strategy), ("dataset", kept.dataset, dataset)):
                 if old is None and new is None:
                     raise InputError(f"{folder.path} was run with a {what} made in Python; resume it from there")
+            kept = replace(kept, recipe={**recorded_defaults(recorded), **kept.recipe})
             given = given.over(kept)
             given = replace(given, model=recorded_model(given.model or AUTO, recorded))
         settings = given.with_protocol().with_defaults()

@@ -68,7 +68,7 @@ def _deepal(
     return Protocol(
         f"deepal+/{dataset}", dataset, model, initial, batch_size, rounds,
         {"epochs": epochs, "min_steps": 0, "train_batch_size": 128, "optimizer": "adam", "learning_rate": 1e-3,
-         "schedule": "constant", "augmentation": augmentation},
+         "weight_decay": 0.0, "schedule": "constant", "averaging": 0.0, "augmentation": augmentation},
         frozenset({"initial", "batch_size", "rounds"}),
         f"{initial:,} + {rounds} x {batch_size:,} labels, ResNet-18, {epochs} epochs of Adam",
         DEEPAL,
@@ -84,7 +84,8 @@ def _autoal(
         f"autoal/{dataset}", dataset, _CIFAR, initial, batch_size, rounds,
         {"epochs": epochs, "min_steps": 0, "train_batch_size": 128, "optimizer": optimizer, "learning_rate": 1e-3,
          **({"momentum": 0.9} if optimizer == "sgd" else {}),
-         "weight_decay": weight_decay, "schedule": "constant", "augmentation": augmentation},
+         "weight_decay": weight_decay, "schedule": "constant", "averaging": 0.0,
+         "augmentation": augmentation},
         frozenset({"model", "schedule", *chosen}),
         f"{initial:,} + {rounds} x {batch_size:,} labels, ResNet-18, {epochs} epochs of {optimizer}",
         AUTOAL,

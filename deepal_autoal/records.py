@@ -253,7 +253,7 @@ def load_model(folder: str | Path, device: str = "auto", strategy: Strategy | No
 
 
 def completed(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a record with what earlier versions of this format left out: they did as today's defaults do.
+    """Return a record with what earlier versions of this format left out: they did as a plain `Recipe` does.
 
     But vectors were scaled feature by feature.
 
@@ -280,6 +280,17 @@ def completed(config: dict[str, Any]) -> dict[str, Any]:
     if "options" not in model:
         model["options"] = resolve_model(ModelChoice(model["name"]), shape).describe()["options"]
     return {**config, "recipe": recipe, "model": model, "scaling": scaling, "settings": settings}
+
+
+def recorded_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the training settings of a recorded run that nobody asked for: the defaults as they were then.
+
+    A run that is continued keeps them, whatever the defaults are by now.
+
+    Args:
+        config: As `completed` returns it.
+    """
+    return {name: value for name, value in config["recipe"].items() if name not in config["settings"]["recipe"]}
 
 
 def describe_recipe(recipe: Any) -> dict[str, Any]:

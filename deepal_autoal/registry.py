@@ -33,7 +33,7 @@ LISTED = ("strategy", "dataset", "model")
 # What the engine's own commands take, also as Python names; no plugin's option can be called so.
 OWN_OPTIONS = frozenset(
     [
-        "address", "augmentation", "backend", "batch-size", "candidates", "command", "compile", "config",
+        "address", "augmentation", "averaging", "backend", "batch-size", "candidates", "command", "compile", "config",
         "cpus-per-run", "data-dir", "dataset", "datasets", "device", "dry-run", "duplicates", "epochs", "format",
         "gpus-per-run", "help", "imbalance", "initial", "jobs", "json", "label-noise", "learning-rate", "min-steps",
         "model", "models", "name", "on-round", "on-start", "optimizer", "option", "options", "out", "plugin-options",

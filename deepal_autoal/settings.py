@@ -256,11 +256,14 @@ def differences(name: str, one: Any, other: Any) -> list[tuple[str, str, str]]:
 
     Args:
         name: What the settings are called.
-        one, other: In JSON's own types. What only describes a part (its source, version, distribution) is passed over.
+        one, other: In JSON's own types. What only describes a part (its source, version, distribution), or
+            the augmentation that a dataset offers, is passed over.
     """
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         keys = [*one, *(key for key in other if key not in one)]
         skipped = {"source", "version", "distribution"}
+        if name == "dataset":
+            skipped.add("augmentation")  # the default; what was applied is the recipe's
         return [
             found
             for key in keys

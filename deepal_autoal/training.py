@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from deepal_autoal.augmentation import augment
+from deepal_autoal.averaging import AveragedWeights
 from deepal_autoal.errors import DeepALError, InputError
 from deepal_autoal.fitted import FittedModel
 from deepal_autoal.inputs import Inputs
@@ -198,6 +199,7 @@ class Trainer:
         labels = torch.as_tensor(labeled.labels, device=self.device)
         read = _reader(labeled)
         optimizer = make_optimizer(objective.parameters(), recipe, self.device)
+        averages = AveragedWeights(objective, recipe.averaging) if recipe.averaging else None
         n_batches, n_epochs = recipe.n_batches(n), recipe.n_epochs(n)
         total = n_batches * n_epochs
         metrics: dict[str, float] = {}
@@ -214,6 +216,8 @@ class Trainer:
                 optimizer.zero_grad()
                 torch.autograd.backward(loss)
                 optimizer.step()
+                if averages is not None:
+                    averages.update()
                 step += 1
                 loss_sum += loss.detach() * len(rows)
                 n_correct += (logits.detach().argmax(dim=1) == labels[rows]).sum()
@@ -231,6 +235,8 @@ class Trainer:
                 progress(step, total)
             if recipe.stop_at_full_accuracy and epoch >= FEWEST_EPOCHS and metrics["train_accuracy"] == 1.0:
                 break
+        if averages is not None:
+            averages.write()
         if not torch.stack([parameter.isfinite().all() for parameter in objective.parameters()]).all():
             raise _diverged("there are infinite weights after the last step", recipe, precision)
         logger.debug("trained on %d samples: %s", n, metrics)

@@ -20,7 +20,7 @@ from deepal_autoal.learner import ActiveLearner
 from deepal_autoal.models import AUTO, ModelChoice, choose_model, read_model, recorded_model
 from deepal_autoal.pool import draw_members
 from deepal_autoal.recipe import Recipe
-from deepal_autoal.records import CONFIG, FORMAT_VERSION, completed, describe_recipe
+from deepal_autoal.records import CONFIG, FORMAT_VERSION, completed, describe_recipe, recorded_defaults
 from deepal_autoal.scaling import resolve_scaling
 from deepal_autoal.settings import Settings, check_budget, refuse_differences, resolve_plugin_options
 from deepal_autoal.strategy import Strategy, describe_strategy
@@ -125,6 +125,7 @@ def admit(
         given["recipe"].setdefault("precision", config["recipe"]["precision"])
         if given["scaling"] in (None, "auto"):
             given["scaling"] = config["scaling"]
+        given["recipe"] = {**recorded_defaults(config), **given["recipe"]}
     wanted = Settings(**given).with_protocol()
     recipe = Recipe.for_data(data.is_image, data.augmentation, **wanted.recipe)
     scaling = resolve_scaling(wanted.scaling, data.x_train, data.is_embeddings).name

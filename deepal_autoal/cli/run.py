@@ -27,7 +27,7 @@ FILE_OPTIONS = "deepal.options"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 RECIPE_OPTIONS = (
     "optimizer", "learning_rate", "weight_decay", "schedule", "augmentation", "train_batch_size", "min_steps",
-    "stop_at_full_accuracy", "warm_start", "precision", "compile",
+    "stop_at_full_accuracy", "warm_start", "precision", "compile", "averaging",
 )  # fmt: skip
 
 
@@ -114,9 +114,10 @@ _SETTINGS = (
     click.option("--learning-rate", type=float, metavar="X", help="Initial learning rate."),
     click.option("--weight-decay", type=float, metavar="X", help="Weight decay."),
     click.option(
-        "--augmentation", metavar="A,B|none", help="Of training images, in order: crop, flip, rotate, jitter."
+        "--augmentation", metavar="A,B|none", help="Of training images, in order: crop, flip, rotate, affine, jitter."
     ),
     click.option("--schedule", metavar="NAME", help="Learning-rate schedule: constant, cosine or onecycle."),
+    click.option("--averaging", type=float, metavar="X", help="Decay of a moving average of the weights; 0: none."),
     click.option("--train-batch-size", type=int, metavar="N", help="Samples an optimiser step."),
     click.option("--min-steps", type=int, metavar="N", help="Optimiser steps at least, for tiny labelled sets."),
     click.option("--precision", metavar="NAME", help="auto, float32 or bfloat16."),

@@ -13,7 +13,9 @@ import numpy as np
 
 from deepal_autoal.errors import InputError
 
-AUGMENTATIONS = frozenset({"crop", "flip", "jitter", "rotate"})
+AUGMENTATIONS = frozenset({"affine", "crop", "flip", "jitter", "rotate"})
+# What a user's own images get: a small shift leaves the label of nearly any image true, a mirror or a turn need not.
+OWN_AUGMENTATION = ("crop",)
 FEATURE_DTYPES = ("float16", "float32", "float64")
 CHUNK_BYTES = 32 << 20
 
@@ -52,9 +54,9 @@ class Dataset:
         x_test: As ``x_train``: same dtype, same shape but for N.
         y_test: As ``y_train``.
         class_names: One a class, in the order of the labels.
-        augmentation: What the default recipe applies, some of ``crop``, ``flip``,
-            ``rotate`` and ``jitter``, in this order. Empty for own data: which
-            changes leave a label true (a flipped digit is none) only its owner knows.
+        augmentation: What the default recipe applies, some of ``crop``, ``flip``, ``rotate``, ``affine`` and
+            ``jitter``, in this order. By default images are shifted a little (``crop``): which further changes
+            leave a label true (a flipped digit is none) only their owner knows.
         source: Where the data came from, for the record.
         ids_train: What the samples are called where they came from, such as a file's path, str (N,), distinct; None
             where they have no names of their own.
@@ -72,7 +74,7 @@ class Dataset:
     x_test: np.ndarray
     y_test: np.ndarray
     class_names: tuple[str, ...]
-    augmentation: tuple[str, ...] = ()
+    augmentation: tuple[str, ...] = None  # type: ignore[assignment]
     source: dict[str, str] = field(default_factory=dict)
     ids_train: np.ndarray | None = None
     ids_test: np.ndarray | None = None
@@ -80,7 +82,6 @@ class Dataset:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", tuple(str(name) for name in self.class_names))
-        object.__setattr__(self, "augmentation", tuple(self.augmentation))
         if len(set(self.class_names)) != len(self.class_names):
             raise self._error("class_names holds a name twice; give every class its own")
         for split in ("train", "test"):
@@ -91,6 +92,8 @@ class Dataset:
             raise self._error(
                 f"x_train is {_form(self.x_train)} but x_test {_form(self.x_test)}; make dtype and sample shape equal"
             )
+        default = OWN_AUGMENTATION if self.is_image else ()
+        object.__setattr__(self, "augmentation", default if self.augmentation is None else tuple(self.augmentation))
         if not set(self.augmentation) <= AUGMENTATIONS or (self.augmentation and not self.is_image):
             raise self._error(f"augmentation must be of {sorted(AUGMENTATIONS)} and for images only")
         if self.is_embeddings and self.is_image:

@@ -30,6 +30,7 @@ def load(data_dir: Path) -> Dataset:
         images[test],
         labels[test],
         tuple(str(digit) for digit in range(10)),
+        ("affine",),
         source={"kind": "scikit-learn's load_digits", "test split": HELD_OUT_NOTE},
     )
 

@@ -112,6 +112,7 @@ def checked_idx_dataset(
         arrays["x_test"][..., np.newaxis],
         arrays["y_test"].astype(np.int64),
         class_names,
+        ("affine",),
         source={"kind": "IDX files", "path": str(origin), "test split": "given"},
     )
 

@@ -54,6 +54,13 @@ def deepal_register_models(registry: Registrar) -> None:
         inputs="images",
     )
     registry.add(
+        "lenet",
+        "deepal_autoal.models.lenet:build",
+        summary="LeNet-5 with max-pooling and ReLU, for images from 8x8; the lightest on a CPU",
+        reference="LeCun, Bottou, Bengio & Haffner 1998, Gradient-based learning applied to document recognition",
+        inputs="images",
+    )
+    registry.add(
         "resnet18",
         "deepal_autoal.models.resnet:build",
         summary="ResNet-18; CIFAR's stem up to 64 pixels a side, the standard one above",

@@ -232,6 +232,18 @@ def test_other_settings_are_refused_with_the_difference(grid, tmp_path, quick, p
         grid("margin", seeds=1)
 
 
+def test_runs_that_are_added_get_the_defaults_of_the_first(grid, tmp_path):
+    grid("random", seeds=1, recipe={"min_steps": 5, "learning_rate": 0.02})
+    path = tmp_path / "out/blobs/random/seed-0/config.json"
+    config = read_json(path)
+    del config["settings"]["recipe"]["learning_rate"]  # as if it had been the default then
+    path.write_text(json.dumps(config))
+    grid("random", seeds=2)
+    assert read_json(tmp_path / "out/blobs/random/seed-1/config.json")["recipe"]["learning_rate"] == 0.02
+    with pytest.raises(RunFolderError, match=r"recipe.learning_rate was 0.02 and is now 0.003"):
+        grid("random", seeds=2, recipe={"min_steps": 5, "learning_rate": 0.003})
+
+
 def test_other_data_of_the_same_name_are_refused(grid, tmp_path, blob_file):
     grid("random", seeds=1)
     with np.load(blob_file) as saved:

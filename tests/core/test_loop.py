@@ -387,6 +387,28 @@ def test_a_run_of_an_earlier_version_is_resumed(tmp_path, blob_data, quick):
     assert [r["queried"] for r in again] == [r["queried"] for r in whole]
 
 
+def test_a_resumed_run_keeps_the_defaults_of_its_time(tmp_path, image_data, quick):
+    """Also where they were others for the kind of data, and the dataset offered another augmentation."""
+    earlier = {"learning_rate": 2e-4, "schedule": "constant", "train_batch_size": 5, "augmentation": ()}
+    settings = {**quick, "model": "cnn", "epochs": 1}
+    whole = run("margin", image_data, **{**settings, "recipe": {**quick["recipe"], **earlier}}).rounds
+    with pytest.raises(KeyboardInterrupt):
+        run("margin", image_data, out=tmp_path / "run", on_round=stop_after(1),
+            **{**settings, "recipe": {**quick["recipe"], **earlier}})  # fmt: skip
+    path = tmp_path / "run" / "config.json"
+    config = json.loads(path.read_text())
+    for name in earlier:
+        del config["settings"]["recipe"][name]
+    del config["recipe"]["averaging"]
+    config["dataset"]["augmentation"] = ["flip"]
+    path.write_text(json.dumps(config))
+    with pytest.raises(RunFolderError, match=r"recipe.averaging was 0.0 and is now 0.9"):
+        run("margin", image_data, out=tmp_path / "run", resume=True, **{**settings, "recipe": {"averaging": 0.9}})
+    again = run("margin", image_data, out=tmp_path / "run", resume=True, **settings).rounds
+    assert [(r["queried"], r["accuracy"]) for r in again] == [(r["queried"], r["accuracy"]) for r in whole]
+    assert {name: getattr(load_model(tmp_path / "run").model.recipe, name) for name in earlier} == earlier
+
+
 def test_the_recorded_precision_is_kept_where_the_processor_has_another(tmp_path, quick, monkeypatch):
     x = np.random.default_rng(0).integers(0, 256, size=(30, 16, 16, 1), dtype=np.uint8)
     y = np.arange(30) % 2

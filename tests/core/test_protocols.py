@@ -10,7 +10,7 @@ from deepal_autoal import plugin_host, run
 from deepal_autoal.datasets.base import Dataset
 from deepal_autoal.errors import RunFolderError, UnknownNameError
 from deepal_autoal.protocols import PROTOCOLS, find_protocol
-from deepal_autoal.recipe import Recipe
+from deepal_autoal.recipe import IMAGE_DEFAULTS, VECTOR_DEFAULTS, Recipe
 
 TINY = {"initial": 10, "batch_size": 5, "rounds": 1, "epochs": 1, "threads": 1}
 
@@ -32,6 +32,17 @@ def test_each_names_what_exists(name):
     known = {*protocol.defaults(), *(field.name for field in dataclasses.fields(Recipe))}
     assert protocol.chosen <= known
     assert json.loads(json.dumps(protocol.describe()))["chosen"] == sorted(protocol.chosen)
+
+
+@pytest.mark.parametrize("name", sorted(PROTOCOLS))
+def test_none_leans_on_the_defaults(name):
+    """They may change, and depend on the dataset; a paper's settings do not."""
+    recipe = PROTOCOLS[name].recipe
+    assert {*IMAGE_DEFAULTS, *VECTOR_DEFAULTS, "epochs", "optimizer", "weight_decay", "averaging"} <= set(recipe)
+    for augmentation in ((), ("crop",), ("affine", "flip")):
+        assert Recipe.for_data(True, augmentation, **recipe) == Recipe(**recipe)
+    assert (recipe["schedule"], recipe["averaging"], recipe["min_steps"]) == ("constant", 0.0, 0)
+    assert "crop" not in recipe["augmentation"] or "cifar" in name  # whose crops are of 4 pixels, an eighth of 32
 
 
 def test_settings_as_published():

@@ -50,6 +50,12 @@ def test_embeddings_are_said_to_be_such_where_they_are() -> None:
         Dataset(**parts(is_embeddings=True))
 
 
+def test_images_are_shifted_by_default_and_vectors_are_not() -> None:
+    assert Dataset(**parts()).augmentation == ("crop",)
+    assert Dataset(**parts(augmentation=())).augmentation == ()
+    assert Dataset(**vectors()).augmentation == ()
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4"])
 def test_vectors_are_accepted_and_native(dtype: str) -> None:
     data = Dataset(**vectors(dtype))

@@ -24,7 +24,7 @@ def test_digits_are_scikit_learns(monkeypatch: pytest.MonkeyPatch, from_file: bo
     for images, labels, rows in ((data.x_train, data.y_train, train), (data.x_test, data.y_test, test)):
         np.testing.assert_allclose(images[..., 0] / 255 * 16, bundled.images[rows], atol=0.04)
         np.testing.assert_array_equal(labels, bundled.target[rows])
-    assert data.class_names == tuple("0123456789") and data.augmentation == ()
+    assert data.class_names == tuple("0123456789") and data.augmentation == ("affine",)
     assert data.class_counts == np.bincount(bundled.target[train]).tolist()
 
 

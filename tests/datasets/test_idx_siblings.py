@@ -55,7 +55,7 @@ def check(data: Dataset) -> None:
         for image, lying in zip(images, made[emnist.STEMS[f"x_{part}"]], strict=True):
             np.testing.assert_array_equal(image[..., 0], lying.T)
         np.testing.assert_array_equal(labels, made[emnist.STEMS[f"y_{part}"]])
-    assert data.name == "emnist" and data.augmentation == ()
+    assert data.name == "emnist" and data.augmentation == ("affine",)
     assert "".join(data.class_names) == "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
@@ -178,7 +178,7 @@ def test_fashionmnist(
     made = write_mnist(tmp_path / place, compressed)
     data = fashionmnist.load(tmp_path)
     np.testing.assert_array_equal(data.x_train[..., 0], made["train-images-idx3-ubyte"])
-    assert data.name == "fashionmnist" and data.class_names[9] == "Ankle boot" and data.augmentation == ()
+    assert data.name == "fashionmnist" and data.class_names[9] == "Ankle boot" and data.augmentation == ("affine",)
 
 
 def test_fashionmnist_does_not_take_mnist_for_itself(

@@ -32,7 +32,7 @@ def test_class_folders_are_split_by_a_fixed_stream(tmp_path: Path, write_folder:
     data = load_image_folder(folder)
     assert data.name == "pets" and data.class_names == ("cat", "dog")
     assert data.x_train.shape == (8, 5, 6, 3) and data.x_test.shape == (2, 5, 6, 3)
-    assert data.augmentation == ()
+    assert data.augmentation == ("crop",)
     listed = [(0, folder / "cat" / f"{i}.png") for i in range(4)] + [(1, folder / "dog" / f"{i}.png") for i in range(6)]
     train_rows, test_rows = held_out_split(10)
     for images, labels, rows in ((data.x_train, data.y_train, train_rows), (data.x_test, data.y_test, test_rows)):

@@ -52,7 +52,7 @@ def test_every_set(tmp_path: Path, flag: str) -> None:
         assert images.shape[1:] == (28, 28, described["n_channels"])
         np.testing.assert_array_equal(images.reshape(made[f"{split}_images"].shape), made[f"{split}_images"])
         np.testing.assert_array_equal(labels, made[f"{split}_labels"][:, 0])
-    assert data.name == flag and data.augmentation == ()
+    assert data.name == flag and data.augmentation == ("crop",)
     assert list(data.class_names) == [described["label"][str(number)] for number in range(len(described["label"]))]
 
 

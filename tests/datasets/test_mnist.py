@@ -51,7 +51,7 @@ def test_files_are_read_as_they_lie(tmp_path: Path, write_mnist: WriteMnist, com
         found = getattr(data, part)
         np.testing.assert_array_equal(found[..., 0] if part.startswith("x") else found, arrays[stem])
     assert data.name == "mnist" and data.input_shape == (1, 28, 28) and data.n_classes == 10
-    assert data.class_names == tuple("0123456789") and data.augmentation == ()
+    assert data.class_names == tuple("0123456789") and data.augmentation == ("affine",)
     assert isinstance(data.x_train, np.memmap) == (not compressed)
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in raw(tmp_path).iterdir()} == before
 

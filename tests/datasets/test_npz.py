@@ -76,7 +76,7 @@ def test_images(tmp_path: Path, images: np.ndarray) -> None:
     data = load_npz(save(tmp_path, x=images, y=Y, x_test=images[:4], y_test=Y[:4]))
     assert data.input_shape == (images.shape[3] if images.ndim == 4 else 1, 6, 7)
     np.testing.assert_array_equal(data.x_train.reshape(images.shape), images)
-    assert data.augmentation == () and isinstance(data.x_train, np.memmap)
+    assert data.augmentation == ("crop",) and isinstance(data.x_train, np.memmap)
 
 
 @pytest.mark.parametrize("compressed", [False, True])

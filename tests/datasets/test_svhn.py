@@ -50,7 +50,7 @@ def test_files_are_read_as_they_lie(tmp_path: Path, as_it_lies: Any, place: str)
             np.testing.assert_array_equal(image, made["X"][:, :, :, number])
         assert labels.tolist() == [(1 + number) % 10 for number in range(len(images))]  # the tenth is the digit 0
         assert images.flags.c_contiguous
-    assert data.name == "svhn" and data.class_names == tuple("0123456789") and data.augmentation == ()
+    assert data.name == "svhn" and data.class_names == tuple("0123456789") and data.augmentation == ("crop",)
 
 
 def test_torchvision_reads_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

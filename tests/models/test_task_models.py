@@ -15,7 +15,7 @@ from deepal_autoal import InputError, PluginError, TaskModel, UnknownNameError, 
 from deepal_autoal.models import build_model, choose_model, resolve_model
 from deepal_autoal.models.base import dropout_parts
 
-IMAGE_MODELS = ("cnn", "resnet18")
+IMAGE_MODELS = ("cnn", "lenet", "resnet18")
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -35,6 +35,39 @@ def test_cnn_takes_any_size(side):
     model = build_model("cnn", (1, *side), 10)
     assert model.features(torch.randn(2, 1, *side)).shape == (2, 128)
     assert sum(parameter.numel() for parameter in model.parameters()) < 250_000
+
+
+@pytest.mark.parametrize(
+    ("side", "map_sides"),
+    [
+        ((8, 8), [(4, 4), (2, 2)]), ((8, 64), [(4, 32), (2, 16)]), ((19, 9), [(9, 4), (4, 2)]),
+        ((28, 28), [(14, 14), (5, 5)]), ((32, 32), [(16, 16), (6, 6)]), ((97, 64), [(48, 32), (22, 14)]),
+    ],
+)  # fmt: skip
+def test_lenet_takes_any_size_from_8_pixels(side, map_sides):
+    model = build_model("lenet", (1, *side), 10)
+    maps, sides = torch.randn(2, 1, *side), []
+    for stage in model.backbone.stages:
+        maps = stage(maps)
+        sides.append(tuple(maps.shape[2:]))
+    assert sides == map_sides and maps.shape[1] == 16
+    assert model.features(torch.randn(2, 1, *side)).shape == (2, 84)
+    assert sum(parameter.numel() for parameter in model.parameters()) < 150_000
+
+
+def test_lenet_is_lenet_5_on_mnists_images():
+    model = build_model("lenet[dropout=0.1]", (1, 28, 28), 10)
+    shapes = [tuple(parameter.shape) for parameter in model.parameters() if parameter.ndim > 1]
+    assert shapes == [(6, 1, 5, 5), (16, 6, 5, 5), (120, 400), (84, 120), (10, 84)] and model.dropout.p == 0.1
+    # He's initial weights: the variance is two divided by the inputs of a unit.
+    assert float(model.backbone.embed[1].weight.detach().var()) == pytest.approx(2 / 400, rel=0.05)
+    assert all(not parameter.any() for parameter in model.backbone.parameters() if parameter.ndim == 1)
+
+
+@pytest.mark.parametrize("side", [(7, 28), (28, 7)])
+def test_lenet_refuses_smaller_images(side):
+    with pytest.raises(InputError, match=r"lenet.*at least 8 pixels a side.*--model cnn"):
+        build_model("lenet", (3, *side), 4)
 
 
 @pytest.mark.parametrize("name", ["linear", "mlp"])

@@ -13,11 +13,13 @@ from deepal_autoal.augmentation import (
     augment,
     crop_at,
     jitter_by,
+    random_affine,
     random_crop,
     random_flip,
     random_jitter,
     random_rotate,
     rotate_by,
+    transform_by,
 )
 from deepal_autoal.datasets.base import AUGMENTATIONS as KNOWN_TO_DATASETS
 
@@ -42,7 +44,7 @@ def test_crops_are_windows_of_the_padded_images(dtype, channels_last):
         assert np.array_equal(result, padded[:, top : top + 9, left : left + 12])
 
 
-@pytest.mark.parametrize(("side", "padding"), [(32, 4), (16, 4), (8, 2), (3, 1)])
+@pytest.mark.parametrize(("side", "padding"), [(64, 8), (32, 4), (28, 4), (16, 2), (12, 2), (8, 1), (3, 1)])
 def test_crop_offsets_are_each_images_own(side, padding):
     images = torch.zeros((400, 1, side, side), dtype=torch.uint8)
     images[:, :, side // 2, side // 2] = 1
@@ -87,6 +89,55 @@ def test_angles_are_each_images_own_and_within_twenty_degrees():
     angles = torch.asin((rows / 18).clamp(-1, 1)) * 180 / math.pi
     assert angles.abs().max() < 21.5 and angles.min() < -18 and angles.max() > 18
     assert angles.mean().abs() < 2 and 10 < angles.std() < 13  # of a uniform law: 11.5
+
+
+@pytest.mark.parametrize(("height", "width"), [(9, 12), (32, 32), (12, 9)])
+def test_affine_changes_are_torchvisions(height, width):
+    functional = pytest.importorskip("torchvision.transforms.v2.functional")
+    images = pictures(6, height=height, width=width)
+    angles = torch.tensor([-10.0, 7.5, 0.0, 0.0, 15.0, 0.0])
+    scales = torch.tensor([0.9, 1.1, 1.0, 1.05, 1.0, 1.0])
+    shears = torch.tensor([0.1, -0.2, 0.0, 0.0, 0.2, 0.15])
+    pixels = torch.tensor([[1.0, -2.0, 0.0, 1.0, 2.0, 0.0], [-1.0, 1.0, 0.0, 2.0, 0.0, 0.0]])
+    shifts = pixels / torch.tensor([[width], [height]])
+    changed = transform_by(images, angles * math.pi / 180, scales, shears, shifts)
+    for number, (image, result) in enumerate(zip(images, changed, strict=True)):
+        expected = functional.affine(
+            image, -float(angles[number]), pixels[:, number].tolist(), float(scales[number]),
+            [math.degrees(math.atan(float(shears[number]))), 0.0], functional.InterpolationMode.BILINEAR,
+        )  # fmt: skip
+        assert (result.int() - expected.int()).abs().max() <= 1
+    assert torch.equal(changed[2], images[2])
+
+
+def test_affine_changes_are_each_images_own_and_small():
+    """Two bright spots left and right of the centre, and two above and below it, tell all five amounts."""
+    grid = torch.arange(81.0) - 40
+    draws = []
+    for turned in (False, True):
+        images = torch.zeros(600, 1, 81, 81, dtype=torch.uint8)
+        images[:, :, 39:42, 19:22] = images[:, :, 39:42, 59:62] = 255
+        images = images.mT if turned else images
+        changed = random_affine(images.contiguous(), torch.Generator().manual_seed(0)).float()[:, 0]
+
+        def middle(part):
+            mass = part.sum(dim=(1, 2))
+            return torch.stack([(part.sum(dim=axis) * grid).sum(dim=1) / mass for axis in (1, 2)])  # right, down
+
+        center = middle(changed)
+        position = grid[None, :, None] if turned else grid[None, None, :]
+        is_second = position > center[1 if turned else 0][:, None, None]
+        draws.append((center, middle(changed * is_second) - middle(changed * ~is_second)))
+    (center, across), (_, along) = draws
+    for shift in center:
+        assert 9.5 < shift.max() < 10.3 and -10.3 < shift.min() < -9.5 and 5 < shift.std() < 6.5
+    angles, scales = torch.atan2(-across[1], across[0]) * 180 / math.pi, across.norm(dim=0) / 40
+    assert 14.5 < angles.max() < 15.5 and -15.5 < angles.min() < -14.5 and 7.8 < angles.std() < 9.5
+    assert 1.13 < scales.max() < 1.17 and 0.86 < scales.min() < 0.89 and scales.log().mean().abs() < 0.01
+    shears = -(across * along).sum(dim=0) / across.square().sum(dim=0)
+    assert 0.19 < shears.max() < 0.21 and -0.21 < shears.min() < -0.19 and 0.1 < shears.std() < 0.13
+    amounts = torch.stack([*center, angles, scales, shears])
+    assert (torch.corrcoef(amounts) - torch.eye(5)).abs().max() < 0.15
 
 
 @pytest.mark.parametrize("channels", [1, 3])

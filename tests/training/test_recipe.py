@@ -11,8 +11,10 @@ import torch
 from torch import nn
 
 from deepal_autoal import InputError, Recipe
+from deepal_autoal.datasets.base import OWN_AUGMENTATION as OF_DATASETS
 from deepal_autoal.optimization import OPTIMIZERS, SCHEDULES, make_optimizer, set_learning_rate
 from deepal_autoal.placement import autocast, cpu_has_bfloat16, exact_gradients, place, resolve_precision
+from deepal_autoal.recipe import IMAGE_DEFAULTS, OWN_AUGMENTATION, VECTOR_DEFAULTS
 
 CPU = torch.device("cpu")
 
@@ -22,7 +24,8 @@ CPU = torch.device("cpu")
     [
         ("epochs", 0), ("min_steps", -1), ("train_batch_size", 1), ("optimizer", "lion"), ("learning_rate", 0.0),
         ("learning_rate", math.nan), ("learning_rate", math.inf), ("weight_decay", -1.0), ("momentum", 1.0),
-        ("schedule", "step"), ("augmentation", ("mixup",)), ("precision", "float16"),
+        ("averaging", 1.0), ("averaging", -0.1), ("schedule", "step"), ("augmentation", ("mixup",)),
+        ("precision", "float16"),
     ],
 )  # fmt: skip
 def test_impossible_settings_are_refused(setting, value):
@@ -37,12 +40,24 @@ def test_recipes_survive_json():
 
 def test_defaults_by_data():
     assert Recipe.for_data(True, ["flip"]).augmentation == ("flip",)
-    assert Recipe.for_data(True, ["flip"], augmentation=(), epochs=3) == Recipe(epochs=3)
+    assert Recipe.for_data(True, ["flip"], augmentation=(), epochs=3) == Recipe(epochs=3, **IMAGE_DEFAULTS)
+    assert Recipe.for_data(True).augmentation == OWN_AUGMENTATION == ("crop",) == OF_DATASETS
+    assert (
+        Recipe.for_data(True, **{name: getattr(Recipe(), name) for name in IMAGE_DEFAULTS}, augmentation=()) == Recipe()
+    )
     vectors = Recipe.for_data(False, ("flip",))
-    assert vectors.augmentation == () and vectors.min_steps > Recipe().min_steps
+    assert vectors == Recipe(**VECTOR_DEFAULTS) and vectors.min_steps > Recipe().min_steps
     assert Recipe.for_data(False, min_steps=1).min_steps == 1
     with pytest.raises(InputError, match=r"epoch'.*epochs"):
         Recipe.for_data(True, epoch=3)
+
+
+def test_plain_settings_stay_as_they_were():
+    """Recorded recipes that lack a field, and papers' recipes, build on them."""
+    recipe = Recipe()
+    assert (recipe.epochs, recipe.min_steps, recipe.train_batch_size, recipe.learning_rate) == (20, 100, 64, 1e-3)
+    assert (recipe.optimizer, recipe.schedule, recipe.weight_decay, recipe.averaging) == ("adam", "constant", 0.0, 0.0)
+    assert (recipe.augmentation, recipe.stop_at_full_accuracy, recipe.warm_start) == ((), False, False)
 
 
 @pytest.mark.parametrize(
