@@ -45,6 +45,9 @@ class RunDisplay:
         if dataset["kind"] == "vectors":
             reason = config.get("scaling_reason")
             _say(f"scaling {config['scaling']}{f' ({reason})' if reason else ''}")
+        unused = _unused(run)
+        if unused:
+            _say(f"not used, as {config['model']['name']} is solved, not trained by steps: {', '.join(unused)}")
         if run.records:
             _say(f"continuing after round {run.records[-1]['round']}")
         self._bar = tqdm(
@@ -89,6 +92,16 @@ class RunDisplay:
             click.echo(f"\nAUBC {result.aubc:.4f}   final accuracy {result.accuracy:.4f}"
                        + (f"   stopped: {result.stop_reason}" if result.stop_reason else ""))  # fmt: skip
         click.echo(f"{'' if self._quiet else 'Run folder: '}{result.folder}")
+
+
+def _unused(run: ActiveRun) -> list[str]:
+    """Return the options given that have no part in training this model."""
+    from deepal_autoal.models.solved import SolvedModel
+
+    given = sorted(set(run.config["settings"]["recipe"]) - {"precision", "warm_start"})
+    if not given or not isinstance(run.learner.new_module(), SolvedModel):
+        return []
+    return [f"--{name.replace('_', '-')}" for name in given]
 
 
 def _show_profile(profile: Profile) -> None:

@@ -56,7 +56,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
     registry.add(
         "entropy-dropout",
         "deepal_strategies.entropy_dropout:EntropyDropout",
-        summary="Highest entropy of the mean of dropout passes",
+        summary="Highest entropy of the mean of dropout or posterior passes",
         family="uncertainty",
         requires={"mc_dropout"},
         time="T*N*C*D",
@@ -66,7 +66,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
     registry.add(
         "margin-dropout",
         "deepal_strategies.margin_dropout:MarginDropout",
-        summary="Smallest gap between the two most probable classes in the mean of dropout passes",
+        summary="Smallest gap between the two most probable classes in the mean of dropout or posterior passes",
         family="uncertainty",
         requires={"mc_dropout"},
         time="T*N*C*D",
@@ -76,7 +76,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
     registry.add(
         "leastconf-dropout",
         "deepal_strategies.leastconf_dropout:LeastConfidenceDropout",
-        summary="Lowest probability of the most probable class in the mean of dropout passes",
+        summary="Lowest probability of the most probable class in the mean of dropout or posterior passes",
         family="uncertainty",
         requires={"mc_dropout"},
         time="T*N*C*D",
@@ -86,7 +86,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
     registry.add(
         "bald",
         "deepal_strategies.bald:BALD",
-        summary="Highest mutual information between prediction and weights, over dropout passes",
+        summary="Highest mutual information between prediction and weights, over dropout or posterior passes",
         family="uncertainty",
         requires={"mc_dropout"},
         time="T*N*C*D",
@@ -96,7 +96,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
     registry.add(
         "varratio",
         "deepal_strategies.varratio:VariationRatio",
-        summary="Largest share of dropout passes that do not vote for the modal class",
+        summary="Largest share of dropout or posterior passes that do not vote for the modal class",
         family="uncertainty",
         requires={"mc_dropout"},
         time="T*N*C*D",
@@ -106,7 +106,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
     registry.add(
         "meanstd",
         "deepal_strategies.meanstd:MeanStd",
-        summary="Largest standard deviation over dropout passes, mean over classes",
+        summary="Largest standard deviation over dropout or posterior passes, mean over classes",
         family="uncertainty",
         requires={"mc_dropout"},
         time="T*N*C*D",
