@@ -83,6 +83,16 @@ class PoolView:
         """Return log class probabilities, float32 (N, C); finite also where the probability underflows."""
         return self._once("log_probabilities", 0, lambda: log_softmax(self.logits()))
 
+    def calibrated_log_probabilities(self) -> Tensor:
+        """Return log class probabilities after temperature scaling, float32 (N, C).
+
+        The temperature is the one under which labels are most likely that models trained without them predict; it
+        takes three trainings when it is first asked for (see `calibration`).
+        """
+        return self._once(
+            "calibrated_log_probabilities", 0, lambda: log_softmax(self.logits() / self._outputs.temperature())
+        )
+
     def embeddings(self) -> Tensor:
         """Return embeddings, the inputs of the model's last layer before dropout, float32 (N, D)."""
         return self._once("embeddings", 0, lambda: self._outputs.embeddings(self.indices))

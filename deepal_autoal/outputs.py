@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from deepal_autoal.calibration import N_FOLDS, best_temperature, stratified_folds
 from deepal_autoal.errors import InputError
 from deepal_autoal.masks import dropout_masks
 from deepal_autoal.measure import Stopwatch
@@ -16,7 +17,6 @@ from deepal_autoal.placement import own_modes
 from deepal_autoal.profile import section
 from deepal_autoal.randomness import numpy_stream, stream_seed, torch_stream
 from deepal_autoal.softmax import softmax
-from deepal_autoal.training import LabeledData, UnlabeledData
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from deepal_autoal.fitted import FittedModel
     from deepal_autoal.inputs import Inputs
     from deepal_autoal.recipe import Recipe
-    from deepal_autoal.training import TrainerProtocol
+    from deepal_autoal.training import LabeledData, TrainerProtocol, UnlabeledData
 
 
 # Masked numbers in a chunk of dropout passes: on a CPU they should stay in the cache.
@@ -86,6 +86,7 @@ class ModelOutputs:
         inputs: The pool's samples and the evaluation transform.
         key: Key of the random streams.
         fit_member: Trains ensemble member 1, 2, ... (member 0 is ``model``) on the model's labelled set.
+        held_out: Returns logits (n, C) and labels (n,) of labelled samples, by models trained without them.
         keeps_embeddings: Whether the first pass keeps them, which take more memory than all else. Asked for all the
             same, they cost a second pass.
     """
@@ -96,12 +97,15 @@ class ModelOutputs:
         inputs: Inputs,
         key: tuple[int | str, ...],
         fit_member: Callable[[int], FittedModel],
+        held_out: Callable[[], tuple[Tensor, Tensor]],
         keeps_embeddings: bool = True,
     ) -> None:
         self.model = model
         self.inputs = inputs
         self._key = key
         self._fit_member = fit_member
+        self._held_out = held_out
+        self._temperature: float | None = None
         self._rows = RowStore(len(inputs), self._pass) if keeps_embeddings else self._logits_of(model)
         self._embeddings = self._rows if keeps_embeddings else RowStore(len(inputs), self._pass)
         self._members: list[RowStore] = []
@@ -120,6 +124,13 @@ class ModelOutputs:
     def embeddings(self, indices: NDArray[np.int64]) -> Tensor:
         """Return embeddings (the input of dropout and classifier), float32 (n, D)."""
         return self._embeddings.take(indices, 1)
+
+    @section("outputs")
+    def temperature(self) -> float:
+        """Return what to divide logits by so that they are as sure as they are right (see `calibration`)."""
+        if self._temperature is None:
+            self._temperature = best_temperature(*self._held_out())
+        return self._temperature
 
     @section("outputs")
     def mc_probabilities(self, indices: NDArray[np.int64], n_passes: int, first: int = 0) -> Tensor:
@@ -214,14 +225,24 @@ class OutputCache:
             seed = stream_seed(*key, "member", number)
             if isinstance(model.module, SolvedModel):
                 # Trained on the same labels, members of such a model would be the same.
-                n = len(labeled.indices)
-                drawn = numpy_stream(seed, "bootstrap").integers(n, size=n)
-                return self._train(
-                    LabeledData(labeled.inputs, labeled.indices[drawn], labeled.labels[drawn]), unlabeled, seed, None
-                )
+                drawn = numpy_stream(seed, "bootstrap").integers(len(labeled.indices), size=len(labeled.indices))
+                return self._train(labeled.part(drawn), unlabeled, seed, None)
             return self._train(labeled, unlabeled, seed, None)
 
-        outputs = ModelOutputs(model, self.inputs, key, fit_member, self._keeps_embeddings)
+        def held_out() -> tuple[Tensor, Tensor]:
+            folds = stratified_folds(labeled.labels, N_FOLDS, stream_seed(*key, "calibration"))
+            logits = [torch.empty((0, model.module.n_classes), device=model.device)]
+            labels = [labeled.labels[:0]]
+            for number in range(N_FOLDS):
+                is_out = folds == number
+                if is_out.any():
+                    seed = stream_seed(*key, "calibration", number)
+                    fitted = self._train(labeled.part(~is_out), unlabeled, seed, model.recipe)
+                    logits.append(fitted.sweep(self.inputs, labeled.indices[is_out], logits_only=True)[0])
+                    labels.append(labeled.labels[is_out])
+            return torch.cat(logits), torch.as_tensor(np.concatenate(labels), device=model.device)
+
+        outputs = ModelOutputs(model, self.inputs, key, fit_member, held_out, self._keeps_embeddings)
         self._outputs[id(model)] = outputs
         return outputs
 

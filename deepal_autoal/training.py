@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import torch
 from torch import nn
@@ -53,6 +53,10 @@ class LabeledData:
     inputs: Inputs
     indices: NDArray[np.int64]
     labels: NDArray[np.int64]
+
+    def part(self, rows: NDArray[Any]) -> LabeledData:
+        """Return some of the samples, by positions, which may repeat, or by a mask."""
+        return LabeledData(self.inputs, self.indices[rows], self.labels[rows])
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from deepal_autoal.calibration import stratified_folds
 from deepal_autoal.models.softmax_regression import Features, minimize
-from deepal_autoal.randomness import torch_stream
+from deepal_autoal.randomness import numpy_stream
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,13 +87,13 @@ def choose_strength(
         seed: Of the folds.
     """
     rows, labels = features.rows, features.labels
-    order = torch.randperm(len(labels), generator=torch_stream(seed, "folds")).to(labels.device)
     positions = torch.arange(len(labels), device=labels.device)
     if len(labels) > MOST_LABELS:
-        positions = order[:MOST_LABELS]
+        drawn = numpy_stream(seed, "labels of the choice").permutation(len(labels))[:MOST_LABELS]
+        positions = torch.from_numpy(drawn).to(labels.device)
         features = Features(rows[positions], labels[positions], features.n_classes)
-        sample_weights, order = sample_weights[positions], torch.arange(MOST_LABELS, device=labels.device)
-    folds = _folds(features.labels, order)
+        sample_weights = sample_weights[positions]
+    folds = torch.from_numpy(stratified_folds(features.labels.cpu().numpy(), N_FOLDS, seed)).to(labels.device)
     used = [number for number in range(N_FOLDS) if bool((folds == number).any())]
     problems = torch.stack([sample_weights, *(sample_weights * (folds != number) for number in used)])
     search = _Search(features, problems, folds, used, spread / expected_variance)
@@ -158,15 +159,3 @@ class _Search:
         is_best = not self._visits or score < self.best.score
         self._visits.append(_Visit(decade, precision, loss, score, weights))
         return is_best
-
-
-def _folds(labels: Tensor, order: Tensor) -> Tensor:
-    """Return each sample's fold, (M,): of each class as many in each as can be; -1 for the only one of a class."""
-    folds = torch.full_like(labels, -1)
-    start = 0
-    for label in torch.bincount(labels).nonzero().squeeze(1):
-        members = order[labels[order] == label]
-        if len(members) > 1:
-            folds[members] = (torch.arange(len(members), device=labels.device) + start) % N_FOLDS
-            start += len(members)
-    return folds

@@ -28,6 +28,7 @@ NEEDS = {
     "logits": "probabilities",
     "probabilities": "probabilities",
     "log_probabilities": "probabilities",
+    "calibrated_log_probabilities": "probabilities",
     "embeddings": "embeddings",
     "mc_probabilities": "mc_dropout",
     "mc_batches": "mc_dropout",

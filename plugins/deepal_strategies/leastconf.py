@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deepal_autoal import ScoringStrategy
+from deepal_strategies.one_prediction import OnePrediction
 from deepal_strategies.uncertainty import least_confidence
 
 if TYPE_CHECKING:
@@ -13,11 +13,9 @@ if TYPE_CHECKING:
     from deepal_autoal import QueryContext
 
 
-class LeastConfidence(ScoringStrategy):
+class LeastConfidence(OnePrediction):
     """Lowest probability of the most probable class (Wang & Shang 2014)."""
-
-    requires = frozenset({"probabilities"})
 
     def score(self, context: QueryContext) -> Tensor:
         """Return -max_c p_c, in [-1, -1/C], float32 (N,)."""
-        return least_confidence(context.candidates.log_probabilities())
+        return least_confidence(self.log_probabilities(context))

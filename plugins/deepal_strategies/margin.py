@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deepal_autoal import ScoringStrategy
+from deepal_strategies.one_prediction import OnePrediction
 from deepal_strategies.uncertainty import negative_margin
 
 if TYPE_CHECKING:
@@ -13,11 +13,9 @@ if TYPE_CHECKING:
     from deepal_autoal import QueryContext
 
 
-class Margin(ScoringStrategy):
+class Margin(OnePrediction):
     """Smallest gap p_(1) - p_(2) between the two most probable classes (Roth & Small 2006)."""
-
-    requires = frozenset({"probabilities"})
 
     def score(self, context: QueryContext) -> Tensor:
         """Return the negative margin, in [-1, 0], float32 (N,)."""
-        return negative_margin(context.candidates.log_probabilities())
+        return negative_margin(self.log_probabilities(context))

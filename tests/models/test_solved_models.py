@@ -12,12 +12,12 @@ from sklearn.gaussian_process import GaussianProcessClassifier
 from sklearn.linear_model import LogisticRegression
 
 from deepal_autoal import ActiveLearner, load_model, run
+from deepal_autoal.calibration import stratified_folds
 from deepal_autoal.errors import InputError
 from deepal_autoal.masks import normal_noise
 from deepal_autoal.models import build_model
 from deepal_autoal.models.gp import Kernel, _marginal_likelihood
 from deepal_autoal.models.laplace import laplace
-from deepal_autoal.models.prior_strength import _folds
 from deepal_autoal.models.softmax_regression import BIAS_PRECISION, Features, minimize
 
 
@@ -225,8 +225,7 @@ def test_more_labels_than_anchors(monkeypatch):
 
 
 def test_folds_hold_each_class_out_in_part_and_never_its_only_label():
-    labels = torch.tensor([0] * 7 + [1] + [2] * 3)
-    folds = _folds(labels, torch.arange(11)).tolist()
+    folds = stratified_folds(np.array([0] * 7 + [1] + [2] * 3), 5, seed=0)
     assert folds[7] == -1
     assert sorted(np.bincount(folds[:7], minlength=5)) == [1, 1, 1, 2, 2]
     assert len(set(folds[8:])) == 3
