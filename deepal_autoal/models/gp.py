@@ -155,7 +155,7 @@ class GaussianProcess(SolvedModel):
         spread = float(rows.square().sum(dim=1).mean()) or 1.0
         chosen = choose_strength(features, sample_weights, spread, usual_variance(flat.shape[1]), seed)
         self.held_out = chosen.held_out
-        tolerance = 1e-9 if wide.dtype == torch.float64 else 1e-6
+        tolerance = 1e-9 if wide.dtype == torch.float64 else 1e-5
         solution, taken = minimize(features, sample_weights[None], chosen.precision, chosen.start[None], tolerance)
         weights = solution[0]
         if progress is not None:

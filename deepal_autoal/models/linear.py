@@ -102,7 +102,7 @@ class Linear(SolvedModel):
                 metrics["held_out_loss"] = chosen.held_out_loss
         else:
             precision = self._l2
-        tolerance = 1e-9 if wide.dtype == torch.float64 else 1e-7
+        tolerance = 1e-9 if wide.dtype == torch.float64 else 1e-5
         solution, taken = minimize(features, sample_weights[None], precision, start, tolerance)
         weights = solution[0]
         if progress is not None:

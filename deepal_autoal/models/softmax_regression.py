@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn import functional as F
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,9 +96,11 @@ class _Scaled:
     """The problems in scaled coordinates, in which the curvature is at most one."""
 
     def __init__(self, features: Features, sample_weights: Tensor, precision: float) -> None:
-        rows, n_classes = features.rows, features.n_classes
+        rows = features.rows
         self._rows = torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
-        self._targets = F.one_hot(features.labels, n_classes).to(rows.dtype)
+        n_problems = len(sample_weights)
+        self._labels = features.labels[:, None, None].expand(-1, n_problems, 1)
+        self._minus_ones = rows.new_full((len(rows), n_problems, 1), -1.0)
         self._sample_weights = sample_weights.T
         penalties = rows.new_full((self._rows.shape[1], 1), precision)
         penalties[-1] = BIAS_PRECISION
@@ -114,8 +115,9 @@ class _Scaled:
         weights = self.scale * point
         logits = self._rows @ weights.transpose(0, 1).reshape(n_columns, n_problems * n_classes)
         log_probabilities = logits.view(-1, n_problems, n_classes).log_softmax(dim=2)
-        losses = -(log_probabilities * self._targets[:, None]).sum(dim=2)
-        residuals = (log_probabilities.exp_() - self._targets[:, None]).mul_(self._sample_weights[:, :, None])
+        losses = -log_probabilities.gather(2, self._labels).squeeze(2)
+        residuals = log_probabilities.exp_().scatter_add_(2, self._labels, self._minus_ones)
+        residuals.mul_(self._sample_weights[:, :, None])
         gradient = self._rows.T @ residuals.flatten(1)
         gradient = gradient.view(n_columns, n_problems, n_classes).transpose(0, 1) + self._penalties * weights
         penalty = 0.5 * (self._penalties * weights.square()).sum(dim=(1, 2))
