@@ -121,8 +121,8 @@ class Recipe:
 
 
 # Chosen at 5 to 20 labels a class on development splits of digits, MNIST and CIFAR-10 (docs/training.md). Small
-# batches buy steps at the same cost: accuracy goes with the number of steps more than with their size. The schedule ends at zero,
-# which did better than to average weights at a constant rate.
+# batches buy steps at the same cost: accuracy goes with the number of steps more than with their size. A schedule that
+# ends at zero did no worse than averaging weights at a constant rate.
 IMAGE_DEFAULTS: dict[str, Any] = {
     "learning_rate": 2e-3, "min_steps": 400, "schedule": "cosine", "train_batch_size": 16,
 }  # fmt: skip
