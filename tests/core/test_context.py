@@ -254,7 +254,7 @@ def test_long_queries_show_that_they_move(blob_data):
             context.candidates.ensemble_probabilities(2)
             return context.candidates.indices[:batch_size]
 
-    learner = ActiveLearner(blob_data.x_train, Slow(), 3, model="linear", recipe={"epochs": 2, "min_steps": 1})
+    learner = ActiveLearner(blob_data.x_train, Slow(), 3, model="mlp", recipe={"epochs": 2, "min_steps": 1})
     learner.tell(range(9), blob_data.y_train[:9])
     seen = []
     learner.query(2, lambda done, total: seen.append((done, total)))
@@ -267,7 +267,7 @@ def test_every_sample_has_dropout_masks_of_its_own_whoever_else_is_asked_for(mon
     alike = np.ones_like(blob_data.x_train) + np.arange(6, dtype=np.float32)
     alike[0] = 0
     monkeypatch.setattr(outputs, "_CHUNK_NUMBERS", 60)
-    learner = ActiveLearner(alike, "random", 3, model="linear", recipe={"epochs": 2, "min_steps": 20})
+    learner = ActiveLearner(alike, "random", 3, model="linear[passes=dropout,l2=1]")
     learner.tell(range(9), blob_data.y_train[:9])
     context = learner._context(learner.fit(), learner.unlabeled_indices)
     p = context.candidates.mc_probabilities(6)
