@@ -192,7 +192,7 @@ def _model(
                 module.published.side,
             )  # fmt: skip
         normalization = module.published.normalization(shape[0])
-    recipe = Recipe.for_data(dataset.is_image, precision=precision)
+    recipe = Recipe.for_data(dataset.input_shape, precision=precision)
     precision = resolve_precision(recipe.precision, device, shape)
     fitted = FittedModel(module, device=device, recipe=recipe, seed=seed, precision=precision)
     return fitted, normalization or Normalization.fit(dataset.x_train, scaling=scaling), str(model)

@@ -128,7 +128,8 @@ class ActiveLearner:
         self.model_choice = resolve_model(
             model, self._inputs.input_shape, scaling=self._scaling, by_gradient=by_gradient
         )
-        wanted = recipe if isinstance(recipe, Recipe) else Recipe.for_data(samples.ndim == 4, **dict(recipe or {}))
+        shape = self._inputs.input_shape
+        wanted = recipe if isinstance(recipe, Recipe) else Recipe.for_data(shape, **dict(recipe or {}))
         # Decided once: a run that is continued elsewhere computes as it did.
         precision = resolve_precision(wanted.precision, self.device, self._inputs.input_shape)
         self.recipe = replace(wanted, precision=precision)

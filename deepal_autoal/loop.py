@@ -428,7 +428,7 @@ def _prepare(
     pool, in_play = changes.apply(data, settings.seed)
     members = in_play[draw_members(len(in_play), settings.seed, settings.pool_size)]
     initial, batch_size, rounds = check_budget(settings, len(members))
-    recipe = Recipe.for_data(data.is_image, data.augmentation, **settings.recipe)
+    recipe = Recipe.for_data(data.input_shape, data.augmentation, **settings.recipe)
     learner = ActiveLearner(
         pool.x_train, made, pool.n_classes, model=settings.model or "auto", recipe=recipe, seed=settings.seed,
         device=device, members=members if len(members) < len(pool.x_train) else None, n_rounds=rounds,

@@ -89,11 +89,13 @@ class Recipe:
             _require(name in AUGMENTATIONS, "augmentation", name, "some of " + ", ".join(AUGMENTATIONS))
 
     @classmethod
-    def for_data(cls, is_image: bool, augmentation: Iterable[str] = OWN_AUGMENTATION, /, **changes: Any) -> Recipe:
-        """Return the defaults for a kind of data, `IMAGE_DEFAULTS` or `VECTOR_DEFAULTS`.
+    def for_data(
+        cls, input_shape: tuple[int, ...], augmentation: Iterable[str] = OWN_AUGMENTATION, /, **changes: Any
+    ) -> Recipe:
+        """Return the defaults for a kind of data: `IMAGE_DEFAULTS`, `TINY_IMAGE_DEFAULTS` or `VECTOR_DEFAULTS`.
 
         Args:
-            is_image: Whether the samples are images (else vectors).
+            input_shape: (C, H, W) or (D,) of one input.
             augmentation: What leaves the images' labels true; by default small shifts.
             changes: Settings to use instead, by name.
 
@@ -103,12 +105,16 @@ class Recipe:
         known = [item.name for item in fields(cls)]
         for name in changes:
             _require(name in known, "recipe", name, "some of " + ", ".join(known))
+        is_image = len(input_shape) == 3
         if not is_image and changes.get("augmentation"):
             raise InputError(
                 f"augmentation {', '.join(changes['augmentation'])} is for images, and these samples are vectors: "
                 "give --augmentation none"
             )
-        defaults = {**IMAGE_DEFAULTS, "augmentation": tuple(augmentation)} if is_image else VECTOR_DEFAULTS
+        defaults = VECTOR_DEFAULTS
+        if is_image:
+            is_tiny = max(input_shape[1:]) < LEAST_SIDE
+            defaults = {**(TINY_IMAGE_DEFAULTS if is_tiny else IMAGE_DEFAULTS), "augmentation": tuple(augmentation)}
         return cls(**{**defaults, **changes})
 
     def n_batches(self, n_labeled: int) -> int:
@@ -124,8 +130,11 @@ class Recipe:
 # batches buy steps at the same cost: accuracy goes with the number of steps more than with their size. The schedule
 # ends at zero, which did better than to average weights at a constant rate.
 IMAGE_DEFAULTS: dict[str, Any] = {
-    "learning_rate": 2e-3, "min_steps": 400, "schedule": "cosine", "train_batch_size": 16,
+    "learning_rate": 2e-3, "min_steps": 600, "schedule": "cosine", "train_batch_size": 16,
 }  # fmt: skip
+# Of images with shorter sides than this, half as many steps do.
+LEAST_SIDE = 16
+TINY_IMAGE_DEFAULTS: dict[str, Any] = {**IMAGE_DEFAULTS, "min_steps": 300}
 # Steps on vectors are cheap, and the linear model needs them: measured on digits and MNIST as vectors.
 VECTOR_DEFAULTS: dict[str, Any] = {"learning_rate": 3e-3, "min_steps": 300}
 

@@ -123,7 +123,7 @@ def prepare(data: Dataset, split: str) -> Problem:
 
 def recipe_of(name: str, problem: Problem) -> Recipe:
     """Return a recipe by its name in the table."""
-    default = Recipe.for_data(True, problem.augmentation)
+    default = Recipe.for_data(problem.pool.input_shape, problem.augmentation)
     if name == "before":
         return replace(BEFORE, augmentation=KNOWN_AUGMENTATION.get(problem.name, ()))
     return default if name == "default" else replace(default, **PARTS[name])

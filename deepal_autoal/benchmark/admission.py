@@ -127,7 +127,7 @@ def admit(
             given["scaling"] = config["scaling"]
         given["recipe"] = {**recorded_defaults(config), **given["recipe"]}
     wanted = Settings(**given).with_protocol()
-    recipe = Recipe.for_data(data.is_image, data.augmentation, **wanted.recipe)
+    recipe = Recipe.for_data(data.input_shape, data.augmentation, **wanted.recipe)
     scaling = resolve_scaling(wanted.scaling, data.x_train, data.is_embeddings).name
     device = recorded_device = resolve_device("cpu" if is_elsewhere else settings.get("device") or "auto")
     if is_elsewhere:

@@ -26,7 +26,7 @@ def recipes():
 def test_recipes_are_the_default_and_what_it_is_compared_with(recipes):
     problem = recipes.prepare(load_dataset("digits", "nowhere"), "development")
     assert recipes.recipe_of("before", problem) == Recipe()
-    assert recipes.recipe_of("default", problem) == Recipe.for_data(True, ("affine",))
+    assert recipes.recipe_of("default", problem) == Recipe.for_data((1, 8, 8), ("affine",))
     for name, changes in recipes.PARTS.items():
         changed = recipes.recipe_of(name, problem)
         assert changed != recipes.recipe_of("default", problem)

@@ -40,7 +40,7 @@ def test_none_leans_on_the_defaults(name):
     recipe = PROTOCOLS[name].recipe
     assert {*IMAGE_DEFAULTS, *VECTOR_DEFAULTS, "epochs", "optimizer", "weight_decay", "averaging"} <= set(recipe)
     for augmentation in ((), ("crop",), ("affine", "flip")):
-        assert Recipe.for_data(True, augmentation, **recipe) == Recipe(**recipe)
+        assert Recipe.for_data((3, 32, 32), augmentation, **recipe) == Recipe(**recipe)
     assert (recipe["schedule"], recipe["averaging"], recipe["min_steps"]) == ("constant", 0.0, 0)
     assert "crop" not in recipe["augmentation"] or "cifar" in name  # whose crops are of 4 pixels, an eighth of 32
 

@@ -39,17 +39,19 @@ def test_recipes_survive_json():
 
 
 def test_defaults_by_data():
-    assert Recipe.for_data(True, ["flip"]).augmentation == ("flip",)
-    assert Recipe.for_data(True, ["flip"], augmentation=(), epochs=3) == Recipe(epochs=3, **IMAGE_DEFAULTS)
-    assert Recipe.for_data(True).augmentation == OWN_AUGMENTATION == ("crop",) == OF_DATASETS
+    assert Recipe.for_data((3, 32, 32), ["flip"]).augmentation == ("flip",)
+    assert Recipe.for_data((3, 32, 32), ["flip"], augmentation=(), epochs=3) == Recipe(epochs=3, **IMAGE_DEFAULTS)
+    assert Recipe.for_data((3, 32, 32)).augmentation == OWN_AUGMENTATION == ("crop",) == OF_DATASETS
     assert (
-        Recipe.for_data(True, **{name: getattr(Recipe(), name) for name in IMAGE_DEFAULTS}, augmentation=()) == Recipe()
+        Recipe.for_data((3, 32, 32), **{name: getattr(Recipe(), name) for name in IMAGE_DEFAULTS}, augmentation=())
+        == Recipe()
     )
-    vectors = Recipe.for_data(False, ("flip",))
+    assert Recipe.for_data((1, 8, 8)).min_steps < Recipe.for_data((1, 8, 16)).min_steps == IMAGE_DEFAULTS["min_steps"]
+    vectors = Recipe.for_data((5,), ("flip",))
     assert vectors == Recipe(**VECTOR_DEFAULTS) and vectors.min_steps > Recipe().min_steps
-    assert Recipe.for_data(False, min_steps=1).min_steps == 1
+    assert Recipe.for_data((5,), min_steps=1).min_steps == 1
     with pytest.raises(InputError, match=r"epoch'.*epochs"):
-        Recipe.for_data(True, epoch=3)
+        Recipe.for_data((3, 32, 32), epoch=3)
 
 
 def test_plain_settings_stay_as_they_were():

@@ -133,13 +133,16 @@ def simulate_cycle(
 
 
 def _half_model(context: QueryContext, half: NDArray[np.int64], number: int, effort: float) -> FittedModel:
-    """Return a model of a half. To rank samples it need not be trained to the end."""
+    """Return a model of a half. To rank samples it need not be trained to the end, nor on changed images, which would
+    keep it from knowing all labels and ending early.
+    """
     full = context.model.recipe
     recipe = dataclasses.replace(
         full,
         epochs=math.ceil(effort * full.epochs),
         min_steps=math.ceil(effort * full.min_steps),
         stop_at_full_accuracy=True,
+        augmentation=(),
     )
     return context.fit(half, purpose=f"cycle{number}", recipe=recipe)
 
