@@ -20,7 +20,7 @@ FAILS = " ✗"
 NOTE = f"""Means over seeds, seconds medians. "Difference" is the accuracy of `{{ours}}` minus that of the best of
 scikit-learn's models, in points, with the 95 % bootstrap interval over paired seeds; the best is chosen on the same
 seeds, which flatters it. "NLL" is the negative log-likelihood over that of logistic regression (by cross-validation
-from three labels a class on), with the better of its two scalings; "seconds" is the time over its, with the faster one.
+from three labels a class on), with the better of its two scalings; "seconds" is the time over its, with the faster.
 The bar: at most {MOST_BEHIND:g} point behind, NLL at most {NLL_FACTOR:g} times, seconds at most {SECONDS_FACTOR:g}
 times;{FAILS} marks what misses it.""".replace("\n", " ")
 
