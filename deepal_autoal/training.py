@@ -120,10 +120,10 @@ class Trainer:
         """Return a new model within its objective, untrained, without touching torch's global generator."""
         with global_torch_seed(seed, self.device):
             objective = self.objective(self.build())
-        if isinstance(objective.model, SolvedModel) and type(objective) is not Objective:
+        if type(objective) is not Objective and not any(True for _ in objective.model.parameters()):
             raise InputError(
-                "this strategy changes what training minimizes, but the model is solved directly, not trained by "
-                "gradient steps; choose another --model, such as mlp"
+                "this strategy changes what training minimizes, but the model has no weights that gradient steps could "
+                "train; choose another --model, such as mlp"
             )
         return objective
 
@@ -161,7 +161,7 @@ class Trainer:
         if initial_state is not None:
             objective.model.load_state_dict(initial_state)
         objective = place(objective, self.device).train()
-        if isinstance(objective.model, SolvedModel):
+        if isinstance(objective.model, SolvedModel) and type(objective) is Objective:
             with own_modes(self.device), torch.no_grad():
                 inputs = labeled.inputs.batch(labeled.indices)
                 labels = torch.as_tensor(labeled.labels, device=self.device)

@@ -130,6 +130,11 @@ class Linear(SolvedModel):
     def logit_deviations(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Return standard deviations (n, C) along directions (C, C); see `SolvedModel.logit_deviations`."""
         known = self.posterior
+        if not len(known.rotation):
+            raise InputError(
+                "the model has no posterior, as a strategy trained it by gradient steps; give --model "
+                "linear[passes=dropout]"
+            )
         centered = embeddings - known.center
         squares = (centered @ known.basis).square_()
         rest = (centered.square().sum(dim=1) - squares.sum(dim=1)).clamp_min(0) / known.precision

@@ -42,7 +42,7 @@ class SolvedModel(TaskModel):
 
     The result depends on the labels alone, so that models of different seeds differ little or not at all: members of
     an ensemble are therefore fitted to bootstrap samples of the labels (Breiman 1996). A strategy that changes what
-    training minimizes needs another model.
+    training minimizes has it trained by gradient steps, if it has parameters, and is refused if not.
     """
 
     def solve(

@@ -1,6 +1,7 @@
 """The scripts of benchmarks/autoal, which import each other by name as they do when they are run."""
 
 import importlib
+import logging
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,15 @@ import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS / "autoal"))
+
+
+@pytest.fixture(autouse=True)
+def log_level():
+    """Studies that are run set it for their process."""
+    logger = logging.getLogger("deepal_autoal")
+    before = logger.level
+    yield
+    logger.setLevel(before)
 
 
 @pytest.fixture(scope="session")

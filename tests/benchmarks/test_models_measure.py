@@ -41,11 +41,11 @@ def test_images(models_study, name):
 
 
 def test_task_models_are_the_toolkits(models_study, problem):
-    short = measured(models_study, problem, "linear", 10, {"recipe.epochs": 1, "recipe.min_steps": 1})
-    usual = measured(models_study, problem, "linear", 10)
+    short = measured(models_study, problem, "mlp", 10, {"recipe.epochs": 1, "recipe.min_steps": 1})
+    usual = measured(models_study, problem, "mlp", 10)
     assert usual.accuracy > 0.8 and usual.nll < short.nll
     with pytest.raises(TypeError, match="no_such"):
-        measured(models_study, problem, "linear", 10, {"no_such": 1})
+        measured(models_study, problem, "mlp", 10, {"no_such": 1})
 
 
 def test_the_same_again_but_for_time(models_study, problem):

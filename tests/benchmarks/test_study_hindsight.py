@@ -41,7 +41,7 @@ def test_oracle_foresees_the_run(blob_data, toy):
 
 def test_oracle_takes_the_best_candidates_batch(blob_data, toy):
     names = ["hoard", "margin"]
-    toy = {**toy, "rounds": 1}
+    toy = {**toy, "initial": 3, "batch_size": 3, "rounds": 1}
     alone = {name: run("vote", blob_data, candidates=[name], options={"final": "top"}, seed=1, **toy) for name in names}
     oracle = Hindsight(blob_data, names, toy["model"], seed=1, options={"final": "top"})
     result = run(oracle, blob_data, seed=1, **toy)
