@@ -127,7 +127,7 @@ def _candidates(strategy: Strategy, field: str) -> list[tuple[str, Strategy]]:
 def _problem(subject: Subject, strategy: Strategy, n_candidates: int, n_classes: int) -> Problem:
     """Return a large pool; on vectors with a model that adds little, if the strategy takes it."""
     if subject.kind == "vectors":
-        problem = _large("vectors", "linear", n_candidates, n_classes)
+        problem = _large("vectors", "linear[l2=1]", n_candidates, n_classes)
         try:
             subject.learner(problem, strategy=strategy)
         except InputError:

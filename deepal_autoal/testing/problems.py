@@ -27,7 +27,7 @@ class Problem:
         labels: The true classes, int64 (n,).
         n_classes: Number of classes, C.
         labeled: Pool indices of the labelled samples, scattered among the others, in no order.
-        model: Name of the task model; ``auto`` is mlp for vectors and cnn for images.
+        model: Name of the task model; ``auto`` is a network: mlp for vectors and cnn for images.
         n_rounds: How many rounds are planned; None when labels are given interactively.
     """
 

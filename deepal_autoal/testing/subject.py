@@ -16,6 +16,7 @@ from deepal_autoal.candidates import names_of, resolve_words
 from deepal_autoal.errors import InputError, QueryError
 from deepal_autoal.factory import create_strategy
 from deepal_autoal.learner import ActiveLearner
+from deepal_autoal.models import AUTO, choose_model
 from deepal_autoal.options import resolve_options
 from deepal_autoal.plugins import plugin_host
 from deepal_autoal.strategy import Query, ScoringStrategy, SelectorStrategy, Strategy, check_query
@@ -321,8 +322,11 @@ class Subject:
             self._other_process = None
 
     def _new_learner(self, problem: Problem, strategy: Strategy, seed: int, device: torch.device) -> ActiveLearner:
+        # A network, whatever fits the data best: checks look at its weights, modes and statistics.
+        shape = problem.pool.shape[1:] if problem.pool.ndim == 2 else problem.pool.transpose(0, 3, 1, 2).shape[1:]
+        model = choose_model(shape, by_gradient=True) if problem.model == AUTO else problem.model
         return ActiveLearner(
-            problem.pool, strategy, problem.n_classes, model=problem.model, recipe=QUICK, seed=seed, device=device,
+            problem.pool, strategy, problem.n_classes, model=model, recipe=QUICK, seed=seed, device=device,
             n_rounds=problem.n_rounds,
         )  # fmt: skip
 

@@ -27,7 +27,8 @@ def judged(models_study):
 
 def test_verdict_is_on_the_best_of_scikit_learn(make, judged):
     verdict = judged([
-        *make("sk-logistic", [0.6, 0.7], nll=0.5, seconds=3.0), *make("sk-logistic-standard", [0.5, 0.5], nll=0.4, seconds=2.0),
+        *make("sk-logistic", [0.6, 0.7], nll=0.5, seconds=3.0),
+        *make("sk-logistic-standard", [0.5, 0.5], nll=0.4, seconds=2.0),
         *make("sk-svc", [0.9, 0.8], nll=None, seconds=0.1), *make("plain-torch", [1.0, 1.0]),
         *make("auto", [0.8, 0.87], nll=0.42, seconds=3.0),
     ])  # fmt: skip
