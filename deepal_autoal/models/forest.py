@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from deepal_autoal.errors import InputError
-from deepal_autoal.models.solved import FlatInput, SizedByData, SolvedModel
+from deepal_autoal.models.solved import FlatInput, SizedByData, SolvedModel, training_metrics
 from deepal_autoal.randomness import numpy_stream
 
 if TYPE_CHECKING:
@@ -128,8 +128,7 @@ class Forest(SolvedModel):
         log_probabilities = self.head(flat)
         return {
             "steps": self._trees,
-            "train_loss": float(-log_probabilities.gather(1, labels[:, None]).mean()),
-            "train_accuracy": float((log_probabilities.argmax(dim=1) == labels).double().mean()),
+            **training_metrics(log_probabilities, labels),
         }
 
     def random_logits(self, samples: Tensor, embeddings: Tensor, passes: range, key: tuple[int | str, ...]) -> Tensor:

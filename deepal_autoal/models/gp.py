@@ -24,7 +24,14 @@ from deepal_autoal.errors import InputError
 from deepal_autoal.models.laplace import laplace
 from deepal_autoal.models.prior_strength import HeldOut, choose_strength, usual_variance
 from deepal_autoal.models.softmax_regression import Features, minimize
-from deepal_autoal.models.solved import FlatInput, SizedByData, SolvedModel, class_sample_weights, working_copy
+from deepal_autoal.models.solved import (
+    FlatInput,
+    SizedByData,
+    SolvedModel,
+    class_sample_weights,
+    training_metrics,
+    working_copy,
+)
 from deepal_autoal.randomness import torch_stream
 
 if TYPE_CHECKING:
@@ -174,8 +181,7 @@ class GaussianProcess(SolvedModel):
         log_probabilities = features.log_probabilities(weights, torch.arange(len(labels), device=labels.device))
         metrics = {
             "steps": chosen.steps + taken,
-            "train_loss": float(-log_probabilities.gather(1, labels[:, None]).mean()),
-            "train_accuracy": float((log_probabilities.argmax(dim=1) == labels).double().mean()),
+            **training_metrics(log_probabilities, labels),
             "length": kernel.length,
             "variance": spread / chosen.precision,
         }

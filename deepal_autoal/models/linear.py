@@ -13,7 +13,14 @@ from deepal_autoal.errors import InputError
 from deepal_autoal.models.laplace import laplace
 from deepal_autoal.models.prior_strength import choose_strength, usual_variance
 from deepal_autoal.models.softmax_regression import Features, minimize
-from deepal_autoal.models.solved import FlatInput, SizedByData, SolvedModel, class_sample_weights, working_copy
+from deepal_autoal.models.solved import (
+    FlatInput,
+    SizedByData,
+    SolvedModel,
+    class_sample_weights,
+    training_metrics,
+    working_copy,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -121,8 +128,7 @@ class Linear(SolvedModel):
         log_probabilities = features.log_probabilities(weights, everything)
         return {
             "steps": steps + taken,
-            "train_loss": float(-log_probabilities.gather(1, labels[:, None]).mean()),
-            "train_accuracy": float((log_probabilities.argmax(dim=1) == labels).double().mean()),
+            **training_metrics(log_probabilities, labels),
             "l2": float(precision),
             **metrics,
         }

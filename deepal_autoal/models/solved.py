@@ -108,3 +108,11 @@ def class_sample_weights(labels: Tensor, n_classes: int, kind: str, dtype: torch
     counts = torch.bincount(labels, minlength=n_classes)
     weights: Tensor = (len(labels) / ((counts > 0).sum() * counts[labels])).to(dtype)
     return weights
+
+
+def training_metrics(log_probabilities: Tensor, labels: Tensor) -> dict[str, float]:
+    """Return ``train_loss`` and ``train_accuracy`` of log probabilities (M, C) of the labeled samples."""
+    return {
+        "train_loss": float(-log_probabilities.gather(1, labels[:, None]).mean()),
+        "train_accuracy": float((log_probabilities.argmax(dim=1) == labels).double().mean()),
+    }

@@ -16,7 +16,7 @@ from torch import nn
 from deepal_autoal.errors import InputError
 from deepal_autoal.models.forest import Forest
 from deepal_autoal.models.gp import GaussianProcess
-from deepal_autoal.models.solved import FlatInput, SolvedModel
+from deepal_autoal.models.solved import FlatInput, SolvedModel, training_metrics
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,8 +85,7 @@ class Tabular(SolvedModel):
         log_probabilities = self.head(inputs.flatten(1))
         return {
             "steps": of_process["steps"] + of_forest["steps"],
-            "train_loss": float(-log_probabilities.gather(1, labels[:, None]).mean()),
-            "train_accuracy": float((log_probabilities.argmax(dim=1) == labels).double().mean()),
+            **training_metrics(log_probabilities, labels),
             "forest_share": share,
             "length": of_process["length"],
             "variance": of_process["variance"],
