@@ -26,14 +26,21 @@ _SPREAD = 1.0
 _VALUES = 401
 
 
-def stratified_folds(labels: NDArray[np.int64], n_folds: int, seed: int) -> NDArray[np.int64]:
+def stratified_folds(
+    labels: NDArray[np.int64], n_folds: int, seed: int, groups: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
     """Return each sample's fold, int64 (M,): of each class as many in each as can be; -1 for the only one of a class.
 
     Args:
         labels: (M,).
         n_folds: Number of folds; some may stay empty.
         seed: Of the draw.
+        groups: Numbers from 0, (M,), of samples that are copies of each other, which must not be in two folds; by
+            default every sample is one of its own.
     """
+    if groups is not None:
+        first = np.unique(groups, return_index=True)[1]
+        return stratified_folds(labels[first], n_folds, seed)[groups]
     order = numpy_stream(seed, "folds").permutation(len(labels))
     folds = np.full(len(labels), -1, dtype=np.int64)
     start = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 _CHUNK_NUMBERS = 1 << 18
 _ACCELERATOR_NUMBERS = 1 << 25
 _LEAST_ROWS = 16
+# Of the labels, what a member of an ensemble of solved models is fitted to: as many as differ in a bootstrap sample.
+_MEMBERS_PART = 1 - math.exp(-1)
 
 
 class RowStore:
@@ -224,8 +227,10 @@ class OutputCache:
         def fit_member(number: int) -> FittedModel:
             seed = stream_seed(*key, "member", number)
             if isinstance(model.module, SolvedModel):
-                # Trained on the same labels, members of such a model would be the same.
-                drawn = numpy_stream(seed, "bootstrap").integers(len(labeled.indices), size=len(labeled.indices))
+                # Fitted to the same labels, members of such a model would be the same. Drawn without repetition: copies
+                # of a sample would be in two folds of a cross-validation, and learning by heart would seem to pay.
+                n = len(labeled.indices)
+                drawn = np.sort(numpy_stream(seed, "part").permutation(n)[: math.ceil(_MEMBERS_PART * n)])
                 return self._train(labeled.part(drawn), unlabeled, seed, None)
             return self._train(labeled, unlabeled, seed, None)
 

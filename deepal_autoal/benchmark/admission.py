@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from deepal_autoal.records import CONFIG, FORMAT_VERSION, completed, describe_re
 from deepal_autoal.scaling import resolve_scaling
 from deepal_autoal.settings import Settings, check_budget, refuse_differences, resolve_plugin_options
 from deepal_autoal.strategy import Strategy, describe_strategy
+
+logger = logging.getLogger(__name__)
 
 # What decides, beside the recipe, which runs a dataset allows.
 _RUN_SETTINGS = (
@@ -193,12 +196,15 @@ def _common_model(
     """
     if read_model(written).name != AUTO:
         return written
-    for config in configs.values():
-        return recorded_model(written, config)
-    options = written.strip()[len(AUTO) :]
     named = [contender for contender in contenders if not contender.is_optional]
-    changing = any(_create_as_before(contender, configs).changes_training for contender in named)
-    return choose_model(data.input_shape, scaling=scaling, by_gradient=changing) + options
+    changing = [item.label for item in named if _create_as_before(item, configs).changes_training]
+    for folder, config in configs.items():
+        model = recorded_model(written, config)
+        if changing and read_model(model).name != choose_model(data.input_shape, by_gradient=True):
+            logger.warning("runs in %s took %s for auto, and so does %s", folder, model, ", ".join(changing))
+        return model
+    options = written.strip()[len(AUTO) :]
+    return choose_model(data.input_shape, scaling=scaling, by_gradient=bool(changing)) + options
 
 
 def _create(

@@ -99,7 +99,7 @@ def _unused(run: ActiveRun) -> list[str]:
     from deepal_autoal.models.solved import SolvedModel
 
     given = sorted(set(run.config["settings"]["recipe"]) - {"precision", "warm_start"})
-    if not given or not isinstance(run.learner.new_module(), SolvedModel):
+    if not given or run.learner.strategy.changes_training or not isinstance(run.learner.new_module(), SolvedModel):
         return []
     return [f"--{name.replace('_', '-')}" for name in given]
 

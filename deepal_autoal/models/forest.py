@@ -132,7 +132,7 @@ class Forest(SolvedModel):
         }
 
     def random_logits(self, samples: Tensor, embeddings: Tensor, passes: range, key: tuple[int | str, ...]) -> Tensor:
-        """Return log probabilities (T, n, C) by some of the trees, drawn for each pass."""
+        """Return log probabilities (T, n, C) by some of the trees: in a pass the same ones for all samples."""
         roots = self.head.roots
         n_asked = max(1, round(_TREES_A_PASS * len(roots)))
         drawn = [numpy_stream(*key, number).permutation(len(roots))[:n_asked] for number in passes]

@@ -17,12 +17,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
 from deepal_autoal.errors import InputError
 from deepal_autoal.models.laplace import laplace
-from deepal_autoal.models.prior_strength import HeldOut, choose_strength, usual_variance
+from deepal_autoal.models.prior_strength import HeldOut, choose_strength, copies_of
 from deepal_autoal.models.softmax_regression import Features, minimize
 from deepal_autoal.models.solved import (
     FlatInput,
@@ -37,7 +38,7 @@ from deepal_autoal.randomness import torch_stream
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Squared length scales that are tried, in units of the number of features: scaled features have variance one.
+# Squared length scales that are tried, in units of the labeled inputs' spread.
 LENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
 # Shares of the linear part that are tried, each with the negative log of its prior.
 SHARES = {0.5: 0.0, 0.0: 0.7}
@@ -50,47 +51,52 @@ _NEGLIGIBLE = 1e-7
 
 @dataclass(frozen=True)
 class Kernel:
-    """``share · x·z / D + (1 − share) · exp(−‖x − z‖² / (2 · length · D))``.
+    """``share · x·z / spread + (1 − share) · exp(−‖x − z‖² / (2 · length · spread))`` of centered vectors.
 
     Attributes:
-        length: Squared length scale over the number of features.
+        length: Squared length scale over the spread.
         share: Of the linear part, in [0, 1].
+        spread: Mean squared length of the centered vectors, positive; of scaled ones about the number of features
+            that vary.
     """
 
     length: float
     share: float
+    spread: float
 
     def __call__(self, one: Tensor, other: Tensor) -> Tensor:
         """Return the kernel's values (n, m) of rows (n, D) and (m, D)."""
         products = one @ other.T
-        n_features = one.shape[1]
         distances = (one.square().sum(dim=1)[:, None] + other.square().sum(dim=1) - 2 * products).clamp_min_(0)
-        near = distances.div_(-2 * self.length * n_features).exp_()
-        return products.mul_(self.share / n_features).add_(near, alpha=1 - self.share)
+        near = distances.div_(-2 * self.length * self.spread).exp_()
+        return products.mul_(self.share / self.spread).add_(near, alpha=1 - self.share)
 
     def diagonal(self, rows: Tensor) -> Tensor:
         """Return the kernel of each row (n, D) with itself, (n,)."""
-        return rows.square().mean(dim=1) * self.share + (1 - self.share)
+        return rows.square().sum(dim=1) * (self.share / self.spread) + (1 - self.share)
 
 
 class KernelHead(SizedByData):
     """Logits of vectors by their kernel values with the anchors; empty before the model is solved.
 
     Attributes:
-        anchors: (m, D), labeled samples.
+        center: (D,), which vectors are taken relative to: far from zero, distances would be lost to rounding.
+        anchors: (m, D), labeled samples less the center.
         coefficients: (m, C).
         bias: (C,).
-        length, share: Of the `Kernel`.
+        length, share, spread: Of the `Kernel`.
         projection: (m, r), from kernel values to the features of the posterior.
         row_means: (m,), means of the kernel's rows over the anchors.
         variances, bias_variances, rotation, precision: As in `laplace.Posterior`.
     """
 
+    center: Tensor
     anchors: Tensor
     coefficients: Tensor
     bias: Tensor
     length: Tensor
     share: Tensor
+    spread: Tensor
     projection: Tensor
     row_means: Tensor
     variances: Tensor
@@ -100,22 +106,23 @@ class KernelHead(SizedByData):
 
     def __init__(self, n_features: int, n_classes: int) -> None:
         super().__init__()
+        self.register_buffer("center", torch.zeros(n_features))
         self.register_buffer("anchors", torch.zeros(1, n_features))
         self.register_buffer("coefficients", torch.zeros(1, n_classes))
         self.register_buffer("bias", torch.zeros(n_classes))
-        self.register_buffer("length", torch.ones(()))
-        self.register_buffer("share", torch.ones(()))
+        for name in ("length", "share", "spread"):
+            self.register_buffer(name, torch.ones(()))
         for name in ("projection", "row_means", "variances", "bias_variances", "rotation", "precision"):
             self.register_buffer(name, torch.zeros(0))
 
     @property
     def kernel(self) -> Kernel:
         """The kernel."""
-        return Kernel(float(self.length), float(self.share))
+        return Kernel(float(self.length), float(self.share), float(self.spread))
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Return logits (n, C) of vectors (n, D)."""
-        return torch.addmm(self.bias, self.kernel(vectors, self.anchors), self.coefficients)
+        return torch.addmm(self.bias, self.kernel(vectors - self.center, self.anchors), self.coefficients)
 
 
 class GaussianProcess(SolvedModel):
@@ -124,7 +131,7 @@ class GaussianProcess(SolvedModel):
     Args:
         n_features: Numbers per input, once it is flattened.
         n_classes: Number of outputs.
-        length: Squared length scale over the number of features; None chooses it.
+        length: Squared length scale over the spread of the labeled inputs; None chooses it.
         class_weights: ``none`` or ``balanced``.
 
     Attributes:
@@ -148,11 +155,17 @@ class GaussianProcess(SolvedModel):
         flat = inputs.flatten(1)
         n_anchors = min(len(flat), MOST_ANCHORS)
         wide = working_copy(flat, len(flat) * n_anchors * self.n_classes)
+        center = wide.mean(dim=0)
+        wide = wide - center
         labels = labels.to(wide.device)
         order = torch.randperm(len(wide), generator=torch_stream(seed, "anchors")).to(wide.device)
         compared = order[:_MOST_COMPARED]
         lengths = LENGTHS if self._length is None else (self._length,)
-        kernel = _choose_kernel(wide[compared], labels[compared], self.n_classes, lengths)
+        # Without Bessel's correction two samples would seem to lie half as far apart as they do.
+        variance = float(wide.square().sum(dim=1).mean()) * len(wide) / max(len(wide) - 1, 1)
+        kernel = _choose_kernel(
+            wide[compared], labels[compared], self.n_classes, lengths, variance or float(flat.shape[1])
+        )
         anchors = wide if len(wide) == n_anchors else wide[order[:n_anchors]]
         span = _Span.of(kernel, anchors)
         rows = span.features(kernel(wide, anchors))
@@ -160,7 +173,7 @@ class GaussianProcess(SolvedModel):
         features = Features(rows, labels, self.n_classes)
         sample_weights = class_sample_weights(labels, self.n_classes, self._class_weights, wide.dtype)
         spread = float(rows.square().sum(dim=1).mean()) or 1.0
-        chosen = choose_strength(features, sample_weights, spread, usual_variance(flat.shape[1]), seed)
+        chosen = choose_strength(features, wide, sample_weights, spread, seed)
         self.held_out = chosen.held_out
         tolerance = 1e-9 if wide.dtype == torch.float64 else 1e-5
         solution, taken = minimize(features, sample_weights[None], chosen.precision, chosen.start[None], tolerance)
@@ -170,18 +183,21 @@ class GaussianProcess(SolvedModel):
         posterior = laplace(features, sample_weights, weights, chosen.precision)
         coefficients = span.projection @ weights[:-1]
         state = {
-            "anchors": anchors, "coefficients": coefficients, "bias": weights[-1] - span.row_means @ coefficients,
+            "center": center, "anchors": anchors, "coefficients": coefficients,
+            "bias": weights[-1] - span.row_means @ coefficients,
             "length": torch.tensor(kernel.length), "share": torch.tensor(kernel.share),
+            "spread": torch.tensor(kernel.spread),
             "projection": span.projection, "row_means": span.row_means, "variances": posterior.variances,
             "bias_variances": posterior.bias_variances, "rotation": posterior.rotation,
             "precision": torch.tensor(chosen.precision),
         }  # fmt: skip
         for name, value in state.items():
             setattr(self.head, name, value.to(flat.device, torch.float32))
-        log_probabilities = features.log_probabilities(weights, torch.arange(len(labels), device=labels.device))
+        # By the head, as predictions are: what its precision costs shows here.
+        log_probabilities = self.head(flat).log_softmax(dim=1)
         metrics = {
             "steps": chosen.steps + taken,
-            **training_metrics(log_probabilities, labels),
+            **training_metrics(log_probabilities, labels.to(flat.device)),
             "length": kernel.length,
             "variance": spread / chosen.precision,
         }
@@ -190,8 +206,9 @@ class GaussianProcess(SolvedModel):
     def logit_deviations(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Return standard deviations (n, C) along directions (C, C); see `SolvedModel.logit_deviations`."""
         head = self.head
-        values = head.kernel(embeddings, head.anchors)
-        lengths = head.kernel.diagonal(embeddings) - 2 * values.mean(dim=1) + head.row_means.mean()
+        centered = embeddings - head.center
+        values = head.kernel(centered, head.anchors)
+        lengths = head.kernel.diagonal(centered) - 2 * values.mean(dim=1) + head.row_means.mean()
         squares = ((values - head.row_means) @ head.projection).square_()
         rest = (lengths - squares.sum(dim=1)).clamp_min(0) / head.precision
         return (squares @ head.variances + rest[:, None] + head.bias_variances).sqrt(), head.rotation
@@ -222,17 +239,20 @@ class _Span:
         return (kernel_values - self.row_means) @ self.projection
 
 
-def _choose_kernel(rows: Tensor, labels: Tensor, n_classes: int, lengths: tuple[float, ...]) -> Kernel:
+def _choose_kernel(rows: Tensor, labels: Tensor, n_classes: int, lengths: tuple[float, ...], spread: float) -> Kernel:
     """Return the kernel under which regression of the one-hot labels has the highest marginal likelihood.
 
-    It is joined by weak priors: of the length scale, log-normal about 1, and of the linear part's share.
+    It is joined by weak priors: of the length scale, log-normal about 1, and of the linear part's share. Copies of a
+    sample count once: they would pass for labels without noise.
     """
+    first = torch.from_numpy(np.sort(np.unique(copies_of(rows), return_index=True)[1])).to(rows.device)
+    rows, labels = rows[first], labels[first]
     targets = F.one_hot(labels, n_classes).to(rows.dtype)
     targets = targets - targets.mean(dim=0)
     n_targets = max(int((torch.bincount(labels) > 0).sum()) - 1, 1)  # one-hot labels of C classes vary in C - 1 ways
     scores = {}
     for length, (share, surprise) in itertools.product(lengths, SHARES.items()):
-        kernel = Kernel(length, share)
+        kernel = Kernel(length, share, spread)
         values, vectors, _ = _eigen(kernel(rows, rows))
         powers = (vectors.T @ targets).square().sum(dim=1)
         # The first direction is the mean's, which was taken out.
@@ -282,8 +302,8 @@ def build(
     Args:
         input_shape: (D,), or (C, H, W), which is flattened.
         n_classes: Number of outputs.
-        length: Squared length scale of the kernel, in units of the number of features; by default chosen in every
-            round.
+        length: Squared length scale of the kernel, in units of the labeled inputs' mean squared distance from their
+            mean; by default chosen in every round.
         class_weights: ``balanced`` weights each class alike, however many labels it has.
     """
     if length is not None and not 0.0 < length < math.inf:

@@ -11,7 +11,7 @@ from torch import nn
 
 from deepal_autoal.errors import InputError
 from deepal_autoal.models.laplace import laplace
-from deepal_autoal.models.prior_strength import choose_strength, usual_variance
+from deepal_autoal.models.prior_strength import choose_strength
 from deepal_autoal.models.softmax_regression import Features, minimize
 from deepal_autoal.models.solved import (
     FlatInput,
@@ -103,7 +103,7 @@ class Linear(SolvedModel):
         if self._l2 is None:
             # Samples that do not differ tell nothing of the spread: scaled features have variance one.
             spread = float(centered.square().sum(dim=1).mean()) or float(flat.shape[1])
-            chosen = choose_strength(features, sample_weights, spread, usual_variance(flat.shape[1]), seed)
+            chosen = choose_strength(features, wide, sample_weights, spread, seed)
             precision, start, steps = chosen.precision, chosen.start[None], chosen.steps
             if not math.isnan(chosen.held_out_loss):
                 metrics["held_out_loss"] = chosen.held_out_loss

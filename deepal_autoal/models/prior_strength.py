@@ -13,6 +13,8 @@ from deepal_autoal.models.softmax_regression import Features, minimize
 from deepal_autoal.randomness import numpy_stream
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 N_FOLDS = 5
@@ -27,13 +29,23 @@ _TOLERANCE = 1e-4
 _MAX_STEPS = 60
 
 
-def usual_variance(n_features: int) -> float:
+def copies_of(rows: Tensor) -> NDArray[np.int64]:
+    """Return a number from 0 for each row, int64 (M,), the same for rows that are equal."""
+    groups: NDArray[np.int64] = torch.unique(rows, dim=0, return_inverse=True)[1].cpu().numpy()
+    return groups
+
+
+def usual_variance(rows: Tensor) -> float:
     """Return the variance of a logit that is expected before any label is seen.
 
-    Weights of variance one on scaled features, as scikit-learn's C = 1 assumes, come to a variance of ``n_features``;
-    beyond 50 it does not grow, as features then repeat each other.
+    Weights of variance one on scaled features, as scikit-learn's C = 1 assumes, come to a variance of the number of
+    features; beyond 50 it does not grow, as features then repeat each other.
+
+    Args:
+        rows: The labeled samples, (M, D); features that are the same in all do not count.
     """
-    return min(float(n_features), _LARGEST_USUAL_VARIANCE)
+    n_varying = int((rows != rows[:1]).any(dim=0).sum())
+    return min(float(max(n_varying, 1)), _LARGEST_USUAL_VARIANCE)
 
 
 @dataclass(frozen=True)
@@ -68,22 +80,20 @@ class Strength:
     held_out: HeldOut
 
 
-def choose_strength(
-    features: Features, sample_weights: Tensor, spread: float, expected_variance: float, seed: int
-) -> Strength:
+def choose_strength(features: Features, inputs: Tensor, sample_weights: Tensor, spread: float, seed: int) -> Strength:
     """Choose the precision by stratified cross-validation.
 
     The score of a precision is the summed cross-entropy of the held-out labels, plus the negative log of a prior: the
-    variance of a logit under the weights' prior is log-normal about ``expected_variance``, with a standard deviation of
+    variance of a logit under the weights' prior is log-normal about `usual_variance`, with a standard deviation of
     0.7 decades. With a label or two a class the prior decides, with many the labels do. A class's only label stays in
-    every training part. The search goes from strong to weak by decades until one is worse, then half a decade about the
-    best.
+    every training part, and copies of a sample are held out together. The search goes from strong to weak by decades
+    until one is worse, then half a decade about the best.
 
     Args:
         features: The labeled samples.
+        inputs: The same as they are, (M, D), which tell what are copies.
         sample_weights: Of the samples, (M,).
         spread: Mean squared length of the features, positive.
-        expected_variance: Of a logit over the samples (see `usual_variance`).
         seed: Of the folds.
     """
     rows, labels = features.rows, features.labels
@@ -93,10 +103,11 @@ def choose_strength(
         positions = torch.from_numpy(drawn).to(labels.device)
         features = Features(rows[positions], labels[positions], features.n_classes)
         sample_weights = sample_weights[positions]
-    folds = torch.from_numpy(stratified_folds(features.labels.cpu().numpy(), N_FOLDS, seed)).to(labels.device)
+    drawn_folds = stratified_folds(features.labels.cpu().numpy(), N_FOLDS, seed, copies_of(inputs[positions]))
+    folds = torch.from_numpy(drawn_folds).to(labels.device)
     used = [number for number in range(N_FOLDS) if bool((folds == number).any())]
     problems = torch.stack([sample_weights, *(sample_weights * (folds != number) for number in used)])
-    search = _Search(features, problems, folds, used, spread / expected_variance)
+    search = _Search(features, problems, folds, used, spread / usual_variance(inputs))
     for decade in _COARSE:
         if not search.visit(decade):
             break

@@ -41,8 +41,8 @@ class SolvedModel(TaskModel):
     """A task model that `solve` fits; the recipe's steps, optimizer and augmentation have no part in it.
 
     The result depends on the labels alone, so that models of different seeds differ little or not at all: members of
-    an ensemble are therefore fitted to bootstrap samples of the labels (Breiman 1996). A strategy that changes what
-    training minimizes has it trained by gradient steps, if it has parameters, and is refused if not.
+    an ensemble are therefore fitted to random parts of the labels (subagging, Bühlmann & Yu 2002). A strategy that
+    changes what training minimizes has it trained by gradient steps, if it has parameters, and is refused if not.
     """
 
     def solve(
@@ -62,7 +62,8 @@ class SolvedModel(TaskModel):
         raise NotImplementedError
 
     def random_logits(self, samples: Tensor, embeddings: Tensor, passes: range, key: tuple[int | str, ...]) -> Tensor:
-        """Return logits (T, n, C) of random passes: draws from the posterior, each sample's on its own.
+        """Return logits (T, n, C) of random passes: draws from the posterior, each sample's on its own, unless said
+        otherwise.
 
         Only for models that have a posterior (see `TaskModel.has_posterior`).
 

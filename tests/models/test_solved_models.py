@@ -183,7 +183,7 @@ def test_a_gaussian_process_is_right_where_a_linear_model_cannot_be():
 def test_kernel_values_are_the_ones_written_out():
     rng = np.random.default_rng(4)
     one, other = rng.normal(size=(6, 3)), rng.normal(size=(4, 3))
-    kernel = Kernel(0.3, 0.25)
+    kernel = Kernel(0.3, 0.25, 3.0)
     expected = [[0.25 * a @ b / 3 + 0.75 * np.exp(-((a - b) ** 2).sum() / (2 * 0.3 * 3)) for b in other] for a in one]
     np.testing.assert_allclose(kernel(torch.tensor(one), torch.tensor(other)), expected)
     np.testing.assert_allclose(
@@ -211,6 +211,40 @@ def test_the_marginal_likelihood_is_that_of_gaussian_process_regression():
             best = max(best, -scipy.optimize.minimize_scalar(negative, bounds=(-15, 15), method="bounded").fun)
         differences[scale] = best - _marginal_likelihood(torch.tensor(values), torch.tensor(powers), 2)
     assert differences[0.5] == pytest.approx(differences[3.0], abs=1e-5)
+
+
+def _shells(offset=0.0, n_constant=0, unit=1.0, n=300):
+    rng = np.random.default_rng(8)
+    rows = rng.normal(size=(n + 500, 2))
+    labels = (np.sin(2.5 * rows[:, 0]) * np.sin(2.5 * rows[:, 1]) > 0).astype(np.int64)
+    rows = np.concatenate([rows, np.full((len(rows), n_constant), 3.0)], axis=1) * unit + offset
+    return rows.astype(np.float32), labels, slice(0, n), slice(n, None)
+
+
+@pytest.mark.parametrize("changes", [{"n_constant": 500}, {"offset": 500.0}, {"unit": 1e-3}, {"unit": 1e3}])
+def test_constant_features_offsets_and_units_change_little(changes):
+    found = []
+    for rows, labels, train, test in (_shells(), _shells(**changes)):
+        model = build_model("gp", (rows.shape[1],), 2)
+        metrics = model.solve(torch.tensor(rows[train]), torch.tensor(labels[train]), seed=0)
+        hits = model(torch.tensor(rows)).argmax(dim=1).numpy() == labels
+        assert metrics["train_accuracy"] == pytest.approx(hits[train].mean())
+        found.append(hits[test].mean())
+    assert found[0] > 0.8 and found[1] == pytest.approx(found[0], abs=0.03)
+
+
+@pytest.mark.parametrize("name", ["linear", "gp"])
+def test_copies_of_samples_teach_nothing_new(name, problem):
+    rows, labels = problem
+    noisy = np.where(np.random.default_rng(9).random(60) < 0.3, (labels + 1) % 3, labels)
+    found = []
+    for repeats in (1, 2):
+        model = build_model(name, (5,), 3)
+        x = torch.tensor(np.tile(rows, (repeats, 1)), dtype=torch.float32)
+        found.append(model.solve(x, torch.tensor(np.tile(noisy, repeats)), seed=0))
+    assert found[1]["held_out_loss"] > found[0]["held_out_loss"] * 0.8
+    if name == "gp":
+        assert found[0]["length"] == found[1]["length"]
 
 
 def test_more_labels_than_anchors(monkeypatch):
