@@ -51,7 +51,8 @@ def normal_noise(indices: Tensor, width: int, passes: range, key: tuple[int | st
         indices, width, passes, key: As in `dropout_masks`.
     """
     # Two halves of a hash are two uniform numbers, in (0, 1]; Box & Muller (1958) make two normal ones of them.
-    uniform = _hashes(indices, -(-width // 2), passes, key).view(torch.int32).to(torch.float64)
+    wide = torch.float32 if indices.device.type == "mps" else torch.float64  # which mps lacks
+    uniform = _hashes(indices, -(-width // 2), passes, key).view(torch.int32).to(wide)
     uniform = uniform.add_(2.0**31 + 1).mul_(2.0**-32)
     uniform = uniform.view(*uniform.shape[:2], -1, 2)
     radius, angle = uniform[..., 0].log().mul_(-2).sqrt_(), uniform[..., 1] * (2 * math.pi)
