@@ -120,7 +120,7 @@ class Trainer:
         """Return a new model within its objective, untrained, without touching torch's global generator."""
         with global_torch_seed(seed, self.device):
             objective = self.objective(self.build())
-        if type(objective) is not Objective and not any(True for _ in objective.model.parameters()):
+        if type(objective) is not Objective and next(objective.model.parameters(), None) is None:
             raise InputError(
                 "this strategy changes what training minimizes, but the model has no weights that gradient steps could "
                 "train; choose another --model, such as mlp"

@@ -201,7 +201,12 @@ def _common_model(
     for folder, config in configs.items():
         model = recorded_model(written, config)
         if changing and read_model(model).name != choose_model(data.input_shape, by_gradient=True):
-            logger.warning("runs in %s took %s for auto, and so does %s", folder, model, ", ".join(changing))
+            logger.warning(
+                "earlier runs such as %s used model %s for auto, so %s must use it too",
+                folder,
+                model,
+                ", ".join(changing),
+            )
         return model
     options = written.strip()[len(AUTO) :]
     return choose_model(data.input_shape, scaling=scaling, by_gradient=bool(changing)) + options
