@@ -3,10 +3,10 @@
 The latent functions of the classes have a Gaussian-process prior whose kernel is half linear, half squared
 exponential; the likelihood is the softmax. The model is the mode of the posterior (Williams & Barber 1998; Rasmussen &
 Williams 2006, section 3.5), which is softmax regression in the kernel's eigenvectors; Laplace's approximation gives
-the variance of the logits. The kernel is the one under which Gaussian-process regression of the one-hot labels has the
-highest marginal likelihood, which has a closed form (the same, equation 5.8); the variance is chosen by
-cross-validation (see `prior_strength`). More than `MOST_ANCHORS` labels are projected on that many of them (Nyström's
-approximation).
+the variance of the logits. The kernel is chosen from a grid, by the marginal likelihood of Gaussian-process regression
+of the one-hot labels, which has a closed form (the same, equation 5.8), and by cross-validation (see `_choose_kernel`);
+the variance by cross-validation (see `prior_strength`). More than `MOST_ANCHORS` labels are projected on that many of
+them (Nyström's approximation).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from deepal_autoal.errors import InputError
 from deepal_autoal.models.laplace import laplace
-from deepal_autoal.models.prior_strength import HeldOut, choose_strength, copies_of
+from deepal_autoal.models.prior_strength import HeldOut, Strength, choose_strength, copies_of, held_out_score
 from deepal_autoal.models.softmax_regression import Features, minimize
 from deepal_autoal.models.solved import (
     FlatInput,
@@ -42,8 +42,14 @@ if TYPE_CHECKING:
 LENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
 # Shares of the linear part that are tried, each with the negative log of its prior.
 SHARES = {0.5: 0.0, 0.0: 0.7}
-# Labels that the choice of the length scale looks at, and labels that the kernel is spanned by.
-_MOST_COMPARED = 400
+# Kernels that are cross-validated beside the one of the highest marginal likelihood, which is at times far too smooth
+# where classes are shells or rings: squared length scale and share.
+_RIVALS = ((0.1, 0.5), (0.3, 0.0), (1.0, 0.0))
+# Weight of the marginal likelihood of regression beside the held-out likelihood of classification.
+_MARGINAL_WEIGHT = 0.3
+# Labels that the marginal likelihood looks at, the cross-validation of kernels, and that of the variance.
+_MOST_COMPARED, _MOST_VALIDATED, _MOST_WEIGHED = 400, 100, 300
+# Labels that the kernel is spanned by.
 MOST_ANCHORS = 1000
 _RIDGES = tuple(10.0**power for power in range(-5, 2))
 _NEGLIGIBLE = 1e-7
@@ -163,20 +169,23 @@ class GaussianProcess(SolvedModel):
         lengths = LENGTHS if self._length is None else (self._length,)
         # Without Bessel's correction two samples would seem to lie half as far apart as they do.
         variance = float(wide.square().sum(dim=1).mean()) * len(wide) / max(len(wide) - 1, 1)
+        spread = variance or float(flat.shape[1])
         kernel = _choose_kernel(
-            wide[compared], labels[compared], self.n_classes, lengths, variance or float(flat.shape[1])
+            wide[compared], labels[compared], self.n_classes, self._class_weights, lengths, spread, seed
         )
         anchors = wide if len(wide) == n_anchors else wide[order[:n_anchors]]
         span = _Span.of(kernel, anchors)
-        rows = span.features(kernel(wide, anchors))
         # Anchors have mean zero; where they are not all samples, the samples may not.
-        features = Features(rows, labels, self.n_classes)
+        features = Features(span.features(kernel(wide, anchors)), labels, self.n_classes)
         sample_weights = class_sample_weights(labels, self.n_classes, self._class_weights, wide.dtype)
-        spread = float(rows.square().sum(dim=1).mean()) or 1.0
-        chosen = choose_strength(features, wide, sample_weights, spread, seed)
-        self.held_out = chosen.held_out
-        tolerance = 1e-9 if wide.dtype == torch.float64 else 1e-5
-        solution, taken = minimize(features, sample_weights[None], chosen.precision, chosen.start[None], tolerance)
+        # In the span of all, a cross-validation would take a time that grows with the square of their number.
+        weighed = order[:_MOST_WEIGHED] if len(wide) > _MOST_WEIGHED else torch.arange(len(wide), device=wide.device)
+        chosen = self._choose_strength(kernel, wide[weighed], labels[weighed], sample_weights[weighed], seed)
+        self.held_out = HeldOut(weighed[chosen.held_out.positions], chosen.held_out.log_probabilities)
+        start = chosen.start[None] if len(weighed) == n_anchors else None
+        # Exact to about 0.001 of a probability; two more decades would take half as many steps again.
+        tolerance = 1e-7 if wide.dtype == torch.float64 else 1e-5
+        solution, taken = minimize(features, sample_weights[None], chosen.precision, start, tolerance)
         weights = solution[0]
         if progress is not None:
             progress(1, 1)
@@ -199,9 +208,17 @@ class GaussianProcess(SolvedModel):
             "steps": chosen.steps + taken,
             **training_metrics(log_probabilities, labels.to(flat.device)),
             "length": kernel.length,
-            "variance": spread / chosen.precision,
+            "variance": float(features.rows.square().sum(dim=1).mean()) / chosen.precision,
         }
         return metrics if math.isnan(chosen.held_out_loss) else {**metrics, "held_out_loss": chosen.held_out_loss}
+
+    def _choose_strength(
+        self, kernel: Kernel, rows: Tensor, labels: Tensor, sample_weights: Tensor, seed: int
+    ) -> Strength:
+        span = _Span.of(kernel, rows)
+        features = Features(span.features(kernel(rows, rows)), labels, self.n_classes)
+        amplitude = float(features.rows.square().sum(dim=1).mean()) or 1.0
+        return choose_strength(features, rows, sample_weights, amplitude, seed)
 
     def logit_deviations(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Return standard deviations (n, C) along directions (C, C); see `SolvedModel.logit_deviations`."""
@@ -239,25 +256,49 @@ class _Span:
         return (kernel_values - self.row_means) @ self.projection
 
 
-def _choose_kernel(rows: Tensor, labels: Tensor, n_classes: int, lengths: tuple[float, ...], spread: float) -> Kernel:
-    """Return the kernel under which regression of the one-hot labels has the highest marginal likelihood.
+def _choose_kernel(
+    rows: Tensor,
+    labels: Tensor,
+    n_classes: int,
+    class_weights: str,
+    lengths: tuple[float, ...],
+    spread: float,
+    seed: int,
+) -> Kernel:
+    """Return the kernel that explains the labels best, of those with one of the length scales.
 
-    It is joined by weak priors: of the length scale, log-normal about 1, and of the linear part's share. Copies of a
-    sample count once: they would pass for labels without noise.
+    The one under which regression of the one-hot labels has the highest marginal likelihood, and `_RIVALS`, are
+    compared by the negative log-likelihood of held-out labels, less a part of the marginal likelihood. Both steps have
+    weak priors: of the length scale, log-normal about 1, and of the linear part's share. Copies of a sample count once:
+    they would pass for labels without noise.
     """
     first = torch.from_numpy(np.sort(np.unique(copies_of(rows), return_index=True)[1])).to(rows.device)
     rows, labels = rows[first], labels[first]
     targets = F.one_hot(labels, n_classes).to(rows.dtype)
     targets = targets - targets.mean(dim=0)
     n_targets = max(int((torch.bincount(labels) > 0).sum()) - 1, 1)  # one-hot labels of C classes vary in C - 1 ways
-    scores = {}
+    marginal: dict[Kernel, float] = {}
+    prior: dict[Kernel, float] = {}
     for length, (share, surprise) in itertools.product(lengths, SHARES.items()):
         kernel = Kernel(length, share, spread)
         values, vectors, _ = _eigen(kernel(rows, rows))
         powers = (vectors.T @ targets).square().sum(dim=1)
         # The first direction is the mean's, which was taken out.
-        likelihood = _marginal_likelihood(values[1:].clamp_min(0), powers[1:], n_targets)
-        scores[kernel] = -likelihood + 0.5 * math.log10(length) ** 2 + surprise
+        marginal[kernel] = _marginal_likelihood(values[1:].clamp_min(0), powers[1:], n_targets)
+        prior[kernel] = 0.5 * math.log10(length) ** 2 + surprise
+    likeliest = min(marginal, key=lambda kernel: prior[kernel] - marginal[kernel])
+    rivals = [kernel for kernel in marginal if (kernel.length, kernel.share) in _RIVALS and kernel != likeliest]
+    if not rivals:
+        return likeliest
+    validated, validated_labels = rows[:_MOST_VALIDATED], labels[:_MOST_VALIDATED]
+    sample_weights = class_sample_weights(validated_labels, n_classes, class_weights, rows.dtype)
+    scores = {}
+    for kernel in (likeliest, *rivals):
+        span = _Span.of(kernel, validated)
+        features = Features(span.features(kernel(validated, validated)), validated_labels, n_classes)
+        amplitude = float(features.rows.square().sum(dim=1).mean()) or 1.0
+        held_out = held_out_score(features, validated, sample_weights, amplitude, seed)
+        scores[kernel] = held_out * len(rows) / len(validated) - _MARGINAL_WEIGHT * marginal[kernel] + prior[kernel]
     return min(scores, key=lambda kernel: scores[kernel])
 
 

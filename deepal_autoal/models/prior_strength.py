@@ -26,6 +26,7 @@ _SPREAD = 0.7
 _COARSE = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 _LARGEST_USUAL_VARIANCE = 50.0
 _TOLERANCE = 1e-4
+_ROUGH_TOLERANCE = 1e-3
 _MAX_STEPS = 60
 
 
@@ -103,19 +104,13 @@ def choose_strength(features: Features, inputs: Tensor, sample_weights: Tensor, 
         positions = torch.from_numpy(drawn).to(labels.device)
         features = Features(rows[positions], labels[positions], features.n_classes)
         sample_weights = sample_weights[positions]
-    drawn_folds = stratified_folds(features.labels.cpu().numpy(), N_FOLDS, seed, copies_of(inputs[positions]))
-    folds = torch.from_numpy(drawn_folds).to(labels.device)
-    used = [number for number in range(N_FOLDS) if bool((folds == number).any())]
-    problems = torch.stack([sample_weights, *(sample_weights * (folds != number) for number in used)])
-    search = _Search(features, problems, folds, used, spread / usual_variance(inputs))
-    for decade in _COARSE:
-        if not search.visit(decade):
-            break
+    parts = _parts_of(features.labels, inputs[positions], seed)
+    search = _Search(features, sample_weights, parts, spread / usual_variance(inputs))
+    search.visit_decades()
     middle = search.best.decade
     for decade in (middle - 0.5, middle + 0.5):
         search.visit(decade)
     best = search.best
-    parts = [torch.nonzero(folds == fold).squeeze(1) for fold in used]
     predicted = [
         features.log_probabilities(weights, part) for weights, part in zip(best.weights[1:], parts, strict=True)
     ]
@@ -123,6 +118,27 @@ def choose_strength(features: Features, inputs: Tensor, sample_weights: Tensor, 
     held_out = HeldOut(positions[chosen], torch.cat([rows.new_empty(0, features.n_classes), *predicted]))
     held_out_loss = best.loss / len(chosen) if len(chosen) else math.nan
     return Strength(best.precision, held_out_loss, best.weights[0], search.steps, held_out)
+
+
+def held_out_score(features: Features, inputs: Tensor, sample_weights: Tensor, spread: float, seed: int) -> float:
+    """Return the score of the best precision, roughly; lower is better. 0 where no label can be held out.
+
+    It compares features of the same samples. The search is that of `choose_strength`, by whole decades and less exact;
+    so are the arguments, but for the number of samples, all of which count.
+    """
+    parts = _parts_of(features.labels, inputs, seed)
+    if not parts:
+        return 0.0
+    search = _Search(features, sample_weights, parts, spread / usual_variance(inputs), _ROUGH_TOLERANCE)
+    search.visit_decades()
+    return search.best.score
+
+
+def _parts_of(labels: Tensor, inputs: Tensor, seed: int) -> list[Tensor]:
+    """Return the positions of the labels that are held out together, for each fold that has any."""
+    folds = torch.from_numpy(stratified_folds(labels.cpu().numpy(), N_FOLDS, seed, copies_of(inputs)))
+    parts = [torch.nonzero(folds == number).squeeze(1).to(labels.device) for number in range(N_FOLDS)]
+    return [part for part in parts if len(part)]
 
 
 @dataclass(frozen=True)
@@ -140,9 +156,19 @@ class _Search:
     """Fits at one precision after the other, each starting at the nearest one that was fitted before."""
 
     def __init__(
-        self, features: Features, problems: Tensor, folds: Tensor, used: list[int], usual_precision: float
+        self,
+        features: Features,
+        sample_weights: Tensor,
+        parts: list[Tensor],
+        usual_precision: float,
+        tolerance: float = _TOLERANCE,
     ) -> None:
-        self._features, self._problems, self._folds, self._used = features, problems, folds, used
+        self._features, self._sample_weights, self._parts = features, sample_weights, parts
+        # The first problem has all labels, the others lack a part each.
+        self._problems = sample_weights.repeat(1 + len(parts), 1)
+        for number, part in enumerate(parts, 1):
+            self._problems[number, part] = 0.0
+        self._tolerance = tolerance
         self._usual_precision = usual_precision
         self._visits: list[_Visit] = []
         self.steps = 0
@@ -152,20 +178,24 @@ class _Search:
         """The precision of the lowest score."""
         return min(self._visits, key=lambda visit: visit.score)
 
+    def visit_decades(self) -> None:
+        """Go from strong to weak by decades until one is worse."""
+        for decade in _COARSE:
+            if not self.visit(decade):
+                break
+
     def visit(self, decade: float) -> bool:
         """Fit, and return whether no better precision was seen before."""
         nearest = min(self._visits, key=lambda visit: abs(visit.decade - decade), default=None)
         start = None if nearest is None else nearest.weights
         precision = self._usual_precision / 10**decade
-        weights, taken = minimize(self._features, self._problems, precision, start, _TOLERANCE, _MAX_STEPS)
+        weights, taken = minimize(self._features, self._problems, precision, start, self._tolerance, _MAX_STEPS)
         self.steps += taken
         loss = 0.0
-        for fold_weights, fold in zip(weights[1:], self._used, strict=True):
-            held_out = torch.nonzero(self._folds == fold).squeeze(1)
-            own = self._features.log_probabilities(fold_weights, held_out).gather(
-                1, self._features.labels[held_out, None]
-            )
-            loss -= float((own.squeeze(1) * self._problems[0, held_out]).sum())
+        for part_weights, part in zip(weights[1:], self._parts, strict=True):
+            predicted = self._features.log_probabilities(part_weights, part)
+            own = predicted.gather(1, self._features.labels[part, None]).squeeze(1)
+            loss -= float((own * self._sample_weights[part]).sum())
         score = loss + 0.5 * (decade / _SPREAD) ** 2
         is_best = not self._visits or score < self.best.score
         self._visits.append(_Visit(decade, precision, loss, score, weights))
