@@ -32,7 +32,7 @@ from deepal_autoal.plugins import PluginHost, plugin_host
 from deepal_autoal.pool import draw_initial, draw_members
 from deepal_autoal.profile import Profile, active_profile, section
 from deepal_autoal.profile_tables import write_profile
-from deepal_autoal.recipe import Recipe
+from deepal_autoal.recipe import LEAST_SIDE, Recipe
 from deepal_autoal.records import FORMAT_VERSION, RunFolder, RunResult, describe_recipe, recorded_defaults
 from deepal_autoal.scaling import check_scaling, resolve_scaling
 from deepal_autoal.settings import Settings, check_budget, refuse_differences, refuse_given, resolve_plugin_options
@@ -307,7 +307,8 @@ def run(
         protocol: Name of a paper's settings, such as ``deepal+/cifar10``, for everything that is left open.
         seed: Of everything random; 0 by default.
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:i``.
-        threads: CPU threads; results on the CPU depend on them. By default torch's, or the resumed run's.
+        threads: CPU threads; results on the CPU depend on them. By default the resumed run's, or torch's, or one for
+            images with sides below 16 pixels.
         recipe: Further changes to the training recipe, by the field names of `Recipe`.
         plugin_options: Options that plugins registered, such as ``{"patience": 3}``; ``deepal run --help`` lists them.
         out: Run folder to write; without it nothing is written.
@@ -429,6 +430,8 @@ def _prepare(
     members = in_play[draw_members(len(in_play), settings.seed, settings.pool_size)]
     initial, batch_size, rounds = check_budget(settings, len(members))
     recipe = Recipe.for_data(data.input_shape, data.augmentation, **settings.recipe)
+    # `using_threads` puts back how many there were.
+    torch.set_num_threads(settings.threads or usual_threads(data.input_shape))
     learner = ActiveLearner(
         pool.x_train, made, pool.n_classes, model=settings.model or "auto", recipe=recipe, seed=settings.seed,
         device=device, members=members if len(members) < len(pool.x_train) else None, n_rounds=rounds,
@@ -509,6 +512,15 @@ def _warn_of_missing_classes(data: Dataset, initial: NDArray[np.int64]) -> None:
     if missing:
         shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         logger.warning("the initial labelled set lacks %d of %d classes: %s", len(missing), data.n_classes, shown)
+
+
+def usual_threads(input_shape: tuple[int, ...]) -> int:
+    """Return the number of CPU threads where none is given: torch's, or one for tiny images.
+
+    With images of 8×8, threads wait for each other longer than they compute: two take twice the time of one.
+    """
+    is_tiny = len(input_shape) == 3 and max(input_shape[1:]) < LEAST_SIDE
+    return 1 if is_tiny else torch.get_num_threads()
 
 
 @contextmanager

@@ -44,7 +44,7 @@ class Settings:
         protocol: Name of a paper's settings, which stand for what is left open.
         seed: Of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
-        threads: CPU threads.
+        threads: CPU threads; None: see `loop.usual_threads`.
         recipe: Changes to the training recipe, by field name.
         plugin_options: Options that plugins registered, by name.
     """

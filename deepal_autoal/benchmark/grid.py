@@ -144,12 +144,12 @@ def plan_grid(
 
 
 def _threads(given: int | None, out: Path, n_jobs: int, elsewhere: int | None) -> int | None:
-    """Return the CPU threads of every run of a study, on which its results depend; None leaves them to torch."""
+    """Return the CPU threads of every run of a study, on which its results depend; None leaves them to the cluster."""
     if given is not None:
         return given
     for folder in run_folders(out):
         return int(read_config(folder)["threads"])
-    if n_jobs == 1 or elsewhere is not None:
+    if elsewhere is not None:
         return elsewhere
     import torch
 

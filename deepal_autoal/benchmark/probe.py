@@ -17,7 +17,7 @@ from deepal_autoal.benchmark.run_cost import Cost
 from deepal_autoal.datasets.changes import PoolChanges
 from deepal_autoal.inputs import Inputs
 from deepal_autoal.learner import ActiveLearner
-from deepal_autoal.loop import using_threads
+from deepal_autoal.loop import using_threads, usual_threads
 from deepal_autoal.measure import PeakMemory, Stopwatch, give_back_memory, resident_bytes
 from deepal_autoal.plugins import plugin_host
 from deepal_autoal.pool import draw_members
@@ -72,7 +72,7 @@ class Probe:
     def __init__(self, data: Dataset, setup: Setup, settings: Mapping[str, Any], seconds: float) -> None:
         self._setup = setup
         self._seconds = seconds
-        self._threads = settings.get("threads")
+        self._threads = settings.get("threads") or usual_threads(data.input_shape)
         seed = settings.get("seed") or 0
         changes = PoolChanges(*(settings.get(name) for name in ("imbalance", "label_noise", "duplicates")))
         self._data, in_play = changes.apply(data, seed)

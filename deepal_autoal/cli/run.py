@@ -109,7 +109,12 @@ _SETTINGS = (
     ),
     click.option("--protocol", metavar="NAME", help="A paper's settings as defaults (`deepal protocols`)."),
     click.option("--device", metavar="auto|cpu|cuda[:i]", help="Default auto: CUDA where there is one."),
-    click.option("--threads", type=int, metavar="N", help="CPU threads; recorded, and reused on resume."),
+    click.option(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="CPU threads; recorded, and reused on resume. Default: torch's; for tiny images 1.",
+    ),
     click.option("--optimizer", metavar="NAME", help="adam, adamw or sgd."),
     click.option("--learning-rate", type=float, metavar="X", help="Initial learning rate."),
     click.option("--weight-decay", type=float, metavar="X", help="Weight decay."),

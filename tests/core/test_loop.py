@@ -348,6 +348,24 @@ def test_global_state_is_left_alone(blob_data, quick):
     assert torch.get_num_threads() == threads
 
 
+def test_tiny_images_are_trained_with_one_thread_unless_told_otherwise(tmp_path, quick, monkeypatch):
+    rng = np.random.default_rng(0)
+    images = {side: Dataset("noise", rng.integers(0, 255, (40, side, side, 1), np.uint8), np.arange(40) % 2,
+                            rng.integers(0, 255, (10, side, side, 1), np.uint8), np.arange(10) % 2, ("a", "b"))
+              for side in (8, 16)}  # fmt: skip
+    settings = {**quick, "model": "linear", "rounds": 0}
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        for number, (side, given, used) in enumerate([(8, None, 1), (8, 2, 2), (16, None, 2), (16, 1, 1)]):
+            out = tmp_path / str(number)
+            run("random", images[side], out=out, **{**settings, "threads": given})
+            assert json.loads((out / "config.json").read_text())["threads"] == used
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_strategy_that_raises_is_named(blob_data, quick):
     class Raises(Strategy):
         def query(self, context, batch_size):
