@@ -48,7 +48,7 @@ def test_defaults_by_data():
     )
     assert Recipe.for_data((1, 8, 8)).min_steps < Recipe.for_data((1, 8, 16)).min_steps == IMAGE_DEFAULTS["min_steps"]
     vectors = Recipe.for_data((5,), ("flip",))
-    assert vectors == Recipe(**VECTOR_DEFAULTS) and vectors.min_steps > Recipe().min_steps
+    assert vectors == Recipe(**VECTOR_DEFAULTS) and vectors.schedule == "cosine"
     assert Recipe.for_data((5,), min_steps=1).min_steps == 1
     with pytest.raises(InputError, match=r"epoch'.*epochs"):
         Recipe.for_data((3, 32, 32), epoch=3)
