@@ -1,20 +1,21 @@
-"""Small data and quick settings that the tests share."""
+"""Small data and quick settings shared by the tests."""
 
 import importlib
 import logging
 import os
 import sys
 import textwrap
+from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does; before torch is loaded
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is loaded
 
 import numpy as np
 import pytest
 import torch
 
 from deepal_autoal import plugin_host
+from deepal_autoal.cli.logging_setup import LOGGERS
 from deepal_autoal.cli.main import main
-from deepal_autoal.cli.run import LOGGERS
 from deepal_autoal.datasets.base import Dataset
 
 torch.set_num_threads(1)  # the tests' tensors are small
@@ -38,7 +39,7 @@ def blob_data():
 
 @pytest.fixture
 def blob_file(tmp_path, blob_data):
-    """The same as an .npz file."""
+    """The `blob_data` dataset as an .npz file."""
     path = tmp_path / "blobs.npz"
     data = blob_data
     np.savez(path, x=data.x_train, y=data.y_train, x_test=data.x_test, y_test=data.y_test)
@@ -47,7 +48,7 @@ def blob_file(tmp_path, blob_data):
 
 @pytest.fixture
 def image_data():
-    """Forty 8x8 grey images of two classes: bright left half, bright right half."""
+    """Forty 8x8 gray images of two classes: bright left half, bright right half."""
     rng = np.random.default_rng(5)
     x = rng.integers(0, 100, size=(60, 8, 8, 1), dtype=np.uint8)
     y = np.arange(60) % 2
@@ -62,7 +63,7 @@ QUICK = {"epochs": 3, "recipe": {"min_steps": 5}, "model": "linear", "initial": 
 
 @pytest.fixture
 def quick():
-    """Settings of a run that takes a moment."""
+    """Settings of a short run."""
     return dict(QUICK)
 
 
@@ -84,11 +85,11 @@ def registered():
 def distribution(tmp_path_factory, monkeypatch):
     """Return a function that fabricates an installed distribution with entry points and modules.
 
-    Its attribute ``path`` is the folder that they lie in, which is on the path of this process.
+    Its attribute ``path`` is their folder, which is on this process's import path.
     """
     folder = tmp_path_factory.mktemp("site")
     monkeypatch.syspath_prepend(str(folder))
-    made = []
+    created = []
 
     def make(name, version="1.0", entry_points=None, **modules):
         info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
@@ -98,18 +99,18 @@ def distribution(tmp_path_factory, monkeypatch):
         (info / "entry_points.txt").write_text("[deepal]\n" + "\n".join(lines) + "\n")
         for module, source in modules.items():
             (folder / f"{module}.py").write_text(textwrap.dedent(source))
-            made.append(module)
+            created.append(module)
         importlib.invalidate_caches()
 
     make.path = folder
     yield make
-    for module in made:
+    for module in created:
         sys.modules.pop(module, None)
 
 
 @pytest.fixture
 def deepal(capsys, monkeypatch, tmp_path):
-    """Return a function that runs the command line in a folder of its own and returns (status, stdout, stderr)."""
+    """Return a function that runs the command line in its own folder and returns (status, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
     before = {name: (logging.getLogger(name).propagate, logging.getLogger(name).level) for name in LOGGERS}
 
@@ -124,3 +125,9 @@ def deepal(capsys, monkeypatch, tmp_path):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], propagate
         logger.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def mypy_cache():
+    """A folder for mypy's cache that is kept: without one, mypy takes a quarter of a minute."""
+    return Path(__file__).resolve().parents[1] / ".mypy_cache" / "tests"

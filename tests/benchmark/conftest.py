@@ -1,4 +1,4 @@
-"""A grid that takes a moment, and plugins of this process."""
+"""Plugins that are registered in this process for one test."""
 
 import pytest
 
@@ -37,7 +37,7 @@ def register():
 
 
 class Broken(ScoringStrategy):
-    """Fails as soon as two batches were bought."""
+    """Fails in round 1."""
 
     requires = frozenset({"probabilities"})
 
@@ -48,7 +48,7 @@ class Broken(ScoringStrategy):
 
 
 class First(ScoringStrategy):
-    """The first class's probability, or its opposite."""
+    """Scores by the first class's probability, or by its negative."""
 
     requires = frozenset({"probabilities"})
 
@@ -62,5 +62,5 @@ class First(ScoringStrategy):
 
 @pytest.fixture
 def plugins(register):
-    """Third-party strategies ``first`` and ``broken``."""
+    """Register the third-party strategies ``first`` and ``broken``."""
     register(strategies={"first": First, "broken": Broken})

@@ -1,4 +1,4 @@
-"""Reads what runs and benchmarks leave behind, without the code under test."""
+"""Read the files of runs and benchmarks without the code under test."""
 
 import csv
 import json

@@ -1,15 +1,15 @@
-"""``deepal benchmark``: what it prints, its exit statuses, its progress."""
+"""``deepal benchmark``: its output, exit statuses and progress."""
 
 import io
 import subprocess
 import sys
 
 import pytest
-from run_files import content, read_csv, read_json, runs_of
 
 import deepal_autoal.cli.benchmark as command
 from deepal_autoal import hookimpl, plugin_host
 from deepal_autoal.errors import RunFolderError
+from tests.benchmark.run_files import content, read_csv, read_json, runs_of
 
 QUICK = ["--model", "linear", "--epochs", "2", "--min-steps", "4", "--initial", "10", "--batch-size", "5",
          "--rounds", "2", "--threads", "1"]  # fmt: skip
@@ -35,7 +35,7 @@ def test_lines_table_and_folder(benchmark_and_report, tmp_path, plugins):
     assert status == 0, err
     lines = [line for line in err.splitlines() if not line.startswith("Warning")]
     assert lines[0] == "6 runs; folder b" and lines[1].startswith("estimate: about ") and len(lines) == 9
-    assert lines[8].startswith("2 seeds tell little")
+    assert lines[8].startswith("only 2 seeds")
     assert lines[3].startswith("run 2 of 6: low on blobs, seed 0: AUBC 0.") and lines[3].endswith(" s left")
     rows = [line.split() for line in out.splitlines()]
     assert rows[0][:4] == ["dataset", "strategy", "seeds", "AUBC"] and "time" in rows[0]
@@ -56,7 +56,7 @@ def test_lines_table_and_folder(benchmark_and_report, tmp_path, plugins):
 
 @pytest.fixture
 def no_report(benchmark, monkeypatch):
-    """What the benchmark is told when its report cannot be made."""
+    """Make the report fail."""
 
     def fail(out):
         raise RunFolderError("no room for a page")
@@ -64,7 +64,7 @@ def no_report(benchmark, monkeypatch):
     monkeypatch.setattr("deepal_autoal.report.write_report", fail)
 
 
-def test_a_report_that_cannot_be_made_is_told_and_harms_nothing(benchmark, tmp_path, no_report):
+def test_a_failing_report_prints_a_message_and_harms_nothing(benchmark, tmp_path, no_report):
     status, out, err = benchmark("--strategies", "random", "--seeds", "1", "--out", "b")
     assert status == 0 and out.splitlines()[-1] == "Benchmark folder: b"
     assert err.splitlines()[-1] == "No report: no room for a page" and (tmp_path / "b/results.csv").exists()
@@ -105,7 +105,7 @@ def test_failing_runs_are_status_1_with_their_reason(benchmark, tmp_path, plugin
     "arguments, message",
     [
         (["--strategies", "entrpy"], "Did you mean 'entropy'"),
-        (["--strategies", "random,../x=margin"], "no safe folder name"),
+        (["--strategies", "random,../x=margin"], "not a safe folder name"),
         (["--strategies", "random", "--seeds", "0"], "--seeds 0"),
         (["--strategies", "random", "--datasets", "digts"], "Did you mean 'digits'"),
         (["--strategies", "random", "--rounds", "100"], "at most --rounds 22"),
@@ -162,7 +162,7 @@ def test_settings_from_a_file(deepal, tmp_path, blob_file):
     assert status == 2 and "LABEL=NAME[KEY=VALUE" in err
 
 
-def test_options_of_plugins_hold_for_all_runs(benchmark, tmp_path):
+def test_plugin_options_apply_to_all_runs(benchmark, tmp_path):
     status, _, err = benchmark("--strategies", "random", "--seeds", "2", "--out", "b", "--target-accuracy", "0.01")
     assert status == 0, err
     assert [row["round"] for row in read_csv(tmp_path / "b" / "results.csv")] == ["0", "0"]
@@ -170,7 +170,7 @@ def test_options_of_plugins_hold_for_all_runs(benchmark, tmp_path):
     assert status == 2 and "--target-accuracy many" in err and not (tmp_path / "c").exists()
 
 
-def test_a_warning_that_runs_repeat_is_told_once(benchmark, caplog):
+def test_a_warning_repeated_by_runs_is_shown_once(benchmark, caplog):
     class Grumbler:
         @hookimpl
         def deepal_run_finished(self, run):
@@ -205,11 +205,11 @@ def test_a_terminal_shows_one_bar_and_failures(benchmark, monkeypatch, plugins):
     assert status == 1 and "random on blobs, seed 1: query" in shown and "random on blobs, seed 0: train" in shown
     positions = [shown.index(f"run {number} of 4") for number in (1, 2, 3, 4)]
     assert positions == sorted(positions) and "run 5 of 4" not in shown
-    assert places == pytest.approx([1, 2, 3, 4])  # failed runs as well
+    assert places == pytest.approx([1, 2, 3, 4])  # failed runs too
     assert "broken on blobs, seed 0: failed: " in shown and "AUBC" not in shown and "AUBC" in out
 
 
-def test_help_is_light():
+def test_help_imports_nothing_heavy():
     code = (
         "import sys\nfrom deepal_autoal.cli.main import main\ntry:\n    main(['benchmark', '--help'])\n"
         "except SystemExit:\n"

@@ -1,4 +1,4 @@
-"""What runs will cost: by a probe that is short, corrected by what was measured; nothing is written for it."""
+"""Estimates of what runs will cost: from a short probe, corrected by finished runs; nothing is written."""
 
 import re
 import time
@@ -10,13 +10,13 @@ import pytest
 
 from deepal_autoal import Dataset, ScoringStrategy, Strategy
 from deepal_autoal.benchmark import run_benchmark
-from deepal_autoal.benchmark.estimates import Cost, Estimates
+from deepal_autoal.benchmark.cost.estimates import Cost, Estimates
 from deepal_autoal.benchmark.grid import plan_grid
-from deepal_autoal.results import FinishedRun
+from deepal_autoal.experiment.results import FinishedRun
 
 
 class Slow(ScoringStrategy):
-    """Takes 0.2 ms a candidate."""
+    """Takes 0.2 ms per candidate."""
 
     requires = frozenset({"probabilities"})
 
@@ -26,7 +26,7 @@ class Slow(ScoringStrategy):
 
 
 class Endless(Strategy):
-    """Takes 100 steps of 0.5 s, and says so."""
+    """Takes 100 steps of 0.5 s, and reports them."""
 
     def query(self, context, batch_size):
         for step in range(100):
@@ -42,7 +42,7 @@ class Failing(Strategy):
 
 @pytest.fixture
 def large(register):
-    """A dataset of 3,000 points, and strategies that take their time."""
+    """A dataset of 3,000 points, and slow strategies."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(3300, 5)).astype(np.float32), rng.integers(0, 3, 3300)
     data = Dataset("large", x[:3000], y[:3000], x[3000:], y[3000:], ("a", "b", "c"))
@@ -62,7 +62,7 @@ def test_training_and_queries_are_scaled_to_the_run(large, tmp_path):
     estimates.probe(lambda done, total: None, is_asked_for=True)
     result = run_benchmark("random,slow", "large", 1, tmp_path, **SETTINGS)
     costs = {run.strategy: estimates.of(run) for run in grid.runs}
-    # Sleep takes at least what it was told, however busy the machine is.
+    # Sleep takes at least as long as requested, however busy the machine is.
     assert costs["slow"].query >= 0.95 * 2e-4 * sum(2950 - 50 * n for n in range(4))
     assert costs["random"].query < costs["slow"].query / 2
     assert all(costs[run.strategy].train > 0 for run in result.tables.runs)
@@ -70,18 +70,18 @@ def test_training_and_queries_are_scaled_to_the_run(large, tmp_path):
     assert 0 < costs["slow"].shared < costs["slow"].train + costs["slow"].evaluate
 
 
-def test_a_query_that_goes_on_for_long_is_ended_and_extrapolated(large, monkeypatch):
-    monkeypatch.setattr("deepal_autoal.benchmark.estimates._ASKED_FOR", 1.4)
+def test_a_long_query_is_ended_and_extrapolated(large, monkeypatch):
+    monkeypatch.setattr("deepal_autoal.benchmark.cost.estimates._DRY_RUN_SECONDS", 1.4)
     grid, estimates = estimates_of("endless", seeds=1, rounds=1)
     started = time.monotonic()
     estimates.probe(lambda done, total: None, is_asked_for=True)
     assert time.monotonic() - started < 15
-    # As long as the 100 steps take, for a pool as large as the probe's; more for this one.
+    # As long as the 100 steps take on a pool of the probe's size; more on this one.
     assert estimates.of(grid.runs[0]).query > 45
 
 
-def test_unasked_it_takes_a_small_part_of_what_is_to_come(large, monkeypatch):
-    monkeypatch.setattr("deepal_autoal.benchmark.estimates._LEAST_SECONDS", 0.0)
+def test_a_probe_before_a_benchmark_takes_a_small_part_of_the_remaining_time(large, monkeypatch):
+    monkeypatch.setattr("deepal_autoal.benchmark.cost.estimates._LEAST_SECONDS", 0.0)
     grid, estimates = estimates_of("random,slow,margin,entropy", seeds=1)
     seen = []
     estimates.probe(lambda done, total: seen.append((done, total)))
@@ -91,7 +91,7 @@ def test_unasked_it_takes_a_small_part_of_what_is_to_come(large, monkeypatch):
     assert unknown[0].seconds == min(cost.seconds for cost in known)
 
 
-def test_those_that_are_dear_by_their_cards_are_probed_first(large, monkeypatch):
+def test_strategies_with_expensive_cards_are_probed_first(large, monkeypatch):
     _, estimates = estimates_of("random,margin,badge,ensvarr,kmeans", seeds=1)
     order = []
 
@@ -100,14 +100,14 @@ def test_those_that_are_dear_by_their_cards_are_probed_first(large, monkeypatch)
         return Cost(1.0, 1.0, 1.0)
 
     monkeypatch.setattr(
-        "deepal_autoal.benchmark.estimates.Probe",
+        "deepal_autoal.benchmark.cost.estimates.Probe",
         lambda *arguments: SimpleNamespace(of=probe),
     )
     estimates.probe(lambda done, total: None, is_asked_for=True)
     assert order[0] == "ensvarr" and order[1] == "badge" and order[-1] == "random" and len(order) == 5
 
 
-def test_what_cannot_be_probed_stops_nothing(large):
+def test_a_strategy_that_cannot_be_probed_does_not_stop_the_others(large):
     grid, estimates = estimates_of("failing,random")
     estimates.probe(lambda done, total: None, is_asked_for=True)
     assert "nothing to divide by" in estimates.failures["large", "failing"]
@@ -122,13 +122,13 @@ def finished(strategy, train, query, seed=0):
     )  # fmt: skip
 
 
-def test_what_was_measured_goes_before_and_corrects_what_was_not(large):
+def test_measured_costs_take_precedence_and_correct_probes(large):
     grid, estimates = estimates_of(
         "random,margin", finished=[finished("random", 8.0, 2.0), finished("random", 12.0, 2.0, 1)]
     )
     run = {run.strategy: run for run in grid.runs}
     assert estimates.of(run["random"]) == Cost(10.0, 0.0, 2.0, shared=5.0)
-    assert estimates.of(run["margin"]).seconds == 12.0  # the cheapest that is known
+    assert estimates.of(run["margin"]).seconds == 12.0  # the cheapest known one
     estimates._probed = {("large", "random"): Cost(3.0, 1.0, 2.0), ("large", "margin"): Cost(6.0, 1.0, 3.0)}
     assert estimates.of(run["margin"]).seconds == pytest.approx(10.0 * 12.0 / 6.0)
 
@@ -139,19 +139,19 @@ def test_round_0_counts_once_for_a_seed(large):
     estimates._probed["large", "lpl"] = Cost(20.0, 2.0, 1.0)
     assert estimates.seconds(grid.runs, 1) == 2 * (13 + 13 - 3 + 23)
     assert estimates.seconds(grid.runs, 2) == 13 + 13 - 3 + 23
-    # Of a run under way its own share is left, and round 0 is trained for the others.
+    # A run in progress has its unfinished share left, and has trained round 0 for the others.
     half = {grid.runs[0]: 0.5}
     assert estimates.seconds(grid.runs, 1, half) == pytest.approx(2 * (13 + 13 - 3 + 23) - 6.5)
-    # Never shorter than its longest run, whatever the number of jobs.
+    # Never shorter than the longest run, for any number of jobs.
     assert estimates.seconds(grid.runs[:1], 4) == 13 and estimates.seconds(grid.runs, 100) == 23
 
 
-def test_one_of_each_dataset_is_probed_whatever_it_takes(large, register, monkeypatch):
+def test_one_strategy_of_each_dataset_is_probed_at_any_cost(large, register, monkeypatch):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(400, 5)).astype(np.float32), rng.integers(0, 3, 400)
     register(datasets={"small": lambda folder: Dataset("small", x, y, x[:50], y[:50], ("a", "b", "c"))})
-    monkeypatch.setattr("deepal_autoal.benchmark.estimates._LEAST_SECONDS", 0.0)
-    monkeypatch.setattr("deepal_autoal.benchmark.estimates._SHARE", 0.0)
+    monkeypatch.setattr("deepal_autoal.benchmark.cost.estimates._LEAST_SECONDS", 0.0)
+    monkeypatch.setattr("deepal_autoal.benchmark.cost.estimates._SHARE", 0.0)
     grid = plan_grid("random,margin", "large,small", 1, Path("nowhere"), None, SETTINGS)
     estimates = Estimates(grid, ())
     estimates.probe(lambda done, total: None)

@@ -1,4 +1,4 @@
-"""Worker processes: the same numbers, failures of their own, and no process that outlives the benchmark."""
+"""Worker processes: the same numbers, isolated failures, and no process that outlives the benchmark."""
 
 import csv
 import io
@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from run_files import read_csv, runs_of, untimed
 
 from deepal_autoal.benchmark import run_benchmark
-from deepal_autoal.benchmark.job import Job
-from deepal_autoal.benchmark.processes import Processes
+from deepal_autoal.benchmark.backends.job import Job
+from deepal_autoal.benchmark.backends.processes import Processes
 from deepal_autoal.errors import RunFolderError
+from tests.benchmark.run_files import read_csv, runs_of, untimed
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
@@ -35,12 +35,12 @@ def children(pid):
             command = Path(f"/proc/{entry}/cmdline").read_text() if fields else ""
         except OSError:
             continue
-        if fields and fields[0] != "Z" and int(fields[1]) == pid and "benchmark.worker" in command:
+        if fields and fields[0] != "Z" and int(fields[1]) == pid and "backends.worker" in command:
             found.append(int(entry))
     return found
 
 
-def test_two_jobs_give_the_numbers_of_one(tmp_path, blob_file, quick):
+def test_two_jobs_give_the_same_numbers_as_one(tmp_path, blob_file, quick):
     grid = ("random,badge,lpl,v=vote[candidates=[entropy,kmeans]]", [blob_file], 2)
     quick = {**quick, "model": "mlp"}
     outcomes, rounds = [], []
@@ -54,7 +54,7 @@ def test_two_jobs_give_the_numbers_of_one(tmp_path, blob_file, quick):
     assert all(outcome.summary["status"] == "finished" for outcome in outcomes)
 
 
-def test_threads_are_shared_and_stay_the_studys(tmp_path, blob_file, quick, monkeypatch):
+def test_threads_are_shared_and_remain_the_setting_of_the_study(tmp_path, blob_file, quick, monkeypatch):
     monkeypatch.setattr("torch.get_num_threads", lambda: 4)
     quick = {name: value for name, value in quick.items() if name != "threads"}
 
@@ -68,7 +68,7 @@ def test_threads_are_shared_and_stay_the_studys(tmp_path, blob_file, quick, monk
 
 
 @linux
-def test_a_worker_that_is_killed_takes_its_run_along_and_no_other(tmp_path, blob_file, quick):
+def test_a_killed_worker_fails_only_its_own_run(tmp_path, blob_file, quick):
     killed = []
 
     def kill(run, record):
@@ -81,9 +81,7 @@ def test_a_worker_that_is_killed_takes_its_run_along_and_no_other(tmp_path, blob
 
     settings = {**quick, "rounds": 15}
     result = run_benchmark("random,margin", [blob_file], 2, tmp_path, jobs=2, on_round=kill, **settings)
-    assert (
-        len(result.failures) == 1 and "ended by SIGKILL: systems that run out of memory" in result.failures[0].failure
-    )
+    assert len(result.failures) == 1 and "killed by SIGKILL: the system may have run" in result.failures[0].failure
     assert len(runs_of(tmp_path)) == 3 and children(os.getpid()) == []
     assert run_benchmark("random,margin", [blob_file], 2, tmp_path, **settings).failures == ()
 
@@ -94,11 +92,11 @@ def test_workers_end_with_the_benchmark(tmp_path, blob_file, how):
     command = [sys.executable, "-m", "deepal_autoal", "benchmark", "--strategies", "random,margin", "--datasets",
                str(blob_file), "--seeds", "2", "--rounds", "40", "--batch-size", "1", "--initial", "5", "--model",
                "linear", "--jobs", "2", "--out", str(tmp_path / "out"), "--quiet"]  # fmt: skip
-    heeding = signal.signal(signal.SIGINT, signal.default_int_handler)
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     finally:
-        signal.signal(signal.SIGINT, heeding)
+        signal.signal(signal.SIGINT, previous)
     deadline = time.monotonic() + 60
     while not list((tmp_path / "out").glob("*/*/*/rounds.jsonl")) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -114,40 +112,40 @@ def test_workers_end_with_the_benchmark(tmp_path, blob_file, how):
     assert not any(os.path.exists(f"/proc/{pid}") for pid in workers)
 
 
-def test_what_a_run_prints_and_logs_disturbs_no_message(tmp_path, blob_file, quick, capfd, caplog):
+def test_output_and_logs_of_a_run_do_not_corrupt_messages(tmp_path, blob_file, quick, capfd, caplog):
     settings = {**quick, "strategy": "random", "dataset": str(blob_file), "seed": 0, "initial": 2}
     jobs = [Job(f"job {number}", str(tmp_path / str(number)), settings) for number in range(2)]
     (tmp_path / "sitecustomize.py").write_text("print('hello from a plugin')\n")
-    told = []
+    received = []
     backend = Processes(1, threads=1)
     os.environ["PYTHONPATH"], before = os.pathsep.join([str(tmp_path), *sys.path]), os.environ.get("PYTHONPATH")
     try:
         for job in jobs:  # one process for both
             backend.start(job)
-            while not told or told[-1][1]["kind"] != "end" or told[-1][0] != job:
-                backend.wait(lambda *message: told.append(message))
+            while not received or received[-1][1]["kind"] != "end" or received[-1][0] != job:
+                backend.wait(lambda *message: received.append(message))
     finally:
         backend.close()
         os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
-    ends = [message for _, message in told if message["kind"] == "end"]
+    ends = [message for _, message in received if message["kind"] == "end"]
     assert ends == [{"kind": "end", "failure": None}] * 2
-    assert {message["text"][:29] for _, message in told if message["kind"] == "log"} == {
-        "the initial labelled set lacks"[:29]
+    assert {message["text"][:29] for _, message in received if message["kind"] == "log"} == {
+        "the initial labeled set lacks"[:29]
     }
 
 
-def test_a_failure_in_a_worker_is_its_reason(tmp_path, blob_file, quick):
+def test_a_failure_in_a_worker_is_reported_with_its_reason(tmp_path, blob_file, quick):
     settings = {**quick, "strategy": "entrpy", "dataset": str(blob_file), "seed": 0}
-    told = []
+    received = []
     backend = Processes(1)
     backend.start(Job("a job", str(tmp_path / "run"), settings))
-    while not told or told[-1]["kind"] != "end":
-        backend.wait(lambda job, message: told.append(message))
+    while not received or received[-1]["kind"] != "end":
+        backend.wait(lambda job, message: received.append(message))
     backend.close()
-    assert "Did you mean 'entropy'" in told[-1]["failure"]
+    assert "Did you mean 'entropy'" in received[-1]["failure"]
 
 
-def test_gpus_are_shared_out(monkeypatch):
+def test_gpus_are_distributed_over_workers(monkeypatch):
     seen = []
 
     class Popen:
@@ -173,33 +171,33 @@ def test_gpus_are_shared_out(monkeypatch):
     assert seen == [("4", "5"), ("6", "5"), ("4", "5")]
 
 
-def test_results_are_read_by_any_csv_reader(tmp_path, blob_file, quick):
+def test_results_can_be_read_by_any_csv_reader(tmp_path, blob_file, quick):
     run_benchmark("random", [blob_file], 1, tmp_path, **quick)
     with open(tmp_path / "results.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == quick["rounds"] + 1
 
 
 @linux
-def test_a_dead_worker_is_noticed_though_a_child_of_its_own_keeps_the_pipe_open(monkeypatch):
+def test_a_dead_worker_is_noticed_even_if_its_child_keeps_the_pipe_open(monkeypatch):
     line = "import os, time; os.fork() and os.kill(os.getpid(), 9); time.sleep(30)"
-    genuine = subprocess.Popen
-    monkeypatch.setattr(subprocess, "Popen", lambda command, **more: genuine([sys.executable, "-c", line], **more))
-    told = []
+    original = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **more: original([sys.executable, "-c", line], **more))
+    received = []
     backend = Processes(1)
     backend.start(Job("a job", "folder", {}))
     started = time.monotonic()
-    backend.wait(lambda job, message: told.append(message))
-    assert time.monotonic() - started < 20 and "ended by SIGKILL" in told[0]["failure"]
+    backend.wait(lambda job, message: received.append(message))
+    assert time.monotonic() - started < 20 and "killed by SIGKILL" in received[0]["failure"]
 
 
-def test_settings_may_be_paths_and_numpys_numbers(tmp_path, blob_file, quick):
+def test_settings_may_be_paths_and_numpy_numbers(tmp_path, blob_file, quick):
     settings = {**quick, "data_dir": tmp_path, "initial": np.int64(10)}
     assert run_benchmark("random", [blob_file], 2, tmp_path / "out", jobs=2, **settings).failures == ()
 
 
 def test_one_benchmark_at_a_time_in_a_folder(tmp_path, blob_file, quick):
     def begin_another(run, record):
-        with pytest.raises(RunFolderError, match="another benchmark is at work"):
+        with pytest.raises(RunFolderError, match="another benchmark is running"):
             run_benchmark("random", [blob_file], 1, tmp_path, **quick)
         found.append(record)
 

@@ -1,4 +1,4 @@
-"""How grids are written."""
+"""The notation of grids."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def test_commas_and_brackets_within_options(plugins):
     assert derived.label == "first-weights--1-2"
 
 
-def test_all_adds_what_is_not_named_yet(plugins):
+def test_all_adds_every_strategy_not_named_yet(plugins):
     contenders = read_strategies("margin,v5=vote[oversample=5],all")
     labels = [contender.label for contender in contenders]
     assert labels[:2] == ["margin", "v5"] and sorted([*plugin_host().strategies.names(), "v5"]) == sorted(labels)
@@ -39,18 +39,18 @@ def test_all_adds_what_is_not_named_yet(plugins):
         ("", "no strategies"),
         ("entrpy", "Did you mean 'entropy'"),
         ("x=margn[a=1]", "Did you mean 'margin'"),
-        ("margin,margin", "two strategies are labelled 'margin'"),
-        ("A=margin,a=random", "two strategies are labelled"),
-        ("a=margin,A=random", "two strategies are labelled"),
-        ("../x=margin", "no safe folder name"),
-        (".x=margin", "no safe folder name"),
-        ("x.=margin", "no safe folder name"),
-        ("a b=margin", "no safe folder name"),
-        ("x" * 81 + "=margin", "no safe folder name"),
+        ("margin,margin", "two strategies are labeled 'margin'"),
+        ("A=margin,a=random", "two strategies are labeled"),
+        ("a=margin,A=random", "two strategies are labeled"),
+        ("../x=margin", "not a safe folder name"),
+        (".x=margin", "not a safe folder name"),
+        ("x.=margin", "not a safe folder name"),
+        ("a b=margin", "not a safe folder name"),
+        ("x" * 81 + "=margin", "not a safe folder name"),
         ("=margin", "write it as"),
         ("entropy=margin", "name of another strategy"),
         ("ENTROPY=margin", "name of another strategy"),
-        ("all=margin", "stands for every strategy"),
+        ("all=margin", "means every strategy"),
         ("vote[oversample=5", "']' is missing"),
         ("vote oversample=5]", "closes nothing"),
         ("vote[oversample=5]x", "write it as"),
@@ -65,7 +65,7 @@ def test_bad_strategies(written, message):
     assert message in str(raised.value)
 
 
-def test_a_label_may_repeat_its_own_strategys_name():
+def test_a_label_may_equal_its_own_strategys_name():
     assert read_strategies("vote=vote[oversample=5]") == [Contender("vote", "vote", {"oversample": "5"})]
 
 
@@ -103,6 +103,6 @@ def test_no_datasets():
         read_datasets(" , ")
 
 
-def test_the_nearest_names_are_offered_for_third_parties_too(plugins):
+def test_nearest_names_are_suggested_for_third_party_strategies_too(plugins):
     with pytest.raises(UnknownNameError, match="'first'"):
         read_strategies("frst")

@@ -1,21 +1,21 @@
-"""Candidates of one selector in a grid, ``vote[candidates=...]``, and sets of them over a grid's life."""
+"""Candidates of one selector in a grid, ``vote[candidates=...]``, and candidate sets when a grid is extended."""
 
 import logging
 
 import pytest
 import torch
-from run_files import read_json, runs_of
 
 from deepal_autoal import ScoringStrategy
 from deepal_autoal.benchmark import run_benchmark
 from deepal_autoal.benchmark.grid import plan_grid
 from deepal_autoal.benchmark.notation import Contender, read_strategies
 from deepal_autoal.errors import InputError, RunFolderError
-from deepal_autoal.models.base import TaskModel
+from deepal_autoal.training.task_model import TaskModel
+from tests.benchmark.run_files import read_json, runs_of
 
 
 class Passes(ScoringStrategy):
-    """Needs what not every model has."""
+    """Requires dropout, which not every model has."""
 
     requires = frozenset({"mc_dropout"})
 
@@ -56,7 +56,7 @@ def names_of(folder):
     return [candidate["name"] for candidate in read_json(folder / "config.json")["strategy"]["candidates"]]
 
 
-def test_own_candidates_are_read():
+def test_own_candidates_are_parsed():
     assert read_strategies("a=vote[candidates=[entropy, all-hybrid],oversample=3],b=vote[candidates=margin]") == [
         Contender("a", "vote", {"oversample": "3"}, candidates=("entropy", "all-hybrid")),
         Contender("b", "vote", {}, candidates=("margin",)),
@@ -72,7 +72,7 @@ def test_own_candidates_are_read():
         ("vote[oversample=3,candidates=[entropy],final=top]", "vote-oversample-3-candidates-entropy-final-top"),
     ],
 )
-def test_labels_are_made_of_them(written, label):
+def test_labels_are_formed_from_candidates(written, label):
     assert read_strategies(written)[0].label == label
 
 
@@ -96,7 +96,7 @@ def test_bad_own_candidates(written, message):
         read_strategies(written)
 
 
-def test_own_candidates_come_before_those_for_all(tmp_path, blob_file, quick):
+def test_own_candidates_take_precedence_over_those_for_all(tmp_path, blob_file, quick):
     strategies = "own=vote[candidates=[entropy,kmeans]],vote,autoal,random"
     grid = plan_grid(strategies, [blob_file], 1, tmp_path / "out", ["margin"], quick)
     candidates = {run.strategy: run.settings["candidates"] for run in grid.runs}
@@ -111,7 +111,7 @@ def test_strategies_that_take_no_candidates_are_named(tmp_path, quick):
         plan_grid("vote,m=margin[candidates=entropy]", ["no-such-data"], 1, tmp_path / "out", None, quick)
 
 
-def test_a_grid_keeps_what_its_sets_stood_for(tmp_path, blob_file, quick, install):
+def test_a_grid_keeps_the_original_meaning_of_its_sets(tmp_path, blob_file, quick, install):
     install("early", Newcomer)
     out, quick["rounds"] = tmp_path / "out", 1
 
@@ -128,14 +128,16 @@ def test_a_grid_keeps_what_its_sets_stood_for(tmp_path, blob_file, quick, instal
         assert names_of(out / folder) == (["early", "margin"] if "/late/" in folder else ["early"])
     config = read_json(out / "blobs/late/seed-1/config.json")
     assert config["settings"]["candidates"] == {"all-late": ["early"], "margin": ["margin"]}
-    # Another label is another contender, and other words are other settings.
+    # Another label is another contender, and other names are other settings.
     grid("again=vote[candidates=[all-late,margin]]", 1)
     assert names_of(out / "blobs/again/seed-0") == ["early", "newcomer", "margin"]
     with pytest.raises(RunFolderError, match="candidates"):
         grid("late=vote[candidates=[margin,all-late]]", 2)
 
 
-def test_what_the_model_lacks_is_left_out_once(tmp_path, blob_file, quick, install, register, caplog):
+def test_candidates_that_the_model_cannot_run_are_left_out_with_one_warning(
+    tmp_path, blob_file, quick, install, register, caplog
+):
     install("passes", Passes)
     install("early", Newcomer)
     register(models={"plain": without_dropout})
@@ -143,7 +145,7 @@ def test_what_the_model_lacks_is_left_out_once(tmp_path, blob_file, quick, insta
     result = run_benchmark("vote[candidates=all-late]", [blob_file], 2, tmp_path / "out", **quick)
     assert not result.failures
     assert [names_of(tmp_path / "out" / folder) for folder in runs_of(tmp_path / "out")] == [["early"]] * 2
-    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert len([line for line in said if "passes; they require mc_dropout" in line]) == 1
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len([line for line in warnings if "passes; they require mc_dropout" in line]) == 1
     with pytest.raises(InputError, match="requires mc_dropout"):
         plan_grid("vote[candidates=[early,passes]]", [blob_file], 1, tmp_path / "other", None, quick)

@@ -1,4 +1,4 @@
-"""What a probe says of strategies whose cost is known, by a clock that only they move."""
+"""Probes of strategies with known cost, on a clock that only they advance."""
 
 import time
 from pathlib import Path
@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from deepal_autoal import Dataset, ScoringStrategy, Strategy, create_strategy
-from deepal_autoal.benchmark.brief_training import BriefTrainer, TrainingCost
+from deepal_autoal.benchmark.cost.brief_training import BriefTrainer, TrainingCost
+from deepal_autoal.benchmark.cost.extrapolation import Growth, Sample, bytes_at, seconds_at
+from deepal_autoal.benchmark.cost.probe import Probe
+from deepal_autoal.benchmark.cost.probe_sizes import climb
 from deepal_autoal.benchmark.grid import plan_grid
-from deepal_autoal.benchmark.growth import Growth, Sample, bytes_at, seconds_at
-from deepal_autoal.benchmark.ladder import climb
-from deepal_autoal.benchmark.probe import Probe
-from deepal_autoal.learner import ActiveLearner
-from deepal_autoal.recipe import Recipe
+from deepal_autoal.experiment.learner import ActiveLearner
+from deepal_autoal.training.recipe import Recipe
 
 N, INITIAL, BATCH, ROUNDS = 6000, 50, 50, 3
 SETTINGS = {"initial": INITIAL, "batch_size": BATCH, "rounds": ROUNDS, "epochs": 2, "model": "linear", "threads": 1,
@@ -23,7 +23,7 @@ MEAN_N = N - INITIAL - (ROUNDS - 1) * BATCH // 2
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands still; its ``sleep`` moves it."""
+    """A clock that only ``time.sleep`` advances."""
     now = [100.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
@@ -50,7 +50,7 @@ def cost_of(register, data):
 
 
 class Fixed(ScoringStrategy):
-    """Takes half a second, and a millisecond a candidate."""
+    """Takes half a second, plus a millisecond per candidate."""
 
     requires = frozenset({"probabilities"})
 
@@ -59,19 +59,19 @@ class Fixed(ScoringStrategy):
         return context.candidates.probabilities()[:, 0]
 
 
-def test_what_does_not_grow_is_not_scaled(clock, cost_of):
+def test_constant_cost_is_not_scaled(clock, cost_of):
     cost = cost_of(Fixed)
-    assert clock[0] - 100 < 0.75 * (0.5 + 1e-3 * MEAN_N) * 2  # it was never asked about the whole pool
+    assert clock[0] - 100 < 0.75 * (0.5 + 1e-3 * MEAN_N) * 2  # it was never queried on the whole pool
     assert cost.query == pytest.approx(ROUNDS * (0.5 + 1e-3 * MEAN_N))
     assert cost.first_query == pytest.approx(0.5 + 1e-3 * (N - INITIAL))
     assert cost.train == 0.0 and cost.dominates == "query: selection"
 
 
-def test_with_time_enough_the_whole_pool_is_measured(clock, cost_of):
+def test_with_enough_time_the_whole_pool_is_measured(clock, cost_of):
     sizes = []
 
     class Step(Fixed):
-        """Takes as long as it likes, once the pool is large."""
+        """Takes longer once the pool is large."""
 
         def score(self, context):
             sizes.append(len(context.candidates))
@@ -83,7 +83,7 @@ def test_with_time_enough_the_whole_pool_is_measured(clock, cost_of):
 
 
 class Endless(Strategy):
-    """Prepares for two seconds, trains a model, and takes 100 steps of half a second, all of which it says."""
+    """Prepares for two seconds, trains a model, and takes 100 reported steps of half a second."""
 
     def query(self, context, batch_size):
         time.sleep(2.0)
@@ -94,33 +94,33 @@ class Endless(Strategy):
         return context.candidates.indices[:batch_size]
 
 
-def test_an_ended_query_counts_its_own_steps_and_not_those_of_trainings_in_it(clock, cost_of):
+def test_an_ended_query_counts_its_own_steps_and_not_those_of_its_trainings(clock, cost_of):
     cost = cost_of(Endless, seconds=6.0)
     assert clock[0] - 100 < 30
     assert cost.query == pytest.approx(ROUNDS * (2.0 + 50.0), rel=0.2)
 
 
 class Hungry(Strategy):
-    """Holds ten megabytes, and ten kilobytes a candidate."""
+    """Allocates ten megabytes, plus ten kilobytes per candidate."""
 
     def query(self, context, batch_size):
         held = np.ones(10_000_000 + 10_000 * len(context.candidates), dtype=np.uint8)
         return context.candidates.indices[:batch_size] + 0 * int(held[0])
 
 
-def test_memory_is_what_is_held_and_what_grows(cost_of):
+def test_memory_has_a_constant_and_a_growing_part(cost_of):
     cost = cost_of(Hungry)
     if cost.n_bytes is None:
-        pytest.skip("this system does not tell a process's memory")
+        pytest.skip("this system does not report a process's memory")
     assert cost.query_bytes == pytest.approx(10e6 + 10e3 * (N - INITIAL), rel=0.15)
     assert cost.n_bytes > cost.query_bytes + 50e6
 
 
-def test_a_training_is_cut_short_and_counted_whole(clock, data):
+def test_a_training_is_cut_short_and_counted_in_full(clock, data):
     done = []
 
     class Ticking:
-        """Takes a second to begin, and a tenth for a step."""
+        """Takes a second to start, and a tenth of a second per step."""
 
         def fit(self, labeled, unlabeled, *, seed, initial_state=None, recipe=None, progress=None):
             n = len(labeled.indices)
@@ -148,18 +148,18 @@ def test_a_training_is_cut_short_and_counted_whole(clock, data):
     assert fitted.recipe == learner.recipe and isinstance(fitted.recipe, Recipe)
 
 
-def test_lines_and_cards():
+def test_extrapolation_by_lines_and_cards():
     growth = Growth("b*N*(C + D)", {"C": 10, "D": 100})
     one = Sample(1000, 50, 2.0, n_bytes=100)
     assert growth.ratio((1000, 50), (4000, 100)) == 8
     assert seconds_at([one], 4000, 100, growth) == 16.0
-    # A selector's grows as its candidates do.
+    # A selector's cost grows as its candidates' costs do.
     assert Growth("ask + N", {}, [growth, growth]).ratio((1000, 50), (1000, 100)) == pytest.approx(2.0, rel=1e-3)
-    # Two of one batch size: a line, then the card for the batch.
+    # Two samples of one batch size: a line, then the card for the batch.
     two = [one, Sample(3000, 50, 4.0, n_bytes=140)]
     assert seconds_at(two, 5000, 50, growth) == 6.0 and seconds_at(two, 5000, 100, growth) == 12.0
     assert bytes_at(two, 5000, 50, growth) == 180
-    # Noise does not make a larger query quicker.
+    # Noise does not make a larger query faster.
     assert seconds_at([one, Sample(3000, 50, 1.9)], 5000, 50, growth) == 1.9
 
 
@@ -176,5 +176,5 @@ def test_parts_of_the_pool_grow_as_far_as_time_allows(clock):
     assert samples[0].n == 500 and samples[0].batch_size == 125
     assert samples[-1].n >= 100_000 and samples[-1].batch_size == 1000
     assert clock[0] - 100 <= 20.0
-    # A pool that can be measured is.
+    # A pool that can be measured as a whole is.
     assert climb(measure, 500, 20_000, 1000, Growth("N", {}), 20.0)[-1].n == 20_000

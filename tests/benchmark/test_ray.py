@@ -1,4 +1,4 @@
-"""Benchmarks on a real Ray cluster of two nodes, one of which is killed on the way."""
+"""Benchmarks on a real Ray cluster of two nodes, one of which is killed during a benchmark."""
 
 import csv
 import logging
@@ -6,15 +6,15 @@ import os
 from dataclasses import replace
 
 import pytest
-from run_files import runs_of, untimed
 
 from deepal_autoal.benchmark import run_benchmark
+from tests.benchmark.run_files import runs_of, untimed
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 pytest.importorskip("ray")
 from ray.cluster_utils import Cluster
 
-from deepal_autoal.benchmark import ray_cluster
+from deepal_autoal.benchmark.backends import ray_cluster
 
 # Long enough to be killed in the middle.
 SLOW = {"epochs": 200, "rounds": 5}
@@ -39,7 +39,7 @@ def on_ray(cluster, blob_file, tmp_path, quick):
 
 @pytest.fixture
 def apart(monkeypatch):
-    """No node finds the token in the benchmark's folder, as if none shared it; all of them are this machine."""
+    """Let no node find the token in the benchmark's folder, as if none shared it; all nodes are on this machine."""
     make = ray_cluster.Order
 
     def order(job, token, *rest):
@@ -54,14 +54,16 @@ def untimed_rows(out):
 
 
 @pytest.mark.parametrize("is_shared", [True, False])
-def test_a_lost_nodes_runs_go_on_elsewhere(cluster, on_ray, tmp_path, blob_file, quick, caplog, request, is_shared):
+def test_runs_of_a_lost_node_continue_elsewhere(
+    cluster, on_ray, tmp_path, blob_file, quick, caplog, request, is_shared
+):
     if not is_shared:
         request.getfixturevalue("apart")
-    told = []
+    rounds = []
 
     def kill(planned, record):
-        told.append((planned.strategy, record["round"]))
-        if len(told) == 2:  # the head takes no runs: this one is where the node ends
+        rounds.append((planned.strategy, record["round"]))
+        if len(rounds) == 2:  # the head accepts no runs: this run's node is lost
             (node,) = cluster.worker_nodes
             cluster.remove_node(node, allow_graceful=False)
             cluster.add_node(num_cpus=1)
@@ -69,9 +71,9 @@ def test_a_lost_nodes_runs_go_on_elsewhere(cluster, on_ray, tmp_path, blob_file,
     caplog.set_level(logging.WARNING, "deepal_autoal")
     result = on_ray("random,margin", **SLOW, on_round=kill)
     assert result.failures == ()
-    lost = [record.getMessage() for record in caplog.records if "begun again" in record.getMessage()]
+    lost = [record.getMessage() for record in caplog.records if "started again" in record.getMessage()]
     assert len(lost) == 1 and "retry 1 of 3" in lost[0]
-    assert len(told) == len(set(told)), "a round that was finished was done again"
+    assert len(rounds) == len(set(rounds)), "a finished round was repeated"
     run_benchmark("random,margin", [blob_file], 1, tmp_path / "local", **{**quick, **SLOW})
     assert untimed_rows(tmp_path / "out") == untimed_rows(tmp_path / "local")
     for name in runs_of(tmp_path / "local"):
@@ -89,7 +91,7 @@ def test_round_0_is_shared_by_nodes_that_share_no_folder(on_ray, tmp_path, apart
     assert sum('"train.shared"' in rounds for rounds in text) == 1
 
 
-def test_what_fails_on_a_node_is_reported_and_stops_no_other(on_ray, tmp_path, blob_file):
+def test_a_failure_on_a_node_is_reported_and_stops_no_other_run(on_ray, tmp_path, blob_file):
     gone = tmp_path / "gone.npz"
     gone.write_bytes(blob_file.read_bytes())
     result = on_ray("random", [gone, blob_file], on_start=lambda grid: gone.unlink())
@@ -98,13 +100,13 @@ def test_what_fails_on_a_node_is_reported_and_stops_no_other(on_ray, tmp_path, b
     assert runs_of(tmp_path / "out") == ["blobs/random/seed-0"]
 
 
-def test_other_versions_on_a_node_are_refused(on_ray, monkeypatch):
-    genuine = ray_cluster.versions
-    monkeypatch.setattr(ray_cluster, "versions", lambda: {**genuine(), "torch": "0.1"})
+def test_different_versions_on_a_node_are_refused(on_ray, monkeypatch):
+    original = ray_cluster.versions
+    monkeypatch.setattr(ray_cluster, "versions", lambda: {**original(), "torch": "0.1"})
     (outcome,) = on_ray("random").failures
     assert "there and 0.1 here; install the same on all nodes" in outcome.failure
 
 
-def test_a_run_that_no_node_can_take_is_told_at_once(on_ray):
+def test_a_run_that_fits_on_no_node_is_reported_at_once(on_ray):
     with pytest.raises(ray_cluster.InputError, match="no node of the Ray cluster has 64 CPUs"):
         on_ray("random", cpus_per_run=64)

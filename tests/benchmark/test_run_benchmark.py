@@ -1,4 +1,4 @@
-"""Grids of runs: what lies on disk, growth, resume, failures, and the tables against the run folders."""
+"""Grids of runs: files on disk, growth, resuming, failures, and tables checked against run folders."""
 
 import json
 import shutil
@@ -6,14 +6,14 @@ import statistics
 
 import numpy as np
 import pytest
-from run_files import content, read_csv, read_json, read_rounds, runs_of, untimed
 
-import deepal_autoal.loop
+import deepal_autoal.experiment.loop
 from deepal_autoal import Dataset, Strategy, plugin_host, run
 from deepal_autoal.benchmark import run_benchmark
 from deepal_autoal.benchmark.grid import plan_grid
 from deepal_autoal.errors import InputError, PluginError, RunFolderError, UnknownNameError
-from deepal_autoal.models.base import TaskModel
+from deepal_autoal.training.task_model import TaskModel
+from tests.benchmark.run_files import content, read_csv, read_json, read_rounds, runs_of, untimed
 
 RESULT_COLUMNS = "dataset,strategy,seed,round,n_labeled,accuracy,train_s,query_s"
 SUMMARY_COLUMNS = (
@@ -32,7 +32,7 @@ def grid(blob_file, tmp_path, quick):
     return call
 
 
-def test_every_cell_is_a_run_folder_like_one_of_run(grid, tmp_path, blob_file, quick):
+def test_every_cell_is_a_run_folder_like_that_of_run(grid, tmp_path, blob_file, quick):
     started = []
     result = grid("random,vote", seeds="0,2", candidates="entropy,margin", on_start=started.append,
                   command=["deepal", "benchmark"])  # fmt: skip
@@ -44,17 +44,17 @@ def test_every_cell_is_a_run_folder_like_one_of_run(grid, tmp_path, blob_file, q
     config = read_json(out / "blobs/vote/seed-2/config.json")
     assert config["strategy"] == alone.config["strategy"] and config["command"] == ["deepal", "benchmark"]
     assert config["settings"]["dataset"] == str(blob_file)
-    # `run` can go on with it alone.
+    # `run` can continue it alone.
     assert run(out=out / "blobs/vote/seed-2", resume=True).rounds == read_rounds(out / "blobs/vote/seed-2")
 
 
-def test_seed_by_seed_so_that_what_is_finished_is_paired(grid):
+def test_runs_are_ordered_by_seed_so_finished_runs_are_paired(grid):
     order = []
     grid("margin,random", on_run=lambda outcome: order.append((outcome.run.strategy, outcome.run.seed)))
     assert order == [("margin", 0), ("random", 0), ("margin", 1), ("random", 1)]
 
 
-def test_tables_say_what_the_run_folders_hold(grid, tmp_path, plugins):
+def test_tables_match_the_run_folders(grid, tmp_path, plugins):
     grid("entropy,low=first[sign=-1],random", seeds=3)
     out = tmp_path / "out"
     lines = (out / "results.csv").read_text().splitlines()
@@ -80,7 +80,7 @@ def test_tables_say_what_the_run_folders_hold(grid, tmp_path, plugins):
     assert (out / "summary.csv").read_text().splitlines()[0] == SUMMARY_COLUMNS
     summary = read_csv(out / "summary.csv")
     assert [row["strategy"] for row in summary] == ["entropy", "low", "random"]
-    assert len({areas[key] for key in areas}) > 4  # else the comparisons below say little
+    assert len({areas[key] for key in areas}) > 4  # otherwise the comparisons below prove little
     for row in summary:
         label = row["strategy"]
         own = [areas[label, seed] for seed in range(3)]
@@ -99,7 +99,7 @@ def test_tables_say_what_the_run_folders_hold(grid, tmp_path, plugins):
         assert float(row["relative_time"]) == pytest.approx(total[label] / total["entropy"])
 
 
-def test_one_seed_and_no_entropy_leave_empty_what_they_cannot_tell(grid, tmp_path):
+def test_one_seed_and_no_entropy_leave_undefined_cells_empty(grid, tmp_path):
     grid("random", seeds=1)
     (row,) = read_csv(tmp_path / "out" / "summary.csv")
     assert row["aubc_low"] == row["aubc_mean"] == row["aubc_high"]
@@ -107,7 +107,7 @@ def test_one_seed_and_no_entropy_leave_empty_what_they_cannot_tell(grid, tmp_pat
     assert (row["wins"], row["ties"], row["losses"]) == ("0", "0", "0")
 
 
-def test_repeating_changes_nothing_and_growing_keeps_what_is_there(grid, tmp_path, plugins):
+def test_repeating_changes_nothing_and_growing_keeps_existing_runs(grid, tmp_path, plugins):
     grid("random", seeds=1)
     out = tmp_path / "out"
     before = content(out / "blobs/random/seed-0")
@@ -124,7 +124,7 @@ def test_repeating_changes_nothing_and_growing_keeps_what_is_there(grid, tmp_pat
     assert {(row["strategy"], row["seed"]) for row in rows} == {(s, n) for s in ("random", "first") for n in "01"}
 
 
-def test_a_kill_in_the_middle_loses_a_round_at_most(grid, tmp_path):
+def test_a_kill_in_the_middle_loses_at_most_one_round(grid, tmp_path):
     strategies = "random,v4=vote[oversample=4]"
 
     def kill(planned, record):
@@ -161,7 +161,7 @@ def test_a_failing_run_is_reported_and_stops_no_other(grid, tmp_path, plugins, m
     assert "strategy 'broken'" in failure and "ZeroDivisionError: nothing to divide by" in failure
     assert runs_of(out) == ["blobs/random/seed-0", "blobs/random/seed-1"]
     assert {row["strategy"] for row in read_csv(out / "summary.csv")} == {"random"}
-    # Once the plugin is mended, the same call goes on where it failed.
+    # Once the plugin is fixed, the same call continues where it failed.
     cls = plugin_host().strategies.load("broken")
     monkeypatch.setattr(cls, "score", lambda self, context: context.candidates.probabilities()[:, 0])
     rounds = []
@@ -171,22 +171,22 @@ def test_a_failing_run_is_reported_and_stops_no_other(grid, tmp_path, plugins, m
 
 
 @pytest.mark.parametrize("error", [MemoryError("too large"), SystemExit(3), KeyError("x"), RunFolderError("no\nroom")])
-def test_whatever_a_run_raises_is_its_own_failure(grid, monkeypatch, error):
-    genuine = deepal_autoal.loop.run
+def test_any_exception_of_a_run_is_its_own_failure(grid, monkeypatch, error):
+    original = deepal_autoal.experiment.loop.run
 
     def sometimes(**settings):
         if settings["strategy"] == "margin":
             raise error
-        return genuine(**settings)
+        return original(**settings)
 
-    monkeypatch.setattr(deepal_autoal.loop, "run", sometimes)
+    monkeypatch.setattr(deepal_autoal.experiment.loop, "run", sometimes)
     result = grid("margin,random", seeds=1)
     (outcome,) = result.failures
     expected = "no room" if isinstance(error, RunFolderError) else f"{type(error).__name__}: {error}"
     assert outcome.failure == expected and [run.strategy for run in result.tables.runs] == ["random"]
 
 
-def test_a_plugin_that_fails_before_training_stops_no_other(grid, register):
+def test_a_plugin_that_fails_before_training_stops_no_other_run(grid, register):
     class NoTrainer(Strategy):
         def query(self, context, batch_size):
             return context.candidates.indices[:batch_size]
@@ -200,7 +200,7 @@ def test_a_plugin_that_fails_before_training_stops_no_other(grid, register):
     assert [run.strategy for run in result.tables.runs] == ["random"]
 
 
-def test_other_settings_are_refused_with_the_difference(grid, tmp_path, quick, plugins):
+def test_different_settings_are_refused_and_the_difference_is_reported(grid, tmp_path, quick, plugins):
     grid("random,low=first[sign=-1],vote", seeds=1, candidates=["entropy", "margin"])
     out = tmp_path / "out"
     before = {folder: content(out / folder) for folder in runs_of(out)}
@@ -216,7 +216,7 @@ def test_other_settings_are_refused_with_the_difference(grid, tmp_path, quick, p
         ({"scaling": "l2"}, "scaling was 'global' and is now 'l2'"),
         ({"plugin_options": {"patience": "2"}}, "plugin_options was None and is now"),
     ]
-    for change, message in changes:  # also for strategies that are not asked for again
+    for change, message in changes:  # also for strategies that are not requested again
         with pytest.raises(RunFolderError, match=message):
             grid("margin", seeds=1, **change)
     with pytest.raises(RunFolderError, match=r"strategy.options.sign was -1 and is now 1"):
@@ -232,7 +232,7 @@ def test_other_settings_are_refused_with_the_difference(grid, tmp_path, quick, p
         grid("margin", seeds=1)
 
 
-def test_runs_that_are_added_get_the_defaults_of_the_first(grid, tmp_path):
+def test_added_runs_get_the_defaults_of_the_first(grid, tmp_path):
     grid("random", seeds=1, recipe={"min_steps": 5, "learning_rate": 0.02})
     path = tmp_path / "out/blobs/random/seed-0/config.json"
     config = read_json(path)
@@ -244,7 +244,7 @@ def test_runs_that_are_added_get_the_defaults_of_the_first(grid, tmp_path):
         grid("random", seeds=2, recipe={"min_steps": 5, "learning_rate": 0.003})
 
 
-def test_other_data_of_the_same_name_are_refused(grid, tmp_path, blob_file):
+def test_different_data_of_the_same_name_are_refused(grid, tmp_path, blob_file):
     grid("random", seeds=1)
     with np.load(blob_file) as saved:
         arrays = {**saved, "x": saved["x"] + 1}
@@ -287,7 +287,7 @@ def test_threads_of_earlier_runs_are_used_again(grid, tmp_path, quick):
         ("random", {"seeds": "0,0"}, "--seeds 0,0"),
     ],
 )
-def test_what_can_be_known_is_refused_before_anything_is_run(grid, tmp_path, strategies, more, message):
+def test_foreseeable_errors_are_raised_before_any_run(grid, tmp_path, strategies, more, message):
     with pytest.raises(InputError) as raised:
         grid(strategies, **more)
     assert message in str(raised.value) and not (tmp_path / "out").exists()
@@ -314,7 +314,7 @@ def test_all_leaves_out_what_cannot_run_and_says_why(tmp_path, blob_file, quick,
     requires = {entry.name: entry.details["requires"] for entry in plugin_host().strategies.entries()}
     without = {name for name, needs in requires.items() if "mc_dropout" in needs}
     assert {"bald", "autoal"} <= without
-    # lpl taps stages; what a selector needs is what its candidates need
+    # lpl taps stages; a selector requires what its candidates require
     assert without | {"lpl", "picky", "gone"} <= set(left_out)
     (line,) = {left_out[name] for name in without}
     assert line.startswith("left out on blobs: ") and "requires mc_dropout, but the model 'plain'" in line
@@ -323,7 +323,7 @@ def test_all_leaves_out_what_cannot_run_and_says_why(tmp_path, blob_file, quick,
     assert {"random", "entropy", "badge", "first", "broken"} <= kept
     assert kept | set(left_out) == set(plugin_host().strategies.names()) and not kept & set(left_out)
     assert len(grid.runs) == 2 * len(kept)
-    with pytest.raises(InputError, match="requires mc_dropout"):  # what is named is meant
+    with pytest.raises(InputError, match="requires mc_dropout"):  # a named strategy is not left out
         plan_grid("bald,all", [blob_file], 2, tmp_path / "out", None, settings)
     for candidates in (None, ["entropy"]):
         with pytest.raises(PluginError, match="no_such_module"):
@@ -333,7 +333,7 @@ def test_all_leaves_out_what_cannot_run_and_says_why(tmp_path, blob_file, quick,
     assert candidates["vote"] == ("entropy", "margin") and candidates["badge"] is None
 
 
-def test_all_is_asked_for_each_dataset(tmp_path, blob_file, quick, register):
+def test_all_is_resolved_for_each_dataset(tmp_path, blob_file, quick, register):
     class NoVectors(Strategy):
         def query(self, context, batch_size):
             return context.candidates.indices[:batch_size]
@@ -350,7 +350,7 @@ def test_all_is_asked_for_each_dataset(tmp_path, blob_file, quick, register):
     assert [run.dataset for run in grid.runs if run.strategy == "no-vectors"] == ["digits"]
 
 
-def test_several_datasets_own_and_registered(grid, tmp_path, blob_file, blob_data, register):
+def test_several_datasets_from_files_and_registered(grid, tmp_path, blob_file, blob_data, register):
     x, y = blob_data.x_test, blob_data.y_test
     register(datasets={"few": lambda data_dir: Dataset("few", x, y, x, y, ("a", "b", "c"))})
     other = tmp_path / "my data.v2.npz"
@@ -370,7 +370,7 @@ def test_folders_that_hold_something_else(grid, tmp_path, blob_file, quick):
         grid("random", out="run")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "results.csv").write_text("my,own,results\n")
-    with pytest.raises(RunFolderError, match=r"results.csv is no table of a benchmark"):
+    with pytest.raises(RunFolderError, match=r"results.csv is not a benchmark's table"):
         grid("random", out="mine")
     assert (tmp_path / "mine" / "results.csv").read_text() == "my,own,results\n"
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["results.csv"]
@@ -407,8 +407,8 @@ def test_unknown_names_of_settings_are_refused(grid):
         grid("random", batchsize=3)
 
 
-def test_the_scaling_is_that_of_the_runs_that_lie_there(tmp_path, blob_file, quick):
-    """Also of those from before there was a choice, which scaled by feature."""
+def test_the_scaling_is_that_of_existing_runs(tmp_path, blob_file, quick):
+    """Also of runs recorded before scaling was an option, which scaled by feature."""
     run_benchmark("random", [blob_file], 1, tmp_path, scaling="feature", **quick)
     path = tmp_path / "blobs/random/seed-0/config.json"
     config = json.loads(path.read_text())
@@ -420,7 +420,7 @@ def test_the_scaling_is_that_of_the_runs_that_lie_there(tmp_path, blob_file, qui
         run_benchmark("random", ["digits"], 1, tmp_path / "images", scaling="global", **quick)
 
 
-def test_all_runs_are_scaled_as_the_estimate_was(tmp_path, blob_file, quick):
+def test_all_runs_are_scaled_as_in_the_estimate(tmp_path, blob_file, quick):
     grid = plan_grid("random,margin", [blob_file], 2, tmp_path, None, quick)
     assert {run.setup.scaling for run in grid.runs} == {"global"}
     run_benchmark("random,margin", [blob_file], 2, tmp_path, **quick)

@@ -1,4 +1,4 @@
-"""Which run goes next, without running any."""
+"""The choice of the next run, without executing any."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,7 +31,7 @@ def taken(schedule):
     return names
 
 
-def test_others_wait_for_the_round_0_that_the_first_one_trains(make):
+def test_other_runs_wait_for_the_round_0_that_the_first_one_trains(make):
     runs = make("a0", "b0", "C0", "a1", "b1", "C1")
     schedule = Schedule(runs)
     assert taken(schedule) == ["a0", "C0", "a1", "C1"] and len(schedule) == 2
@@ -44,17 +44,17 @@ def test_others_wait_for_the_round_0_that_the_first_one_trains(make):
     assert taken(schedule) == ["b0"] and len(schedule) == 0
 
 
-def test_a_first_run_that_fails_before_leaves_it_to_the_next_one(make):
+def test_if_the_first_run_fails_the_next_one_trains_round_0(make):
     runs = make("a0", "b0", "c0")
     schedule = Schedule(runs)
     assert taken(schedule) == ["a0"]
     schedule.note_end(runs[0])
-    assert taken(schedule) == ["b0"]  # which trains it now, so that c still waits
+    assert taken(schedule) == ["b0"]  # which now trains it, so c still waits
     schedule.note_round(runs[1])
     assert taken(schedule) == ["c0"]
 
 
-def test_one_that_fails_later_holds_up_nobody(make):
+def test_a_run_that_fails_after_round_0_blocks_no_other(make):
     runs = make("a0", "b0")
     schedule = Schedule(runs)
     schedule.take()
@@ -63,7 +63,7 @@ def test_one_that_fails_later_holds_up_nobody(make):
     assert taken(schedule) == ["b0"]
 
 
-def test_the_file_lasts_as_long_as_somebody_needs_it(make):
+def test_the_file_is_kept_as_long_as_it_is_needed(make):
     runs = make("a0", "b0", "a1", "b1")
     schedule = Schedule(runs)
     files = [schedule.initial_model(run) for run in runs]
@@ -79,7 +79,7 @@ def test_the_file_lasts_as_long_as_somebody_needs_it(make):
     assert not list(files[0].parent.iterdir())
 
 
-def test_what_is_alone_or_begun_shares_nothing(make):
+def test_single_and_incomplete_runs_share_nothing(make):
     runs = make("a0", "b0", "c0", "a1")
     for run in runs[:2]:
         run.folder.mkdir(parents=True)
@@ -89,12 +89,12 @@ def test_what_is_alone_or_begun_shares_nothing(make):
     assert taken(schedule) == ["a0", "b0", "c0", "a1"]
 
 
-def test_compiled_models_are_not_shared_and_nobody_waits(make):
+def test_compiled_models_are_not_shared_and_no_run_waits(make):
     schedule = Schedule(make("a0z", "b0z"))
     assert taken(schedule) == ["a0z", "b0z"]
 
 
-def test_what_cannot_be_removed_stops_nothing(make, tmp_path):
+def test_a_file_that_cannot_be_removed_stops_nothing(make, tmp_path):
     runs = make("a0", "b0")
     schedule = Schedule(runs)
     (tmp_path / "data" / SHARED_FOLDER).parent.mkdir(parents=True)

@@ -1,11 +1,11 @@
 """Models and protocols as dimensions of a grid, and a study in a file."""
 
 import pytest
-from run_files import read_csv, read_json, runs_of
 
 from deepal_autoal.benchmark import run_benchmark
 from deepal_autoal.benchmark.notation import Task, read_tasks
 from deepal_autoal.errors import InputError, UnknownNameError
+from tests.benchmark.run_files import read_csv, read_json, runs_of
 
 
 def test_labels_name_what_varies():
@@ -31,7 +31,7 @@ def test_labels_name_what_varies():
     [
         (("digits", "lineer"), UnknownNameError, "'linear'"),
         ((None, None, "deepal+/cifar"), UnknownNameError, r"deepal\+/cifar10"),
-        (("digits", "mlp,linear,mlp"), InputError, "'?mlp'? is there twice"),
+        (("digits", "mlp,linear,mlp"), InputError, "'?mlp'? is given twice"),
         (("", None, None), InputError, "no datasets given"),
         (("digits", "resnet18[stem=cifar],resnet18[stem=cifar,]"), InputError, "share the folder"),
     ],
@@ -41,7 +41,7 @@ def test_bad_tasks(arguments, error, message):
         read_tasks(*arguments)
 
 
-def test_each_model_has_folders_and_rows_of_its_own(tmp_path, blob_file, quick):
+def test_each_model_has_its_own_folders_and_rows(tmp_path, blob_file, quick):
     del quick["model"]
     run_benchmark("random,margin", [blob_file], 2, tmp_path, models=["linear"], **quick)
     assert len(runs_of(tmp_path)) == 4
@@ -53,7 +53,7 @@ def test_each_model_has_folders_and_rows_of_its_own(tmp_path, blob_file, quick):
     assert {row["dataset"] for row in read_csv(tmp_path / "results.csv")} == {"blobs-linear", "blobs-mlp"}
 
 
-def test_one_for_all_or_several(tmp_path, blob_file, quick):
+def test_one_for_all_excludes_several(tmp_path, blob_file, quick):
     for name, several in (("model", {"models": "mlp"}), ("protocol", {"protocols": "deepal+/cifar10"})):
         with pytest.raises(InputError, match=f"--{name} and --{name}s"):
             run_benchmark("random", [blob_file], 1, tmp_path, **{**quick, name: "linear"}, **several)

@@ -1,4 +1,4 @@
-"""The scripts of benchmarks/autoal, which import each other by name as they do when they are run."""
+"""Puts the scripts of benchmarks/autoal on the path, as they import each other by name."""
 
 import importlib
 import logging
@@ -15,7 +15,7 @@ sys.path.insert(0, str(BENCHMARKS / "autoal"))
 
 @pytest.fixture(autouse=True)
 def log_level():
-    """Studies that are run set it for their process."""
+    """Restore the log level, which studies set for their process."""
     logger = logging.getLogger("deepal_autoal")
     before = logger.level
     yield
@@ -24,7 +24,7 @@ def log_level():
 
 @pytest.fixture(scope="session")
 def models_study():
-    """The modules of benchmarks/models by name; some have the names of those of benchmarks/autoal."""
+    """The modules of benchmarks/models by name; some have the same names as those of benchmarks/autoal."""
     folder = BENCHMARKS / "models"
     names = [path.stem for path in folder.glob("*.py")]
     before = {name: sys.modules.pop(name) for name in names if name in sys.modules}
@@ -40,7 +40,7 @@ def models_study():
 
 @pytest.fixture
 def study_line():
-    """Return a function that makes a line of runs.jsonl."""
+    """Return a function that creates a line of runs.jsonl."""
 
     def make(setting, label, seed, aubc, **more):
         return {
@@ -54,7 +54,7 @@ def study_line():
 
 @pytest.fixture
 def patterned_images():
-    """Forty 12x12 grey images of two kinds of stripes under noise, and their kinds."""
+    """Forty 12x12 gray images of two kinds of stripes with noise, and their kinds."""
     rng = np.random.default_rng(3)
     kinds = np.arange(40) % 2
     images = rng.integers(0, 90, size=(40, 12, 12, 1), dtype=np.uint8)

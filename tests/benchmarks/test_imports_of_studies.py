@@ -1,4 +1,4 @@
-"""Studies are run as scripts: they find each other in their own folder only."""
+"""Studies are run as scripts, so they can import only modules of their own folder."""
 
 import ast
 from pathlib import Path
@@ -18,7 +18,7 @@ def imported(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(STUDIES)))
-def test_what_a_study_imports_of_others_lies_beside_it(path):
+def test_studies_import_only_modules_of_their_own_folder(path):
     ours = {file.stem for file in FILES}
     beside = {file.stem for file in path.parent.glob("*.py")}
     assert not {name for name in imported(path) if name in ours} - beside

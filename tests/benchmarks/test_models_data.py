@@ -14,7 +14,7 @@ def rows_of(problem):
 
 
 @pytest.mark.parametrize("name", BUNDLED + GENERATED)
-def test_parts_are_whole_and_share_no_row(models_study, name):
+def test_parts_are_complete_and_share_no_row(models_study, name):
     dev, test = (models_study.data.load(name, part) for part in ("dev", "test"))
     for problem in (dev, test):
         assert problem.is_image == name.endswith("-images")
@@ -25,11 +25,11 @@ def test_parts_are_whole_and_share_no_row(models_study, name):
             assert y.dtype == np.int64 and sorted(set(y.tolist())) == list(range(problem.n_classes))
         own = problem.x_pool.reshape(len(problem.x_pool), -1)
         assert len({row.tobytes() for row in own}) + len(problem.x_eval) >= len(rows_of(problem))
-    if name not in ("iris", "wine"):  # the README says that these two are shared
+    if name not in ("iris", "wine"):  # these two are shared, as the README says
         assert not rows_of(dev) & rows_of(test)
 
 
-def test_labels_are_drawn_by_class_and_grow(models_study):
+def test_labels_are_drawn_by_class_and_nested(models_study):
     problem = models_study.data.load("cancer")
     few, many, most = (problem.draw(per_class, 3) for per_class in (2, 10, 100))
     assert np.bincount(problem.y_pool[few]).tolist() == [2, 2]
@@ -39,9 +39,9 @@ def test_labels_are_drawn_by_class_and_grow(models_study):
     assert np.array_equal(few, problem.draw(2, 3)) and not np.array_equal(few, problem.draw(2, 4))
 
 
-def test_images_of_a_part_are_those_of_its_embeddings(models_study, monkeypatch, tmp_path):
+def test_images_and_embeddings_of_a_part_have_the_same_rows(models_study, monkeypatch, tmp_path):
     def numbered(n_rows, first):
-        """Images of four bytes that hold a number."""
+        """Return images of four bytes that encode a number."""
         return np.arange(first, first + n_rows, dtype=np.uint32).view(np.uint8).reshape(n_rows, 2, 2, 1)
 
     n_train, n_test = 20_300, 4_100
@@ -63,7 +63,7 @@ def test_images_of_a_part_are_those_of_its_embeddings(models_study, monkeypatch,
         assert np.array_equal(images[1], vectors[1]) and np.array_equal(images[3], vectors[3])
 
 
-def test_what_is_not_there(models_study, tmp_path):
+def test_unknown_names_and_missing_files_are_refused(models_study, tmp_path):
     with pytest.raises(ValueError, match="choose from iris"):
         models_study.data.load("irsi")
     with pytest.raises(ValueError, match="'train'"):
@@ -72,12 +72,12 @@ def test_what_is_not_there(models_study, tmp_path):
         models_study.data.load("mnist", "dev", embeddings_dir=tmp_path)
 
 
-def test_prose_without_what_gives_a_package_away(models_study):
+def test_prose_leaves_out_words_that_reveal_a_package(models_study):
     words = models_study.documents.prose("Sorts NumPy arrays in place.\n\n    >>> np.sort(x)\n    ... hidden\nDone.")
     assert words == ["sorts", "arrays", "in", "place", "done"]
 
 
-def test_documents_of_a_file_are_in_one_half(models_study, monkeypatch):
+def test_documents_of_a_file_are_in_only_one_half(models_study, monkeypatch):
     documents = models_study.documents
     monkeypatch.setattr(documents, "CLASSES", ("click", "jinja2"))
     monkeypatch.setattr(documents, "PER_CLASS", 30)

@@ -40,7 +40,7 @@ def test_images(models_study, name):
     assert measured(models_study, problem, name, 10).accuracy > 0.7
 
 
-def test_task_models_are_the_toolkits(models_study, problem):
+def test_options_reach_task_models(models_study, problem):
     short = measured(models_study, problem, "mlp", 10, {"recipe.epochs": 1, "recipe.min_steps": 1})
     usual = measured(models_study, problem, "mlp", 10)
     assert usual.accuracy > 0.8 and usual.nll < short.nll
@@ -48,13 +48,13 @@ def test_task_models_are_the_toolkits(models_study, problem):
         measured(models_study, problem, "mlp", 10, {"no_such": 1})
 
 
-def test_the_same_again_but_for_time(models_study, problem):
+def test_results_are_repeatable_except_for_time(models_study, problem):
     for name in ("sk-forest", "plain-torch", "linear"):
         one, other = (measured(models_study, problem, name, 3, seed=1) for _ in range(2))
         assert (one.accuracy, one.nll) == (other.accuracy, other.nll)
 
 
-def test_threads_and_logging_are_left_as_they_were(models_study, problem):
+def test_threads_and_log_level_are_restored(models_study, problem):
     before = torch.get_num_threads()
     logger = logging.getLogger("deepal_autoal")
     level = logger.level
@@ -70,7 +70,7 @@ def test_nll_is_clipped_from_below(models_study):
     assert models_study.measure.nll(None, np.array([0])) is None
 
 
-def test_scalings_go_by_the_pool(models_study):
+def test_scalings_use_the_pools_statistics(models_study):
     x = np.random.default_rng(0).normal(5, [1, 100], size=(500, 2)).astype(np.float32)
     one, each = models_study.baselines.one_scale(x)(x), models_study.baselines.standardized(x)(x)
     assert one.mean(axis=0) == pytest.approx([0, 0], abs=1e-4) and one.var(axis=0).mean() == pytest.approx(1, rel=1e-4)
@@ -78,7 +78,7 @@ def test_scalings_go_by_the_pool(models_study):
     assert each.std(axis=0) == pytest.approx([1, 1], rel=1e-4)
 
 
-def test_labels_a_label(models_study):
+def test_a_models_label(models_study):
     model = models_study.measure.Model("mlp", {"scaling": "standard", "recipe.epochs": 3})
     assert model.label == "mlp scaling=standard recipe.epochs=3"
     assert model.fits_data(is_image=False) and not models_study.measure.Model("cnn[width=8]").fits_data(is_image=False)

@@ -41,7 +41,7 @@ def test_repeating_continues(call, capsys):
     assert sorted(path.name for path in call.out.parent.iterdir()) == ["rows.csv", "rows.md"]
 
 
-def test_what_a_killed_run_left_is_cut_off(call):
+def test_an_incomplete_line_of_a_killed_run_is_cut_off(call):
     _, rows = call("--models", "sk-knn")
     call.out.write_bytes(call.out.read_bytes()[:-5])
     _, again = call("--models", "sk-knn")
@@ -55,20 +55,20 @@ def test_the_later_row_counts(call, models_study):
     assert len(call.out.read_text().splitlines()) == 3
 
 
-def test_a_failure_stops_no_other(call, capsys):
+def test_a_failure_does_not_stop_the_others(call, capsys):
     status, rows = call("--models", "no-such-model", "sk-knn", sizes="1")
     assert status == 1 and keys(rows) == [(1, "sk-knn", 0), (1, "sk-knn", 1)]
     assert "failed: iris 1 no-such-model: " in capsys.readouterr().err
 
 
 def test_wrong_use(call, capsys):
-    for arguments, message in ((["--datasets", "irsi"], "choose from iris"), (["--set", "lr"], "no NAME=VALUE")):
+    for arguments, message in ((["--datasets", "irsi"], "choose from iris"), (["--set", "lr"], "not NAME=VALUE")):
         with pytest.raises(SystemExit):
             call(*arguments)
         assert message in capsys.readouterr().err
 
 
-def test_remaining_time_goes_by_the_models_own(models_study):
+def test_remaining_time_is_estimated_by_the_models_own_trainings(models_study):
     run, model = models_study.run, models_study.measure.Model
     slow, fast, other = (
         run.Group("dev", "iris", size, model(name), (0, 1), Path(), Path())
@@ -86,7 +86,7 @@ def test_a_process_gives_the_same_numbers(call, models_study, monkeypatch):
     _, (row,) = call("--models", "sk-knn", sizes="1", seeds=1)
     call.out.unlink()
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # which run.py sets and leaves
-    # What the process takes and returns goes by its modules' names.
+    # Arguments and results are pickled by their modules' names.
     monkeypatch.syspath_prepend(str(Path(models_study.run.__file__).parent))
     for name, module in vars(models_study).items():
         monkeypatch.setitem(sys.modules, name, module)

@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture
 def make(models_study):
-    """Return a function that makes a model's rows, of the given accuracies by seed."""
+    """Return a function that creates a model's rows with the given accuracies by seed."""
 
     def call(model, accuracies, nll=1.0, seconds=1.0, dataset="wine", per_class=3, part="test"):
         return [
@@ -45,7 +45,7 @@ def test_verdict_is_on_the_best_of_scikit_learn(make, judged):
         (0.889, 1.05, 1.5, (False, True, True)),
         (0.95, 1.051, 1.5, (True, False, True)),
         (0.95, 0.5, 1.51, (True, True, False)),
-        (0.95, None, 0.1, (True, False, True)),  # no probabilities reach no bar
+        (0.95, None, 0.1, (True, False, True)),  # without probabilities the bar is missed
     ],
 )
 def test_limits(make, judged, accuracy, nll, seconds, held):
@@ -57,19 +57,19 @@ def test_limits(make, judged, accuracy, nll, seconds, held):
 def test_only_common_seeds_count(make, judged):
     rows = [*make("sk-logistic", [0.5, 0.5, 1.0]), *make("sk-knn", [0.9]), *make("auto", [0.5, 0.7])]
     verdict = judged(rows)
-    # Of neighbors there is one seed only, and logistic regression's third one has no counterpart.
+    # There is only one seed for neighbors, and logistic regression's third seed has no counterpart.
     assert verdict.best == "sk-logistic" and verdict.difference.n_seeds == 2
     assert verdict.difference.mean == pytest.approx(0.1)
     assert judged(rows, "mlp") is None and judged(make("auto", [0.5])) is None
 
 
-def test_of_equally_accurate_ones_the_fastest_is_the_best(make, judged):
+def test_the_fastest_of_equally_accurate_models_is_the_best(make, judged):
     models = [("sk-logistic", 2.0), ("sk-svc", 0.5), ("sk-knn", 1.0)]
     rows = [row for model, seconds in models for row in make(model, [0.1, 0.2, 0.6], seconds=seconds)]
     assert judged([*rows, *make("auto", [0.3] * 3)]).best == "sk-svc"
 
 
-def test_tables_mark_what_misses_the_bar(models_study, make):
+def test_tables_mark_values_that_miss_the_bar(models_study, make):
     rows = [
         *make("sk-logistic", [0.9, 0.9]), *make("auto", [0.92, 0.94], 1.2, 1.0), *make("mlp", [0.9, 0.9], 1.0, 1.0),
         *make("sk-logistic", [0.8, 0.8], per_class=1), *make("auto", [0.7, 0.7], 1.0, 2.0, per_class=1),
@@ -87,7 +87,7 @@ def test_tables_mark_what_misses_the_bar(models_study, make):
     ]  # fmt: skip
 
 
-def test_tables_of_a_file(models_study, make, tmp_path, capsys):
+def test_tables_from_a_file(models_study, make, tmp_path, capsys):
     path = tmp_path / "rows.csv"
     models_study.rows.append_rows(path, make("sk-svc", [0.5], nll=None))
     models_study.rows.append_rows(path, make("auto", [0.25]))

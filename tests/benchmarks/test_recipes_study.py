@@ -1,4 +1,4 @@
-"""The study of training recipes: what it writes, what it does not do again, and its table."""
+"""The study of training recipes: the rows it writes, the rows it skips, and its table."""
 
 import csv
 import importlib.util
@@ -23,7 +23,7 @@ def recipes():
     del sys.modules["recipes_study"]
 
 
-def test_recipes_are_the_default_and_what_it_is_compared_with(recipes):
+def test_recipes_are_the_default_and_its_variants(recipes):
     problem = recipes.prepare(load_dataset("digits", "nowhere"), "development")
     assert recipes.recipe_of("before", problem) == Recipe()
     assert recipes.recipe_of("default", problem) == Recipe.for_data((1, 8, 8), ("affine",))
@@ -33,7 +33,7 @@ def test_recipes_are_the_default_and_what_it_is_compared_with(recipes):
         assert all(getattr(changed, field) == value for field, value in changes.items())
 
 
-def test_the_development_split_keeps_away_from_the_test_split(recipes):
+def test_the_development_split_does_not_use_the_test_split(recipes):
     data = load_dataset("digits", "nowhere")
     problem = recipes.prepare(data, "development")
     rows = [np.concatenate([part.batch(np.arange(len(part))).numpy()]) for part in (problem.pool, problem.scored)]
@@ -42,7 +42,7 @@ def test_the_development_split_keeps_away_from_the_test_split(recipes):
     assert len(whole.pool) == len(data.x_train) and len(whole.scored) == len(data.x_test)
 
 
-def test_what_is_there_is_not_done_again(recipes, tmp_path, monkeypatch, capsys):
+def test_existing_results_are_not_computed_again(recipes, tmp_path, monkeypatch, capsys):
     trained = []
 
     def quick(name, problem):
@@ -77,7 +77,7 @@ def test_differences_are_paired(recipes):
          "train_s": "2.0", "steps": "7"}
         for recipe, values in accuracy.items() for seed, value in enumerate(values)
     ]  # fmt: skip
-    # Student's 97.5 % quantile of two degrees of freedom is 4.303, the deviation of 50, 60 and 80 is 15.28.
+    # Student's 97.5% quantile for two degrees of freedom is 4.303; the standard deviation of 50, 60 and 80 is 15.28.
     assert recipes.table(rows)[2:] == [
         "| d | 5 | before | 3 | 63.3 ± 37.9 |  | 2.0 | 7 |",
         "| d | 5 | default | 3 | 73.3 ± 37.9 | +10.0 ± 0.0 | 2.0 | 7 |",

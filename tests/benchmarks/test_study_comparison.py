@@ -24,7 +24,7 @@ def test_only_common_seeds_are_compared():
     assert back.mean == pytest.approx(-difference.mean) and back.p == pytest.approx(difference.p)
 
 
-def test_odd_differences():
+def test_differences_in_edge_cases():
     assert compare({0: 0.5}, {1: 0.5}) is None
     alone = compare({0: 0.5}, {0: 0.25})
     assert alone.p is None and alone.mean == alone.low == alone.high == 0.25
@@ -32,7 +32,7 @@ def test_odd_differences():
     assert same.p == 1.0 and same.mean == 0 and same.n_above == 0
 
 
-def test_pooled_mean_is_of_settings_not_of_runs():
+def test_pooled_mean_is_over_settings_not_over_runs():
     zero = dict.fromkeys(range(10), 0.0)
     many, few = dict.fromkeys(range(10), 0.1), dict.fromkeys(range(2), -0.02)
     difference = pool([(many, zero), (few, zero), ({}, zero)])
@@ -48,6 +48,6 @@ def test_pooled_interval_resamples_seeds_of_all_settings_together():
     one = dict(enumerate(rng.normal(0.1, 0.05, 10)))
     opposite = {seed: 0.2 - value for seed, value in one.items()}
     difference = pool([(one, zero), (opposite, zero)])
-    assert difference.high - difference.low < 1e-9  # what one setting gains with a seed, the other loses
+    assert difference.high - difference.low < 1e-9  # on each seed, one setting gains what the other loses
     twice, once = pool([(one, zero), (one, zero)]), compare(one, zero)
     assert (twice.low, twice.high) == pytest.approx((once.low, once.high), abs=0.005)

@@ -1,4 +1,4 @@
-"""What the search learns, compared with the truth, on toy data."""
+"""The diagnosis of what the search learns, on toy data."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def rows(blob_file):
     return diagnose(TOY, blob_file, 0, CANDIDATES, {"steps": "5", "warmup_steps": "2"})
 
 
-def test_every_score_of_every_round_is_compared(rows):
+def test_all_scores_are_compared_in_every_round(rows):
     names = ["margin", "random", "vote", "autoal", "frozen"]
     assert [(row["round"], row["score"]) for row in rows] == [(k, name) for k in range(2) for name in names]
     assert all(-1 <= row[what] <= 1 for row in rows for what in ("loss", "gain", "overlap"))
@@ -27,8 +27,8 @@ def test_every_score_of_every_round_is_compared(rows):
     assert sum("toy" in line for line in lines) == 3
 
 
-def test_the_gain_is_what_a_step_on_the_sample_brings(blob_data, monkeypatch):
-    """Against the mean test loss after a small step on one sample, by finite differences."""
+def test_the_gain_matches_finite_differences(blob_data, monkeypatch):
+    """The reference is the change of the mean test loss after a small step on one sample."""
     found = []
     truth = Diagnosis._truth
 
@@ -50,11 +50,13 @@ def test_the_gain_is_what_a_step_on_the_sample_brings(blob_data, monkeypatch):
 
     monkeypatch.setattr(Diagnosis, "_truth", check)
     from deepal_autoal import run
+    from deepal_autoal.training.inputs import Inputs
 
     strategy = Diagnosis(blob_data, CANDIDATES, {"steps": 2, "warmup_steps": 1})
 
     def take(active):
-        strategy.test_inputs = active._test.batch(np.arange(len(blob_data.y_test)))
+        inputs = Inputs(blob_data.x_test, active.learner.normalization, active.learner.device)
+        strategy.test_inputs = inputs.batch(np.arange(len(inputs)))
 
     run(strategy, blob_data, model="linear", initial=12, batch_size=6, rounds=1, epochs=3, on_start=take)
     assert len(found) == 6 and max(map(abs, found)) < 0.01

@@ -11,14 +11,14 @@ def few_patches(monkeypatch):
     monkeypatch.setattr(embeddings, "N_PATCHES", 600)
 
 
-def test_embeddings_depend_on_training_images_alone(patterned_images):
+def test_embeddings_depend_only_on_training_images(patterned_images):
     images, kinds = patterned_images
     state = torch.get_rng_state()
     train, test = embeddings.embed(images[:30], images[30:], n_centers=8, dim=5)
     np.random.default_rng()
     torch.rand(3)
     again, fewer = embeddings.embed(images[:30], images[37:], n_centers=8, dim=5)
-    assert np.array_equal(train, again)  # whatever the global generator did, and whatever is tested on
+    assert np.array_equal(train, again)  # independent of the global generator and of the test images
     assert np.allclose(test[7:], fewer, atol=1e-5)
     assert train.dtype == np.float32 and train.shape == (30, 5) and test.shape == (10, 5)
     assert train[:, 0].std() == pytest.approx(1, rel=0.05) and np.all(np.diff(train.std(axis=0)) <= 1e-6)
@@ -56,7 +56,7 @@ def write(folder, labels):
     return {path.stem: dict(np.load(path)) for path in folder.glob("*.npz")}
 
 
-def test_parts_share_no_row_and_know_no_label(tmp_path):
+def test_parts_share_no_row_and_do_not_depend_on_labels(tmp_path):
     labels = np.arange(300) % 3
     parts = write(tmp_path / "a", labels)
     others = write(tmp_path / "b", np.roll(labels, 1))

@@ -8,7 +8,7 @@ from deepal_autoal import QueryError, ScoringStrategy, hookimpl, plugin_host, ru
 
 
 class Hoard(ScoringStrategy):
-    """Useless: wants only what the model is surest to be of the first class."""
+    """A useless strategy: picks the samples most likely of the first class."""
 
     requires = frozenset({"probabilities"})
 
@@ -29,7 +29,7 @@ def toy(registered, quick):
     return {**quick, "initial": 6, "rounds": 4}
 
 
-def test_oracle_foresees_the_run(blob_data, toy):
+def test_oracle_predicts_the_next_rounds_accuracy(blob_data, toy):
     for settings in (toy, {**toy, "pool_size": 60}):
         oracle = Hindsight(blob_data, ["hoard", "margin", "kmeans"], settings["model"], seed=1)
         rounds = run(oracle, blob_data, seed=1, **settings).rounds
@@ -48,14 +48,14 @@ def test_oracle_takes_the_best_candidates_batch(blob_data, toy):
     report = result.rounds[0]["strategy"]
     assert report["accuracies"] == {name: other.accuracy for name, other in alone.items()}
     assert result.rounds[0]["queried"] == alone[report["chosen"]].rounds[0]["queried"]
-    assert len(set(report["accuracies"].values())) == 2, "the toy does not tell them apart"
+    assert len(set(report["accuracies"].values())) == 2, "the toy problem does not distinguish them"
 
 
-def test_oracle_is_no_worse_for_a_useless_candidate(blob_data, toy):
+def test_a_useless_candidate_does_not_hurt_the_oracle(blob_data, toy):
     toy = {**toy, "initial": 3, "batch_size": 3, "rounds": 3, "epochs": 20, "recipe": {"min_steps": 80}}
 
     def areas(*names):
-        # Without the diverse stage, which would turn the useless one's few samples into a batch of the whole pool.
+        # Without the diverse stage, which would turn the useless candidate's few samples into one from the whole pool.
         oracles = [Hindsight(blob_data, names, toy["model"], seed, {"final": "top"}) for seed in range(3)]
         return np.array([run(oracle, blob_data, seed=seed, **toy).aubc for seed, oracle in enumerate(oracles)])
 
@@ -63,7 +63,7 @@ def test_oracle_is_no_worse_for_a_useless_candidate(blob_data, toy):
     assert np.all(useless <= both) and useless.mean() < both.mean() and np.all(margin <= both)
 
 
-def test_oracle_is_not_registered_and_cannot_be_warm(blob_data, toy):
+def test_oracle_is_not_registered_and_refuses_warm_starts(blob_data, toy):
     assert "hindsight" not in plugin_host().strategies
     oracle = Hindsight(blob_data, ["margin"], "linear", seed=0)
     with pytest.raises(QueryError, match="warm_start"):

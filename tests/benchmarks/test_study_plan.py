@@ -7,12 +7,12 @@ from deepal_autoal import InputError
 
 
 def test_all_contenders_can_be_created():
-    everybody = plan.contenders(plan.GROUPS)
-    assert len(everybody) > 40
-    for contender in everybody:
+    contenders = plan.contenders(plan.GROUPS)
+    assert len(contenders) > 40
+    for contender in contenders:
         if not contender.is_oracle:
             contender.create()
-    assert [contender.label for contender in everybody if contender.is_oracle] == [plan.ORACLE]
+    assert [contender.label for contender in contenders if contender.is_oracle] == [plan.ORACLE]
 
 
 def test_a_label_means_one_contender():
@@ -29,7 +29,7 @@ def test_every_group_can_be_compared_with_ours():
         assert plan.ours_of(name) in [contender.label for contender in group]
 
 
-def test_what_is_the_default_is_left_out(monkeypatch):
+def test_default_values_are_left_out(monkeypatch):
     default = plan.AUTOAL.create().describe_options()["steps"]
     group = (plan.Contender("a", plan.OURS, plan.SEVEN, {"steps": default}),
              plan.Contender("b", plan.OURS, plan.SEVEN, {"steps": default + 1}))  # fmt: skip
@@ -37,18 +37,18 @@ def test_what_is_the_default_is_left_out(monkeypatch):
     assert [contender.label for contender in plan.contenders(["toy"])] == [plan.OURS, "b"]
 
 
-def test_without_a_backbone_networks_of_inputs_are_left_out():
+def test_without_a_backbone_networks_on_inputs_are_left_out():
     with_one = {contender.label for contender in plan.contenders(["figure3"])}
     without = {contender.label for contender in plan.contenders(["figure3"], has_backbone=False)}
     assert without < with_one and all("networks=backbones" in label for label in with_one - without)
 
 
 def test_unknown_group():
-    with pytest.raises(InputError, match="choose of core"):
+    with pytest.raises(InputError, match="choose from core"):
         plan.contenders(["man"])
 
 
-def test_keys_change_with_what_matters():
+def test_keys_change_with_settings_that_matter():
     setting = plan.SETTINGS["mnist-low"]
     key = plan.key_of(setting, plan.VOTE, "a.npz")
     assert key == plan.key_of(replace(setting), replace(plan.VOTE, label="other"), "a.npz")
@@ -62,7 +62,7 @@ def test_keys_change_with_what_matters():
     assert len({key, *others}) == 5
 
 
-def test_settings_name_groups():
+def test_settings_use_all_groups():
     assert {group for setting in plan.SETTINGS.values() for group in setting.groups} == set(plan.GROUPS)
 
 

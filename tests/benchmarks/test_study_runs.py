@@ -13,7 +13,7 @@ LABELS = ("random", "vote", "hindsight")
 
 
 class Moody(ScoringStrategy):
-    """Fails while it is told to."""
+    """Fails while ``fails`` is set."""
 
     requires = frozenset({"probabilities"})
     fails = True
@@ -57,7 +57,7 @@ def names(lines):
     return [(line["label"], line["seed"]) for line in lines]
 
 
-def test_lines_say_what_is_needed_and_repeating_continues(toy, capsys):
+def test_lines_are_complete_and_repeating_continues(toy, capsys):
     level = logging.getLogger("deepal_autoal").level
     status, lines = toy(seeds=1)
     assert status == 0 and names(lines) == [(label, 0) for label in LABELS]
@@ -75,7 +75,7 @@ def test_lines_say_what_is_needed_and_repeating_continues(toy, capsys):
     assert toy(seeds=2) == (0, more)
 
 
-def test_what_a_killed_study_left_is_cut_off(toy):
+def test_an_incomplete_line_of_a_killed_study_is_cut_off(toy):
     _, lines = toy(seeds=1)
     path = toy.out / study.RUNS
     path.write_bytes(path.read_bytes()[:-7])
@@ -84,7 +84,7 @@ def test_what_a_killed_study_left_is_cut_off(toy):
     assert [line["accuracy"] for line in again] == [line["accuracy"] for line in lines]
 
 
-def test_changed_options_are_done_again(toy, monkeypatch):
+def test_runs_with_changed_options_are_repeated(toy, monkeypatch):
     _, lines = toy(seeds=1)
     changed = plan.Contender("vote", "vote", ("margin", "entropy"), {"final": "top"})
     monkeypatch.setitem(plan.GROUPS, "toy", (plan.GROUPS["toy"][0], changed))
@@ -95,7 +95,7 @@ def test_changed_options_are_done_again(toy, monkeypatch):
     assert names(dev[4:]) == [("random", 0), ("vote", 0)]
 
 
-def test_a_failed_run_stops_no_others_and_is_tried_again(toy, registered, monkeypatch, capsys):
+def test_a_failed_run_does_not_stop_others_and_is_repeated(toy, registered, monkeypatch, capsys):
     registered(Plugin(), "moody")
     monkeypatch.setitem(plan.GROUPS, "toy", (plan.Contender("moody", "moody"), plan.Contender("random", "random")))
     status, lines = toy(seeds=1)
@@ -110,11 +110,11 @@ def test_a_failed_run_stops_no_others_and_is_tried_again(toy, registered, monkey
 def test_a_process_gives_the_same_numbers(toy):
     _, lines = toy("--labels", "random", seeds=1)
     (toy.out / study.RUNS).unlink()
-    status, parallel = toy("--labels", "random", seeds=1, jobs=2)  # a run alone starts one process
+    status, parallel = toy("--labels", "random", seeds=1, jobs=2)  # a single run starts one process
     assert status == 0 and parallel[0]["accuracy"] == lines[0]["accuracy"]
 
 
-def test_seeds_come_first_and_settings_have_their_limits(toy, monkeypatch, capsys):
+def test_runs_go_seed_by_seed_and_settings_limit_seeds(toy, monkeypatch, capsys):
     monkeypatch.setitem(plan.SETTINGS, "short", replace(plan.SETTINGS["toy"], name="short", max_seeds=1))
     (toy.out).mkdir()
     (toy.out / study.RUNS).touch()
@@ -138,7 +138,7 @@ def test_wrong_use(toy, arguments, message):
         toy(*arguments)
 
 
-def test_remaining_time_goes_by_the_contenders_own_runs(toy):
+def test_remaining_time_is_estimated_by_the_contenders_own_runs(toy):
     jobs = study.plan_jobs(study.read_arguments(["--data", str(toy.out.parent), "--out", "x", "--settings", "toy",
                                                  "--groups", "toy", "--seeds", "2"]))  # fmt: skip
     earlier = [
@@ -146,5 +146,5 @@ def test_remaining_time_goes_by_the_contenders_own_runs(toy):
         {"setting": "toy", "label": "vote", "seed": 7, "wall_s": 5.0},
         {"setting": "toy", "label": "vote", "seed": 8, "wall_s": 99.0, "failed": "so"},
     ]
-    # Two seeds of 1 s, 5 s, and for the oracle the setting's mean of 3 s, on two processes.
+    # Two seeds of 1 s, 5 s, and the setting's mean of 3 s for the oracle, in two processes.
     assert study.Progress(jobs, 2, earlier).remaining() == pytest.approx((1 + 5 + 3) * 2 / 2)

@@ -9,7 +9,7 @@ from comparison import compare
 
 @pytest.fixture
 def make(tmp_path, study_line):
-    """Return a function that writes lines and makes the tables; it returns their folder."""
+    """Return a function that writes lines and the tables, and returns their folder."""
 
     def call(lines):
         path = tmp_path / "runs.jsonl"
@@ -22,7 +22,7 @@ def make(tmp_path, study_line):
 
 @pytest.fixture
 def lines(study_line):
-    """Ours above random, below vote, on two settings; vote failed on one seed."""
+    """Ours above random and below vote on two settings; a run of dbal failed."""
     made = []
     for setting, base in (("mnist-low", 0.6), ("cifar10-low", 0.4)):
         for seed in range(3):
@@ -43,7 +43,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-def test_compact_runs_read_back(make, lines):
+def test_compact_runs_round_trip(make, lines):
     runs = results.read_runs(make(lines) / results.RUNS_CSV)
     assert len(runs) == 24 and not [run for run in runs if run.label == "dbal"]
     run = next(run for run in runs if (run.setting, run.label, run.seed) == ("mnist-low", "autoal", 2))
@@ -51,7 +51,7 @@ def test_compact_runs_read_back(make, lines):
     assert run.accuracy == pytest.approx((0.504, 0.704)) and run.seconds["query"] == 2.0
 
 
-def test_the_later_of_two_runs_counts_and_mixtures_are_told(make, study_line, capsys):
+def test_the_later_of_two_runs_counts_and_mixtures_are_reported(make, study_line, capsys):
     folder = make([
         study_line("s", "autoal", 0, 0.5), study_line("s", "autoal", 0, 0.7, key="new"),
         study_line("s", "autoal", 1, 0.6),
@@ -71,7 +71,7 @@ def test_differences_are_ours_minus_theirs(make, lines):
         label: compare({0: 0.6, 1: 0.601, 2: 0.604}, dict.fromkeys(range(3), theirs)).p
         for label, theirs in (("random", 0.55), ("vote", 0.62))
     }
-    # In this group those two only: the smaller p counts double.
+    # The group has only these two, so Holm's correction doubles the smaller p.
     assert float(random["p"]) == pytest.approx(p["random"], rel=1e-2)
     assert float(random["p_holm"]) == pytest.approx(2 * p["random"], rel=1e-2)
     assert float(vote["p_holm"]) == pytest.approx(max(2 * p["random"], p["vote"]), rel=1e-2)
@@ -88,7 +88,7 @@ def test_tables_show_losses_and_mark_the_oracle(make, lines):
     assert [line.split("|")[1].strip() for line in core[2:]] == ["`vote`", "**`autoal`**", "`random`"]
     assert "| -1.83 (-2.00 … -1.60) |" in core[2] and core[2].endswith("| 0/3 |")
     assert "| 60.17 ± 0.21 |" in core[3]
-    assert "`hindsight`, an oracle, no strategy" in text
+    assert "`hindsight`, an oracle, not a strategy" in text
     overview = text.partition("## What counts most")[2].partition("###")[0]
     assert "| strategy | mnist-low | cifar10-low |" in overview
     assert "| `vote` | 62.00 | 42.00 | -1.83 (-2.00 … -1.60) | 0/2 | 0, 2 |" in overview
@@ -105,7 +105,7 @@ def test_weights_by_round(make, lines):
     assert ("vote", "margin") not in rows
 
 
-def test_nothing_to_make_tables_of(tmp_path):
+def test_tables_without_runs_are_refused(tmp_path):
     with pytest.raises(SystemExit, match="--runs"):
         tables.main(["--out", str(tmp_path)])
 
@@ -123,7 +123,7 @@ def test_plots_are_small_and_repeatable(make, lines):
     assert {path.name: path.read_bytes() for path in folder.glob("*.svg")} == drawn
 
 
-def test_some_seeds_only(tmp_path, study_line):
+def test_only_given_seeds_are_read(tmp_path, study_line):
     path = tmp_path / "runs.jsonl"
     path.write_text("".join(json.dumps(study_line("s", "autoal", seed, 0.5)) + "\n" for seed in range(6)))
     tables.main(["--runs", str(path), "--seeds", "2-4", "--out", str(tmp_path / "results")])

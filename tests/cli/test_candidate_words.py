@@ -1,4 +1,4 @@
-"""Sets of candidates on the command line."""
+"""Candidate sets on the command line."""
 
 import json
 import subprocess
@@ -24,13 +24,13 @@ def test_run_takes_sets_and_resumes_them(deepal, blob_file, tmp_path):
 
 
 @pytest.mark.parametrize("command", [["run", "--strategy"], ["benchmark", "--strategies"], ["check"]])
-def test_an_unknown_set_lists_those_there_are(deepal, command):
+def test_an_unknown_set_lists_the_known_ones(deepal, command):
     status, _, err = deepal(*command, "vote", "--candidates", "all-foo")
     assert status == 2 and len(err.splitlines()) == 1
-    assert err.startswith("Error: there is no set of candidates 'all-foo'; there are all, all-cheap, ")
+    assert err.startswith("Error: there is no set of candidates 'all-foo'; choose from all, all-cheap, ")
 
 
-def test_a_typo_is_told_before_torch_is_loaded():
+def test_a_typo_is_reported_before_torch_is_loaded():
     code = (
         "import sys\nfrom deepal_autoal.cli.main import main\ntry:\n"
         "    main(['run', '--strategy', 'vote', '--candidates', 'all-cheap,margn'])\n"
@@ -54,6 +54,6 @@ def test_benchmark_takes_candidates_of_one_selector(deepal, blob_file, tmp_path)
     assert names == {"a1": ["entropy"], "vote-candidates-all-hybrid": ["badge", "dbal"], "vote": ["margin"]}
 
 
-def test_no_plugin_can_be_called_like_a_set(deepal):
+def test_a_plugin_cannot_have_the_name_of_a_set(deepal):
     status, _, err = deepal("new-plugin", "all-mine")
-    assert status == 2 and "stands for sets" in err
+    assert status == 2 and "reserved for sets" in err

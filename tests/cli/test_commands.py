@@ -20,7 +20,7 @@ def test_listings(deepal, kind):
     assert status == 0 and all(row["name"] in out for row in rows)
 
 
-def test_strategies_say_family_needs_reference_and_origin(deepal):
+def test_strategies_list_family_requirements_reference_and_origin(deepal):
     rows = {row["name"]: row for row in json.loads(deepal("strategies", "--json")[1])}
     for row in rows.values():
         assert row["family"] and row["reference"] and row["distribution"] == "deepal_autoal" and row["version"]
@@ -101,7 +101,7 @@ def test_unknown_command(deepal):
     assert status == 2 and err.startswith("Error: ") and len(err.splitlines()) == 1
 
 
-def test_the_scaling_is_told_kept_and_read_from_a_file(deepal, blob_file, tmp_path):
+def test_the_scaling_is_shown_kept_and_read_from_a_file(deepal, blob_file, tmp_path):
     (tmp_path / "study.toml").write_text(f'dataset = "{blob_file}"\nscaling = "l2"\nmodel = "linear"\nepochs = 1\n')
     settings = ["--config", "study.toml", "--rounds", "1", "--min-steps", "1"]
     for number, (arguments, line) in enumerate([
@@ -164,12 +164,12 @@ def test_folder_of_another_run(deepal, blob_file):
 
 
 def test_unexpected_errors_keep_their_traceback(blob_file, monkeypatch):
-    import deepal_autoal.loop
+    import deepal_autoal.experiment.loop
 
     def fail(*arguments, **settings):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(deepal_autoal.loop, "run", fail)
+    monkeypatch.setattr(deepal_autoal.experiment.loop, "run", fail)
     with pytest.raises(ZeroDivisionError):
         main(["run", "--dataset", str(blob_file)])
 
@@ -186,13 +186,13 @@ def test_bare_command_shows_help_and_typos_get_suggestions(deepal):
     [("rounds = 1.5", "1.5"), ("rounds = true", "True"), ("warm-start = 3", "true or false"), ("seed = [1, 2]", "1,2"),
      ("strategy = {name = 'x'}", "single value"), ("options = 3", "table")],
 )  # fmt: skip
-def test_config_values_of_the_wrong_kind(deepal, tmp_path, line, message):
+def test_config_values_of_the_wrong_type(deepal, tmp_path, line, message):
     (tmp_path / "bad.toml").write_text(line + "\n")
     status, _, err = deepal("run", "--config", "bad.toml")
     assert status == 2 and message in err and len(err.splitlines()) == 1
 
 
-def test_options_on_the_command_line_add_to_the_files(deepal, blob_file, tmp_path):
+def test_options_on_the_command_line_add_to_those_in_the_file(deepal, blob_file, tmp_path):
     (tmp_path / "study.toml").write_text('[options]\nfinal = "top"\noversample = 4\n')
     arguments = ["run", "--config", "study.toml", "-o", "oversample=6", "--strategy", "vote", "--dataset", blob_file]
     status, _, err = deepal(*arguments, "--out", "run", *QUICK)
@@ -202,7 +202,7 @@ def test_options_on_the_command_line_add_to_the_files(deepal, blob_file, tmp_pat
 
 
 def test_a_folder_in_use_is_left_alone(deepal, blob_file, tmp_path):
-    from deepal_autoal.records import RunFolder
+    from deepal_autoal.experiment.records import RunFolder
 
     with RunFolder(tmp_path / "run"):
         status, _, err = deepal("run", "--dataset", blob_file, "--out", "run", *QUICK)
@@ -213,22 +213,22 @@ def test_a_folder_in_use_is_left_alone(deepal, blob_file, tmp_path):
 
 
 def test_interrupt_before_anything_is_written_repeats_the_command(deepal, monkeypatch, tmp_path):
-    import deepal_autoal.loop
+    import deepal_autoal.experiment.loop
 
     def interrupt(*arguments, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(deepal_autoal.loop, "run", interrupt)
+    monkeypatch.setattr(deepal_autoal.experiment.loop, "run", interrupt)
     status, _, err = deepal("run", "--strategy", "margin", "--out", "my run")
     assert status == 130 and "deepal run --strategy margin --out 'my run' --resume" in err
 
 
-def test_a_strategy_name_makes_no_folders_elsewhere(deepal, tmp_path):
+def test_a_strategy_name_creates_no_folders_elsewhere(deepal, tmp_path):
     assert deepal("run", "--strategy", "../../elsewhere/x")[0] == 2
     assert not (tmp_path / "elsewhere").exists() and not (tmp_path.parent / "elsewhere").exists()
 
 
-def test_somebody_elses_fault_shows_where(deepal, blob_file, monkeypatch):
+def test_an_error_in_a_strategy_shows_its_traceback(deepal, blob_file, monkeypatch):
     from deepal_strategies.margin import Margin
 
     monkeypatch.setattr(Margin, "score", lambda self, context: 1 / 0)

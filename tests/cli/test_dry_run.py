@@ -1,11 +1,11 @@
-"""`deepal run --dry-run`: a table, nothing written, one line for what is wrong."""
+"""``deepal run --dry-run``: a table, no files, one-line errors."""
 
 import re
 
 import pytest
 
 from deepal_autoal import Strategy, hookimpl
-from deepal_autoal.cli.dry_run import spell_time
+from deepal_autoal.cli.run_cost import format_time
 
 QUICK = ["--model", "linear", "--epochs", "2", "--min-steps", "4", "--initial", "10", "--batch-size", "5",
          "--rounds", "2", "--threads", "1"]  # fmt: skip
@@ -14,8 +14,8 @@ ROW = r"^{} +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+ s +[\d,?]+ +[\d,]+ +\S+"
 
 @pytest.fixture(autouse=True)
 def brief(monkeypatch):
-    for name in ("_ALONE", "_EACH"):
-        monkeypatch.setattr(f"deepal_autoal.benchmark.dry_run.{name}", 0.3)
+    for name in ("_NAMED_SECONDS", "_EACH_SECONDS"):
+        monkeypatch.setattr(f"deepal_autoal.benchmark.cost.dry_run.{name}", 0.3)
 
 
 class Failing(Strategy):
@@ -34,14 +34,14 @@ def test_a_selector_and_its_candidates(deepal, blob_file, tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_all_strategies_quickest_first_and_why_some_cannot(deepal, blob_file, registered, monkeypatch):
+def test_all_strategies_fastest_first_and_why_some_cannot_run(deepal, blob_file, registered, monkeypatch):
     class Plugin:
         @hookimpl
         def deepal_register_strategies(self, registry):
             registry.add("failing", Failing, summary="fails")
 
     registered(Plugin(), "failing-plugin")
-    monkeypatch.setattr("deepal_autoal.benchmark.dry_run.read_strategies", lambda written: chosen)
+    monkeypatch.setattr("deepal_autoal.benchmark.cost.dry_run.read_strategies", lambda written: chosen)
     from deepal_autoal.benchmark.notation import Contender
 
     chosen = [Contender(name, name, is_optional=True) for name in ("margin", "failing", "lpl", "ensvarr")]
@@ -67,7 +67,7 @@ def test_a_named_strategy_that_fails_is_an_error(deepal, blob_file, registered):
         assert err.splitlines()[-1].startswith("Error: strategy 'failing'")
 
 
-def test_quiet_is_the_table_alone(deepal, blob_file):
+def test_quiet_prints_only_the_table(deepal, blob_file):
     status, out, err = deepal("run", "--dry-run", "--quiet", "--strategy", "random", "--dataset", blob_file, *QUICK)
     assert status == 0 and len(out.splitlines()) == 3 and err == ""
 
@@ -89,13 +89,13 @@ def test_wrong_use_is_one_line(deepal, blob_file, arguments, message):
     assert status == 2 and message in err and len(err.splitlines()) == 1
 
 
-def test_too_much_memory_is_told(deepal, blob_file, monkeypatch):
-    monkeypatch.setattr("deepal_autoal.cli.dry_run.memory_size", lambda: 1000.0)
+def test_too_much_memory_is_reported(deepal, blob_file, monkeypatch):
+    monkeypatch.setattr("deepal_autoal.cli.run_cost.memory_size", lambda: 1000.0)
     _, _, err = deepal("run", "--dry-run", "--strategy", "random", "--dataset", blob_file, *QUICK)
     assert "Warning: random: more memory than this machine has" in err
 
 
 def test_times_in_words():
-    assert [spell_time(seconds) for seconds in (0.04, 9.96, 59.4, 59.6, 80, 3725)] == [
+    assert [format_time(seconds) for seconds in (0.04, 9.96, 59.4, 59.6, 80, 3725)] == [
         "0.0 s", "10 s", "59 s", "1 min 00 s", "1 min 20 s", "1 h 02 min",
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Real kills: whatever moment a run dies at, the resumed one ends like an undisturbed one."""
+"""Real kills: whenever a run dies, the resumed run ends like an undisturbed one."""
 
 import json
 import os
@@ -53,12 +53,12 @@ def test_kill_at_any_moment(tmp_path, blob_file):
 
 def test_ctrl_c(tmp_path, blob_file):
     out = tmp_path / "run"
-    # Where the tests themselves run in the background of a script, children inherit that Ctrl-C is ignored.
-    heeding = signal.signal(signal.SIGINT, signal.default_int_handler)
+    # If the tests run in the background of a script, child processes inherit that Ctrl-C is ignored.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         process = subprocess.Popen(command(blob_file, out), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     finally:
-        signal.signal(signal.SIGINT, heeding)
+        signal.signal(signal.SIGINT, previous)
     while process.poll() is None and not (out / "rounds.jsonl").exists():
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

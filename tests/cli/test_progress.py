@@ -1,4 +1,4 @@
-"""What a terminal shows."""
+"""The display on a terminal."""
 
 import io
 
@@ -11,7 +11,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_terminal_shows_a_bar_and_a_line_a_round(monkeypatch, blob_data, quick, tmp_path):
+def test_terminal_shows_a_bar_and_a_line_per_round(monkeypatch, blob_data, quick, tmp_path):
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     display = RunDisplay(quiet=False)
@@ -23,10 +23,10 @@ def test_terminal_shows_a_bar_and_a_line_a_round(monkeypatch, blob_data, quick, 
     shown = terminal.getvalue()
     assert "margin on blobs" in shown and "0/4" in shown and "query" in shown
     for record in result.rounds:
-        assert f"round {record['round']}/3: {record['n_labeled']} labelled, accuracy {record['accuracy']:.4f}" in shown
+        assert f"round {record['round']}/3: {record['n_labeled']} labeled, accuracy {record['accuracy']:.4f}" in shown
 
 
-def test_quiet_shows_nothing_on_the_way(monkeypatch, blob_data, quick):
+def test_quiet_shows_nothing_during_the_run(monkeypatch, blob_data, quick):
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     display = RunDisplay(quiet=True)

@@ -1,4 +1,4 @@
-"""One good third party's strategy, and many that break the contract in one way each."""
+"""A few good third-party strategies, and many that break the contract in one way each."""
 
 import secrets
 import sys
@@ -21,7 +21,7 @@ class Gini(ScoringStrategy):
 
 
 class Counting(Gini):
-    """A good one with a memory: alternates between the most and the least impure."""
+    """A good strategy with a memory: it alternates between the most and the least impure."""
 
     def __init__(self, start: int = 0):
         self.count = start
@@ -38,7 +38,7 @@ class Counting(Gini):
 
 
 class Drawing(Strategy):
-    """A good one that is random."""
+    """A good random strategy."""
 
     def query(self, context, batch_size):
         positions = context.rng.permutation(len(context.candidates))[:batch_size]
@@ -46,7 +46,7 @@ class Drawing(Strategy):
 
 
 class Refusing(Gini):
-    """A good one that takes images only."""
+    """A good strategy that accepts images only."""
 
     def wrap_trainer(self, trainer):
         from deepal_autoal import InputError, Objective
@@ -93,7 +93,7 @@ class ListScores(Gini):
 
 
 class LastBatchScores(ScoringStrategy):
-    """Forgets all batches but the last: no harm in a pool of one batch."""
+    """Returns scores of the last batch only, which is harmless in a pool of one batch."""
 
     requires = frozenset({"inputs"})
 
@@ -133,7 +133,7 @@ class TorchSeed(Drawing):
 
 
 class TorchGlobalHidden(Drawing):
-    """Draws from torch's global generator, and puts it back."""
+    """Draws from torch's global generator, and restores it."""
 
     def query(self, context, batch_size):
         with torch.random.fork_rng():
@@ -264,7 +264,7 @@ class WarningFilters(Gini):
 
 
 class Peeks(Gini):
-    """Finds the run among its callers, and takes the samples of class 0."""
+    """Finds the run among its callers, and picks the samples of class 0."""
 
     def score(self, context):
         frame = sys._getframe()
@@ -285,7 +285,7 @@ class First(Strategy):
 
 
 class NoRidge(ScoringStrategy):
-    """A singular matrix when samples are alike."""
+    """Divides by zero if all samples are identical."""
 
     requires = frozenset({"embeddings"})
 
@@ -307,7 +307,7 @@ class ThirdBest(Gini):
 
 
 class ShortCounts(Gini):
-    """Counts labels without saying how many classes there are."""
+    """Counts labels without passing the number of classes."""
 
     def score(self, context):
         counts = torch.bincount(context.labeled.labels)
@@ -328,14 +328,14 @@ class TwoPerClass(Gini):
 
 
 class Squeezed(Gini):
-    """squeeze() takes the only candidate's axis too."""
+    """squeeze() also removes the axis of a single candidate."""
 
     def score(self, context):
         return super().score(context)[:, None].squeeze()
 
 
 class Matrix(ScoringStrategy):
-    """Takes vectors only, and does not say so."""
+    """Accepts vectors only, without declaring it."""
 
     requires = frozenset({"inputs"})
 
@@ -450,7 +450,7 @@ class ChunkedMatrix(ScoringStrategy):
         return torch.cat([torch.cdist(part, rows).mean(dim=1) for part in rows.split(50)])
 
 
-# What a query leaves in the round
+# Side effects on the round
 
 
 class DropoutRate(Gini):
@@ -509,7 +509,7 @@ class TiesByPosition(Gini):
 
 
 class SortedLabels(ScoringStrategy):
-    """Sorts the labelled samples, and not their labels."""
+    """Sorts the labeled samples, but not their labels."""
 
     requires = frozenset({"embeddings"})
 
@@ -521,7 +521,7 @@ class SortedLabels(ScoringStrategy):
 
 
 class ClassCache(Gini):
-    """Keeps scores for equal candidates, whatever the model."""
+    """Caches scores by candidates, whatever the model."""
 
     cache: ClassVar = {}
 
@@ -531,7 +531,7 @@ class ClassCache(Gini):
         return self.cache[key]
 
 
-# Unusual, and right or almost
+# Unusual, but right or almost right
 
 
 class ListRequires(Gini):
@@ -539,7 +539,7 @@ class ListRequires(Gini):
 
 
 class Patient(Strategy):
-    """Uses its output from the third round only."""
+    """Uses its output only from the third round on."""
 
     requires = frozenset({"probabilities"})
 
@@ -554,7 +554,7 @@ class PatientUndeclared(Patient):
 
 
 class Optional(Gini):
-    """An option changes what the card says of the default."""
+    """An option changes what the card declares for the default."""
 
     def __init__(self, power: float | None = None):
         self.power = power
@@ -568,7 +568,7 @@ class Optional(Gini):
 
 
 class Slow(Drawing):
-    """A good one that takes its time, and is random."""
+    """A good random strategy that is slow."""
 
     requires = frozenset({"probabilities"})
     seconds = 0.25

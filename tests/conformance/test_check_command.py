@@ -32,12 +32,12 @@ def deepal(capsys):
 
 @pytest.fixture
 def third_parties():
-    """Strategies of this process: good, raising, and one whose constructor raises."""
+    """Register two strategies in this process: a good one, and one that raises."""
 
     @hookimpl
     def deepal_register_strategies(registry):
-        registry.add("counting", "broken_strategies:Counting", requires={"probabilities"})
-        registry.add("raises", "broken_strategies:Raises", requires={"probabilities"})
+        registry.add("counting", "tests.conformance.broken_strategies:Counting", requires={"probabilities"})
+        registry.add("raises", "tests.conformance.broken_strategies:Raises", requires={"probabilities"})
 
     plugin = type("Plugin", (), {"deepal_register_strategies": staticmethod(deepal_register_strategies)})
     plugin_host().register(plugin, "third-parties")
@@ -48,7 +48,7 @@ def third_parties():
 def test_a_good_strategy(deepal, third_parties):
     status, out, err = deepal("check", "counting", "-o", "start=1")
     assert status == 0 and not err
-    assert "✓ batch-is-exact" in out and "–" in out and "no selector" in out  # noqa: RUF001
+    assert "✓ batch-is-exact" in out and "–" in out and "not a selector" in out  # noqa: RUF001
     assert "0 failed" in out.splitlines()[-1] and out.splitlines()[-1].startswith("counting")
 
 
@@ -57,7 +57,7 @@ def test_a_strategy_that_raises(deepal, third_parties):
     assert status == 1 and "Traceback" not in out + err
     assert "✗ batch-is-exact" in out
     assert "no luck today" in out and "broken_strategies.py:" in out and 'raise RuntimeError("no luck today")' in out
-    assert "expected:" in out and "do:" in out
+    assert "expected:" in out and "fix:" in out
 
 
 def test_json(deepal, third_parties):
@@ -65,7 +65,7 @@ def test_json(deepal, third_parties):
     report = json.loads(out)
     assert status == 1 and not report["ok"] and report["name"] == "raises"
     failed = [row for row in report["checks"] if row["status"] == "failed"]
-    assert len(failed) == report["failed"] and all(row["expected"] and row["came"] and row["do"] for row in failed)
+    assert len(failed) == report["failed"] and all(row["expected"] and row["got"] and row["fix"] for row in failed)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_wrong_use(deepal, arguments, words):
     assert status == 2 and words in err and err.startswith("Error: ") and len(err.splitlines()) == 1 and not out
 
 
-def test_help_loads_nothing_heavy():
+def test_help_imports_nothing_heavy():
     code = (
         "import sys, deepal_autoal.testing, deepal_autoal.cli.main\n"
         "print({'torch', 'numpy', 'pytest', 'sklearn'} & set(sys.modules))"

@@ -1,11 +1,10 @@
-"""Every check of the kit catches a strategy that breaks what it stands for, and lets good ones pass."""
+"""Every check catches a strategy that violates it, and good strategies pass."""
 
 import json
 import os
 import subprocess
 import sys
 
-import broken_strategies as broken
 import numpy as np
 import pytest
 import torch
@@ -13,9 +12,11 @@ import torch
 from deepal_autoal import InputError, UnknownNameError, hookimpl, plugin_host
 from deepal_autoal.testing import check_strategy, conformance_test
 from deepal_autoal.testing.checks import CHECKS
+from deepal_autoal.testing.evidence import close
 from deepal_autoal.testing.report import FAILED, PASSED, SKIPPED
 from deepal_autoal.testing.run import run_check
 from deepal_autoal.testing.subject import Subject
+from tests.conformance import broken_strategies as broken
 
 BY_NAME = {check.name: check for check in CHECKS}
 
@@ -45,14 +46,14 @@ def outcome(check, strategy, **options):
     try:
         return run_check(BY_NAME[check], subject)
     finally:
-        subject.close()
+        close(subject)
 
 
 CASES = [
     ("batch-is-exact", broken.Duplicates, "duplicates"),
     ("batch-is-exact", broken.Short, "6 indices"),
-    ("batch-is-exact", broken.Labeled, "labelled or not in the pool"),
-    ("batch-is-exact", broken.Positions, "labelled or not in the pool"),
+    ("batch-is-exact", broken.Labeled, "labeled or not in the pool"),
+    ("batch-is-exact", broken.Positions, "labeled or not in the pool"),
     ("batch-is-exact", broken.Raises, "RuntimeError: no luck today"),
     ("too-large-batch-is-refused", broken.Entropic, "never asked for too much"),
     ("scores-are-numbers", broken.ListScores, "list"),
@@ -85,7 +86,7 @@ CASES = [
     ("outputs-are-untouched", broken.NumpyInPlace, "candidates.probabilities()"),
     ("hidden-labels-do-not-matter", broken.Peeks, "hidden labels"),
     ("order-does-not-matter", broken.First, "in another order"),
-    ("order-does-not-matter", broken.SortedLabels, "labelled samples in another order"),
+    ("order-does-not-matter", broken.SortedLabels, "labeled samples in another order"),
     ("scores-are-numbers", broken.LastBatchScores, "of shape (170,)"),
     ("identical-candidates-work", broken.NoRidge, "NaN"),
     ("identical-candidates-work", broken.UnseededTies, "draw from context.rng"),
@@ -98,7 +99,7 @@ CASES = [
     ("tiny-pool-works", broken.Squeezed, "shape ()"),
     ("vectors-work", broken.Square, "broken_strategies.py"),
     ("images-work", broken.Matrix, "broken_strategies.py"),
-    ("colour-images-work", broken.Square, "images must be square"),
+    ("color-images-work", broken.Square, "images must be square"),
     ("needs-are-declared", broken.Undeclared, "probabilities()"),
     ("needs-are-declared", broken.ListRequires, "write frozenset({...})"),
     ("needs-are-declared", broken.PatientUndeclared, "probabilities()"),
@@ -119,15 +120,15 @@ CASES = [
 
 @pytest.mark.filterwarnings("ignore:std")
 @pytest.mark.parametrize("check, strategy, words", CASES, ids=lambda value: getattr(value, "__name__", None))
-def test_a_check_catches_what_it_stands_for(check, strategy, words):
+def test_a_check_catches_a_violation(check, strategy, words):
     result = outcome(check, strategy)
     assert result.status == FAILED, result
-    assert result.expected and result.came and result.do
+    assert result.expected and result.got and result.fix
     assert words in result.message
-    assert "\n" not in result.expected + result.came + result.do
+    assert "\n" not in result.expected + result.got + result.fix
 
 
-def test_every_check_has_been_seen_to_fail():
+def test_every_check_has_a_failing_case():
     registered_only = {"card-is-true", "options-recreate-it", "unknown-options-are-refused", "candidates-can-be-chosen"}
     assert {case[0] for case in CASES} | registered_only | {"cuda-gives-a-batch"} == set(BY_NAME)
 
@@ -145,31 +146,31 @@ def test_every_check_has_been_seen_to_fail():
         ("work-grows-as-its-card-says", "ChunkedMatrix", {"time": "N*D"}, "N·D"),
     ],
 )
-def test_a_check_of_the_registration_catches_what_it_stands_for(register, check, cls, card, words):
-    result = outcome(check, register("third", f"broken_strategies:{cls}", **card))
+def test_a_registration_check_catches_a_violation(register, check, cls, card, words):
+    result = outcome(check, register("third", f"tests.conformance.broken_strategies:{cls}", **card))
     assert result.status == FAILED and words in result.message, result
 
 
-def test_a_quadratic_memory_that_is_declared_passes(register):
-    name = register("third", "broken_strategies:TorchMatrix", requires={"embeddings"}, memory="N*N")
+def test_declared_quadratic_memory_passes(register):
+    name = register("third", "tests.conformance.broken_strategies:TorchMatrix", requires={"embeddings"}, memory="N*N")
     assert outcome("memory-is-within-its-class", name).status == PASSED
 
 
-def test_a_quadratic_work_that_is_declared_passes(register):
-    name = register("third", "broken_strategies:ChunkedMatrix", requires={"embeddings"}, time="N*N*D")
+def test_declared_quadratic_work_passes(register):
+    name = register("third", "tests.conformance.broken_strategies:ChunkedMatrix", requires={"embeddings"}, time="N*N*D")
     assert outcome("work-grows-as-its-card-says", name).status == PASSED
     assert outcome("memory-is-within-its-class", name).status == PASSED
 
 
-def test_outputs_that_are_asked_for_late_or_never_are_no_failure():
+def test_outputs_used_late_or_never_are_not_a_failure():
     result = outcome("needs-are-declared", broken.Patient)
     assert result.status == PASSED and not result.note
     result = outcome("needs-are-declared", broken.Unused)
     assert result.status == PASSED and "leave mc_dropout out" in result.note
 
 
-def test_the_card_is_about_default_options(register):
-    name = register("optional", "broken_strategies:Optional", requires={"probabilities"})
+def test_the_card_describes_default_options(register):
+    name = register("optional", "tests.conformance.broken_strategies:Optional", requires={"probabilities"})
     assert outcome("card-is-true", name, power=2.0).status == PASSED
     assert outcome("card-is-true", "vote", oversample=3).status == PASSED
     subject = Subject("vote", ["bald", "entropy"], {"bald.n_passes": 3})
@@ -180,16 +181,16 @@ def test_slow_strategies_are_asked_less_often():
     broken.Slow.n_queries = 0
     report = check_strategy(broken.Slow)
     assert report.ok, str(report)
-    # Each takes seconds where strategies train networks; those of the other process are not among them.
+    # Each query takes seconds if a strategy trains networks; those in the other process are not counted.
     assert broken.Slow.n_queries <= 18
     assert any("slow" in result.note for result in report.results)
 
 
-def test_nothing_is_left_behind_where_nobody_closes(tmp_path):
+def test_nothing_is_left_behind_without_close(tmp_path):
     code = (
         "from types import SimpleNamespace\n"
         "from deepal_autoal.testing.other_process import OtherProcess\n"
-        # It cannot train, which takes its time, but has a folder and a process.
+        # It cannot train, which would take time, but it has a folder and a process.
         "subject = SimpleNamespace(target='entropy', options={}, candidates=None, entry=None, kind='vectors')\n"
         "other = OtherProcess(subject)\n"
         "assert other.saved.parent.is_dir() and not other._helper.has_ended\n"
@@ -211,8 +212,10 @@ def test_good_strategies_pass(strategy):
     assert all(skipped.values())
 
 
-def test_a_registered_third_party_passes_with_options(register):
-    name = register("counting", "broken_strategies:Counting", requires={"probabilities"}, memory="N*C")
+def test_a_registered_third_party_strategy_passes_with_options(register):
+    name = register(
+        "counting", "tests.conformance.broken_strategies:Counting", requires={"probabilities"}, memory="N*C"
+    )
     report = check_strategy(name, start=1)
     assert report.ok, str(report)
     statuses = {result.name: result.status for result in report.results}
@@ -236,18 +239,18 @@ def test_a_class_that_another_process_cannot_import_is_loaded_here():
     assert outcome("memory-survives-saving", LocalForgetful).status == FAILED
 
 
-def test_the_report_tells_and_serialises():
+def test_the_report_explains_and_serializes():
     report = check_strategy(broken.Raises)
     assert not report.ok and "Raises: " in report.headline
     described = json.loads(json.dumps(report.describe()))
     assert described["failed"] == len(report.failures) == sum(row["status"] == "failed" for row in described["checks"])
     text = str(report)
     assert "expected:" in text and "likewise:" in text and "no luck today" in text
-    # One fault is explained a few times, not once a check.
+    # One fault is explained a few times, not once per check.
     assert text.count("no luck today") < len(report.failures) / 2
 
 
-def test_the_process_is_left_as_it_was():
+def test_the_process_state_is_restored():
     states = (np.random.get_state()[1].tobytes(), torch.get_rng_state(), torch.get_num_threads())
     check_strategy(broken.DefaultDtype)
     assert np.random.get_state()[1].tobytes() == states[0]
@@ -255,14 +258,14 @@ def test_the_process_is_left_as_it_was():
     assert torch.get_num_threads() == states[2] and torch.get_default_dtype() == torch.float32
 
 
-def test_what_cannot_be_checked_is_said_at_once():
+def test_what_cannot_be_checked_is_refused_immediately():
     with pytest.raises(UnknownNameError, match="entropy"):
         check_strategy("entrpy")
     with pytest.raises(InputError, match="class or a function"):
         check_strategy(broken.Gini())
     with pytest.raises(InputError, match="option"):
         check_strategy(broken.Gini, sharpness=3)
-    with pytest.raises(InputError, match="no Strategy"):
+    with pytest.raises(InputError, match="not a Strategy"):
         check_strategy(lambda: 3)
 
 
@@ -270,9 +273,9 @@ test_gini = conformance_test(broken.Gini)
 test_vote_of_two = conformance_test("vote", candidates=["entropy", "margin"], final="top")
 
 
-def test_items_fail_and_skip_as_pytest_does():
+def test_pytest_items_fail_and_skip():
     test = conformance_test(broken.Duplicates)
-    with pytest.raises(pytest.fail.Exception, match="do:"):
+    with pytest.raises(pytest.fail.Exception, match="fix:"):
         test(BY_NAME["batch-is-exact"])
-    with pytest.raises(pytest.skip.Exception, match="no selector"):
+    with pytest.raises(pytest.skip.Exception, match="not a selector"):
         test(BY_NAME["candidates-can-be-chosen"])

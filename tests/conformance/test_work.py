@@ -1,10 +1,10 @@
-"""What the kit counts as work, and what cards' formulas say of growth."""
+"""What counts as work, and how fast cards' formulas grow."""
 
 import pytest
 import torch
 
 from deepal_autoal import InputError
-from deepal_autoal.cost import degree_of_cost
+from deepal_autoal.plugins.cost_formulas import degree_of_cost
 from deepal_autoal.testing.allocation import measure
 
 ROWS, OTHER = torch.ones(30, 20), torch.ones(40, 20)
@@ -41,7 +41,7 @@ def test_work_is_counted_in_inference_mode():
         assert measure(lambda: (ROWS @ OTHER.T, torch.cdist(ROWS, OTHER)), 60.0)[0].work == 2 * 30 * 20 * 40
 
 
-def test_what_a_loop_over_all_pairs_does_is_seen_through_its_chunks():
+def test_a_chunked_loop_over_all_pairs_counts_as_quadratic():
     def pairs(n):
         rows = torch.ones(n, 8)
         return lambda: [torch.cdist(part, rows).amin() for part in rows.split(16)]
@@ -64,6 +64,6 @@ def test_the_highest_power_counts(formula, degrees, power):
     assert degree_of_cost(formula, degrees) == power
 
 
-def test_growth_of_what_is_no_formula_is_refused():
+def test_growth_of_an_invalid_formula_is_refused():
     with pytest.raises(InputError, match="not allowed"):
         degree_of_cost("N**2", {"N": 1})

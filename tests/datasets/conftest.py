@@ -1,4 +1,4 @@
-"""Files in true formats, made by the tests themselves."""
+"""Files in the real formats, created by the tests themselves."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepal_autoal.datasets import download
+from deepal_autoal.datasets.files import download
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache folder of the test's own."""
+    """An empty cache folder for each test."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("DEEPAL_CACHE", str(folder))
     return folder
@@ -54,7 +54,7 @@ def write_folder(write_image: Callable[..., Path]) -> Callable[..., Path]:
 
 @pytest.fixture
 def idx_bytes() -> Callable[[np.ndarray], bytes]:
-    """Return a function that gives a uint8 array's IDX file contents."""
+    """Return a function that returns a uint8 array's IDX file contents."""
 
     def contents(array: np.ndarray) -> bytes:
         header = bytes((0, 0, 8, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape)
@@ -65,7 +65,7 @@ def idx_bytes() -> Callable[[np.ndarray], bytes]:
 
 @pytest.fixture
 def write_mnist(idx_bytes: Callable[[np.ndarray], bytes]) -> Callable[..., dict[str, np.ndarray]]:
-    """Return a function that writes a tiny MNIST into a folder, plain or compressed, and gives its arrays."""
+    """Return a function that writes a tiny MNIST into a folder, plain or compressed, and returns its arrays."""
 
     def write(folder: Path, compressed: bool, n_train: int = 30, n_test: int = 10) -> dict[str, np.ndarray]:
         folder.mkdir(parents=True, exist_ok=True)
@@ -85,10 +85,10 @@ def write_mnist(idx_bytes: Callable[[np.ndarray], bytes]) -> Callable[..., dict[
 
 
 class Network:
-    """What addresses answer with; every other one is out of reach.
+    """The responses of known URLs; all others are unreachable.
 
     Attributes:
-        asked: The addresses asked for, in order.
+        asked: The requested URLs, in order.
     """
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class Network:
 
     def open(self, request: Any, timeout: float) -> Any:
         assert 0 < timeout <= 60
-        # Zenodo refuses what urllib calls itself.
+        # Zenodo rejects urllib's default user agent.
         assert "urllib" not in request.get_header("User-agent")
         self.asked.append(request.full_url)
         if request.full_url not in self.files:
@@ -113,14 +113,14 @@ class _Answer(io.BytesIO):
 
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch) -> Network:
-    """A network that reaches nothing, until a test puts files into it."""
-    made = Network()
-    monkeypatch.setattr(download.urllib.request, "urlopen", made.open)
-    return made
+    """A network in which no URL is reachable until a test adds files."""
+    fake = Network()
+    monkeypatch.setattr(download.urllib.request, "urlopen", fake.open)
+    return fake
 
 
 class _Python2Pickler(pickle._Pickler):  # type: ignore[name-defined,misc]
-    """Writes all text as Python 2 wrote its strings, without a word on their encoding."""
+    """Writes all text as Python 2 wrote its strings, without an encoding."""
 
     dispatch: ClassVar[dict[type, Any]] = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
 
@@ -135,7 +135,7 @@ class _Python2Pickler(pickle._Pickler):  # type: ignore[name-defined,misc]
 
 @pytest.fixture
 def python2_pickle() -> Callable[[object], bytes]:
-    """Return a function that pickles as the files of CIFAR are: by Python 2 and the numpy of its time."""
+    """Return a function that pickles as CIFAR's files were: with Python 2 and the numpy of its time."""
 
     def pickled(content: object) -> bytes:
         buffer = io.BytesIO()
@@ -146,7 +146,7 @@ def python2_pickle() -> Callable[[object], bytes]:
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Return bytes and modification times of all files in a folder and below."""
+    """Return the bytes and modification times of all files in a folder and below."""
     return {
         str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
         for path in sorted(folder.rglob("*"))
@@ -155,6 +155,6 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 @pytest.fixture
-def as_it_lies() -> Callable[[Path], dict[str, tuple[bytes, int]]]:
+def snapshot() -> Callable[[Path], dict[str, tuple[bytes, int]]]:
     """Return `contents`."""
     return contents

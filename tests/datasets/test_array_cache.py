@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepal_autoal.datasets import array_cache, decoding
-from deepal_autoal.datasets.array_cache import ArrayBlocks, cache_folder, cached_array
-from deepal_autoal.datasets.image_files import file_state
-from deepal_autoal.datasets.image_folder import load_image_folder
+from deepal_autoal.datasets.files import array_cache, decoding
+from deepal_autoal.datasets.files.array_cache import ArrayBlocks, cache_folder, cached_array
+from deepal_autoal.datasets.files.image_files import file_state
+from deepal_autoal.datasets.user_data.image_folder import load_image_folder
 
 Write = Callable[..., Path]
 VALUES = np.arange(30, dtype=np.uint8).reshape(10, 3)
@@ -26,14 +26,14 @@ def blocks_of(values: np.ndarray) -> Callable[[], ArrayBlocks]:
 
 
 def never() -> ArrayBlocks:
-    raise AssertionError("made again")
+    raise AssertionError("built again")
 
 
 def stored(cache: Path) -> list[str]:
     return sorted(path.name for path in cache.iterdir() if path.suffix != ".lock")
 
 
-def test_the_array_is_mapped_read_only_and_made_once(cache: Path, tmp_path: Path) -> None:
+def test_the_array_is_mapped_read_only_and_built_once(cache: Path, tmp_path: Path) -> None:
     made = cached_array(tmp_path, "key", 10, blocks_of(VALUES))
     assert isinstance(made, np.memmap) and not made.flags.writeable
     np.testing.assert_array_equal(made, VALUES)
@@ -49,7 +49,7 @@ def test_a_new_key_replaces_the_origins_file_only(cache: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("damage", [b"", b"junk", b"\x93NUMPY\x01\x00v\x00{'descr'"])
-def test_a_damaged_file_is_made_anew(cache: Path, tmp_path: Path, damage: bytes) -> None:
+def test_a_damaged_file_is_rebuilt(cache: Path, tmp_path: Path, damage: bytes) -> None:
     cached_array(tmp_path, "key", 10, blocks_of(VALUES))
     (file,) = cache.glob("*.npy")
     file.write_bytes(damage)
@@ -58,7 +58,7 @@ def test_a_damaged_file_is_made_anew(cache: Path, tmp_path: Path, damage: bytes)
     np.testing.assert_array_equal(cached_array(tmp_path, "key", 10, blocks_of(VALUES)), VALUES)
 
 
-def test_failing_half_way_leaves_nothing(cache: Path, tmp_path: Path) -> None:
+def test_a_failure_halfway_leaves_no_file(cache: Path, tmp_path: Path) -> None:
     def broken() -> ArrayBlocks:
         def blocks() -> Iterator[np.ndarray]:
             yield VALUES[:4]
@@ -71,17 +71,17 @@ def test_failing_half_way_leaves_nothing(cache: Path, tmp_path: Path) -> None:
     assert stored(cache) == []
 
 
-def test_the_remains_of_a_killed_process_are_removed(cache: Path, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_are_removed(cache: Path, tmp_path: Path) -> None:
     cached_array(tmp_path, "key", 10, blocks_of(VALUES))
     (file,) = cache.glob("*.npy")
-    (cache / f"{file.stem}.abc.tmp").write_bytes(b"half")
+    (cache / f".{file.name}.12-ab.deepal-tmp").write_bytes(b"half")
     file.unlink()
     cached_array(tmp_path, "key", 10, blocks_of(VALUES))
     assert stored(cache) == [file.name]
 
 
 @pytest.mark.parametrize("place", ["reserve", "fsync", "replace"])
-def test_without_space_it_is_kept_in_memory(
+def test_without_disk_space_the_array_is_kept_in_memory(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: str
 ) -> None:
     def full(*args: object) -> None:
@@ -100,7 +100,7 @@ def test_without_space_it_is_kept_in_memory(
     assert stored(cache) == []
 
 
-def test_an_unusable_cache_folder_is_a_warning(
+def test_an_unusable_cache_folder_causes_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
@@ -110,7 +110,7 @@ def test_an_unusable_cache_folder_is_a_warning(
     assert "kept in memory" in caplog.text
 
 
-def test_of_several_at_once_one_makes_it(tmp_path: Path) -> None:
+def test_one_of_several_threads_builds_it(tmp_path: Path) -> None:
     calls: list[int] = []
     started = threading.Event()
 
@@ -135,7 +135,7 @@ def test_of_several_at_once_one_makes_it(tmp_path: Path) -> None:
     assert len(results) == 3 and len(calls) == 1
 
 
-def test_the_default_folder_is_the_platforms(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_folder_is_the_platforms_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     import platformdirs
 
     monkeypatch.delenv("DEEPAL_CACHE")

@@ -1,4 +1,4 @@
-"""Imbalance, label noise and duplicates: what they do to a pool, and to the runs on it."""
+"""Imbalance, label noise and duplicates: their effect on a pool and on runs."""
 
 import json
 
@@ -37,7 +37,7 @@ def test_proportions(text, n_classes, expected):
         ("1:2:...:10", "for 4 classes it ends at 4"), ("1e-200:1e200", "a ratio of at most"),
     ],
 )  # fmt: skip
-def test_what_is_no_imbalance_is_told(text, message):
+def test_an_invalid_imbalance_is_refused(text, message):
     with pytest.raises(InputError, match=message) as caught:
         class_proportions(text, 4)
     assert text in str(caught.value)
@@ -46,44 +46,44 @@ def test_what_is_no_imbalance_is_told(text, message):
 def test_imbalanced_rows_are_as_many_as_the_data_allow():
     labels = np.repeat([0, 1, 2, 3], [100, 30, 100, 100])
     rows = imbalanced_rows(labels, 4, "1:8", seed=0)
-    # 1:2:4:8 of 100, 30, 100, 100: the last class is what limits.
+    # 1:2:4:8 of 100, 30, 100, 100: the last class is the limit.
     assert np.bincount(labels[rows]).tolist() == [12, 25, 50, 100]
     assert (np.diff(rows) > 0).all()
     assert np.bincount(labels[imbalanced_rows(labels, 4, "1:1:1:1", 0)]).tolist() == [30] * 4
-    # Whole numbers stay whole, no class goes, and absent ones are passed over.
+    # Whole numbers stay whole, no class vanishes, and absent ones are ignored.
     assert np.bincount(labels[imbalanced_rows(labels, 4, "0.3:0.3:0.3:1", 0)]).tolist() == [30, 30, 30, 100]
     assert np.bincount(labels[imbalanced_rows(labels, 4, "1:1:1:100000", 0)]).tolist() == [1, 1, 1, 100]
     assert np.bincount(labels[imbalanced_rows(labels, 6, "1:1:1:2:9:9", 0)]).tolist() == [30, 30, 30, 60]
 
 
-def test_the_choice_depends_on_the_seed_its_size_does_not():
+def test_the_choice_depends_on_the_seed_but_its_size_does_not():
     labels = np.repeat([0, 1], [50, 50])
     first, same, other = (imbalanced_rows(labels, 2, "1:5", seed) for seed in (0, 0, 1))
     assert first.tolist() == same.tolist() != other.tolist()
     assert len(first) == len(other) == 60
 
 
-def test_noise_hits_at_its_rate_and_every_other_class_alike():
+def test_noise_has_its_rate_and_is_uniform_over_the_other_classes():
     labels = np.arange(30_000) % 3
     wrong = noisy(labels, 0.3, seed=0)
     hit = wrong != labels
     assert abs(hit.mean() - 0.3) < 0.01
     assert abs(((wrong - labels) % 3 == 1)[hit].mean() - 0.5) < 0.02
     assert wrong.min() == 0 and wrong.max() == 2
-    # Those of a lower rate are among those of a higher one.
+    # The errors at a lower rate are among those at a higher rate.
     fewer = noisy(labels, 0.1, seed=0)
     assert (wrong[fewer != labels] == fewer[fewer != labels]).all()
     assert (noisy(labels, 0.3, seed=1) != wrong).any()
 
 
-def test_duplicates_are_rows_of_their_own(blob_data):
+def test_duplicates_are_separate_rows(blob_data):
     changed, rows = PoolChanges(duplicates=3).apply(blob_data, seed=0)
     assert len(changed.x_train) == 360 and rows.tolist() == list(range(360))
     assert (changed.x_train[130] == blob_data.x_train[10]).all() and changed.y_train[250] == blob_data.y_train[10]
     assert changed.x_test is blob_data.x_test
 
 
-def test_all_together(blob_data):
+def test_all_changes_together(blob_data):
     changes = PoolChanges("1:4", 0.5, 2)
     changed, rows = changes.apply(blob_data, seed=3)
     true = np.tile(blob_data.y_train, 2)
@@ -93,7 +93,7 @@ def test_all_together(blob_data):
     }  # fmt: skip
     assert np.bincount(true[rows]).tolist() == [20, 40, 80]
     assert set(rows[rows < 120] + 120) == set(rows[rows >= 120])
-    # Copies are answered each on its own.
+    # Copies are labeled separately.
     first, second = changed.y_train[:120], changed.y_train[120:]
     assert (first != second).any() and (first == second).any()
     assert (changed.y_test == blob_data.y_test).all()
@@ -104,24 +104,24 @@ def test_all_together(blob_data):
                   {"label_noise": True}, {"duplicates": 0}, {"duplicates": -1}, {"duplicates": 2.5},
                   {"duplicates": "2"}, {"imbalance": 10}]
 )  # fmt: skip
-def test_numbers_out_of_range(arguments):
+def test_numbers_out_of_range_are_refused(arguments):
     with pytest.raises(InputError, match=r"label-noise|duplicates|imbalance"):
         PoolChanges(**arguments)
 
 
-def test_nothing_changed_is_nothing(blob_data):
+def test_without_changes_the_dataset_is_the_same(blob_data):
     for changes in (PoolChanges(), PoolChanges(None, 0.0, 1)):
         assert not changes
         changed, rows = changes.apply(blob_data, 0)
         assert changed is blob_data and rows.tolist() == list(range(120))
 
 
-def test_copies_beyond_memory_are_told(blob_data):
+def test_copies_beyond_memory_are_refused(blob_data):
     with pytest.raises(InputError, match="do not fit into memory"):
         PoolChanges(duplicates=10**9).apply(blob_data, 0)
 
 
-def test_wrong_labels_are_of_classes_that_occur():
+def test_wrong_labels_are_classes_that_occur():
     labels = np.array([0, 3] * 500)
     assert set(noisy(labels, 0.5, seed=0).tolist()) == {0, 3}
 
@@ -146,8 +146,8 @@ def test_a_run_queries_rows_of_the_full_split_and_records_the_changes(tmp_path, 
         run("entropy", blob_data, out=out, resume=True, **{**settings, "imbalance": "1:2"})
 
 
-def test_the_oracle_errs_and_the_test_does_not(blob_data, quick):
-    """With every second label wrong, whole-pool training still is tested on right labels."""
+def test_the_oracle_errs_but_test_labels_do_not(blob_data, quick):
+    """With most labels wrong, whole-pool training is still tested on correct labels."""
     everything = {**quick, "initial": 120, "rounds": 0, "epochs": 60}
     clean = run("random", blob_data, **everything).accuracy
     noise = run("random", blob_data, label_noise=0.65, **everything).accuracy
@@ -161,7 +161,7 @@ def test_with_pool_size_and_duplicates(blob_data, quick):
         run("random", blob_data, pool_size=241, duplicates=2, **quick)
 
 
-def test_images_too(image_data, quick):
+def test_images_can_be_changed_too(image_data, quick):
     images = Dataset("more", *(getattr(image_data, name) for name in ("x_train", "y_train", "x_test", "y_test")),
                      ("left", "right"))  # fmt: skip
     result = run("random", images, imbalance="1:3", duplicates=2, **{**quick, "rounds": 1})

@@ -16,9 +16,9 @@ import pytest
 from torchvision import datasets
 
 from deepal_autoal.datasets.base import Dataset
-from deepal_autoal.datasets.cifar import load_cifar10, load_cifar100
-from deepal_autoal.datasets.cifar10_imb import kept_rows
-from deepal_autoal.datasets.cifar10_imb import load as load_imbalanced
+from deepal_autoal.datasets.published.cifar import load_cifar10, load_cifar100
+from deepal_autoal.datasets.published.cifar10_imb import kept_rows
+from deepal_autoal.datasets.published.cifar10_imb import load as load_imbalanced
 from deepal_autoal.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("network")
@@ -68,7 +68,7 @@ def archived(files: Files, folder: str = FOLDER) -> bytes:
 
 
 def expected(split: list[dict[str, Any]]) -> tuple[np.ndarray, list[int]]:
-    """Return images pixel by pixel as the format's description has them: 1,024 red values, row by row, and so on."""
+    """Return the images as the format's description defines them: 1,024 red values, row by row, and so on."""
     planes = np.concatenate([part["data"] for part in split])
     images = np.stack([planes[:, start : start + 1024].reshape(-1, 32, 32) for start in (0, 1024, 2048)], axis=-1)
     return images, [label for part in split for label in part["labels"]]
@@ -90,28 +90,28 @@ def refused(data_dir: Path, message: str, load: Callable[[Path], Dataset] = load
     return str(caught.value)
 
 
-def test_extracted_files_are_read_as_they_lie(tmp_path: Path, files: Files, as_it_lies: Any) -> None:
+def test_extracted_files_are_read_in_place(tmp_path: Path, files: Files, snapshot: Any) -> None:
     write_folder(tmp_path, files)
-    before = as_it_lies(tmp_path)
+    before = snapshot(tmp_path)
     check(load_cifar10(tmp_path))
-    assert as_it_lies(tmp_path) == before
+    assert snapshot(tmp_path) == before
 
 
-def test_the_archive_is_read_without_extraction(tmp_path: Path, files: Files, as_it_lies: Any) -> None:
+def test_the_archive_is_read_without_extraction(tmp_path: Path, files: Files, snapshot: Any) -> None:
     (tmp_path / ARCHIVE).write_bytes(archived(files))
-    before = as_it_lies(tmp_path)
+    before = snapshot(tmp_path)
     data = load_cifar10(tmp_path)
     check(data)
-    assert as_it_lies(tmp_path) == before and data.source["path"] == str(tmp_path / ARCHIVE)
+    assert snapshot(tmp_path) == before and data.source["path"] == str(tmp_path / ARCHIVE)
 
 
-def test_an_incomplete_folder_gives_way_to_the_archive(tmp_path: Path, files: Files) -> None:
+def test_the_archive_is_used_if_the_folder_is_incomplete(tmp_path: Path, files: Files) -> None:
     write_folder(tmp_path, {"data_batch_1": b"damaged"})
     (tmp_path / ARCHIVE).write_bytes(archived(files))
     check(load_cifar10(tmp_path))
 
 
-def test_torchvision_reads_the_same(tmp_path: Path, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchvision_reads_the_same_data(tmp_path: Path, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     write_folder(tmp_path, files)
     monkeypatch.setattr(datasets.CIFAR10, "_check_integrity", lambda self: True)
     monkeypatch.setitem(datasets.CIFAR10.meta, "md5", hashlib.md5(files["batches.meta"]).hexdigest())
@@ -141,24 +141,24 @@ def test_cifar100_has_fine_labels(tmp_path: Path, python2_pickle: Callable[[obje
     assert data.y_train.tolist() == list(range(40)) and data.y_test.tolist() == list(range(1, 13))
 
 
-def test_absent_without_network_one_line_says_what_to_put_where(tmp_path: Path) -> None:
+def test_missing_files_without_network_are_explained_in_one_line(tmp_path: Path) -> None:
     message = refused(tmp_path / "data", "network is unreachable")
     assert f"in {tmp_path / 'data'} " in message and f"put {ARCHIVE} there" in message and "--data-dir" in message
     assert "cifar-100-python.tar.gz" in refused(tmp_path, "cifar100", load_cifar100)
 
 
-def test_an_incomplete_folder_says_what_is_absent(tmp_path: Path, files: Files) -> None:
+def test_missing_files_of_an_incomplete_folder_are_named(tmp_path: Path, files: Files) -> None:
     del files["data_batch_3"]
     write_folder(tmp_path, files)
     assert f"(or data_batch_3 into {FOLDER})" in refused(tmp_path, "cifar10 is not complete")
 
 
-def test_absent_files_are_downloaded_once(
+def test_missing_files_are_downloaded_once(
     tmp_path: Path, files: Files, network: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw = archived(files)
     network.files[datasets.CIFAR10.url] = raw
-    refused(tmp_path, "not the expected ones")
+    refused(tmp_path, "do not match the MD5 digest")
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(datasets.CIFAR10, "tgz_md5", hashlib.md5(raw).hexdigest())
     check(load_cifar10(tmp_path))
@@ -175,11 +175,11 @@ def changed(key: str, value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (changed("data", np.zeros((10, 3071), np.uint8)), r"no images uint8 \(N, 3072\) but uint8 \(10, 3071\)"),
-        (changed("data", np.zeros((10, 3072), np.float32)), r"but float32"),
-        (changed("data", np.zeros((10, 3, 32, 32), np.uint8)), r"no images"),
-        (changed("data", [1, 2]), "no images .* but list"),
-        ({"labels": [1]}, "no images .* but NoneType"),
+        (changed("data", np.zeros((10, 3071), np.uint8)), r"holds uint8 \(10, 3071\), not images uint8 \(N, 3072\)"),
+        (changed("data", np.zeros((10, 3072), np.float32)), r"holds float32"),
+        (changed("data", np.zeros((10, 3, 32, 32), np.uint8)), r"not images"),
+        (changed("data", [1, 2]), "holds list, not images"),
+        ({"labels": [1]}, "holds NoneType, not images"),
         (changed("labels", list(range(9))), "10 images but 9 labels"),
         ({**changed("labels", []), "data": np.zeros((0, 3072), np.uint8)}, "0 images but 0 labels"),
         (changed("labels", [*range(9), 10]), r"holds label 10, but batches\.meta names 10 classes"),
@@ -202,7 +202,7 @@ def test_damaged_batches_are_named(
 
 
 @pytest.mark.parametrize("names", [None, [], ["a", 3], "airplane"])
-def test_damaged_class_names(
+def test_damaged_class_names_are_refused(
     tmp_path: Path, files: Files, python2_pickle: Callable[[object], bytes], names: object
 ) -> None:
     write_folder(tmp_path, {**files, "batches.meta": python2_pickle({"label_names": names})})
@@ -231,10 +231,10 @@ def test_a_malicious_pickle_is_not_run(tmp_path: Path, files: Files, packed: boo
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda raw: raw[:-1000], "anew"),
-        (lambda raw: raw[: len(raw) // 2], "anew"),
-        (lambda raw: raw[:10], "anew"),
-        (lambda raw: b"", "anew"),
+        (lambda raw: raw[:-1000], "download it again"),
+        (lambda raw: raw[: len(raw) // 2], "download it again"),
+        (lambda raw: raw[:10], "download it again"),
+        (lambda raw: b"", "download it again"),
         (lambda raw: b"no archive", "cannot be read"),
         (lambda raw: raw[:-8] + b"\0\0\0\0" + raw[-4:], "cannot be read.*CRC"),
         (lambda raw: gzip.compress(b"no tar" * 1000), "cannot be read"),
@@ -288,7 +288,7 @@ def test_which_rows_are_kept() -> None:
     assert np.bincount(kept_rows(np.arange(10), 10)).tolist() == [1] * 10
 
 
-def test_a_run_from_first_to_last(tmp_path: Path, files: Files, deepal: Any) -> None:
+def test_a_complete_run(tmp_path: Path, files: Files, deepal: Any) -> None:
     write_folder(tmp_path / "mine", files)
     status, _, err = deepal(
         "run", "--dataset", "cifar10", "--data-dir", tmp_path / "mine", "--strategy", "entropy", "--model", "cnn",
@@ -300,4 +300,4 @@ def test_a_run_from_first_to_last(tmp_path: Path, files: Files, deepal: Any) -> 
     assert config["dataset"]["name"] == "cifar10" and config["dataset"]["n_train"] == 50
     assert config["recipe"]["augmentation"] == ["crop", "flip"]
     assert len((tmp_path / "run" / "rounds.jsonl").read_text().splitlines()) == 2
-    assert [line for line in err.splitlines() if "Warning" in line and "initial labelled set" not in line] == []
+    assert [line for line in err.splitlines() if "Warning" in line and "initial labeled set" not in line] == []

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepal_autoal.datasets.base import Dataset, first_unusable_row
+from deepal_autoal.datasets.base import Dataset
 from deepal_autoal.errors import InputError
+from deepal_autoal.numerics.row_blocks import first_unusable_row
 
 
 def parts(**changes: Any) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def test_images_are_described() -> None:
     assert described["fingerprint"] == data.fingerprint
 
 
-def test_embeddings_are_said_to_be_such_where_they_are() -> None:
+def test_only_embeddings_are_described_as_embeddings() -> None:
     plain, said = Dataset(**vectors()), Dataset(**vectors(), is_embeddings=True)
     assert not plain.is_embeddings and "is_embeddings" not in plain.describe()
     assert said.describe() == {**plain.describe(), "is_embeddings": True}
@@ -57,7 +58,7 @@ def test_images_are_shifted_by_default_and_vectors_are_not() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4"])
-def test_vectors_are_accepted_and_native(dtype: str) -> None:
+def test_vectors_are_accepted_and_have_native_byte_order(dtype: str) -> None:
     data = Dataset(**vectors(dtype))
     assert not data.is_image and data.input_shape == (4,)
     assert data.x_train.dtype.isnative
@@ -73,14 +74,14 @@ def test_vectors_are_accepted_and_native(dtype: str) -> None:
         ({"x_train": np.zeros((8, 5), np.int64)}, "x_train is int64"),
         ({"x_train": np.zeros((8, 5, 0, 3), np.uint8)}, "x_train is empty"),
         ({"x_test": np.zeros((0, 5, 6, 3), np.uint8), "y_test": np.zeros(0, int)}, "x_test is empty"),
-        ({"x_test": np.zeros((4, 6, 6, 3), np.uint8)}, "make dtype and sample shape equal"),
+        ({"x_test": np.zeros((4, 6, 6, 3), np.uint8)}, "use one dtype and sample shape"),
         ({"y_train": np.zeros(7, int)}, "7 labels for 8 samples"),
         ({"y_train": np.zeros((8, 1), int)}, "y_train is int64"),
         ({"y_train": np.zeros(8)}, "y_train is float64"),
         ({"y_train": np.array([0, 1, 2, 0, 1, 2, 0, 3])}, r"labels 0\.\.3"),
         ({"y_test": np.array([0, 1, 2, -1])}, r"labels -1\.\.2"),
         ({"y_train": np.ones(8, int)}, r"only one class \(b\)"),
-        ({"class_names": ("a", "b", "a")}, "a name twice"),
+        ({"class_names": ("a", "b", "a")}, "contains a duplicate"),
         ({"augmentation": ("mixup",)}, "augmentation"),
         ({**vectors(), "augmentation": ("flip",)}, "augmentation"),
     ],
@@ -115,14 +116,14 @@ def test_the_unusable_row_is_found_in_a_later_chunk(monkeypatch: pytest.MonkeyPa
     assert first_unusable_row(array) == 41
 
 
-def test_a_class_without_training_samples_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_class_without_training_samples_causes_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         data = Dataset(**parts(class_names=("a", "b", "c", "ghost")))
     assert data.class_counts == [4, 2, 2, 0]
     assert "ghost" in caplog.text
 
 
-def test_fingerprint_depends_on_every_content_and_on_nothing_else(tmp_path: Path) -> None:
+def test_fingerprint_depends_on_all_content_and_nothing_else(tmp_path: Path) -> None:
     original = Dataset(**parts())
     assert Dataset(**parts(name="other", source={"a": "b"})).fingerprint == original.fingerprint
     np.save(tmp_path / "x.npy", original.x_train)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepal_autoal.datasets import decoding
-from deepal_autoal.datasets.image_folder import load_image_folder
+from deepal_autoal.datasets.files import decoding
+from deepal_autoal.datasets.user_data.image_folder import load_image_folder
 from deepal_autoal.errors import InputError
 
 Write = Callable[..., Path]
@@ -21,7 +21,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def load_pair(tmp_path: Path) -> Callable[..., np.ndarray]:
-    """Return a function that puts images into two classes and gives all as loaded, in order of their names."""
+    """Return a function that saves images in two classes and returns them as loaded, in the order of their names."""
 
     def load(*images: Image.Image, suffix: str = ".png") -> np.ndarray:
         for number, image in enumerate((*images, *images)):
@@ -39,13 +39,13 @@ def noise(*shape: int, dtype: str = "uint8") -> np.ndarray:
     return np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, shape, dtype=dtype)
 
 
-def test_greyscale_images_have_one_channel(load_pair: Callable[..., np.ndarray]) -> None:
-    grey = noise(4, 5)
-    with_alpha = Image.merge("LA", [Image.fromarray(grey), Image.fromarray(noise(4, 5))])
-    loaded = load_pair(Image.fromarray(grey), with_alpha)
+def test_grayscale_images_have_one_channel(load_pair: Callable[..., np.ndarray]) -> None:
+    gray = noise(4, 5)
+    with_alpha = Image.merge("LA", [Image.fromarray(gray), Image.fromarray(noise(4, 5))])
+    loaded = load_pair(Image.fromarray(gray), with_alpha)
     assert loaded.shape == (2, 4, 5, 1)
-    np.testing.assert_array_equal(loaded[0, ..., 0], grey)
-    np.testing.assert_array_equal(loaded[1, ..., 0], grey)
+    np.testing.assert_array_equal(loaded[0, ..., 0], gray)
+    np.testing.assert_array_equal(loaded[1, ..., 0], gray)
 
 
 def test_bilevel_images_are_black_and_white(load_pair: Callable[..., np.ndarray]) -> None:
@@ -53,7 +53,7 @@ def test_bilevel_images_are_black_and_white(load_pair: Callable[..., np.ndarray]
     assert set(np.unique(loaded)) <= {0, 255}
 
 
-def test_sixteen_bit_greyscale_is_scaled(load_pair: Callable[..., np.ndarray]) -> None:
+def test_sixteen_bit_grayscale_is_scaled(load_pair: Callable[..., np.ndarray]) -> None:
     deep = noise(4, 5, dtype="uint16")
     deep[0, :3] = 0, 257, 65535
     loaded = load_pair(Image.fromarray(deep))
@@ -62,33 +62,33 @@ def test_sixteen_bit_greyscale_is_scaled(load_pair: Callable[..., np.ndarray]) -
     assert loaded[0, 0, :3, 0].tolist() == [0, 1, 255]
 
 
-def test_thirty_two_bit_greyscale_is_refused(load_pair: Callable[..., np.ndarray]) -> None:
+def test_thirty_two_bit_grayscale_is_refused(load_pair: Callable[..., np.ndarray]) -> None:
     with pytest.raises(InputError, match=r"000\.tif.*neither 8 nor 16 bits"):
         load_pair(Image.fromarray(noise(4, 5).astype(np.float32)), suffix=".tif")
 
 
-def test_one_colour_image_makes_all_three_channels(load_pair: Callable[..., np.ndarray]) -> None:
-    grey, colour = noise(4, 5), noise(4, 5, 3)
-    loaded = load_pair(Image.fromarray(grey), Image.fromarray(grey), Image.fromarray(colour))
+def test_one_color_image_gives_all_images_three_channels(load_pair: Callable[..., np.ndarray]) -> None:
+    gray, color = noise(4, 5), noise(4, 5, 3)
+    loaded = load_pair(Image.fromarray(gray), Image.fromarray(gray), Image.fromarray(color))
     assert loaded.shape == (3, 4, 5, 3)
-    np.testing.assert_array_equal(loaded[0], np.repeat(grey[..., None], 3, axis=2))
-    np.testing.assert_array_equal(loaded[2], colour)
+    np.testing.assert_array_equal(loaded[0], np.repeat(gray[..., None], 3, axis=2))
+    np.testing.assert_array_equal(loaded[2], color)
 
 
 def test_alpha_is_dropped_and_palettes_are_resolved(load_pair: Callable[..., np.ndarray]) -> None:
-    colour = noise(4, 5, 3)
-    alpha = Image.fromarray(np.concatenate([colour, noise(4, 5, 1)], axis=2))
-    palette = Image.fromarray(colour).quantize(20)
+    color = noise(4, 5, 3)
+    alpha = Image.fromarray(np.concatenate([color, noise(4, 5, 1)], axis=2))
+    palette = Image.fromarray(color).quantize(20)
     palette.info["transparency"] = bytes([0, 128, 255])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         loaded = load_pair(alpha, palette)
-    np.testing.assert_array_equal(loaded[0], colour)
+    np.testing.assert_array_equal(loaded[0], color)
     np.testing.assert_array_equal(loaded[1], np.asarray(palette.convert("RGBA"))[..., :3])
 
 
 @pytest.mark.parametrize("suffix", [".bmp", ".gif", ".ppm", ".tiff", ".webp", ".jpg"])
-def test_formats(load_pair: Callable[..., np.ndarray], suffix: str) -> None:
+def test_formats_are_decoded(load_pair: Callable[..., np.ndarray], suffix: str) -> None:
     flat = np.full((8, 8, 3), (200, 100, 50), np.uint8)
     loaded = load_pair(Image.fromarray(flat), suffix=suffix)
     assert np.abs(loaded[0].astype(int) - flat).max() <= 3
@@ -99,7 +99,7 @@ def test_orientation_is_applied(tmp_path: Path, suffix: str) -> None:
     upright = np.zeros((16, 32, 3), np.uint8)
     upright[:, 16:] = 255  # white on the right
     exif = Image.Exif()
-    exif[0x0112] = 6  # stored turned: show it turned by 90 degrees clockwise
+    exif[0x0112] = 6  # stored rotated: display it rotated by 90 degrees clockwise
     turned = Image.fromarray(upright).transpose(Image.Transpose.ROTATE_90)
     for label in "ab":
         (tmp_path / label).mkdir()
@@ -124,7 +124,7 @@ def test_mixed_sizes_are_refused_with_both_files_and_sizes(
     assert "resize" in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_swapped_sides_are_a_mixed_size(tmp_path: Path, write_folder: Write, write_image: Write) -> None:
+def test_swapped_sides_are_different_sizes(tmp_path: Path, write_folder: Write, write_image: Write) -> None:
     write_folder(tmp_path, {"a": 3, "b": 3})
     write_image(tmp_path / "b" / "2.png", size=(5, 6))
     with pytest.raises(InputError, match=r"(5x6 pixels but .* 6x5|6x5 pixels but .* 5x6)"):
@@ -148,7 +148,7 @@ def test_damaged_images_are_refused_by_name(
     assert str(caught.value).startswith(str(bad)) and "\n" not in str(caught.value)
 
 
-def test_a_format_that_runs_programs_is_no_image(tmp_path: Path, write_folder: Write) -> None:
+def test_a_format_that_runs_programs_is_refused(tmp_path: Path, write_folder: Write) -> None:
     write_folder(tmp_path, {"a": 2, "b": 2})
     (tmp_path / "a" / "0.png").write_bytes(
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 6 5\n%%EndComments\nshowpage\n"
@@ -176,14 +176,14 @@ def test_blocks_keep_order_and_size(tmp_path: Path, write_folder: Write, monkeyp
     files = sorted(write_folder(tmp_path, {"a": 23}).glob("a/*"))
     monkeypatch.setattr(decoding, "_BLOCK_IMAGES", 5)
     monkeypatch.setattr(decoding.os, "cpu_count", lambda: 3)
-    made = decoding.decode_images(files, grey=False)
+    made = decoding.decode_images(files, gray=False)
     blocks = list(made.blocks)
     assert made.shape == (23, 5, 6, 3) and [len(block) for block in blocks] == [5, 5, 5, 5, 3]
     for file, image in zip(files, np.concatenate(blocks), strict=True):
         np.testing.assert_array_equal(image, np.asarray(Image.open(file)))
 
 
-def test_nothing_is_shown_where_nobody_watches(tmp_path: Path, write_folder: Write) -> None:
+def test_no_progress_is_shown_without_a_terminal(tmp_path: Path, write_folder: Write) -> None:
     write_folder(tmp_path, {"a": 3, "b": 3})
     code = "import sys; from deepal_autoal.datasets import load_dataset; load_dataset(sys.argv[1])"
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)

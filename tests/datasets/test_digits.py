@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepal_autoal.datasets import digits
+from deepal_autoal.datasets.published import digits
 from deepal_autoal.datasets.splits import held_out_split
 
 
 @pytest.mark.parametrize("from_file", [True, False])
-def test_digits_are_scikit_learns(monkeypatch: pytest.MonkeyPatch, from_file: bool) -> None:
+def test_digits_match_scikit_learn(monkeypatch: pytest.MonkeyPatch, from_file: bool) -> None:
     from sklearn.datasets import load_digits
 
     if not from_file:
@@ -33,7 +33,7 @@ def test_the_file_is_found_without_importing_scikit_learn() -> None:
     import sys
 
     code = (
-        "import sys; from deepal_autoal.datasets.digits import load; load(None); "
+        "import sys; from deepal_autoal.datasets.published.digits import load; load(None); "
         "sys.exit(bool({'sklearn', 'torch', 'PIL'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,4 +1,4 @@
-"""FashionMNIST and EMNIST: MNIST's files under torchvision's other names, the latter also in an archive."""
+"""FashionMNIST and EMNIST: files in MNIST's format under torchvision's names, EMNIST's also in an archive."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from torchvision import datasets
 
-from deepal_autoal.datasets import emnist, fashionmnist
 from deepal_autoal.datasets.base import Dataset
+from deepal_autoal.datasets.published import emnist, fashionmnist
 from deepal_autoal.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("network")
@@ -52,8 +52,8 @@ def check(data: Dataset) -> None:
     made = arrays()
     for part, images, labels in (("train", data.x_train, data.y_train), ("test", data.x_test, data.y_test)):
         assert images.shape[1:] == (28, 28, 1)
-        for image, lying in zip(images, made[emnist.STEMS[f"x_{part}"]], strict=True):
-            np.testing.assert_array_equal(image[..., 0], lying.T)
+        for image, stored in zip(images, made[emnist.STEMS[f"x_{part}"]], strict=True):
+            np.testing.assert_array_equal(image[..., 0], stored.T)
         np.testing.assert_array_equal(labels, made[emnist.STEMS[f"y_{part}"]])
     assert data.name == "emnist" and data.augmentation == ("affine",)
     assert "".join(data.class_names) == "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -61,30 +61,30 @@ def check(data: Dataset) -> None:
 
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("place", ["EMNIST/raw", "EMNIST/raw/gzip", "EMNIST", "gzip", "."])
-def test_emnist_files_are_read_as_they_lie(
-    tmp_path: Path, idx_bytes: Encode, as_it_lies: Any, place: str, compressed: bool
+def test_emnist_files_are_read_in_place(
+    tmp_path: Path, idx_bytes: Encode, snapshot: Any, place: str, compressed: bool
 ) -> None:
     (tmp_path / place).mkdir(parents=True, exist_ok=True)
     for stem, array in arrays().items():
         raw = gzip.compress(idx_bytes(array)) if compressed else idx_bytes(array)
         (tmp_path / place / (f"{stem}.gz" if compressed else stem)).write_bytes(raw)
-    before = as_it_lies(tmp_path)
+    before = snapshot(tmp_path)
     data = emnist.load(tmp_path)
     check(data)
-    assert as_it_lies(tmp_path) == before and data.source["path"] == str(tmp_path / place)
+    assert snapshot(tmp_path) == before and data.source["path"] == str(tmp_path / place)
     assert isinstance(data.x_train, np.memmap) == (not compressed)
 
 
 @pytest.mark.parametrize("place", ["EMNIST/raw", "EMNIST", "."])
-def test_emnist_is_read_out_of_the_archive(tmp_path: Path, idx_bytes: Encode, as_it_lies: Any, place: str) -> None:
+def test_emnist_is_read_from_the_archive(tmp_path: Path, idx_bytes: Encode, snapshot: Any, place: str) -> None:
     (tmp_path / place).mkdir(parents=True, exist_ok=True)
     (tmp_path / place / "gzip.zip").write_bytes(packed(arrays(), idx_bytes))
-    before = as_it_lies(tmp_path)
+    before = snapshot(tmp_path)
     check(emnist.load(tmp_path))
-    assert as_it_lies(tmp_path) == before
+    assert snapshot(tmp_path) == before
 
 
-def test_torchvision_reads_the_same_emnist_but_lying(tmp_path: Path, idx_bytes: Encode) -> None:
+def test_torchvision_reads_the_same_emnist_transposed(tmp_path: Path, idx_bytes: Encode) -> None:
     (tmp_path / "EMNIST" / "raw").mkdir(parents=True)
     for stem, array in arrays().items():
         (tmp_path / "EMNIST" / "raw" / stem).write_bytes(idx_bytes(array))
@@ -96,8 +96,8 @@ def test_torchvision_reads_the_same_emnist_but_lying(tmp_path: Path, idx_bytes: 
         assert tuple(theirs.classes) == ours.class_names
 
 
-def test_absent_emnist_one_line_says_what_to_put_where(tmp_path: Path, idx_bytes: Encode) -> None:
-    for stem, array in list(arrays().items())[:3]:  # three of four files are none
+def test_missing_emnist_without_network_is_explained_in_one_line(tmp_path: Path, idx_bytes: Encode) -> None:
+    for stem, array in list(arrays().items())[:3]:  # three of four files are not enough
         (tmp_path / stem).write_bytes(idx_bytes(array))
     message = refused(emnist.load, tmp_path, "network is unreachable")
     assert f"in {tmp_path / 'EMNIST' / 'raw'} " in message and "put gzip.zip there" in message
@@ -139,7 +139,7 @@ def test_a_damaged_archive_is_named(
     [
         ("y_train", lambda labels: labels[:-1], "70 images but .* 69 labels"),
         ("y_test", lambda labels: labels + 1, "holds label 62, but emnist has 62 classes"),
-        ("x_train", lambda images: images[:, 0], "no IDX file"),
+        ("x_train", lambda images: images[:, 0], "not an IDX file"),
     ],
 )
 def test_damaged_members_are_named(
@@ -172,7 +172,7 @@ def test_a_truncated_member_is_named(tmp_path: Path, idx_bytes: Encode) -> None:
 
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("place", ["FashionMNIST/raw", "FashionMNIST"])
-def test_fashionmnist(
+def test_fashionmnist_is_read_in_place(
     tmp_path: Path, write_mnist: Callable[..., dict[str, np.ndarray]], place: str, compressed: bool
 ) -> None:
     made = write_mnist(tmp_path / place, compressed)
@@ -181,7 +181,7 @@ def test_fashionmnist(
     assert data.name == "fashionmnist" and data.class_names[9] == "Ankle boot" and data.augmentation == ("affine",)
 
 
-def test_fashionmnist_does_not_take_mnist_for_itself(
+def test_fashionmnist_does_not_read_mnists_files(
     tmp_path: Path, write_mnist: Callable[..., dict[str, np.ndarray]]
 ) -> None:
     for place in (".", "raw", "MNIST/raw", "MNIST"):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepal_autoal.datasets.image_folder import load_image_folder
 from deepal_autoal.datasets.splits import held_out_split
+from deepal_autoal.datasets.user_data.image_folder import load_image_folder
 from deepal_autoal.errors import InputError
 
 Write = Callable[..., Path]
@@ -77,7 +77,7 @@ def test_order_does_not_depend_on_the_file_system(
     assert load_image_folder(tmp_path).fingerprint == first
 
 
-def test_images_below_a_class_folder_belong_to_it_and_side_files_are_passed_over(
+def test_images_below_a_class_folder_belong_to_it_and_side_files_are_ignored(
     tmp_path: Path, write_folder: Write, write_image: Write
 ) -> None:
     write_folder(tmp_path, {"a": 2, "b": 2})
@@ -95,7 +95,7 @@ def test_a_class_may_be_called_train(tmp_path: Path, write_folder: Write) -> Non
     assert load_image_folder(write_folder(tmp_path, {"train": 3, "bus": 3})).class_names == ("bus", "train")
 
 
-def test_validation_data_are_not_used_in_silence(
+def test_unused_validation_data_are_reported(
     tmp_path: Path, write_folder: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_folder(tmp_path / "train", {"a": 2, "b": 2})
@@ -136,32 +136,32 @@ def test_images_outside_class_folders_are_refused(
     write_folder(tmp_path / layout, {"a": 2, "b": 2})
     write_folder(tmp_path / "test", {"a": 2, "b": 2})
     stray = write_image(tmp_path / layout / "stray.png")
-    refused(tmp_path, f"{stray} lies outside the class folders")
+    refused(tmp_path, f"{stray} is outside the class folders")
 
 
 def test_unknown_files_are_refused_by_name(tmp_path: Path, write_folder: Write) -> None:
     write_folder(tmp_path, {"a": 2, "b": 2})
     (tmp_path / "a" / "scan.dcm").write_bytes(b"DICM")
-    refused(tmp_path, r"scan\.dcm is no image by its name")
+    refused(tmp_path, r"scan\.dcm does not have an image suffix")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
-def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path, write_folder: Write) -> None:
+def test_a_pipe_is_refused_without_blocking(tmp_path: Path, write_folder: Write) -> None:
     write_folder(tmp_path, {"a": 2, "b": 2})
     os.mkfifo(tmp_path / "a" / "pipe.png")
-    refused(tmp_path, r"pipe\.png is no readable file")
+    refused(tmp_path, r"pipe\.png is not a readable file")
 
 
-def test_linked_folders_are_followed_but_not_in_circles(tmp_path: Path, write_folder: Write) -> None:
+def test_linked_folders_are_followed_but_not_in_cycles(tmp_path: Path, write_folder: Write) -> None:
     write_folder(tmp_path / "data", {"a": 3, "b": 3})
     write_folder(tmp_path / "elsewhere", {"c": 2})
     (tmp_path / "data" / "c").symlink_to(tmp_path / "elsewhere" / "c")
     assert load_image_folder(tmp_path / "data").class_names == ("a", "b", "c")
     (tmp_path / "data" / "a" / "round").symlink_to(tmp_path / "data" / "a")
-    refused(tmp_path / "data", "round links to a folder that holds it")
+    refused(tmp_path / "data", "round links to a folder that contains it")
 
 
 def test_a_broken_link_is_refused(tmp_path: Path, write_folder: Write) -> None:
     write_folder(tmp_path, {"a": 3, "b": 3})
     (tmp_path / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    refused(tmp_path, r"gone\.png is no readable file")
+    refused(tmp_path, r"gone\.png is not a readable file")

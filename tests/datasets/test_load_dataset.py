@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-import deepal_autoal.plugins
+import deepal_autoal.plugins.host
 from deepal_autoal.datasets import load_dataset
 from deepal_autoal.datasets.base import Dataset
 from deepal_autoal.errors import InputError, PluginError, UnknownNameError
-from deepal_autoal.hookspecs import hookimpl
-from deepal_autoal.plugins import PluginHost
+from deepal_autoal.plugins.hookspecs import hookimpl
+from deepal_autoal.plugins.host import PluginHost
 
 
 def toy(data_dir: Path) -> Dataset:
@@ -36,14 +36,14 @@ class Plugin:
 
 @pytest.fixture(autouse=True)
 def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[PluginHost]:
-    """A host of our own datasets and a plugin's, whether or not the package is installed."""
+    """A host with our own datasets and a plugin's, whether or not the package is installed."""
     from deepal_autoal.datasets import registration
 
-    made = PluginHost()
-    made.register(registration, "datasets")
-    made.register(Plugin(), "plugin")
-    monkeypatch.setattr(deepal_autoal.plugins, "plugin_host", lambda: made)
-    yield made
+    own = PluginHost()
+    own.register(registration, "datasets")
+    own.register(Plugin(), "plugin")
+    monkeypatch.setattr(deepal_autoal.plugins.host, "plugin_host", lambda: own)
+    yield own
 
 
 def test_registered_names(host: PluginHost) -> None:
@@ -60,7 +60,7 @@ def test_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert load_dataset("toy", tmp_path / "given").source["data_dir"] == str(tmp_path / "given")
 
 
-def test_a_name_wins_over_a_folder_unless_a_path_is_written(
+def test_a_name_takes_precedence_over_a_folder_unless_a_path_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_folder: Callable[..., Path]
 ) -> None:
     write_folder(tmp_path / "toy", {"x": 3, "y": 3})
@@ -70,7 +70,7 @@ def test_a_name_wins_over_a_folder_unless_a_path_is_written(
         assert load_dataset(path).class_names == ("x", "y")
 
 
-def test_paths_of_every_kind(tmp_path: Path, write_folder: Callable[..., Path]) -> None:
+def test_every_kind_of_path(tmp_path: Path, write_folder: Callable[..., Path]) -> None:
     write_folder(tmp_path / "pets", {"cat": 3, "dog": 3})
     rows = [f"pets/{label}/{number}.png,{label}" for label in ("cat", "dog") for number in range(3)]
     (tmp_path / "pets.CSV").write_text("\n".join(["path,label", *rows]))
@@ -81,13 +81,13 @@ def test_paths_of_every_kind(tmp_path: Path, write_folder: Callable[..., Path]) 
         assert data.name == "pets" and data.class_names == ("cat", "dog")
 
 
-def test_unknown_names_offer_the_nearest() -> None:
+def test_unknown_names_suggest_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'digits'"):
         load_dataset("digts")
 
 
 @pytest.mark.parametrize(
-    "path", ["./none", "some/where", "own.npz", "~/none", "~nobody-here/x", "./" + "n" * 5000, Path("none")]
+    "path", ["./none", "some/where", "own.npz", "~/none", "~no-such-user/x", "./" + "n" * 5000, Path("none")]
 )
 def test_missing_paths_are_named(path: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -96,14 +96,14 @@ def test_missing_paths_are_named(path: str | Path, tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("name", ["", " ", "a\0b"])
-def test_names_that_are_none(name: str) -> None:
-    with pytest.raises(InputError, match="no name"):
+def test_invalid_names_are_refused(name: str) -> None:
+    with pytest.raises(InputError, match="empty or invalid"):
         load_dataset(name)
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "data.parquet").write_bytes(b"PAR1")
-    with pytest.raises(InputError, match=r"data\.parquet is no dataset; give a folder"):
+    with pytest.raises(InputError, match=r"data\.parquet is not a dataset; give a folder"):
         load_dataset(tmp_path / "data.parquet")
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepal_autoal.datasets import decoding
-from deepal_autoal.datasets.manifest import load_manifest
+from deepal_autoal.datasets.files import decoding
+from deepal_autoal.datasets.user_data.manifest import load_manifest
 from deepal_autoal.errors import InputError
 
 Write = Callable[..., Path]
@@ -58,7 +58,7 @@ def test_without_test_rows_a_fifth_is_held_out(folder: Path, header: str) -> Non
     assert data.class_names == ("cat", "dog")
 
 
-def test_several_manifests_of_one_folder_keep_their_caches(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_manifests_in_one_folder_keep_separate_caches(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "some.csv").write_text("path,label\n" + rows(4))
     first = load_manifest(manifest(folder, "path,label\n" + rows()))
     assert len(load_manifest(folder / "some.csv").x_train) == 3
@@ -66,7 +66,7 @@ def test_several_manifests_of_one_folder_keep_their_caches(folder: Path, monkeyp
     np.testing.assert_array_equal(load_manifest(folder / "all.csv").x_train, first.x_train)
 
 
-def test_further_columns_are_a_warning(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_columns_cause_a_warning(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     text = "path,label,spllit\n" + rows(split=",test")
     with caplog.at_level(logging.WARNING):
         load_manifest(manifest(folder, text))
@@ -81,9 +81,9 @@ def test_further_columns_are_a_warning(folder: Path, caplog: pytest.LogCaptureFi
         ("path;label\nimages/0.png;cat\n", "separated by commas"),
         ("path,label,label\nimages/0.png,cat,cat\n", "first line must name the columns"),
         ("path,label\n", "lists no training images"),
-        ("path,label,split\nimages/0.png,cat,test\n", "lists no training images; add rows of split train"),
+        ("path,label,split\nimages/0.png,cat,test\n", "lists no training images; add rows with split train"),
         ("path,label\n" + rows() + "images/none.png,cat\n", r"line 8: .*none\.png cannot be read"),
-        ("path,label\n" + rows() + "images,cat\n", "line 8: .*images is no file"),
+        ("path,label\n" + rows() + "images,cat\n", "line 8: .*images is not a file"),
         ("path,label\n" + rows() + ",cat\n", "line 8: the path is empty"),
         ("path,label\n" + rows(5) + "images/5.png,\n", "line 7: the label is empty"),
         ("path,label\n" + rows(5) + "images/5.png\n", "line 7: 1 fields where the header names 2"),
@@ -92,7 +92,7 @@ def test_further_columns_are_a_warning(folder: Path, caplog: pytest.LogCaptureFi
         ("path,label,split\n" + rows(split=","), "line 2: split is ''"),
         ("path,label\n" + rows() + "images/../images/0.png,cat\n", r"line 8: .*second time \(first in line 2\)"),
         ("path,label\n" + rows(5) + "images/5.png,-1\n", "-1 is negative"),
-        ("path,label\nimages/0.png,0.5\nimages/1.png,1\n", "0.5 is no class"),
+        ("path,label\nimages/0.png,0.5\nimages/1.png,1\n", "0.5 is not a class"),
         ("path,label,split\n" + rows(5, ",train") + "images/5.png,fox,test\n", r"without training samples \(fox\)"),
         ("path,label\n" + rows().replace("images/3", "images/\0"), "relative path|must be a path relative|line"),
         ('path,label\n"images/0.png,cat\n', "line"),

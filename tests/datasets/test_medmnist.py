@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from deepal_autoal import load_dataset, plugin_host
-from deepal_autoal.datasets import medmnist
+from deepal_autoal.datasets.published import medmnist
 from deepal_autoal.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("network")
@@ -43,7 +43,7 @@ def refused(flag: str, data_dir: Path, message: str) -> str:
 
 
 @pytest.mark.parametrize("flag", USABLE)
-def test_every_set(tmp_path: Path, flag: str) -> None:
+def test_every_set_is_loaded(tmp_path: Path, flag: str) -> None:
     made = arrays(flag)
     np.savez_compressed(tmp_path / f"{flag}.npz", **made)
     data = load_dataset(flag, tmp_path)
@@ -58,12 +58,12 @@ def test_every_set(tmp_path: Path, flag: str) -> None:
 
 @pytest.mark.parametrize("place", [".", "medmnist"])
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_files_are_read_as_they_lie(tmp_path: Path, as_it_lies: Any, place: str, save: Callable[..., None]) -> None:
+def test_files_are_read_in_place(tmp_path: Path, snapshot: Any, place: str, save: Callable[..., None]) -> None:
     (tmp_path / place).mkdir(exist_ok=True)
     save(tmp_path / place / "pathmnist.npz", **arrays("pathmnist"))
-    before = as_it_lies(tmp_path)
+    before = snapshot(tmp_path)
     data = medmnist.pathmnist(tmp_path)
-    assert as_it_lies(tmp_path) == before and data.source["path"] == str(tmp_path / place / "pathmnist.npz")
+    assert snapshot(tmp_path) == before and data.source["path"] == str(tmp_path / place / "pathmnist.npz")
     assert isinstance(data.x_train, np.memmap) == (save is np.savez)
 
 
@@ -80,12 +80,12 @@ def test_several_labels_an_image_are_refused_before_any_download(tmp_path: Path,
     assert str(caught.value).endswith(f"choose one of {', '.join(USABLE)}")
 
 
-def test_absent_without_network_one_line_says_what_to_put_where(tmp_path: Path) -> None:
+def test_missing_files_without_network_are_explained_in_one_line(tmp_path: Path) -> None:
     message = refused("octmnist", tmp_path / "data", "network is unreachable")
     assert f"in {tmp_path / 'data'} " in message and "put octmnist.npz there" in message and "--data-dir" in message
 
 
-def test_absent_files_are_downloaded_once(tmp_path: Path, network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_files_are_downloaded_once(tmp_path: Path, network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez(tmp_path / "mirror.npz", **arrays("organcmnist"))
     described = medmnist.described_sets()["organcmnist"]
     raw = network.files[described["url"]] = (tmp_path / "mirror.npz").read_bytes()
@@ -101,7 +101,7 @@ def test_absent_files_are_downloaded_once(tmp_path: Path, network: Any, monkeypa
         ({"train_images": np.zeros((30, 28, 28), np.uint8)}, r"is uint8 \(30, 28, 28\), not uint8 \(N, 28, 28, 3"),
         ({"train_images": np.zeros((30, 64, 64, 3), np.uint8)}, r"train_images is uint8 \(30, 64, 64, 3\)"),
         ({"test_images": np.zeros((12, 28, 28, 3))}, "test_images is float64"),
-        ({"train_images": np.zeros((29, 28, 28, 3), np.uint8)}, r"train_labels is .* not one class number an image"),
+        ({"train_images": np.zeros((29, 28, 28, 3), np.uint8)}, r"train_labels is .* not one class number per image"),
         ({"train_labels": np.zeros((30, 14), np.uint8)}, r"train_labels is uint8 \(30, 14\)"),
         ({"test_labels": np.zeros(12, np.uint8)}, r"test_labels is uint8 \(12,\)"),
         ({"test_labels": np.zeros((12, 1))}, "test_labels is float64"),
@@ -115,7 +115,7 @@ def test_damaged_contents_are_named(tmp_path: Path, change: dict[str, np.ndarray
     assert refused("pathmnist", tmp_path, message).startswith(str(tmp_path / "pathmnist.npz"))
 
 
-def test_an_array_that_is_absent_is_named(tmp_path: Path) -> None:
+def test_a_missing_array_is_named(tmp_path: Path) -> None:
     made = arrays("pathmnist")
     del made["test_labels"]
     np.savez(tmp_path / "pathmnist.npz", **made)
@@ -130,19 +130,19 @@ def test_damaged_files_are_named(tmp_path: Path, save: Callable[..., None], chan
     path = tmp_path / "tissuemnist.npz"
     save(path, **arrays("tissuemnist"))
     path.write_bytes(change(path.read_bytes()))
-    assert refused("tissuemnist", tmp_path, "anew").startswith(str(path))
+    assert refused("tissuemnist", tmp_path, "download it again").startswith(str(path))
 
 
-def test_its_description_is_read_without_its_import() -> None:
+def test_the_description_is_read_without_importing_medmnist() -> None:
     code = (
-        "import sys; from deepal_autoal.datasets.medmnist import described_sets; described_sets(); "
+        "import sys; from deepal_autoal.datasets.published.medmnist import described_sets; described_sets(); "
         "sys.exit(', '.join({'medmnist', 'pandas', 'torch', 'sklearn'} & set(sys.modules)) or None)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-def test_the_listing_holds_what_medmnist_says() -> None:
+def test_the_listing_matches_medmnist() -> None:
     rows = {entry.name: entry.summary for entry in plugin_host().datasets.entries()}
     assert set(FLAT) <= set(rows) and "not usable" in rows["chestmnist"]
     for flag in USABLE:
@@ -150,11 +150,11 @@ def test_the_listing_holds_what_medmnist_says() -> None:
         n_images = described["n_samples"]["train"] + described["n_samples"]["test"]
         assert rows[flag].startswith(f"{n_images:,} ")
         assert rows[flag].endswith(
-            f"in {'grey' if described['n_channels'] == 1 else 'colour'}, {len(described['label'])} classes"
+            f"in {'gray' if described['n_channels'] == 1 else 'color'}, {len(described['label'])} classes"
         )
 
 
-def test_where_the_file_is_not_found_it_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_medmnist_is_imported_if_its_file_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.SimpleNamespace(INFO={"pathmnist": {"task": "multi-class"}})
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setitem(sys.modules, "medmnist", module)

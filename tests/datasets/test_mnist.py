@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepal_autoal.datasets import download, idx_dataset, mnist
 from deepal_autoal.datasets.base import Dataset
-from deepal_autoal.datasets.idx import read_idx
-from deepal_autoal.datasets.idx_dataset import PARTS, load_idx_dataset
+from deepal_autoal.datasets.files import download
+from deepal_autoal.datasets.files.idx import read_idx
+from deepal_autoal.datasets.published import idx_dataset, mnist
+from deepal_autoal.datasets.published.idx_dataset import PARTS, load_idx_dataset
 from deepal_autoal.errors import InputError
 
 WriteMnist = Callable[..., dict[str, np.ndarray]]
@@ -43,7 +44,7 @@ def refused(data_dir: Path, message: str) -> str:
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_files_are_read_as_they_lie(tmp_path: Path, write_mnist: WriteMnist, compressed: bool) -> None:
+def test_files_are_read_in_place(tmp_path: Path, write_mnist: WriteMnist, compressed: bool) -> None:
     arrays = write_mnist(raw(tmp_path), compressed)
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in raw(tmp_path).iterdir()}
     data = mnist.load(tmp_path)
@@ -61,33 +62,33 @@ def test_plain_and_compressed_are_equal(tmp_path: Path, write_mnist: WriteMnist)
     write_mnist(raw(tmp_path / "packed"), True)
     fingerprint = mnist.load(tmp_path / "plain").fingerprint
     assert mnist.load(tmp_path / "packed").fingerprint == fingerprint
-    # Both kinds beside one another: the plain file is read, whatever the other holds.
+    # With both kinds in one folder the plain file is read, whatever the other holds.
     for path in raw(tmp_path / "packed").iterdir():
         (raw(tmp_path / "plain") / path.name).write_bytes(b"damaged")
     assert mnist.load(tmp_path / "plain").fingerprint == fingerprint
 
 
 @pytest.mark.parametrize("place", ["MNIST/raw", "MNIST", "raw", "."])
-def test_other_places(tmp_path: Path, write_mnist: WriteMnist, place: str) -> None:
+def test_other_folders_are_searched(tmp_path: Path, write_mnist: WriteMnist, place: str) -> None:
     write_mnist(tmp_path / place, True)
     assert mnist.load(tmp_path).source["path"] == str(tmp_path / place)
 
 
-def test_file_names_with_points(tmp_path: Path, write_mnist: WriteMnist) -> None:
+def test_file_names_with_dots(tmp_path: Path, write_mnist: WriteMnist) -> None:
     write_mnist(raw(tmp_path), False)
     for path in list(raw(tmp_path).iterdir()):
         path.rename(path.with_name(path.name.replace("-idx", ".idx")))
     assert len(mnist.load(tmp_path).x_train) == 30
 
 
-def test_without_files_or_network_one_line_says_what_to_put_where(tmp_path: Path) -> None:
+def test_missing_files_without_network_are_explained_in_one_line(tmp_path: Path) -> None:
     message = refused(tmp_path / "data", "network is unreachable")
     assert str(raw(tmp_path / "data")) in message and "--data-dir" in message
     for stem in PARTS.values():
         assert f"{stem}.gz" in message
 
 
-def test_only_what_is_absent_is_asked_for(tmp_path: Path, write_mnist: WriteMnist) -> None:
+def test_only_missing_files_are_requested(tmp_path: Path, write_mnist: WriteMnist) -> None:
     write_mnist(raw(tmp_path), False)
     (raw(tmp_path) / LABELS).unlink()
     message = refused(tmp_path, "mnist is not complete")
@@ -96,7 +97,7 @@ def test_only_what_is_absent_is_asked_for(tmp_path: Path, write_mnist: WriteMnis
 
 @pytest.fixture
 def mirror(tmp_path: Path, write_mnist: WriteMnist, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working second mirror, and an unreachable first one."""
+    """A working second mirror after an unreachable first one."""
     folder = tmp_path / "mirror"
     write_mnist(folder, True)
 
@@ -125,7 +126,7 @@ def mirror(tmp_path: Path, write_mnist: WriteMnist, monkeypatch: pytest.MonkeyPa
     return folder
 
 
-def test_absent_files_are_downloaded_once(
+def test_missing_files_are_downloaded_once(
     tmp_path: Path, write_mnist: WriteMnist, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = mnist.load(tmp_path / "data")
@@ -145,9 +146,9 @@ def test_existing_files_are_not_rewritten_by_a_download(tmp_path: Path, write_mn
     assert before.items() <= after.items()
 
 
-def test_a_download_of_other_contents_is_refused(tmp_path: Path, mirror: Path) -> None:
+def test_a_download_with_wrong_contents_is_refused(tmp_path: Path, mirror: Path) -> None:
     (mirror / f"{IMAGES}.gz").write_bytes(gzip.compress(b"something else"))
-    refused(tmp_path / "data", "not the expected ones")
+    refused(tmp_path / "data", "do not match the MD5 digest")
     assert list(raw(tmp_path / "data").iterdir()) == []
 
 
@@ -156,13 +157,13 @@ def test_an_unwritable_data_folder_is_named(tmp_path: Path, mirror: Path) -> Non
     refused(tmp_path / "data", "cannot be written to")
 
 
-def test_the_mirrors_are_torchvisions() -> None:
+def test_the_mirrors_match_torchvision() -> None:
     datasets = pytest.importorskip("torchvision.datasets")
     assert set(mnist.SOURCE.mirrors) == set(datasets.MNIST.mirrors)  # their order changed between versions
     assert {f"{PARTS[part]}.gz": md5 for part, md5 in mnist.SOURCE.md5.items()} == dict(datasets.MNIST.resources)
 
 
-def test_torchvision_reads_the_same(tmp_path: Path, write_mnist: WriteMnist) -> None:
+def test_torchvision_reads_the_same_data(tmp_path: Path, write_mnist: WriteMnist) -> None:
     datasets = pytest.importorskip("torchvision.datasets")
     write_mnist(raw(tmp_path), False)
     ours = mnist.load(tmp_path)
@@ -184,8 +185,8 @@ def damage_header(contents: bytes, position: int, value: bytes) -> bytes:
         (lambda c: c + b"\0", "is damaged"),
         (lambda c: c[:7], "ends within its header"),
         (lambda c: b"", "ends within its header"),
-        (lambda c: damage_header(c, 2, b"\x0d"), "is no IDX file"),
-        (lambda c: damage_header(c, 3, b"\x01"), "is no IDX file"),
+        (lambda c: damage_header(c, 2, b"\x0d"), "is not an IDX file"),
+        (lambda c: damage_header(c, 3, b"\x01"), "is not an IDX file"),
         (lambda c: damage_header(c, 4, struct.pack(">I", 0)), "holds no data"),
         (lambda c: damage_header(c, 4, b"\xff" * 12), "is truncated"),
     ],
@@ -210,7 +211,7 @@ def test_damaged_compression_is_named(
     write_mnist(raw(tmp_path), True)
     path = raw(tmp_path) / f"{IMAGES}.gz"
     path.write_bytes(change(path.read_bytes()))
-    assert refused(tmp_path, "get it anew").startswith(str(path))
+    assert refused(tmp_path, "download it again").startswith(str(path))
 
 
 def test_images_and_labels_must_match(
@@ -247,7 +248,7 @@ def test_read_idx_maps_plain_files(tmp_path: Path, idx_bytes: Callable[[np.ndarr
     shutil.rmtree(tmp_path)
 
 
-def test_a_download_leaves_an_existing_file(tmp_path: Path) -> None:
+def test_a_download_leaves_an_existing_file_alone(tmp_path: Path) -> None:
     (tmp_path / "file.gz").write_bytes(b"mine")
     download.download(["https://first.example/file.gz"], tmp_path / "file.gz", "0" * 32)
     assert (tmp_path / "file.gz").read_bytes() == b"mine"

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepal_autoal.datasets import npz
-from deepal_autoal.datasets.npz import load_npz
 from deepal_autoal.datasets.splits import held_out_split
+from deepal_autoal.datasets.user_data import npz
+from deepal_autoal.datasets.user_data.npz import load_npz
 from deepal_autoal.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -46,7 +46,7 @@ def test_stored_arrays_are_mapped(tmp_path: Path, dtype: str, order: Any) -> Non
 
 @pytest.mark.parametrize("split", [SPLIT, {"x": X, "y": Y}])
 @pytest.mark.parametrize("kind", [np.array("embeddings"), np.array([b"embeddings"])])
-def test_a_file_says_that_it_holds_embeddings(
+def test_a_file_can_declare_embeddings(
     tmp_path: Path, split: dict[str, Any], kind: np.ndarray, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert load_npz(save(tmp_path, **split, kind=kind)).is_embeddings and not caplog.records
@@ -54,12 +54,12 @@ def test_a_file_says_that_it_holds_embeddings(
 
 
 @pytest.mark.parametrize("kind", [np.array("pixels"), np.array(["embeddings"] * 2), np.array(1), np.array([b"\xff"])])
-def test_another_kind_is_passed_over(tmp_path: Path, kind: np.ndarray, caplog: pytest.LogCaptureFixture) -> None:
+def test_another_kind_is_ignored(tmp_path: Path, kind: np.ndarray, caplog: pytest.LogCaptureFixture) -> None:
     assert not load_npz(save(tmp_path, **SPLIT, kind=kind)).is_embeddings
-    assert "array kind is not used; known is 'embeddings'" in caplog.text
+    assert "array kind is not used; only 'embeddings' is known" in caplog.text
 
 
-def test_images_are_no_embeddings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_images_are_not_embeddings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert not load_npz(save(tmp_path, x=IMAGES, y=Y, kind=np.array("embeddings"))).is_embeddings
     assert "array kind is not used" in caplog.text
 
@@ -72,7 +72,7 @@ def test_compressed_arrays_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("images", [IMAGES, IMAGES[..., None], np.stack([IMAGES] * 5, axis=-1)])
-def test_images(tmp_path: Path, images: np.ndarray) -> None:
+def test_images_are_loaded(tmp_path: Path, images: np.ndarray) -> None:
     data = load_npz(save(tmp_path, x=images, y=Y, x_test=images[:4], y_test=Y[:4]))
     assert data.input_shape == (images.shape[3] if images.ndim == 4 else 1, 6, 7)
     np.testing.assert_array_equal(data.x_train.reshape(images.shape), images)
@@ -98,7 +98,7 @@ def test_without_a_test_split_a_fifth_is_held_out(
         assert isinstance(data.x_train, np.memmap) == (not compressed and in_memory == 0)
 
 
-def test_a_split_copy_follows_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_split_copy_is_rebuilt_when_its_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(npz, "IN_MEMORY_BYTES", 0)
     load_npz(save(tmp_path, x=X, y=Y))
     np.testing.assert_array_equal(load_npz(save(tmp_path, x=X + 1, y=Y)).x_train, X[held_out_split(20)[0]] + 1)
@@ -120,7 +120,7 @@ def test_the_held_out_rows_do_not_depend_on_labels(tmp_path: Path) -> None:
         (np.array([b"b", b"a", b"c"])[Y], ("a", "b", "c")),
     ],
 )
-def test_labels(tmp_path: Path, labels: np.ndarray, names: tuple[str, ...]) -> None:
+def test_labels_are_encoded(tmp_path: Path, labels: np.ndarray, names: tuple[str, ...]) -> None:
     data = load_npz(save(tmp_path, x=X, y=labels, x_test=X[:3], y_test=labels[:3]))
     assert data.class_names == names
     written = [label.decode() if isinstance(label, bytes) else str(int(label) if label.dtype == bool else label)
@@ -148,8 +148,8 @@ def changed(row: int, value: float, dtype: str = "float32") -> np.ndarray:
         ({"x": X, "y": Y, "y_test": Y}, "only one of x_test and y_test"),
         ({"x": X, "y": Y[:-1]}, "x has 20 samples but y 19 labels"),
         ({**SPLIT, "y_test": Y[:4]}, "x_test has 5 samples but y_test 4 labels"),
-        ({**SPLIT, "x_test": X[:5, :3]}, "make dtype and sample shape equal"),
-        ({**SPLIT, "x_test": X[:5].astype(float)}, "make dtype and sample shape equal"),
+        ({**SPLIT, "x_test": X[:5, :3]}, "use one dtype and sample shape"),
+        ({**SPLIT, "x_test": X[:5].astype(float)}, "use one dtype and sample shape"),
         ({**SPLIT, "y_test": np.array(list("aabbb"))}, "save both as integers or as strings"),
         ({**SPLIT, "y_test": Y[:5] + 1}, r"without training samples \(3\)"),
         ({"x": X[0], "y": Y}, "x is float32 .4,.; save images"),
@@ -162,7 +162,7 @@ def changed(row: int, value: float, dtype: str = "float32") -> np.ndarray:
         ({"x": X, "y": Y[:, None]}, "y is int64 .20, 1."),
         ({"x": X, "y": Y - 1}, "label -1 in row 0 is negative"),
         ({"x": X, "y": np.where(Y == 1, "", "a")}, "sample 2 is empty"),
-        ({"x": X, "y": np.array(["0", "0.5", "1"])[Y]}, "0.5 is no class"),
+        ({"x": X, "y": np.array(["0", "0.5", "1"])[Y]}, "0.5 is not a class"),
         ({"x": X, "y": np.zeros(20, int)}, r"only one class \(0\)"),
         ({"x": X[:0], "y": Y[:0]}, "x is empty"),
         ({"x": X[:1], "y": Y[:1]}, "too few samples"),
@@ -174,7 +174,7 @@ def test_bad_arrays_are_refused(tmp_path: Path, arrays: dict[str, Any], message:
     refused(save(tmp_path, **arrays), message)
 
 
-def test_further_arrays_are_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_arrays_cause_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         load_npz(save(tmp_path, x=X, y=Y, X_test=X))
     assert "X_test" in caplog.text
@@ -204,15 +204,15 @@ def test_compressed_members_are_checked(tmp_path: Path) -> None:
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_a_header_that_promises_too_much_is_refused(tmp_path: Path, compression: int) -> None:
     np.save(tmp_path / "x.npy", X)
-    lying = (tmp_path / "x.npy").read_bytes().replace(b"(20, 4)", b"(99, 4)")
+    false_header = (tmp_path / "x.npy").read_bytes().replace(b"(20, 4)", b"(99, 4)")
     np.save(tmp_path / "y.npy", Y)
     with zipfile.ZipFile(tmp_path / "own.npz", "w", compression) as archive:
-        archive.writestr("x.npy", lying)
+        archive.writestr("x.npy", false_header)
         archive.write(tmp_path / "y.npy", "y.npy")
     refused(tmp_path / "own.npz", r"x does not hold the \(99, 4\) values")
 
 
-def test_the_file_is_left_as_it_is(tmp_path: Path) -> None:
+def test_the_file_is_not_modified(tmp_path: Path) -> None:
     path = save(tmp_path, x=X, y=Y)
     before = path.read_bytes(), path.stat().st_mtime_ns
     data = load_npz(path)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepal_autoal.datasets.labels import check_written_labels, class_order, encode_integers, encode_names
 from deepal_autoal.datasets.splits import held_out_split
+from deepal_autoal.datasets.user_data.labels import check_written_labels, class_order, encode_integers, encode_names
 from deepal_autoal.errors import InputError
 
 
@@ -58,15 +58,15 @@ def test_integers_are_encoded_with_gaps_closed() -> None:
 
 @pytest.mark.parametrize(
     ("labels", "message"),
-    [(["a", ""], "sample 2 is empty"), (["1", "-1"], "-1 is negative"), (["1", "2.5"], "2.5 is no class"),
-     (["0.1", "nan"], "is no class")],
+    [(["a", ""], "sample 2 is empty"), (["1", "-1"], "-1 is negative"), (["1", "2.5"], "2.5 is not a class"),
+     (["0.1", "nan"], "is not a class")],
 )  # fmt: skip
-def test_written_labels_that_are_no_classes_are_refused(labels: list[str], message: str) -> None:
+def test_text_labels_that_are_not_classes_are_refused(labels: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         check_written_labels(labels, "data")
 
 
-def test_names_with_points_are_classes() -> None:
+def test_names_with_dots_are_classes() -> None:
     check_written_labels(["v1.0", "2.0"], "data")
     check_written_labels(["cat", "nan"], "data")
     check_written_labels(["01", "1"], "data")

@@ -10,7 +10,7 @@ import pytest
 from scipy.io import savemat
 from torchvision import datasets
 
-from deepal_autoal.datasets import svhn
+from deepal_autoal.datasets.published import svhn
 from deepal_autoal.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("network")
@@ -37,23 +37,23 @@ def refused(data_dir: Path, message: str) -> str:
 
 
 @pytest.mark.parametrize("place", [".", "SVHN", "svhn"])
-def test_files_are_read_as_they_lie(tmp_path: Path, as_it_lies: Any, place: str) -> None:
+def test_files_are_read_in_place(tmp_path: Path, snapshot: Any, place: str) -> None:
     write(tmp_path / place)
-    before = as_it_lies(tmp_path)
+    before = snapshot(tmp_path)
     data = svhn.load(tmp_path)
-    assert as_it_lies(tmp_path) == before and data.source["path"] == str(tmp_path / place)
+    assert snapshot(tmp_path) == before and data.source["path"] == str(tmp_path / place)
     for images, labels, made in (
         (data.x_train, data.y_train, content(25, 0)),
         (data.x_test, data.y_test, content(12, 1)),
     ):
         for number, image in enumerate(images):
             np.testing.assert_array_equal(image, made["X"][:, :, :, number])
-        assert labels.tolist() == [(1 + number) % 10 for number in range(len(images))]  # the tenth is the digit 0
+        assert labels.tolist() == [(1 + number) % 10 for number in range(len(images))]  # label 10 is the digit 0
         assert images.flags.c_contiguous
     assert data.name == "svhn" and data.class_names == tuple("0123456789") and data.augmentation == ("crop",)
 
 
-def test_torchvision_reads_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchvision_reads_the_same_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path)
     monkeypatch.setattr(datasets.SVHN, "_check_integrity", lambda self: True)
     ours = svhn.load(tmp_path)
@@ -63,7 +63,7 @@ def test_torchvision_reads_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert theirs.labels.tolist() == labels.tolist()
 
 
-def test_absent_without_network_one_line_says_what_to_put_where(tmp_path: Path) -> None:
+def test_missing_files_without_network_are_explained_in_one_line(tmp_path: Path) -> None:
     message = refused(tmp_path / "data", "network is unreachable")
     assert f"in {tmp_path / 'data'} " in message and f"put {TRAIN} there" in message and "--data-dir" in message
     write(tmp_path / "SVHN")
@@ -72,7 +72,7 @@ def test_absent_without_network_one_line_says_what_to_put_where(tmp_path: Path) 
     assert f"in {tmp_path / 'SVHN'} " in message
 
 
-def test_absent_files_are_downloaded_once(tmp_path: Path, network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_files_are_downloaded_once(tmp_path: Path, network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "mirror")
     described = dict(datasets.SVHN.split_list)
     for split in ("train", "test"):
@@ -89,14 +89,17 @@ def test_absent_files_are_downloaded_once(tmp_path: Path, network: Any, monkeypa
     ("change", "message"),
     [
         ({"X": np.zeros((32, 32, 3, 24), np.uint8)}, r"24 images but labels uint8 \(25, 1\)"),
-        ({"X": np.zeros((25, 32, 32, 3), np.uint8)}, r"no images uint8 \(32, 32, 3, N\) but uint8 \(25, 32, 32, 3\)"),
-        ({"X": np.zeros((32, 32, 3, 25))}, "but float64"),
-        ({"X": "image"}, "no images"),
+        (
+            {"X": np.zeros((25, 32, 32, 3), np.uint8)},
+            r"uint8 \(25, 32, 32, 3\), not images uint8 \(32, 32, 3, N\)",
+        ),
+        ({"X": np.zeros((32, 32, 3, 25))}, "holds float64"),
+        ({"X": "image"}, "not images"),
         ({"y": np.full((25, 1), 11)}, "holds label 11"),
         ({"y": np.zeros((25, 1))}, r"holds label 0"),
         ({"y": np.full((25, 1), 1.5)}, r"holds label 1\.5"),
-        ({"y": "labels"}, "not one a sample"),
-        ({"y": np.zeros((25, 2))}, "not one a sample"),
+        ({"y": "labels"}, "not one per sample"),
+        ({"y": np.zeros((25, 2))}, "not one per sample"),
     ],
 )
 def test_damaged_contents_are_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -105,7 +108,7 @@ def test_damaged_contents_are_named(tmp_path: Path, change: dict[str, Any], mess
 
 
 @pytest.mark.parametrize("name", ["X", "y"])
-def test_an_array_that_is_absent_is_named(tmp_path: Path, name: str) -> None:
+def test_a_missing_array_is_named(tmp_path: Path, name: str) -> None:
     write(tmp_path)
     made = content(12, 1)
     del made[name]
@@ -129,4 +132,4 @@ def test_an_array_that_is_absent_is_named(tmp_path: Path, name: str) -> None:
 def test_damaged_files_are_named(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
     write(tmp_path)
     (tmp_path / TRAIN).write_bytes(change((tmp_path / TRAIN).read_bytes()))
-    assert refused(tmp_path, "anew").startswith(str(tmp_path / TRAIN))
+    assert refused(tmp_path, "download it again").startswith(str(tmp_path / TRAIN))

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepal_autoal.datasets import extraction, tinyimagenet
 from deepal_autoal.datasets.base import Dataset
+from deepal_autoal.datasets.files import extraction
+from deepal_autoal.datasets.published import tinyimagenet
 from deepal_autoal.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("network")
@@ -27,9 +28,9 @@ WriteImage = Callable[..., Path]
 
 @pytest.fixture
 def write(write_image: WriteImage) -> Callable[[Path], Path]:
-    """Return a function that writes a tiny-imagenet-200 into a folder, and gives its path."""
+    """Return a function that writes a tiny-imagenet-200 into a folder and returns its path."""
 
-    def made(data_dir: Path) -> Path:
+    def create(data_dir: Path) -> Path:
         folder = data_dir / FOLDER
         for seed, wnid in enumerate(WNIDS):
             for number in range(5):
@@ -46,7 +47,7 @@ def write(write_image: WriteImage) -> Callable[[Path], Path]:
         )
         return folder
 
-    return made
+    return create
 
 
 def zipped(folder: Path) -> bytes:
@@ -75,37 +76,37 @@ def check(data: Dataset, folder: Path) -> None:
     assert data.augmentation == ("crop", "flip")
 
 
-def test_the_folder_is_read_as_it_lies(tmp_path: Path, write: Callable[[Path], Path], as_it_lies: Any) -> None:
+def test_the_folder_is_read_in_place(tmp_path: Path, write: Callable[[Path], Path], snapshot: Any) -> None:
     folder = write(tmp_path)
-    before = as_it_lies(tmp_path)
+    before = snapshot(tmp_path)
     data = tinyimagenet.load(tmp_path)
     check(data, folder)
-    assert as_it_lies(tmp_path) == before
-    # A word that two classes share, and no word, leave the number; the first of several words counts.
+    assert snapshot(tmp_path) == before
+    # A class whose word is shared or missing keeps its ID; the first of several words counts.
     assert data.class_names == ("goldfish", "n01629819", "n02002724", "n03126707")
     assert isinstance(data.x_train, np.memmap) and tinyimagenet.load(tmp_path).fingerprint == data.fingerprint
 
 
-def test_without_words(tmp_path: Path, write: Callable[[Path], Path]) -> None:
+def test_words_are_optional(tmp_path: Path, write: Callable[[Path], Path]) -> None:
     (write(tmp_path) / "words.txt").unlink()
     assert tinyimagenet.load(tmp_path).class_names == tuple(WNIDS)
 
 
-def test_the_archive_is_extracted_beside_itself(tmp_path: Path, write: Callable[[Path], Path], as_it_lies: Any) -> None:
+def test_the_archive_is_extracted_beside_itself(tmp_path: Path, write: Callable[[Path], Path], snapshot: Any) -> None:
     folder = write(tmp_path)
     raw = zipped(folder)
-    lying = {name: content for name, (content, _) in as_it_lies(tmp_path).items()}
+    stored = {name: content for name, (content, _) in snapshot(tmp_path).items()}
     shutil.rmtree(folder)
     (tmp_path / f"{FOLDER}.zip").write_bytes(raw)
     check(tinyimagenet.load(tmp_path), folder)
-    found = {name: content for name, (content, _) in as_it_lies(tmp_path).items()}
-    assert found == {**lying, f"{FOLDER}.zip": raw}
+    found = {name: content for name, (content, _) in snapshot(tmp_path).items()}
+    assert found == {**stored, f"{FOLDER}.zip": raw}
     assert sorted(path.name for path in tmp_path.iterdir()) == [FOLDER, f"{FOLDER}.zip"]
     (tmp_path / f"{FOLDER}.zip").unlink()
     check(tinyimagenet.load(tmp_path), folder)
 
 
-def test_absent_without_network_one_line_says_what_to_put_where(tmp_path: Path) -> None:
+def test_missing_files_without_network_are_explained_in_one_line(tmp_path: Path) -> None:
     message = refused(tmp_path / "data", "network is unreachable")
     assert f"in {tmp_path / 'data'} " in message and f"put {FOLDER}.zip there (or the folder {FOLDER}" in message
     assert "--data-dir" in message
@@ -115,7 +116,7 @@ def test_the_archive_is_downloaded_once(
     tmp_path: Path, write: Callable[[Path], Path], network: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw = network.files["http://cs231n.stanford.edu/tiny-imagenet-200.zip"] = zipped(write(tmp_path / "mirror"))
-    refused(tmp_path / "data", "not the expected ones")
+    refused(tmp_path / "data", "do not match the MD5 digest")
     monkeypatch.setattr(tinyimagenet, "MD5", hashlib.md5(raw).hexdigest())
     for _ in range(2):
         check(tinyimagenet.load(tmp_path / "data"), tmp_path / "mirror" / FOLDER)
@@ -126,8 +127,8 @@ def test_the_archive_is_downloaded_once(
     ("text", "message"),
     [
         ("", "is empty"),
-        ("val_0.JPEG\n", "line 1: it names no image and class"),
-        ("val_0.JPEG\tn01443537\nval_0.JPEG\tn01629819\n", "line 2: val_0.JPEG has a class already"),
+        ("val_0.JPEG\n", "line 1: it must name an image and a class"),
+        ("val_0.JPEG\tn01443537\nval_0.JPEG\tn01629819\n", "line 2: val_0.JPEG already has a class"),
         ("val_0.JPEG\tn01443537\n", "val_1.JPEG is not listed"),
         (b"\xff\xfe", "cannot be read"),
     ],
@@ -187,7 +188,7 @@ def test_a_damaged_archive_is_named(
     raw = zipped(write(tmp_path))
     shutil.rmtree(tmp_path / FOLDER)
     (tmp_path / f"{FOLDER}.zip").write_bytes(change(raw))
-    assert refused(tmp_path, "get it anew").startswith(str(tmp_path / f"{FOLDER}.zip"))
+    assert refused(tmp_path, "download it again").startswith(str(tmp_path / f"{FOLDER}.zip"))
     assert [path.name for path in tmp_path.iterdir()] == [f"{FOLDER}.zip"]
 
 

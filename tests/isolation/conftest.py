@@ -1,19 +1,20 @@
-"""What tests of misbehaving plugins share."""
+"""Fixtures for tests of misbehaving plugins."""
 
 import pytest
-from misbehaving import First
 
-from deepal_autoal import hookimpl, process
+from deepal_autoal import hookimpl
+from deepal_autoal.isolation import process_state
+from tests.isolation.misbehaving import First
 
 
 @pytest.fixture(autouse=True)
-def told_anew():
-    process._told.clear()
+def forget_warnings():
+    process_state._warned.clear()
 
 
 @pytest.fixture
 def as_strategy(registered):
-    """Return a function that registers `First` with a deed as the strategy ``first``."""
+    """Return a function that registers `First` with a side effect as the strategy ``first``."""
 
     def make(deed):
         class Doer(First):

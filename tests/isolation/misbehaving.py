@@ -1,4 +1,4 @@
-"""A strategy that does something that it should not, and what tests of it share."""
+"""A strategy that does something it should not, and helpers for tests of it."""
 
 from deepal_autoal import Strategy
 
@@ -8,7 +8,7 @@ def picks(result):
 
 
 class First(Strategy):
-    """Queries the first candidates, after having done something that it should not."""
+    """Queries the first candidates, after doing something it should not."""
 
     def __init__(self, deed=lambda context: None):
         self.deed = deed

@@ -1,8 +1,7 @@
-"""What a strategy's code raises, wherever it does, names it."""
+"""Errors raised anywhere in a strategy's code name the strategy."""
 
 import pytest
 import torch
-from misbehaving import First
 
 from deepal_autoal import (
     DeepALError,
@@ -13,6 +12,7 @@ from deepal_autoal import (
     hookimpl,
     run,
 )
+from tests.isolation.misbehaving import First
 
 
 class Leaves(First):
@@ -64,7 +64,7 @@ def test_exits_of_plugin_code_are_errors(blob_data, quick, registered, monkeypat
         ({"state_dict": lambda self: 1 / 0}, "failed in state_dict: ZeroDivisionError"),
     ],
 )
-def test_broken_parts_of_a_strategy_name_it(blob_data, quick, registered, attributes, expected):
+def test_errors_in_parts_of_a_strategy_name_it(blob_data, quick, registered, attributes, expected):
     broken = type("Broken", (First,), {"__init__": lambda self: First.__init__(self), **attributes})
 
     class Plugin:
@@ -77,7 +77,7 @@ def test_broken_parts_of_a_strategy_name_it(blob_data, quick, registered, attrib
         run("broken", blob_data, **quick)
 
 
-def test_own_query_errors_are_named_too(blob_data, quick):
+def test_query_errors_of_a_plugin_name_it_too(blob_data, quick):
     def complain(context):
         raise QueryError("mine")
 
@@ -106,7 +106,7 @@ def test_wrong_choice_probabilities_name_the_candidate(blob_data, quick, registe
         run("albl", blob_data, candidates=["chooses", "entropy"], **quick)
 
 
-def test_an_error_of_its_own_is_not_hidden_by_what_it_left(blob_data, quick):
+def test_an_error_is_not_hidden_by_the_side_effects_before_it(blob_data, quick):
     def both(context):
         context.model.module.head.weight.zero_()
         raise KeyError("mine")
@@ -140,12 +140,12 @@ def raise_unspeakable(context):
         (raise_unspeakable, "UnspeakableError: .its message cannot be read"),
     ],
 )
-def test_odd_errors_are_named(blob_data, quick, deed, expected):
+def test_unusual_errors_name_the_strategy(blob_data, quick, deed, expected):
     with pytest.raises(QueryError, match=f"^strategy 'First' failed in query: {expected}"):
         run(First(deed), blob_data, **quick)
 
 
-def test_own_errors_of_makers_name_who_made_it(blob_data, quick, registered, tmp_path):
+def test_input_errors_of_constructors_and_loaders_name_their_plugin(blob_data, quick, registered, tmp_path):
     def load(data_dir):
         raise InputError("no file here")
 

@@ -1,4 +1,4 @@
-"""Event hooks that meddle, raise, dawdle or answer oddly."""
+"""Event hooks that change shared state, raise, are slow or return unusual values."""
 
 import logging
 import time
@@ -7,16 +7,16 @@ import numpy as np
 import pluggy
 import pytest
 import torch
-from misbehaving import First, picks
 
 from deepal_autoal import (
     PluginError,
     hookimpl,
     run,
 )
+from tests.isolation.misbehaving import First, picks
 
 
-def test_hooks_that_meddle(blob_data, quick, registered, caplog):
+def test_changes_by_hooks_are_undone_and_reported(blob_data, quick, registered, caplog):
     class Meddles:
         @hookimpl
         def deepal_model_trained(self, run, model, metrics):
@@ -35,9 +35,9 @@ def test_hooks_that_meddle(blob_data, quick, registered, caplog):
         result = run("entropy", blob_data, **quick)
     assert picks(result) == picks(undisturbed)
     assert not [record for record in result.rounds if "injected" in record["strategy"]]
-    told = " ".join(record.getMessage() for record in caplog.records)
-    assert "plugin of this process changed the task model's train/eval mode in deepal_model_trained" in told
-    assert "numpy's global generator" in told
+    messages = " ".join(record.getMessage() for record in caplog.records)
+    assert "plugin of this process changed the task model's train/eval mode in deepal_model_trained" in messages
+    assert "numpy's global generator" in messages
 
 
 def test_hook_that_changes_weights_stops_the_run(blob_data, quick, registered):
@@ -51,7 +51,7 @@ def test_hook_that_changes_weights_stops_the_run(blob_data, quick, registered):
         run("entropy", blob_data, **quick)
 
 
-def test_slow_ones_are_named_while_they_are_at_it(blob_data, quick, registered, caplog, monkeypatch):
+def test_slow_plugins_are_named_while_they_run(blob_data, quick, registered, caplog, monkeypatch):
     said_while_waiting = []
 
     class Slow:
@@ -68,8 +68,8 @@ def test_slow_ones_are_named_while_they_are_at_it(blob_data, quick, registered, 
             time.sleep(0.01)
         said_while_waiting.append("has been choosing" in caplog.text)
 
-    monkeypatch.setattr("deepal_autoal.loop.SLOW_HOOK", 0.05)
-    monkeypatch.setattr("deepal_autoal.asking.SLOW_QUERY", 0.05)
+    monkeypatch.setattr("deepal_autoal.experiment.loop.SLOW_HOOK", 0.05)
+    monkeypatch.setattr("deepal_autoal.querying.asking.SLOW_QUERY", 0.05)
     registered(Slow(), "slow")
     with caplog.at_level(logging.WARNING):
         run(First(dawdle), blob_data, **{**quick, "rounds": 1})
@@ -88,22 +88,22 @@ def stopping(result):
 
 
 @pytest.mark.parametrize("result", [False, 0, "", " ", [], np.zeros(2)], ids=repr)
-def test_what_is_no_reason_does_not_stop(blob_data, quick, registered, caplog, result):
+def test_values_that_are_not_a_reason_do_not_stop_the_run(blob_data, quick, registered, caplog, result):
     registered(stopping(result), "stops")
     with caplog.at_level(logging.WARNING):
         assert run("random", blob_data, **quick).status == "finished"
     assert "return a reason or None" in caplog.text
 
 
-def test_reasons_stop(blob_data, quick, registered):
+def test_a_reason_stops_the_run(blob_data, quick, registered):
     registered(stopping("enough\nof it"), "stops")
     result = run("random", blob_data, **quick)
     assert result.status == "stopped" and result.stop_reason == "enough of it"
 
 
-def test_a_plain_yes_stops_too(blob_data, quick, registered):
+def test_true_without_a_reason_stops_the_run_too(blob_data, quick, registered):
     registered(stopping(True), "stops")
-    assert run("random", blob_data, **quick).stop_reason == "plugin of this process said so"
+    assert run("random", blob_data, **quick).stop_reason == "plugin of this process requested it"
 
 
 def test_hooks_get_copies_of_the_runs_state(blob_data, quick, registered):
@@ -132,7 +132,7 @@ def test_hooks_get_copies_of_the_runs_state(blob_data, quick, registered):
     assert picks(result) == picks(undisturbed) and result.config["rounds"] == quick["rounds"]
 
 
-def test_several_implementations_of_one_plugin_run_once_each(blob_data, quick, registered):
+def test_several_implementations_in_one_plugin_run_once_each(blob_data, quick, registered):
     seen = []
 
     class Twice:

@@ -1,9 +1,8 @@
-"""What strategies report, and where it goes."""
+"""Reports of strategies, and where they are recorded."""
 
 import numpy as np
 import pytest
 import torch
-from misbehaving import First
 
 from deepal_autoal import (
     ActiveLearner,
@@ -12,7 +11,8 @@ from deepal_autoal import (
     ScoringStrategy,
     run,
 )
-from deepal_autoal.asking import ask
+from deepal_autoal.querying.asking import ask
+from tests.isolation.misbehaving import First
 
 
 def test_reports_of_the_context_and_of_the_query_are_joined(blob_data, quick):
@@ -36,7 +36,7 @@ def test_report_that_json_cannot_hold_is_refused(blob_data, quick):
         run(First(lambda context: context.report(loss=float("nan"))), blob_data, **quick)
 
 
-def test_candidates_report_to_the_selector_and_not_into_its_record(blob_data):
+def test_candidates_report_to_the_selector_and_not_to_its_record(blob_data):
     def report(context):
         context.report(seen=len(context.candidates))
 
@@ -47,7 +47,7 @@ def test_candidates_report_to_the_selector_and_not_into_its_record(blob_data):
     assert answer.report == {"seen": 108} and answer.scores is None and context.reported == {}
 
 
-def test_reports_of_candidates_enter_the_record_where_they_tell_of_the_rounds_own_query(blob_data, quick, as_strategy):
+def test_reports_of_candidates_enter_the_record_if_they_concern_the_rounds_own_query(blob_data, quick, as_strategy):
     as_strategy(lambda context: context.report(seen=len(context.candidates)))
     result = run("vote", blob_data, candidates=["first", "entropy"], **quick)
     assert result.rounds[0]["strategy"]["candidates"] == {"first": {"seen": 108}}
@@ -62,7 +62,7 @@ def test_report_that_json_cannot_hold_names_where(blob_data, quick):
 
 
 @pytest.mark.parametrize("weights", [[0.1, 0.2], 0.5, {"a": "x"}, {"a": None}, None])
-def test_weights_that_are_none_do_not_break_the_table(blob_data, quick, weights):
+def test_invalid_weights_do_not_break_the_table(blob_data, quick, weights):
     from deepal_autoal.cli.progress import _table
 
     class Weighs(First):

@@ -1,4 +1,4 @@
-"""What a query leaves behind is put back and named, or stops the run; others' numbers stay as they were."""
+"""Side effects of a query are undone and named, or stop the run; other results stay unchanged."""
 
 import logging
 import random
@@ -7,7 +7,6 @@ import re
 import numpy as np
 import pytest
 import torch
-from misbehaving import First, picks
 
 from deepal_autoal import (
     QueryError,
@@ -15,6 +14,7 @@ from deepal_autoal import (
     hookimpl,
     run,
 )
+from tests.isolation.misbehaving import First, picks
 
 
 def set_train(context):
@@ -50,7 +50,7 @@ DEEDS = {
 
 @pytest.mark.parametrize("deed", DEEDS, ids=lambda deed: deed.__name__)
 @pytest.mark.parametrize("as_candidate", [False, True], ids=["alone", "candidate"])
-def test_traces_are_put_back_and_named(blob_data, quick, caplog, as_strategy, deed, as_candidate):
+def test_side_effects_are_undone_and_named(blob_data, quick, caplog, as_strategy, deed, as_candidate):
     name, candidates = ("vote", ["first", "entropy"]) if as_candidate else ("first", None)
     as_strategy(lambda context: None)
     undisturbed = run(name, blob_data, candidates=candidates, **quick)
@@ -68,7 +68,7 @@ def test_traces_are_put_back_and_named(blob_data, quick, caplog, as_strategy, de
     assert len(lines) == 1 and "strategy 'first' of this process changed" in lines[0]  # once, not every round
 
 
-def test_global_numbers_depend_on_seed_and_round_alone(blob_data, quick):
+def test_global_random_numbers_depend_only_on_seed_and_round(blob_data, quick):
     drawn = []
 
     def draw(context):
@@ -91,7 +91,7 @@ def test_global_numbers_depend_on_seed_and_round_alone(blob_data, quick):
         (lambda context: torch.exp(context.candidates.logits(), out=context.candidates.logits()), "logits()"),
     ],
 )
-def test_changed_outputs_stop_the_run_and_name_who_did_it(blob_data, quick, as_strategy, deed, what):
+def test_changed_outputs_stop_the_run_and_name_the_strategy(blob_data, quick, as_strategy, deed, what):
     as_strategy(deed)
     with pytest.raises(QueryError, match=rf"strategy 'first' of this process changed .*{re.escape(what)}.*in place"):
         run("vote", blob_data, candidates=["entropy", "first"], **{**quick, "model": "mlp"})
@@ -101,7 +101,7 @@ def test_changed_outputs_stop_the_run_and_name_who_did_it(blob_data, quick, as_s
     "deed",
     [
         lambda context: context.model.module.head.weight.mul_(2),
-        lambda context: context.model.module.train()(context.candidates.inputs()),  # moves BatchNorm's statistics
+        lambda context: context.model.module.train()(context.candidates.inputs()),  # changes BatchNorm's statistics
         lambda context: setattr(context.model.module, "head", torch.nn.Linear(128, 3)),
     ],
     ids=["weights", "statistics", "layer"],
@@ -111,7 +111,7 @@ def test_changed_weights_stop_the_run(blob_data, quick, deed):
         run(First(deed), blob_data, **{**quick, "model": "mlp"})
 
 
-def test_views_computed_in_inference_mode_serve_the_others(blob_data, quick):
+def test_views_computed_in_inference_mode_can_be_used_later(blob_data, quick):
     def look(context):
         with torch.inference_mode():
             context.candidates.embeddings()
@@ -127,7 +127,7 @@ def test_views_computed_in_inference_mode_serve_the_others(blob_data, quick):
     run(Learns(), blob_data, **quick)
 
 
-def test_built_in_strategies_leave_nothing_to_tell(blob_data, quick, caplog):
+def test_built_in_strategies_have_no_side_effects(blob_data, quick, caplog):
     with caplog.at_level(logging.WARNING):
         run("autoal", blob_data, **{**quick, "model": "mlp", "rounds": 1})
         run("albl", blob_data, candidates=["badge", "coreset"], **{**quick, "rounds": 1})
@@ -154,7 +154,7 @@ def write_data(context):
         (write_data, "weights or statistics"),
     ],
 )
-def test_writes_by_other_ways_stop_the_run(blob_data, quick, as_strategy, deed, what):
+def test_other_kinds_of_writes_stop_the_run(blob_data, quick, as_strategy, deed, what):
     as_strategy(deed)
     with pytest.raises(QueryError, match=rf"strategy 'first' of this process changed {what}"):
         run("vote", blob_data, candidates=["first", "entropy"], **{**quick, "model": "mlp"})
@@ -193,7 +193,7 @@ def no_gradients(context):
         (no_gradients, None),
     ],
 )
-def test_later_candidates_see_what_they_would_see_alone(blob_data, quick, as_strategy, caplog, deed, what):
+def test_later_candidates_are_unaffected_by_earlier_ones(blob_data, quick, as_strategy, caplog, deed, what):
     settings = {**quick, "model": "mlp", "rounds": 1}
     candidates = ["first", "bald", "ensvarr", "badge"]
     as_strategy(lambda context: None)
@@ -217,7 +217,7 @@ def test_inference_mode_left_on_is_named(blob_data, quick, as_strategy):
 
 
 @pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="torch has no such setting yet")
-def test_new_precision_settings_break_nothing_and_are_put_back(blob_data, quick, caplog):
+def test_new_precision_settings_are_restored(blob_data, quick, caplog):
     def round_off(context):
         torch.backends.cuda.matmul.fp32_precision = "tf32"
 
@@ -247,7 +247,7 @@ def hook_everywhere(context):
         (hook_everywhere, "torch's global module hooks"),
     ],
 )
-def test_odd_traces_are_put_back_too(blob_data, quick, caplog, deed, what):
+def test_unusual_side_effects_are_undone_too(blob_data, quick, caplog, deed, what):
     settings = {**quick, "model": "mlp"}
     undisturbed = run(First(), blob_data, **settings)
     generator = np.random.get_bit_generator()
@@ -256,7 +256,7 @@ def test_odd_traces_are_put_back_too(blob_data, quick, caplog, deed, what):
     assert what in caplog.text and np.random.get_bit_generator() is generator
 
 
-def test_models_of_others_may_keep_counts(blob_data, quick, registered, caplog):
+def test_third_party_models_may_keep_counts(blob_data, quick, registered, caplog):
     class Counts(torch.nn.Linear):
         def __init__(self):
             super().__init__(6, 4)
@@ -275,10 +275,10 @@ def test_models_of_others_may_keep_counts(blob_data, quick, registered, caplog):
     registered(Plugin(), "counts")
     with caplog.at_level(logging.WARNING):
         run(First(lambda context: context.candidates.probabilities()), blob_data, **{**quick, "model": "counts"})
-    assert "put back" not in caplog.text
+    assert "this was undone" not in caplog.text
 
 
-def test_inference_mode_left_on_by_one_run_does_not_reach_the_next(blob_data, quick):
+def test_inference_mode_left_on_by_one_run_does_not_affect_the_next(blob_data, quick):
     mode = torch.inference_mode()
 
     class Enters(First):

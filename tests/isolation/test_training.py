@@ -1,10 +1,9 @@
-"""Training that a plugin's strategy or model changes."""
+"""Training changed by a plugin's strategy or model."""
 
 import contextlib
 
 import pytest
 import torch
-from misbehaving import First, picks
 
 from deepal_autoal import (
     Objective,
@@ -14,6 +13,7 @@ from deepal_autoal import (
     hookimpl,
     run,
 )
+from tests.isolation.misbehaving import First, picks
 
 
 class _Training(First):
@@ -50,7 +50,7 @@ def test_errors_in_changed_training_name_the_strategy(blob_data, quick, wrap, ex
         run(_Training(wrap), blob_data, **quick)
 
 
-def test_error_of_a_third_partys_model_names_it(blob_data, quick, registered):
+def test_error_in_a_third_party_model_names_it(blob_data, quick, registered):
     class Fails(torch.nn.Linear):
         def forward(self, inputs):
             raise RuntimeError("shapes")
@@ -84,7 +84,7 @@ def test_model_that_raises_in_evaluation_is_named(blob_data, quick, registered):
         run("entropy", blob_data, **{**quick, "model": "shy"})
 
 
-def test_training_that_changes_the_process_harms_no_later_run(blob_data, quick):
+def test_training_that_changes_the_process_does_not_affect_later_runs(blob_data, quick):
     class Doubles(Objective):
         def forward(self, inputs, labels, progress):
             result = super().forward(inputs, labels, progress)

@@ -1,4 +1,4 @@
-"""Settings of these tests, and a library of models that stands in for timm."""
+"""Settings for these tests, and a fake library of models in place of timm."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Networks this small are slowed down by threads, the more so where other tests run beside these."""
+    """Threads slow down networks this small, especially if other tests run at the same time."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -22,7 +22,7 @@ def one_thread():
 
 
 class FakeNet(nn.Module):
-    """A network in timm's form: features, pooling, and a classifier that ``num_classes=0`` leaves out."""
+    """A network in timm's form: features, pooling, and a classifier that ``num_classes=0`` omits."""
 
     def __init__(self, widths, num_classes, in_chans, drop_rate=0.0):
         super().__init__()
@@ -35,7 +35,7 @@ class FakeNet(nn.Module):
             *(nn.Sequential(nn.Conv2d(a, b, 3, 2, 1), nn.BatchNorm2d(b), nn.ReLU(inplace=True)) for a, b in pairs)
         )
         self.feature_info = [{"num_chs": width, "reduction": 2**n} for n, width in enumerate(widths, 1)]
-        # As timm's mobilenetv3: the embedding is wider than num_features says.
+        # Like timm's mobilenetv3: the embedding is wider than num_features.
         self.conv_head = nn.Linear(widths[-1], self.head_hidden_size)
         self.classifier = nn.Linear(self.head_hidden_size, num_classes) if num_classes else nn.Identity()
 
@@ -52,7 +52,7 @@ class FakeNet(nn.Module):
 
 
 class FakeTokens(nn.Module):
-    """A network of tokens of images of 16 pixels a side; no map leaves its patch embedding."""
+    """A network of tokens for images of 16 pixels a side; only its patch embedding returns a map."""
 
     def __init__(self, num_classes, in_chans):
         super().__init__()
@@ -69,7 +69,7 @@ class FakeTokens(nn.Module):
 
 @pytest.fixture
 def fake_timm(monkeypatch):
-    """A module ``timm`` with what we use of the real one."""
+    """A module ``timm`` with the parts of the real one that we use."""
     makers = {
         "tinynet": lambda **given: FakeNet((8, 8, 12, 12, 16, 16), **given),
         "tinyvit_patch4_16": FakeTokens,

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from deepal_autoal import Dataset, InputError, TaskModel, UnknownNameError, load_model, run
 from deepal_autoal.models import build_model
 from deepal_autoal.models.adapted import adapt_classifier, adapt_embedder
-from deepal_autoal.models.anatomy import dry_pass, find_stages
+from deepal_autoal.models.find_layers import dry_pass, find_stages
 
 # One of each form: blocks, gates and dropout, a classifier of three layers, two branches, channels last.
 TORCHVISION = {
@@ -30,7 +30,7 @@ TORCHVISION = {
 
 
 def check_task_model(model, shape, embedding_dim):
-    """Check logits, gradients, embeddings, and that the stages' outputs can be tapped."""
+    """Check logits, gradients, embeddings, and access to the stages' outputs."""
     inputs = torch.randn(2, *shape)
     logits = model.train()(inputs)
     assert logits.shape == (2, 10)
@@ -99,20 +99,20 @@ def test_our_resnet_is_torchvisions():
     ("name", "shape", "message"),
     [
         ("resnet5", (3, 32, 32), "unknown torchvision classifier 'resnet5'. Did you mean 'resnet50'"),
-        ("fasterrcnn_resnet50_fpn", (3, 64, 64), "classifies no images"),
+        ("fasterrcnn_resnet50_fpn", (3, 64, 64), "does not classify images"),
         ("squeezenet1_1", (3, 64, 64), "does not end in a linear classifier"),
         ("vgg11", (1, 28, 28), r"'torchvision/vgg11' cannot take images of 28x28 pixels.*too small"),
         ("resnet18", (7,), "takes images"),
         ("resnet18[dropout=1]", (3, 32, 32), "give a probability"),
     ],
 )
-def test_what_torchvision_cannot_give_is_refused(name, shape, message):
+def test_unusable_torchvision_models_are_refused(name, shape, message):
     with pytest.raises(InputError, match=message) as caught:
         build_model(f"torchvision/{name}", shape, 10)
     assert "\n" not in str(caught.value)
 
 
-def test_building_depends_on_torchs_generator_alone():
+def test_building_depends_only_on_torchs_generator():
     def state(seed):
         torch.manual_seed(seed)
         return build_model("torchvision/mobilenet_v3_small", (2, 32, 32), 3).state_dict()
@@ -122,7 +122,7 @@ def test_building_depends_on_torchs_generator_alone():
     assert any(not torch.equal(value, other[key]) for key, value in first.items())
 
 
-def test_the_dry_pass_leaves_no_trace():
+def test_the_dry_pass_has_no_side_effects():
     class Noise(nn.Module):
         def forward(self, maps):
             return maps + torch.randn_like(maps)  # in evaluation mode too
@@ -142,7 +142,7 @@ def test_the_dry_pass_leaves_no_trace():
     assert not any(part._forward_hooks for part in network.modules()) and network[0].training
 
 
-def test_only_dropout_right_in_front_of_the_classifier_moves():
+def test_only_dropout_directly_in_front_of_the_classifier_is_replaced():
     def adapt(*last, dropout=None):
         network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), *last)
         return adapt_classifier("mine", network, (3, 8, 8), 3, dropout)
@@ -158,7 +158,7 @@ def test_only_dropout_right_in_front_of_the_classifier_moves():
         adapt(nn.Linear(144, 7), nn.ReLU())
 
 
-def test_weights_for_other_channels_are_drawn_as_the_networks_own():
+def test_weights_for_other_channels_are_drawn_like_the_networks_own():
     torch.manual_seed(0)
     one, three = (build_model("torchvision/resnet18", (channels, 32, 32), 3) for channels in (1, 3))
     widths = [float(model.backbone.network.conv1.weight.detach().std()) for model in (one, three)]
@@ -176,7 +176,7 @@ def tiny_images():
 
 
 @pytest.mark.parametrize("strategy", ["lpl", "badge", "ddu"])
-def test_strategies_that_look_into_the_model(tmp_path, tiny_images, strategy):
+def test_strategies_that_use_the_models_layers(tmp_path, tiny_images, strategy):
     result = run(
         strategy, tiny_images, model="torchvision/mobilenet_v3_small", initial=9, batch_size=4, rounds=1, epochs=1,
         recipe={"min_steps": 1}, threads=1, device="cpu", out=tmp_path / "run",
@@ -206,18 +206,18 @@ def test_timm_networks_of_tokens(fake_timm):
     ("name", "message"),
     [
         ("tinynat", "unknown timm model 'tinynat'. Did you mean 'tinynet'"),
-        ("unpooled", "no vector of features"),
-        ("tinynet[weights=pretrained]", r"weights of timm/tinynet cannot be had \(RuntimeError: No pret.*HF_HOME"),
+        ("unpooled", "does not return one feature vector"),
+        ("tinynet[weights=pretrained]", r"weights of timm/tinynet cannot be obtained \(RuntimeError: No pret.*HF_HOME"),
         ("tinynet[weights=imagenet]", "not one of none, pretrained"),
     ],
 )
-def test_what_timm_cannot_give_is_refused(fake_timm, name, message):
+def test_unusable_timm_models_are_refused(fake_timm, name, message):
     with pytest.raises(InputError, match=message) as caught:
         build_model(f"timm/{name}", (3, 16, 16), 10)
     assert "\n" not in str(caught.value)
 
 
-def test_without_timm_the_error_says_how_to_get_it(monkeypatch):
+def test_without_timm_the_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(InputError, match="pip install timm"):
         build_model("timm/resnet18", (3, 16, 16), 10)
@@ -242,6 +242,6 @@ def test_listing_families_imports_neither_library():
     assert done.stdout == "True timm set()\n"
 
 
-def test_unknown_names_are_of_one_kind():
+def test_unknown_architectures_are_unknown_names():
     with pytest.raises(UnknownNameError):
         build_model("torchvision/resnt18", (3, 32, 32), 3)

@@ -1,4 +1,4 @@
-"""Names of models with options: how they are read, recorded, resumed and listed."""
+"""Names of models with options: how they are parsed, recorded, resumed and listed."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def plugin(registered):
     registered(Plugin(), "test-model-names")
 
 
-def test_names_are_read():
+def test_names_are_parsed():
     assert read_model("resnet18") == ModelChoice("resnet18")
     choice = read_model(" resnet18 [ stem = cifar, maxpool=true ] ")
     assert choice == ModelChoice("resnet18", {"stem": "cifar", "maxpool": "true"})
@@ -69,13 +69,13 @@ def test_names_are_read():
         ("resnet18[stem]", "'stem' is not KEY=VALUE"),
         ("resnet18[stem=cifar,stem=auto]", "'stem' is given twice"),
         ("resnet", "Did you mean 'resnet18'"),
-        ("resnet18/x", "no family of models"),
+        ("resnet18/x", "not a family of models"),
         ("torchvison/resnet50", "unknown model 'torchvison'. Did you mean 'torchvision'"),
         ("torchvision", "torchvision/ARCHITECTURE"),
         ("torchvision/", "torchvision/ARCHITECTURE"),
     ],
 )
-def test_names_of_another_form_are_refused(written, message):
+def test_invalid_names_are_refused(written, message):
     with pytest.raises(InputError, match=message):
         read_model(written)
     with pytest.raises(InputError, match=message):
@@ -97,20 +97,20 @@ def test_options_are_resolved_and_checked():
         resolve_model("cnn[stem=cifar]", (3, 8, 8))
 
 
-def test_third_parties_factories_have_options_by_their_parameters(plugin):
+def test_third_party_factories_get_options_from_their_parameters(plugin):
     model = build_model("wide[width=5,act=tanh,bias=no]", (4,), 3)
     assert model.embedding_dim == 5 and isinstance(model.backbone[2], nn.Tanh) and model.backbone[1].bias is None
     assert resolve_model("wide", (4,)).options == {"width": 8, "act": "relu", "bias": True, "sizes": (3, 2)}
     for wrong in ("width=many", "bias=3"):
         with pytest.raises(InputError, match="option wide"):
             build_model(f"wide[{wrong}]", (4,), 3)
-    # As a record has it: a tuple is a list.
+    # As in a record: a tuple is a list.
     recorded = json.loads(json.dumps(resolve_model("wide[width=5]", (4,)).describe()))
     assert recorded["options"]["sizes"] == [3, 2]
     assert build_model(ModelChoice.recorded(recorded), (4,), 3).embedding_dim == 5
 
 
-def test_third_parties_families(plugin):
+def test_third_party_families(plugin):
     model = build_model("widths/16[dropout=0.1]", (4,), 3)
     assert model.embedding_dim == 16 and model.dropout.p == 0.1 and "'widths/16'" in model.origin
     with pytest.raises(InputError, match=r"unknown width 'x'. Known: 16, 8"):
@@ -174,7 +174,7 @@ def test_a_resumed_run_builds_the_recorded_model(tmp_path, image_data, quick, pl
     )
 
 
-def test_runs_from_before_models_had_options_are_resumed(tmp_path, blob_data, quick):
+def test_runs_recorded_before_models_had_options_can_be_resumed(tmp_path, blob_data, quick):
     quick["model"] = "mlp"
     run("random", blob_data, out=tmp_path / "run", **quick)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
@@ -195,7 +195,7 @@ def test_learners_save_and_load_options(tmp_path, blob_data, plugin):
     assert (loaded.predict_proba(blob_data.x_test) == expected).all()
 
 
-def test_a_benchmark_keeps_to_one_models_options(tmp_path, blob_file, quick, plugin):
+def test_a_benchmark_keeps_its_models_options(tmp_path, blob_file, quick, plugin):
     settings = {**quick, "rounds": 0}
     run_benchmark("random", str(blob_file), 1, out=tmp_path / "b", **{**settings, "model": "widths/8[dropout=0.1]"})
     with pytest.raises(RunFolderError, match=r"model\.options\.dropout was 0\.1 and is now 0\.2"):
@@ -204,7 +204,7 @@ def test_a_benchmark_keeps_to_one_models_options(tmp_path, blob_file, quick, plu
     assert (tmp_path / "b" / "blobs" / "random" / "seed-1" / "summary.json").exists()
 
 
-def test_command_shows_options_of_a_model():
+def test_command_shows_the_options_of_a_model():
     def deepal(*arguments):
         return subprocess.run([sys.executable, "-m", "deepal_autoal", *arguments], capture_output=True, text=True)
 

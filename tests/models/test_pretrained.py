@@ -1,4 +1,4 @@
-"""ImageNet weights: files as torchvision publishes them, networks of another stem or number of channels."""
+"""ImageNet weights: files as torchvision publishes them, networks with another stem or number of channels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torchvision.models
 
 from deepal_autoal import ActiveLearner, InputError, load_model, run
 from deepal_autoal.datasets.base import Dataset
-from deepal_autoal.embedding import embed
+from deepal_autoal.experiment.embedding import embed
 from deepal_autoal.models import build_model
 from deepal_autoal.models.pretrained import replaced_weights
 
@@ -23,7 +23,7 @@ FILES = {
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """torch.hub's folder, empty, and no network."""
+    """An empty folder for torch.hub, and no network."""
 
     def offline(*arguments, **named):
         raise OSError("no network")
@@ -37,7 +37,7 @@ def hub(tmp_path, monkeypatch):
 
 
 def publish(hub, architecture, rename=str):
-    """Write weights as torchvision's file, and return them by their names of today."""
+    """Write weights as torchvision's file, and return them by their current names."""
     with torch.random.fork_rng():
         torch.manual_seed(77)
         network = torchvision.models.get_model(architecture, weights=None)
@@ -67,7 +67,7 @@ def test_resnet_gets_all_but_the_head(hub):
     ("options", "shape", "stem"),
     [("", (1, 96, 96), "sum"), ("", (4, 96, 96), "own"), ("stem=cifar,", (3, 96, 96), "own"), ("", (1, 32, 32), "own")],
 )
-def test_a_stem_of_another_form(hub, options, shape, stem):
+def test_a_stem_with_another_shape(hub, options, shape, stem):
     published = publish(hub, "resnet18")
     torch.manual_seed(3)
     expected = build_model(f"resnet18[{options}weights=none]", shape, 10).backbone.stem[0].weight
@@ -79,20 +79,20 @@ def test_a_stem_of_another_form(hub, options, shape, stem):
     assert torch.equal(backbone.stages[3][1].conv2.weight, published["layer4.1.conv2.weight"])
 
 
-def test_one_channel_sees_what_three_equal_ones_show(hub):
+def test_one_channel_gives_the_features_of_three_equal_ones(hub):
     publish(hub, "mobilenet_v3_small")
-    grey, colored = (
+    gray, colored = (
         build_model("torchvision/mobilenet_v3_small[weights=imagenet]", (channels, 48, 48), 10).eval()
         for channels in (1, 3)
     )
     images = torch.randn(2, 1, 48, 48)
     with torch.no_grad():
         torch.testing.assert_close(
-            grey.features(images), colored.features(images.expand(-1, 3, -1, -1)), atol=1e-4, rtol=1e-4
+            gray.features(images), colored.features(images.expand(-1, 3, -1, -1)), atol=1e-4, rtol=1e-4
         )
 
 
-def test_files_with_older_names_and_side_classifiers(hub):
+def test_files_with_older_names_and_auxiliary_classifiers(hub):
     def old(key):
         parts = key.rsplit(".", 2)
         is_layer = "denselayer" in key and parts[1][-1] in "12"
@@ -107,24 +107,24 @@ def test_files_with_older_names_and_side_classifiers(hub):
     assert state and all(torch.equal(value, published[key]) for key, value in state.items())
 
 
-def test_what_cannot_be_had_is_told_in_one_line(hub):
+def test_weights_that_cannot_be_obtained_are_reported_in_one_line(hub):
     with pytest.raises(InputError, match=r"OSError: no network.*download\.pytorch\.org.*put it at") as caught:
         build_model("resnet18[weights=imagenet]", (3, 96, 96), 10)
     assert str(hub / FILES["resnet18"]) in str(caught.value) and "\n" not in str(caught.value)
     (hub / FILES["resnet18"]).write_bytes(b"half a file")
-    with pytest.raises(InputError, match="cannot be had"):
+    with pytest.raises(InputError, match="cannot be obtained"):
         build_model("torchvision/resnet18[weights=imagenet]", (3, 96, 96), 10)
     with pytest.raises(InputError, match=r"unknown weights of resnet18: 'IMAGENET1K_V2'. Did you mean 'IMAGENET1K_V1'"):
         build_model("torchvision/resnet18[weights=IMAGENET1K_V2]", (3, 96, 96), 10)
 
 
-def test_what_lies_there_is_not_unpickled(hub, tmp_path):
+def test_an_existing_file_is_not_unpickled(hub, tmp_path):
     class Deed:
         def __reduce__(self):
             return (open, (str(tmp_path / "done"), "w"))
 
     torch.save({"conv1.weight": Deed()}, hub / FILES["resnet18"])
-    with pytest.raises(InputError, match="cannot be had"):
+    with pytest.raises(InputError, match="cannot be obtained"):
         build_model("resnet18[weights=imagenet]", (3, 96, 96), 10)
     assert not (tmp_path / "done").exists()
 
@@ -145,7 +145,7 @@ def test_saved_models_need_no_published_file(hub, tmp_path, image_data, quick):
     assert accuracy == pytest.approx(result.accuracy)
     loaded = ActiveLearner.load(tmp_path / "learner.pt", image_data.x_train)
     assert (loaded.predict_proba(image_data.x_test) == expected).all()
-    with pytest.raises(InputError, match="cannot be had"):
+    with pytest.raises(InputError, match="cannot be obtained"):
         run("random", image_data, out=tmp_path / "other", **settings)
     with replaced_weights():
         build_model("torchvision/resnet18[weights=imagenet]", (3, 32, 32), 2)
@@ -165,7 +165,7 @@ def test_a_model_says_what_its_weights_were_trained_on(hub):
 
 
 def test_embeddings_of_published_weights_are_torchvisions(hub, tmp_path, caplog):
-    """Scaled, normalised and passed as torchvision's own transforms and network do."""
+    """They match torchvision's own scaling, normalization and network."""
     publish(hub, "resnet18")
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (4, 40, 40, 3), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""`linear`, `gp` and `forest`: against scikit-learn, scipy and the formulas written out."""
+"""`linear`, `gp` and `forest` compared with scikit-learn, scipy and the explicit formulas."""
 
 import numpy as np
 import pytest
@@ -12,13 +12,13 @@ from sklearn.gaussian_process import GaussianProcessClassifier
 from sklearn.linear_model import LogisticRegression
 
 from deepal_autoal import ActiveLearner, load_model, run
-from deepal_autoal.calibration import stratified_folds
 from deepal_autoal.errors import InputError
-from deepal_autoal.masks import normal_noise
 from deepal_autoal.models import build_model
 from deepal_autoal.models.gp import Kernel, _marginal_likelihood
 from deepal_autoal.models.laplace import laplace
 from deepal_autoal.models.softmax_regression import BIAS_PRECISION, Features, minimize
+from deepal_autoal.numerics.calibration import stratified_folds
+from deepal_autoal.numerics.dropout_masks import normal_noise
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def objective(flat, rows, labels, weights, precision, n_classes=3):
 
 
 @pytest.mark.parametrize("precision", [0.01, 1.0, 100.0])
-def test_several_problems_at_once_are_each_at_scipys_minimum(problem, precision):
+def test_several_problems_together_each_reach_scipys_minimum(problem, precision):
     rows, labels = problem
     weights = np.stack([np.ones(60), np.arange(60) % 4 != 0, np.linspace(0.1, 2, 60)])
     features = Features(torch.tensor(rows), torch.tensor(labels), 3)
@@ -52,7 +52,7 @@ def test_several_problems_at_once_are_each_at_scipys_minimum(problem, precision)
         np.testing.assert_allclose(mine.ravel(), theirs.x, atol=2e-3)
 
 
-def test_a_start_changes_the_steps_and_not_the_minimum(problem):
+def test_a_start_changes_the_steps_but_not_the_minimum(problem):
     rows, labels = problem
     features = Features(torch.tensor(rows), torch.tensor(labels), 3)
     ones = torch.ones(1, 60, dtype=torch.float64)
@@ -81,7 +81,7 @@ def test_linear_is_scikit_learns_logistic_regression(shape, free_biases):
     np.testing.assert_allclose(mine, theirs.predict_proba(new), atol=3e-4)
 
 
-def test_the_strength_that_is_chosen_follows_the_data(problem):
+def test_the_chosen_strength_depends_on_the_data(problem):
     rows, labels = problem
     noise = np.random.default_rng(2).integers(3, size=60)
     chosen = []
@@ -118,7 +118,7 @@ def test_very_few_labels_and_equal_rows(name, labels):
         torch.testing.assert_close(rotation @ rotation.T, torch.eye(3), atol=1e-4, rtol=0)
 
 
-def test_balanced_weights_count_every_class_alike(problem, free_biases):
+def test_balanced_weights_give_every_class_the_same_weight(problem, free_biases):
     rows, labels = problem
     kept = np.concatenate(
         [np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)[:4], np.flatnonzero(labels == 2)[:4]]
@@ -152,21 +152,21 @@ def test_the_posterior_is_that_of_the_kronecker_factored_curvature(problem):
     np.testing.assert_allclose(mine, expected, rtol=1e-8)
 
 
-def test_linear_posterior_of_what_the_labels_do_not_span(problem):
+def test_linear_posterior_outside_the_span_of_the_labels(problem):
     """Directions without labeled samples keep the prior's variance."""
     rows, labels = problem
     wide = np.concatenate([rows, np.zeros((60, 3))], axis=1).astype(np.float32)
     model = build_model("linear[l2=4]", (8,), 3)
     model.solve(torch.tensor(wide), torch.tensor(labels), seed=0)
-    centre = wide.mean(axis=0)
-    away = centre.copy()
+    center = wide.mean(axis=0)
+    away = center.copy()
     away[7] = 10.0
-    deviations, _ = model.logit_deviations(torch.tensor(np.stack([centre, away])))
+    deviations, _ = model.logit_deviations(torch.tensor(np.stack([center, away])))
     variances = deviations.square()
     torch.testing.assert_close(variances[1] - variances[0], torch.full((3,), 100.0 / 4), rtol=1e-4, atol=1e-4)
 
 
-def test_a_gaussian_process_is_right_where_a_linear_model_cannot_be():
+def test_a_gaussian_process_learns_what_a_linear_model_cannot():
     rng = np.random.default_rng(3)
     rows = rng.normal(size=(1100, 3)).astype(np.float32)
     labels = (np.linalg.norm(rows, axis=1) > 1.5).astype(np.int64)
@@ -180,7 +180,7 @@ def test_a_gaussian_process_is_right_where_a_linear_model_cannot_be():
     assert accuracies["gp"] > max(theirs - 0.02, accuracies["linear"] + 0.2, 0.85)
 
 
-def test_kernel_values_are_the_ones_written_out():
+def test_kernel_values_match_the_formula():
     rng = np.random.default_rng(4)
     one, other = rng.normal(size=(6, 3)), rng.normal(size=(4, 3))
     kernel = Kernel(0.3, 0.25, 3.0)
@@ -192,7 +192,7 @@ def test_kernel_values_are_the_ones_written_out():
 
 
 def test_the_marginal_likelihood_is_that_of_gaussian_process_regression():
-    """Up to a constant, the highest density of the targets over amplitudes and the ridges that are tried."""
+    """Up to a constant, it is the highest density of the targets over amplitudes and the ridges tried."""
     rng = np.random.default_rng(4)
     rows, targets = rng.normal(size=(10, 3)), rng.normal(size=(10, 2))
     differences = {}
@@ -222,7 +222,7 @@ def _shells(offset=0.0, n_constant=0, unit=1.0, n=300):
 
 
 @pytest.mark.parametrize("changes", [{"n_constant": 500}, {"offset": 500.0}, {"unit": 1e-3}, {"unit": 1e3}])
-def test_constant_features_offsets_and_units_change_little(changes):
+def test_constant_features_offsets_and_units_matter_little(changes):
     found = []
     for rows, labels, train, test in (_shells(), _shells(**changes)):
         model = build_model("gp", (rows.shape[1],), 2)
@@ -233,8 +233,19 @@ def test_constant_features_offsets_and_units_change_little(changes):
     assert found[0] > 0.8 and found[1] == pytest.approx(found[0], abs=0.03)
 
 
+def test_copies_are_out_of_the_bag_together():
+    rng = np.random.default_rng(0)
+    rows, labels = rng.normal(size=(60, 5)), rng.integers(0, 2, 60)  # labels that cannot be predicted
+    inputs = torch.tensor(np.repeat(rows, 3, axis=0), dtype=torch.float32)
+    model = build_model("forest", (5,), 2)
+    model.solve(inputs, torch.tensor(np.repeat(labels, 3)), seed=0)
+    out_of_bag = model.out_of_bag.exp().numpy()
+    np.testing.assert_array_equal(out_of_bag[::3], out_of_bag[1::3])
+    assert (out_of_bag[::3].argmax(axis=1) == labels).mean() < 0.7
+
+
 @pytest.mark.parametrize("name", ["linear", "gp"])
-def test_copies_of_samples_teach_nothing_new(name, problem):
+def test_copies_of_samples_add_no_information(name, problem):
     rows, labels = problem
     noisy = np.where(np.random.default_rng(9).random(60) < 0.3, (labels + 1) % 3, labels)
     found = []
@@ -258,14 +269,14 @@ def test_more_labels_than_anchors(monkeypatch):
     assert (model(torch.tensor(rows[300:])).argmax(dim=1).numpy() == labels[300:]).mean() > 0.9
 
 
-def test_folds_hold_each_class_out_in_part_and_never_its_only_label():
+def test_folds_hold_out_part_of_each_class_and_never_its_only_label():
     folds = stratified_folds(np.array([0] * 7 + [1] + [2] * 3), 5, seed=0)
     assert folds[7] == -1
     assert sorted(np.bincount(folds[:7], minlength=5)) == [1, 1, 1, 2, 2]
     assert len(set(folds[8:])) == 3
 
 
-def test_noise_is_normal_and_a_samples_own():
+def test_noise_is_normal_and_depends_only_on_the_sample():
     noise = normal_noise(torch.arange(2000), 5, range(4), (1, "mc"))
     assert noise.shape == (4, 2000, 5) and noise.dtype == torch.float32
     assert abs(float(noise.mean())) < 0.02 and abs(float(noise.std()) - 1) < 0.02
@@ -277,7 +288,7 @@ def test_noise_is_normal_and_a_samples_own():
 
 
 @pytest.mark.parametrize("name", ["linear", "gp"])
-def test_passes_scatter_as_the_posterior_says(name, blob_data):
+def test_passes_have_the_posteriors_variance(name, blob_data):
     learner = ActiveLearner(blob_data.x_train, "bald", 3, model=name, seed=0)
     learner.tell(np.arange(12), blob_data.y_train[:12])
     fitted = learner.fit()
@@ -329,7 +340,7 @@ def test_runs_are_saved_resumed_and_loaded(name, blob_data, tmp_path):
 @pytest.mark.parametrize("kind", ["none", "balanced"])
 def test_a_forest_is_scikit_learns(kind):
     rng = np.random.default_rng(6)
-    rows = rng.normal(size=(150, 6)).astype(np.float32).round(1)  # many values lie at thresholds
+    rows = rng.normal(size=(150, 6)).astype(np.float32).round(1)  # many values are at thresholds
     labels = np.where(rows[:, 0] * rows[:, 1] > 0, 0, 2)
     model = build_model(f"forest[trees=30,class_weights={kind}]", (6,), 4)
     model.solve(torch.tensor(rows[:100]), torch.tensor(labels[:100]), seed=5)
@@ -341,7 +352,7 @@ def test_a_forest_is_scikit_learns(kind):
     np.testing.assert_allclose(mine, (30 * expected + 0.25) / 31, atol=1e-6)
 
 
-def test_passes_of_a_forest_ask_some_of_its_trees(blob_data):
+def test_passes_of_a_forest_use_some_of_its_trees(blob_data):
     learner = ActiveLearner(blob_data.x_train, "bald", 3, model="forest[trees=20]", seed=0)
     learner.tell(np.arange(12), blob_data.y_train[:12])
     view = learner._context(learner.fit(), learner.unlabeled_indices).candidates

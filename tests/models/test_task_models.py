@@ -1,4 +1,4 @@
-"""The built-in models, and how models are found by name."""
+"""The built-in models, and how models are looked up by name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from deepal_autoal import InputError, PluginError, TaskModel, UnknownNameError, hookimpl, plugin_host
 from deepal_autoal.models import build_model, choose_model, resolve_model
-from deepal_autoal.models.base import dropout_parts
+from deepal_autoal.training.task_model import dropout_parts
 
 IMAGE_MODELS = ("cnn", "lenet", "resnet18")
 
@@ -55,7 +55,7 @@ def test_lenet_takes_any_size_from_8_pixels(side, map_sides):
     assert sum(parameter.numel() for parameter in model.parameters()) < 150_000
 
 
-def test_lenet_is_lenet_5_on_mnists_images():
+def test_lenet_is_lenet_5_on_mnist_images():
     model = build_model("lenet[dropout=0.1]", (1, 28, 28), 10)
     shapes = [tuple(parameter.shape) for parameter in model.parameters() if parameter.ndim > 1]
     assert shapes == [(6, 1, 5, 5), (16, 6, 5, 5), (120, 400), (84, 120), (10, 84)] and model.dropout.p == 0.1
@@ -80,7 +80,7 @@ def test_vector_models(name):
 
 
 @pytest.mark.parametrize("name", ["linear", "mlp", *IMAGE_MODELS])
-def test_logits_are_the_head_of_dropped_out_embeddings(name):
+def test_logits_are_the_heads_output_on_dropped_out_embeddings(name):
     model = build_model("linear[passes=dropout]" if name == "linear" else name, (3, 8, 8), 4).eval()
     torch.nn.init.normal_(model.head.weight)
     inputs = torch.randn(5, 3, 8, 8)
@@ -113,7 +113,7 @@ def test_resnet_stem_fits_the_image(side, map_side):
         ("stem=imagenet,maxpool=false", 32, 16), ("maxpool=false", 96, 48), ("stem=auto,maxpool=auto", 32, 32),
     ],
 )  # fmt: skip
-def test_resnet_stem_asked_for(options, side, map_side):
+def test_requested_resnet_stem(options, side, map_side):
     model = build_model(f"resnet18[{options},dropout=0.1]", (1, side, side), 3).eval()
     with torch.no_grad():
         assert model.backbone.stem(torch.randn(1, 1, side, side)).shape == (1, 64, map_side, map_side)
@@ -124,8 +124,8 @@ def test_resnets_initial_weights_do_not_depend_on_its_options():
     torch.manual_seed(4)
     plain = build_model("resnet18", (3, 16, 16), 3).state_dict()
     torch.manual_seed(4)
-    spelled = build_model("resnet18[stem=cifar,maxpool=true,dropout=0]", (3, 16, 16), 3).state_dict()
-    assert all(torch.equal(value, spelled[key]) for key, value in plain.items())
+    with_options = build_model("resnet18[stem=cifar,maxpool=true,dropout=0]", (3, 16, 16), 3).state_dict()
+    assert all(torch.equal(value, with_options[key]) for key, value in plain.items())
 
 
 def test_resnet_is_torchvisions_network():
@@ -147,7 +147,7 @@ def test_resnet_is_torchvisions_network():
         torch.testing.assert_close(ours.features(inputs), theirs(inputs))
 
 
-def test_auto_picks_by_the_data():
+def test_auto_chooses_by_the_data():
     assert choose_model((7,)) == "gp" and choose_model((7,), scaling="feature", by_gradient=True) == "mlp"
     assert choose_model((7,), scaling="feature") == "tabular"
     assert choose_model((1, 8, 8)) == choose_model((3, 32, 32)) == "cnn"
@@ -162,7 +162,7 @@ def test_image_models_refuse_vectors(name):
         build_model(name, (7,), 3)
 
 
-def test_unknown_model_offers_the_nearest():
+def test_unknown_model_suggests_the_closest():
     with pytest.raises(UnknownNameError, match="resnet18"):
         build_model("resnet", (3, 8, 8), 3)
 
@@ -192,7 +192,7 @@ def test_impossible_task_models_are_refused(width, classes, rate):
         TaskModel(nn.Flatten(), width, classes, rate)
 
 
-def test_dropout_in_the_backbone_is_noticed():
+def test_dropout_in_the_backbone_is_detected():
     from torchvision.ops import StochasticDepth
 
     class DropPath(nn.Module):

@@ -1,4 +1,4 @@
-"""The docs' table of strategies is what the cards say, and the cards what the classes are."""
+"""The docs' table of strategies matches the cards, and the cards match the classes."""
 
 import importlib.util
 from pathlib import Path
@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from deepal_autoal import create_strategy, hookimpl, plugin_host
-from deepal_autoal.cost import check_cost, evaluate_cost, spell_cost
 from deepal_autoal.errors import InputError, PluginError
+from deepal_autoal.plugins.cost_formulas import check_cost, evaluate_cost, format_cost
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "strategies.md"
 BUILTIN = [entry for entry in plugin_host().strategies.entries() if entry.provider.builtin]
 FAMILIES = {"uncertainty", "diversity", "hybrid", "learned", "ensemble", "selector", "control"}
 
 
-def test_the_page_shows_the_cards():
+def test_page_shows_the_cards():
     spec = importlib.util.spec_from_file_location("cards", PAGE.with_name("cards.py"))
     cards = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(cards)
@@ -23,25 +23,25 @@ def test_the_page_shows_the_cards():
 
 
 @pytest.mark.parametrize("entry", BUILTIN, ids=lambda entry: entry.name)
-def test_a_card_is_whole_and_what_the_class_says(entry):
+def test_card_is_complete_and_matches_the_class(entry):
     card, strategy = entry.details, create_strategy(entry.name)
     assert card["family"] in FAMILIES and entry.summary and entry.reference
     assert check_cost(card["time"]) and check_cost(card["memory"])
     assert card["requires"] == strategy.requires
     assert card["changes_training"] == strategy.changes_training
-    # By convention the entry point bears the strategy's name, so that a failed import can be explained.
+    # By convention the entry point has the strategy's name, so a failed import can be explained.
     assert any(record.name == entry.name for record in plugin_host().records)
 
 
-def test_formulas():
+def test_cost_formulas():
     assert evaluate_cost("b*N*(C + D)", {"b": 2, "N": 10, "C": 3, "D": 4}) == 140
-    assert spell_cost("L*D*D + C*D*D*D + N*(C + D)") == "L·D² + C·D³ + N·(C + D)"
+    assert format_cost("L*D*D + C*D*D*D + N*(C + D)") == "L·D² + C·D³ + N·(C + D)"
     for formula in ("N**2", "X", "__import__('os')", "N+", "-N", "0*N", "1.5*N", "N if b else C", 3):
         with pytest.raises(InputError, match="cost"):
             check_cost(formula)
 
 
-def test_a_wrong_formula_is_refused_at_registration():
+def test_invalid_formula_is_refused_at_registration():
     class Plugin:
         @hookimpl
         def deepal_register_strategies(self, registry):

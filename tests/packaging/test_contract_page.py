@@ -1,4 +1,4 @@
-"""The page of the contract says what the code says: every hook and method, with its exact signature."""
+"""The contract page matches the code: every hook and method, with its exact signature."""
 
 import inspect
 import re
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import deepal_autoal
-from deepal_autoal import hookspecs
-from deepal_autoal.registry import REQUIREMENTS
+from deepal_autoal.plugins import hookspecs
+from deepal_autoal.plugins.contract import REQUIREMENTS
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "plugins.md").read_text()
 SIGNATURE = re.compile(r"^- `((\w+)\([^`]*)`", re.MULTILINE)
@@ -27,8 +27,8 @@ def section_of(heading):
     return re.split(r"\n##", rest)[0]
 
 
-def spell(function):
-    """Return a function's signature as the source has it, without self."""
+def format_signature(function):
+    """Return a function's signature as in the source, without self."""
     parts, after_star = [], False
     signature = inspect.signature(function)
     for name, parameter in signature.parameters.items():
@@ -44,14 +44,14 @@ def spell(function):
 
 def methods(cls):
     return {
-        name: spell(function)
+        name: format_signature(function)
         for name, function in vars(cls).items()
         if inspect.isfunction(function) and not name.startswith("_")
     }
 
 
 def test_hooks():
-    hooks = {name: spell(hook) for name, hook in vars(hookspecs).items() if name.startswith("deepal_")}
+    hooks = {name: format_signature(hook) for name, hook in vars(hookspecs).items() if name.startswith("deepal_")}
     assert len(hooks) >= 10
     assert documented(section_of("## Hooks")) == hooks
 
@@ -61,7 +61,7 @@ def test_methods(name):
     assert documented(section_of(f"### `{name}`")) == methods(getattr(deepal_autoal, name))
 
 
-def test_no_signature_stands_where_no_test_looks():
+def test_all_documented_signatures_are_tested():
     seen = [*documented(section_of("## Hooks"))]
     for name in CLASSES:
         seen += documented(section_of(f"### `{name}`"))
@@ -70,7 +70,7 @@ def test_no_signature_stands_where_no_test_looks():
 
 @pytest.mark.parametrize("name", ["QueryContext", "ActiveRun"])
 def test_attributes(name):
-    """What the table names is an attribute, and every public one is named."""
+    """The table names exactly the public attributes."""
     table = "\n".join(line for line in section_of(f"### `{name}`").splitlines() if line.startswith("| `"))
     named = set(re.findall(r"`(\w+)", " ".join(line.split("|")[1] for line in table.splitlines())))
     cls = getattr(deepal_autoal, name)
@@ -82,7 +82,7 @@ def test_attributes(name):
 
 def test_requirements_contract_and_public_names():
     assert not [name for name in REQUIREMENTS if f"`{name}`" not in section_of("### `Strategy`")]
-    assert set(deepal_autoal.strategy.Requirement.__args__) == REQUIREMENTS
+    assert set(deepal_autoal.querying.strategy.Requirement.__args__) == REQUIREMENTS
     assert f"This is version {hookspecs.CONTRACT_VERSION} of the contract" in PAGE
     for name in re.findall(r"from deepal_autoal import (.+)", PAGE):
         assert set(name.split(", ")) <= set(deepal_autoal.__all__)

@@ -1,4 +1,4 @@
-"""The wheel holds the two packages and nothing else, and works without the checkout."""
+"""The wheel contains only the project's packages, and works without the checkout."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """Build the wheel from a copy, so that nothing is left in the checkout."""
+    """Build the wheel from a copy, to leave nothing in the checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     files = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True

@@ -1,16 +1,16 @@
-"""Results made up for figures, and one made-up study for all tests of the report."""
+"""Made-up results for figures, and one made-up study for all tests of the report."""
 
 import numpy as np
 import pytest
-from made_up_studies import GAINS, write_study
 
+from deepal_autoal.experiment.results import FinishedRun, Results
 from deepal_autoal.report.style import assign_styles
-from deepal_autoal.results import FinishedRun, Results
+from tests.report.made_up_studies import GAINS, write_study
 
 
 @pytest.fixture
 def make_results():
-    """Return a function that makes noisy results; the same each time."""
+    """Return a function that creates noisy results, the same each time."""
 
     def make(labels, datasets=("digits",), n_seeds=5, n_rounds=4, query=0.25):
         rng = np.random.default_rng(3)
@@ -37,11 +37,11 @@ def many():
 
 @pytest.fixture
 def styles_of():
-    """Return a function that makes styles for results."""
+    """Return a function that creates styles for results."""
     return lambda results: assign_styles({run.strategy for run in results.runs})
 
 
 @pytest.fixture(scope="session")
 def study_folder(tmp_path_factory):
-    """Five strategies on two datasets with five seeds; one has a name that HTML would read."""
+    """Five strategies on two datasets with five seeds; one has a name that contains HTML."""
     return write_study(tmp_path_factory.mktemp("study") / "study", GAINS)

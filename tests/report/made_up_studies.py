@@ -1,4 +1,4 @@
-"""Studies made up of their accuracies, as benchmarks leave them on disk: nothing is trained."""
+"""Writes made-up studies to disk in the format of benchmarks: nothing is trained."""
 
 import json
 
@@ -25,7 +25,7 @@ CONFIG = {
 
 
 def write_run(folder, accuracy, *, seed, strategy="random", dataset=None, weights=None, finished=True, **changes):
-    """Write a run folder: 10 labels at first, 10 more each round."""
+    """Write a run folder with 10 initial labels and 10 more each round."""
     folder.mkdir(parents=True)
     n = len(accuracy)
     config = {

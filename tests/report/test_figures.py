@@ -1,4 +1,4 @@
-"""Figures: what is drawn are the data's numbers, every strategy's marks can be found, labels are apart."""
+"""Figures show the data's numbers, marks have their strategy's id, and labels do not overlap."""
 
 import itertools
 import re
@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from deepal_autoal.errors import InputError
+from deepal_autoal.experiment.results import FinishedRun, Results
 from deepal_autoal.report import figures
 from deepal_autoal.report.figures.deltas import same_seeds
 from deepal_autoal.report.style import assign_styles
-from deepal_autoal.results import FinishedRun, Results
 from deepal_autoal.statistics import bootstrap_interval, mean_areas, penalty_matrix, rank
 
-# What a user may call a strategy.
+# Labels that a user may give a strategy.
 ODD = ('$x^2$ & <b>"q"</b>', "_hidden", "a b", "a-b", "A--B", "\u6df7\u5408-\u7b56\u7565", "line\nbreak\x00", "w" * 90)
 
 
@@ -58,7 +58,7 @@ def draw_all(results, styles, dataset="digits"):
 
 
 def assert_apart(figure):
-    """Assert that no two texts overlap and none is cut, as matplotlib itself measures them."""
+    """Assert that no two texts overlap and none is cut off, as measured by matplotlib."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.text import Text
 
@@ -68,7 +68,7 @@ def assert_apart(figure):
     with drawing():
         figure.draw(renderer)
     texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-    # Ticks beyond the limits are not drawn, but found.
+    # Ticks beyond the limits are not drawn, but findobj returns them.
     outer = [text for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for text in axis.get_ticklabels()]
     texts = [text for text in texts if text not in outer]
     boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in texts]
@@ -97,7 +97,7 @@ def test_learning_curves_draw_means_and_intervals(make_results, styles_of):
     assert "5 seeds" in notes(figure) and "Not all seeds" not in notes(figure)
 
 
-def test_labels_stand_at_their_curves_ends_order(make_results, styles_of, many):
+def test_labels_are_in_the_order_of_their_curves_ends(make_results, styles_of, many):
     results = make_results(many)
     styles = styles_of(results)
     figure = figures.learning_curves(results, "digits", styles)
@@ -131,7 +131,7 @@ def test_one_seed_has_no_band(make_results, styles_of):
     assert "nothing can be compared" in notes(drawn[3])
 
 
-def test_rounds_that_not_all_seeds_have_are_left_out_and_said(make_results, styles_of):
+def test_rounds_that_not_all_seeds_have_are_left_out_and_reported(make_results, styles_of):
     runs = list(make_results(["random", "b"]).runs)
     cut = runs[0]
     runs[0] = replace(cut, n_labeled=cut.n_labeled[:3], accuracy=cut.accuracy[:3], seconds=cut.seconds[:3])
@@ -140,11 +140,11 @@ def test_rounds_that_not_all_seeds_have_are_left_out_and_said(make_results, styl
     figure = figures.learning_curves(results, "digits", styles)
     assert part(figure, styles, "b", "line").get_xdata().tolist() == [20, 30, 40]
     assert part(figure, styles, "random", "line").get_xdata().tolist() == [20, 30, 40, 50, 60]
-    assert "only those that all have are drawn: b." in notes(figure)
+    assert "only rounds that all have are drawn: b." in notes(figure)
     assert_apart(figure)
 
 
-def test_seeds_without_a_round_in_common_are_drawn_all_the_same(styles_of):
+def test_seeds_without_a_round_in_common_are_still_drawn(styles_of):
     runs = [FinishedRun("d", "a", seed, (10 + seed, 20 + seed), (0.5, 0.6 + seed / 10), ({}, {})) for seed in range(2)]
     results = Results(tuple(runs))
     figure = figures.learning_curves(results, "d", styles_of(results))
@@ -153,7 +153,7 @@ def test_seeds_without_a_round_in_common_are_drawn_all_the_same(styles_of):
     assert "Not all seeds" in notes(figure)
 
 
-def test_deltas_are_paired_sorted_and_hollow_where_not_shown(make_results):
+def test_deltas_are_paired_sorted_and_hollow_if_not_significant(make_results):
     results = make_results(["random", "b", "entropy"], n_seeds=6)
     runs = list(results.runs)
     noise = np.random.default_rng(0).normal(0, 0.05, 6)
@@ -188,7 +188,7 @@ def test_deltas_use_the_same_seeds_for_all():
     assert same_seeds({"random": every, "a": every, "b": set(range(8))}, "random") == (list(range(8)), [])
     assert same_seeds({"random": every, "a": every, "b": {1, 2}}, "random") == (list(range(10)), ["b"])
     assert same_seeds({"random": {0}, "a": {0, 1}, "b": {1}}, "random") == ([0], ["b"])
-    # No two of them lack the same half, and all cannot stay.
+    # a and b have no seed in common, so only one of them is kept.
     assert same_seeds({"random": every, "a": set(range(5)), "b": set(range(5, 10))}, "random") == (
         [0, 1, 2, 3, 4],
         ["b"],
@@ -210,7 +210,7 @@ def test_deltas_need_a_baseline(make_results, styles_of):
         figures.deltas(results, "digits", styles_of(results))
     assert figures.deltas(results, "digits", styles_of(results), baseline="b")
     results = make_results(["random"])
-    with pytest.raises(InputError, match="random alone"):
+    with pytest.raises(InputError, match="only runs of random"):
         figures.deltas(results, "digits", styles_of(results))
     runs = make_results(["random", "b"]).runs
     apart = Results(tuple(run for run in runs if (run.seed < 2) == (run.strategy == "b")))
@@ -243,13 +243,13 @@ def test_times_without_the_reference_are_seconds(make_results, styles_of):
     assert "seconds a run, as entropy was not run" in notes(figure)
 
 
-def test_no_times_at_all(make_results, styles_of):
+def test_results_without_times_are_refused(make_results, styles_of):
     results = make_results(["random", "b"], query=0.0)
     with pytest.raises(InputError, match="no times"):
         figures.time_against_accuracy(results, "digits", styles_of(results), phase="query")
 
 
-def test_no_time_of_one(make_results, styles_of):
+def test_a_strategy_without_a_time_is_named(make_results, styles_of):
     runs = list(make_results(["entropy", "b"]).runs)
     nothing = ({"train": 1.0, "query": 0.0},) * 5
     runs += [replace(run, strategy="random", seconds=nothing) for run in runs if run.strategy == "b"]
@@ -258,7 +258,7 @@ def test_no_time_of_one(make_results, styles_of):
     assert "Without a time to compare: random." in notes(figure)
 
 
-def test_penalties_are_the_matrix(make_results, styles_of):
+def test_heat_map_shows_the_penalty_matrix(make_results, styles_of):
     results = make_results(["random", "entropy", "b"], datasets=("d", "e"))
     matrix = penalty_matrix(results)
     styles = styles_of(results)
@@ -281,7 +281,7 @@ def test_penalties_are_the_matrix(make_results, styles_of):
         assert part(figure, styles, column, "column-mean").get_text() == f"{matrix.column_means[j]:.2f}"
 
 
-def test_what_was_not_compared_is_gray(make_results, styles_of):
+def test_pairs_that_were_not_compared_are_gray(make_results, styles_of):
     runs = [run for run in make_results(["random", "entropy", "b"]).runs if run.strategy != "b" or run.seed < 2]
     results = Results(tuple(runs))
     figure = figures.penalty_heat_map(penalty_matrix(results), styles_of(results))
@@ -289,7 +289,7 @@ def test_what_was_not_compared_is_gray(make_results, styles_of):
     assert sorted(dashes) == [(0, 2), (1, 2), (2, 0), (2, 1)]
 
 
-def test_ranks_are_the_rankings(make_results, styles_of):
+def test_diagram_shows_the_mean_ranks(make_results, styles_of):
     results = make_results(["random", "entropy", "b"], datasets=[f"d{number}" for number in range(8)])
     ranking = rank(mean_areas(results))
     assert ranking.can_tell
@@ -326,7 +326,7 @@ def test_bars_join_their_clique(make_results, styles_of):
     assert bar.get_xdata()[0] == pytest.approx(min(ends) - 2) and bar.get_xdata()[1] == pytest.approx(max(ends) + 2)
 
 
-def test_few_datasets_claim_nothing(make_results, styles_of):
+def test_few_datasets_support_no_claim(make_results, styles_of):
     results = make_results(["random", "entropy", "b"], datasets=("d", "e"))
     ranking = rank(mean_areas(results))
     figure = figures.critical_difference(ranking, styles_of(results))
@@ -350,7 +350,7 @@ def test_weights_are_means_over_seeds():
 @pytest.mark.parametrize(
     "weights", [{}, {"a": np.ones(3)}, {"a": np.ones((2, 3)), "b": np.ones((2, 2))}, {"a": np.full((2, 2), np.nan)}]
 )
-def test_weights_that_do_not_fit(weights):
+def test_weights_of_wrong_shapes_are_refused(weights):
     with pytest.raises(InputError):
         figures.candidate_weights(weights, "s", "d", assign_styles(["a", "b"]))
 
@@ -370,7 +370,7 @@ def test_first_picks_are_the_images(shape):
     assert tops[0] > tops[1]
 
 
-def test_large_images_shrink_and_wrong_ones_are_refused():
+def test_large_images_shrink_and_invalid_ones_are_refused():
     styles = assign_styles(["a"])
     figure = figures.first_picks({"a": np.zeros((2, 100, 50, 3), np.uint8)}, "d", styles)
     assert part(figure, styles, "a", "images").get_array().shape == (40, 2 * 20 + 2, 3)
@@ -393,7 +393,7 @@ def test_unknown_dataset(make_results, styles_of):
     "labels", [["random"], ["random", "entropy", "b"], ODD, "many"], ids=["one", "three", "odd", "many"]
 )
 @pytest.mark.filterwarnings("error")
-def test_every_figure_of_any_strategies(labels, make_results, styles_of, many, tmp_path):
+def test_every_figure_for_any_labels(labels, make_results, styles_of, many, tmp_path):
     results = make_results([*(many if labels == "many" else labels), *(["random"] if labels is ODD else [])])
     styles = styles_of(results)
     seen = set()
@@ -421,14 +421,14 @@ def test_odd_labels_are_shown_as_they_are(make_results, styles_of):
     assert "…" in shown["w" * 90].get_text()
 
 
-def test_nothing_global_is_touched(make_results, styles_of):
+def test_no_global_state_is_changed(make_results, styles_of):
     code = (
         "import sys, deepal_autoal, deepal_autoal.report.style, deepal_autoal.report.figures as figures\n"
         "assert 'matplotlib' not in sys.modules\n"
         "import matplotlib, numpy as np\n"
         "from deepal_autoal.report.style import assign_styles\n"
         "matplotlib.rcParams.update({'font.size': 40, 'text.usetex': True})\n"
-        # Asked for by key, the backend would be chosen.
+        # Reading rcParams by key would choose a backend.
         "settings = lambda: {key: dict.__getitem__(matplotlib.rcParams, key) for key in matplotlib.rcParams}\n"
         "before = settings()\n"
         "weights = {'a': np.ones((1, 2)), 'b': np.ones((1, 2))}\n"

@@ -1,4 +1,4 @@
-"""SVG for pages and files, PNG: valid, small, the same bytes each time."""
+"""SVG for pages and files, and PNG: valid, small, and the same bytes each time."""
 
 import re
 from xml.etree import ElementTree
@@ -20,7 +20,7 @@ def drawn(make_results, styles_of, many):
     return figures.learning_curves(results, "digits", styles_of(results))
 
 
-def test_svg_stands_in_a_page(drawn):
+def test_svg_fits_in_a_page(drawn):
     svg = figures.to_svg(drawn, "A & B", "<what>")
     assert svg.startswith("<svg ") and "<style" not in svg and "<metadata" not in svg and "xlink" not in svg
     root = ElementTree.fromstring(svg)
@@ -34,8 +34,7 @@ def test_svg_stands_in_a_page(drawn):
     assert "labels" in {element.text for element in root.iter(NAMESPACE + "text")}
 
 
-def test_coordinates_are_the_figures(drawn):
-    """What cleaning leaves of a path is what was drawn."""
+def test_cleaning_keeps_coordinates(drawn):
     root = ElementTree.fromstring(figures.to_svg(drawn, "t", "d"))
     height = float(root.get("viewBox").split()[3])
     lines = [line for line in drawn.axes[0].lines if str(line.get_gid()).endswith("--line")]
@@ -52,7 +51,7 @@ def test_coordinates_are_the_figures(drawn):
 def test_tooltips(drawn):
     root = ElementTree.fromstring(figures.to_svg(drawn, "t", "d"))
     line = next(element for element in root.iter(f"{NAMESPACE}g") if (element.get("id") or "").endswith("--line"))
-    assert re.fullmatch(r"entropy: [\d.]+ % \([\d.]+ % to [\d.]+ %\) at 210 labels, 5 seeds", line[0].text)
+    assert re.fullmatch(r"entropy: [\d.]+% \([\d.]+% to [\d.]+%\) at 210 labels, 5 seeds", line[0].text)
     band = next(element for element in root.iter(f"{NAMESPACE}g") if (element.get("id") or "").endswith("--band"))
     assert band.get("pointer-events") == "none"
 
@@ -68,7 +67,7 @@ def test_same_data_same_bytes(make_results, styles_of, tmp_path, monkeypatch):
         figure = figures.learning_curves(results, "digits", styles_of(results))
         figures.to_svg_file(figure, tmp_path / f"{number}.svg", "t", "d")
         figures.to_png(figure, tmp_path / f"{number}.png", dpi=50)
-        # Drawing it again changes nothing.
+        # Drawing the figure again changes nothing.
         assert figures.to_svg(figure, "t", "d") == figures.to_svg(figure, "t", "d")
     for ending in ("svg", "png"):
         assert (tmp_path / f"0.{ending}").read_bytes() == (tmp_path / f"1.{ending}").read_bytes()
@@ -85,8 +84,8 @@ def test_files(drawn, tmp_path):
         figures.to_png(drawn, tmp_path / "none" / "a.png")
 
 
-def test_images_stay_what_they_are():
-    """Gray ones without loss; colored ones nearly."""
+def test_images_are_preserved():
+    """Gray images exactly; color images nearly."""
     import base64
     import io
 

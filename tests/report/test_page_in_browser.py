@@ -1,4 +1,4 @@
-"""The page in a real browser: no errors, switched and sorted with the keyboard, no wider than a phone."""
+"""The page in a real browser: no errors, toggled and sorted with the keyboard, no wider than a phone."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs Chromium
 @pytest.fixture(scope="module")
 def address(study_folder, tmp_path_factory):
     from deepal_autoal.report import make_contents, write_page
-    from deepal_autoal.report.drawings import Drawings
+    from deepal_autoal.report.figure_list import Drawings
 
     path = tmp_path_factory.mktemp("page") / "report.html"
     return write_page(Drawings(make_contents([study_folder])), path).as_uri()
@@ -35,7 +35,7 @@ def driver(tmp_path_factory):
     for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    # With both paths given selenium looks for nothing; this keeps it from the network whatever happens.
+    # With both paths given, selenium searches for nothing; this keeps it off the network in any case.
     os.environ["SE_OFFLINE"] = "true"
     found = webdriver.Chrome(options=options, service=Service(DRIVER))
     yield found
@@ -80,7 +80,7 @@ def test_the_console_is_empty_and_ids_are_unique(page):
     assert all(button.is_enabled() for button in page.find_elements("css selector", ".legend button"))
 
 
-def test_a_strategy_is_switched_with_the_keyboard_in_every_figure_and_table(page):
+def test_a_strategy_is_toggled_with_the_keyboard_in_every_figure_and_table(page):
     good, other = key_of(page, "good"), key_of(page, "picker")
     before, before_other = visible(page, good), visible(page, other)
     assert before[0] > 8 and before[1] >= 7
@@ -102,7 +102,7 @@ def test_all_and_none(page):
     assert visible(page, key_of(page, "good"))[0] > 8
 
 
-def test_focus_points_a_strategy_out(page):
+def test_focus_highlights_a_strategy(page):
     page.execute_script("document.querySelector('#show-all').focus()")
     buttons = page.find_elements("css selector", ".legend .key")
     page.switch_to.active_element.send_keys(keys().SHIFT + keys().TAB)  # the last key, focused by keyboard
@@ -135,7 +135,7 @@ def test_a_table_is_sorted_with_the_keyboard(page):
     assert names == ["bad<b>&", "entropy", "good", "picker", "random"]
 
 
-def test_what_is_missing_comes_last_either_way(page):
+def test_missing_values_are_last_in_both_directions(page):
     table = page.find_element("css selector", "table[id^=accuracy]")
     head = next(one for one in table.find_elements("css selector", "thead th") if "minus" in one.text)
     for _ in range(2):
@@ -143,7 +143,7 @@ def test_what_is_missing_comes_last_either_way(page):
         assert table.find_elements("css selector", "tbody th")[-1].text == "random"
 
 
-def test_a_phone_shows_it_without_scrolling_the_page_sideways(page):
+def test_on_a_phone_the_page_does_not_scroll_sideways(page):
     metrics = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     page.execute_script("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
@@ -151,7 +151,7 @@ def test_a_phone_shows_it_without_scrolling_the_page_sideways(page):
         "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
     )
     assert width == room == 360
-    # What is wider scrolls in its own frame, which the keyboard reaches.
+    # Wider parts scroll in their own frames, which the keyboard reaches.
     assert page.execute_script(
         """const wide = [...document.querySelectorAll(".scroll")].filter((one) => one.scrollWidth > one.clientWidth);
            window.dispatchEvent(new Event("resize"));
@@ -174,19 +174,19 @@ def test_on_paper_everything_is_open_and_nothing_sticks(page, tmp_path):
         """return [...document.querySelectorAll("td.number")]
            .every((one) => getComputedStyle(one).whiteSpace === "nowrap")"""
     )
-    # Both datasets' tables are alike: on paper one explanation of each kind is enough.
-    told = page.execute_script(
+    # Both datasets' tables have the same explanations: on paper, each is shown once.
+    explanations = page.execute_script(
         """return [...document.querySelectorAll("details.how")]
            .filter((one) => one.getClientRects().length).map((one) => one.querySelector("dl").textContent)"""
     )
-    assert len(told) == len(set(told)) >= 5
+    assert len(explanations) == len(set(explanations)) >= 5
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
     assert page.execute_script(style) == "sticky"
     shown = "return [...document.querySelectorAll('details.how')].every((one) => one.getClientRects().length)"
     assert page.execute_script(f"document.querySelectorAll('details').forEach((one) => one.open = true); {shown}")
 
 
-def test_without_script_it_says_all(page):
+def test_without_script_the_page_is_complete(page):
     page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         page.refresh()

@@ -1,14 +1,14 @@
-"""Labels: apart, near, in order."""
+"""Label positions are apart, close to the wanted ones, and in order."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from deepal_autoal.report.figures.placing import spread
+from deepal_autoal.report.figures.label_layout import spread
 
 
-def test_hand_made():
+def test_by_hand():
     assert spread([], 1, 0, 9) == []
     assert spread([3.0], 1, 0, 9) == [3.0]
     assert spread([5.0, 1.0], 1, 0, 9) == [5.0, 1.0]  # nothing in the way
@@ -19,7 +19,7 @@ def test_hand_made():
     assert spread([1.0, 1.0, 1.0], 4, 0, 5) == [0.0, 4.0, 8.0]  # more than there is room for
 
 
-def test_least_squares_of_any():
+def test_no_layout_on_a_grid_has_smaller_squared_distances():
     rng = np.random.default_rng(0)
     grid = np.arange(0, 11)
     for _ in range(30):

@@ -1,4 +1,4 @@
-"""The command: formats, where they go, one line for each error; and the page as text."""
+"""The command: formats, output files, one line for each error; and the page as text."""
 
 import csv
 import json
@@ -7,13 +7,14 @@ from html.parser import HTMLParser
 from typing import NamedTuple
 
 import pytest
-from made_up_studies import write_run, write_study
+
+from tests.report.made_up_studies import write_run, write_study
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
 
 class Page(HTMLParser):
-    """Collects what a test asks of a page; an element that is not closed where it belongs is an error."""
+    """Collects ids, tags, text and attributes of a page; a wrongly nested element is an error."""
 
     def __init__(self, text):
         super().__init__()
@@ -56,13 +57,13 @@ def report(deepal):
 @pytest.fixture(scope="module")
 def page(study_folder, tmp_path_factory):
     from deepal_autoal.report import make_contents, write_page
-    from deepal_autoal.report.drawings import Drawings
+    from deepal_autoal.report.figure_list import Drawings
 
     path = tmp_path_factory.mktemp("page") / "report.html"
     return write_page(Drawings(make_contents([study_folder])), path).read_text(encoding="utf-8")
 
 
-def test_page_is_whole_closed_and_by_itself(page):
+def test_page_is_well_formed_and_self_contained(page):
     parsed = Page(page)
     assert len(parsed.ids) == len(set(parsed.ids)) > 100
     policy = next(value for tag, name, value in parsed.attributes if tag == "meta" and name == "content")
@@ -80,7 +81,7 @@ def test_page_escapes_every_label(page):
     assert "b" not in Page(page).tags
 
 
-def test_page_says_everything(page):
+def test_page_is_complete(page):
     text = " ".join(" ".join(Page(page).texts).split())
     for part in ("5 strategies on d and e", "good has the highest mean AUBC", "Cautions", "Few seeds on d",
                  "Better than random?", "Learning curves", "Time against accuracy", "What picker trusted",
@@ -90,7 +91,7 @@ def test_page_says_everything(page):
     assert page.count("<figure ") == 2 * 4 + 2
 
 
-def test_page_marks_strategies_so_that_they_can_be_switched(page):
+def test_marks_of_every_strategy_can_be_toggled(page):
     keys = re.findall(r'class="key" aria-pressed="true" data-strategy="([^"]+)"', page)
     assert len(keys) == 5
     for key in keys:
@@ -100,13 +101,13 @@ def test_page_marks_strategies_so_that_they_can_be_switched(page):
 
 def test_same_study_same_page(study_folder, page):
     from deepal_autoal.report import make_contents
-    from deepal_autoal.report.drawings import Drawings
+    from deepal_autoal.report.figure_list import Drawings
     from deepal_autoal.report.page import render_page
 
     assert render_page(Drawings(make_contents([study_folder]))) == page
 
 
-def test_write_report_of_a_benchmark(tmp_path):
+def test_write_report_on_a_benchmark(tmp_path):
     from deepal_autoal.report import write_report
 
     out = write_study(tmp_path / "study", {"random": 0.0, "good": 0.05}, datasets=["d"])
@@ -137,7 +138,7 @@ def test_markdown(report, study_folder, tmp_path):
     assert (tmp_path / "wins.md").read_text().startswith("## d\n\n### Wins, ties and losses")
 
 
-def test_markdown_reads_no_markup_in_labels(report, tmp_path):
+def test_markdown_escapes_labels(report, tmp_path):
     label = "![x](y)$z$*"
     out = write_study(tmp_path / "study", {"random": 0.0, label: 0.05}, datasets=["_d_"])
     text = report(out, "--format", "markdown").out
@@ -157,7 +158,7 @@ def test_latex(report, study_folder):
     assert not re.search(r"(?<!\\)[%_#]", re.sub(r"^%.*$|\\label\{[^}]*\}", "", text, flags=re.M))
 
 
-def test_latex_reads_no_commands_in_labels(report, tmp_path):
+def test_latex_escapes_labels(report, tmp_path):
     out = write_study(tmp_path / "study", {"random": 0.0, "*a|b--c---d": 0.02}, datasets=["d_1", "d-1"])
     text = report(out, "--format", "latex").out
     assert re.search(r"^\{\*\}a\\textbar\{\}b-\{\}-c-\{\}-\{\}-d & ", text, flags=re.M)
@@ -167,7 +168,7 @@ def test_latex_reads_no_commands_in_labels(report, tmp_path):
     assert "\n% Letters that pdfLaTeX does not know" in report(tmp_path / "more", "--format", "latex").out
 
 
-def test_csv_holds_no_formulas(report, tmp_path):
+def test_csv_contains_no_formulas(report, tmp_path):
     out = write_study(tmp_path / "study", {"random": 0.03, "=1+1": 0.0}, datasets=["d"])
     rows = list(csv.DictReader(report(out, "--format", "csv").out.splitlines()))
     assert [row["strategy"] for row in rows] == ["random", "'=1+1"] and float(rows[1]["difference"]) < 0
@@ -199,9 +200,9 @@ def test_plots(report, tmp_path):
     [
         ((), "no PATH given"),
         (("nowhere",), "nowhere holds no runs"),
-        (("STUDY/d",), "STUDY/d is a part of a benchmark: give its folder, STUDY"),
-        (("STUDY/d/good",), "STUDY/d/good is a part of a benchmark: give its folder, STUDY"),
-        (("STUDY", "STUDY/d/good/seed-0"), "several PATHs: say where the page goes, such as --out report.html"),
+        (("STUDY/d",), "STUDY/d is part of a benchmark: give its folder, STUDY"),
+        (("STUDY/d/good",), "STUDY/d/good is part of a benchmark: give its folder, STUDY"),
+        (("STUDY", "STUDY/d/good/seed-0"), "several PATHs: give a file for the page, such as --out report.html"),
         (("STUDY", "--format", "csv", "--table", "acuracy"), "unknown table 'acuracy'. Did you mean 'accuracy'?"),
         (("STUDY", "--table", "accuracy"), "the page holds all tables"),
         (("STUDY", "--baseline", "god"), "unknown strategy of these runs 'god'. Did you mean 'good'"),
@@ -218,11 +219,11 @@ def test_wrong_use(report, study_folder, tmp_path, monkeypatch, arguments, messa
     assert list(tmp_path.iterdir()) == [] and not (study_folder / "report.html").exists()
 
 
-def test_pictures_of_what_was_picked(tmp_path):
+def test_images_of_first_picks(tmp_path):
     from deepal_autoal import load_dataset
     from deepal_autoal.report import make_contents
-    from deepal_autoal.report.drawings import Drawings
-    from deepal_autoal.report.pictures import first_pictures
+    from deepal_autoal.report.figure_list import Drawings
+    from deepal_autoal.report.first_images import first_pictures
 
     data = load_dataset("digits")
     described = json.loads(json.dumps(data.describe()))
@@ -235,21 +236,21 @@ def test_pictures_of_what_was_picked(tmp_path):
     assert (pictures["good"] == data.x_train[20:30]).all()
     drawings = Drawings(contents)
     assert [drawing.kind for drawing in drawings.of("digits")][-1] == "first-picks"
-    # Other data under the name: no pictures, and a line that says so.
+    # Different data under the same name: no images, and a note that says so.
     write_run(tmp_path / "t" / "digits" / "good" / "seed-2", [0.5, 0.6], seed=2, strategy="good",
               dataset={**described, "fingerprint": "0"}, settings={"dataset": "digits", "data_dir": None})  # fmt: skip
     drawings = Drawings(make_contents([tmp_path / "t"]))
     assert "first-picks" not in [drawing.kind for drawing in drawings.of("digits")]
-    assert "not at hand" in drawings.notes("digits")[-1]
+    assert "not available" in drawings.notes("digits")[-1]
 
 
 def test_a_report_downloads_nothing(tmp_path, monkeypatch):
-    from deepal_autoal.datasets import download
+    from deepal_autoal.datasets.files import download
     from deepal_autoal.report import make_contents
-    from deepal_autoal.report.pictures import first_pictures
+    from deepal_autoal.report.first_images import first_pictures
 
     monkeypatch.setattr(download, "_fetch", lambda *arguments: pytest.fail("it went to the network"))
     write_run(tmp_path / "s", [0.5, 0.6], seed=0, dataset={"name": "mnist", "kind": "images"},
               settings={"dataset": "mnist", "data_dir": str(tmp_path / "empty")})  # fmt: skip
     pictures, _, note = first_pictures(make_contents([tmp_path / "s"]).study, "mnist")
-    assert pictures == {} and "not at hand" in note and str(tmp_path) not in note
+    assert pictures == {} and "not available" in note and str(tmp_path) not in note

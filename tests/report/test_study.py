@@ -1,4 +1,4 @@
-"""Reading and merging: what may be compared, what is refused and how that is said."""
+"""Reading and merging: which runs may be compared, which are refused, and the messages."""
 
 import csv
 import json
@@ -7,10 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from made_up_studies import GAINS, write_run, write_study
 
 from deepal_autoal.errors import InputError, RunFolderError
 from deepal_autoal.report.study import read_study
+from tests.report.made_up_studies import GAINS, write_run, write_study
 
 
 def write_table(path, runs):
@@ -36,7 +36,7 @@ def test_reads_runs_records_and_weights(study_folder):
     assert study.records["d", "good", 0].first_picks == tuple(range(20, 30))
 
 
-def test_places_are_merged_and_what_is_twice_counts_once(tmp_path):
+def test_places_are_merged_and_duplicates_count_once(tmp_path):
     write_study(tmp_path / "a", {"random": 0.0}, datasets=["d"])
     write_study(tmp_path / "b", {"good": 0.1}, datasets=["d"])
     write_study(tmp_path / "c", {"good": 0.1}, datasets=["e"])
@@ -47,7 +47,7 @@ def test_places_are_merged_and_what_is_twice_counts_once(tmp_path):
     assert set(study.results.on("d")) == {"random", "good", "alone"}
 
 
-def test_two_different_runs_of_one_name_are_refused(tmp_path):
+def test_two_different_runs_of_the_same_name_are_refused(tmp_path):
     for place, last in (("a", 0.7), ("b", 0.8)):
         write_run(tmp_path / place / "d" / "random" / "seed-0", [0.5, last], seed=0)
     with pytest.raises(InputError, match="two different runs of random on d, seed 0") as caught:
@@ -68,7 +68,7 @@ def test_two_different_runs_of_one_name_are_refused(tmp_path):
         ({"precision": "bfloat16"}, "precision is 'float32' and 'bfloat16'"),
     ],
 )
-def test_other_settings_are_refused_and_named(tmp_path, changes, message):
+def test_different_settings_are_refused_and_named(tmp_path, changes, message):
     write_run(tmp_path / "a" / "d" / "random" / "seed-0", [0.5, 0.7], seed=0)
     write_run(tmp_path / "b" / "d" / "good" / "seed-0", [0.5, 0.8], seed=0, strategy="good", **changes)
     with pytest.raises(InputError) as caught:
@@ -76,8 +76,8 @@ def test_other_settings_are_refused_and_named(tmp_path, changes, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_other_settings_are_named_before_other_numbers(tmp_path):
-    """Two studies of the same strategies that were made otherwise have other numbers too."""
+def test_different_settings_are_named_before_different_numbers(tmp_path):
+    """Two studies of the same strategies with different settings have different numbers too."""
     recipe = {"epochs": 20, "optimizer": "adam", "augmentation": []}
     write_run(tmp_path / "a" / "d" / "random" / "seed-0", [0.5, 0.7], seed=0)
     write_run(tmp_path / "b" / "d" / "random" / "seed-0", [0.5, 0.8, 0.9], seed=0, recipe=recipe)
@@ -93,12 +93,12 @@ def test_one_label_with_two_meanings(tmp_path):
     config.write_text(config.read_text().replace('"options": {}, "requires"', '"options": {"scores": 1}, "requires"'))
     with pytest.raises(InputError, match=r"strategy.options.scores is None and 1"):
         read_study([tmp_path / "a", tmp_path / "b"])
-    shutil.move(tmp_path / "b" / "d", tmp_path / "b" / "e")  # on another dataset it is told
+    shutil.move(tmp_path / "b" / "d", tmp_path / "b" / "e")  # on another dataset it is only reported
     (note,) = read_study([tmp_path / "a", tmp_path / "b"]).notes
     assert note.startswith("vote is not the same on d and on e: strategy.options.scores is None and 1")
 
 
-def test_other_versions_are_told(tmp_path):
+def test_different_versions_are_reported(tmp_path):
     write_run(tmp_path / "a" / "d" / "random" / "seed-0", [0.5, 0.7], seed=0)
     write_run(tmp_path / "a" / "d" / "good" / "seed-0", [0.5, 0.8], seed=0, strategy="good", versions={"torch": "2.9"})
     notes = read_study([tmp_path / "a"]).notes
@@ -110,7 +110,7 @@ def test_bare_tables(tmp_path, study_folder):
     table = write_table(tmp_path / "results.csv", runs)
     alone = read_study([table])
     assert len(alone.results.runs) == 20 and "no settings" in alone.notes[0]
-    # Of runs whose folders are there too the folders count, and nothing is to be told.
+    # If a run's folder is given too, the folder counts, and there is nothing to report.
     both = read_study([table, study_folder])
     assert both.notes == () and len(both.records) == 50
     part = write_study(tmp_path / "part", {"entropy": 0.0})
@@ -118,7 +118,7 @@ def test_bare_tables(tmp_path, study_folder):
     assert "d, e" in note and "nothing shows that they may be paired" in note
 
 
-def test_a_table_that_says_something_else_than_the_folders_is_told(tmp_path):
+def test_a_table_that_differs_from_the_folders_is_reported(tmp_path):
     out = write_study(tmp_path / "study", {"random": 0.0}, datasets=["d"])
     runs = read_study([out]).results.runs
     table = write_table(out / "results.csv", runs)
@@ -128,7 +128,7 @@ def test_a_table_that_says_something_else_than_the_folders_is_told(tmp_path):
         table.write_text(other)
         study = read_study([out])
         (note,) = study.notes
-        assert study.results.runs == runs and note.startswith("study/results.csv says something else than the run fold")
+        assert study.results.runs == runs and note.startswith("study/results.csv differs from the run folders")
 
 
 def test_unfinished_runs_are_listed(tmp_path):
@@ -142,7 +142,7 @@ def test_unfinished_runs_are_listed(tmp_path):
         read_study([begun])
 
 
-def test_weights_of_a_third_party_may_be_anything(tmp_path):
+def test_a_plugins_weights_that_are_not_numbers_are_ignored(tmp_path):
     write_run(tmp_path / "a", [0.5, 0.6], seed=0, weights=lambda number: {"one": "much"})
     assert read_study([tmp_path / "a"]).weights("d") == {}
 
@@ -163,21 +163,21 @@ def test_damaged_settings_are_named(tmp_path, part, value):
     above, _, key = part.rpartition(".")
     (config[above] if above else config)[key] = value
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(RunFolderError, match=f"is damaged: {part}.* is no ") as caught:
+    with pytest.raises(RunFolderError, match=f"is damaged: {part}.* is not ") as caught:
         read_study([tmp_path / "a"])
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_run_alone_says_what_it_is_of(tmp_path):
+def test_a_single_damaged_run_is_refused(tmp_path):
     folder = write_run(tmp_path / "a", [0.5, 0.7], seed=0, dataset={"name": ["d"]})
-    with pytest.raises(RunFolderError, match="damaged: its names are no texts"):
+    with pytest.raises(RunFolderError, match="damaged: its names are not strings"):
         read_study([folder])
 
 
-def test_reading_is_free_of_torch(study_folder):
+def test_reading_does_not_import_torch(study_folder):
     code = (
         "import sys\nfrom deepal_autoal.report import make_contents\n"
-        "from deepal_autoal.report.all_tables import make_tables\n"
+        "from deepal_autoal.report.tables.all_tables import make_tables\n"
         f"make_tables(make_contents([{str(study_folder)!r}]))\nprint('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

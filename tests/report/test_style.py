@@ -1,4 +1,4 @@
-"""Styles: the same for everybody, told apart by everybody."""
+"""Styles do not depend on order, and differ for all kinds of color vision."""
 
 import itertools
 import re
@@ -47,13 +47,13 @@ def test_styles_are_distinct_and_do_not_depend_on_order(many):
     looks = {(found.color, found.dash, found.marker) for found in styles.values()}
     assert len(looks) == len(many)
     assert len({(found.color, found.dash) for found in styles.values()}) == len(many)
-    # The neutral one is apart from the rest, and the rest look the same without it.
+    # The neutral style differs from the others, which look the same without it.
     assert styles["random"].color == style.NEUTRAL and styles["random"].dash
     without = assign_styles(set(many) - {"random"})
     assert all(without[label].color == styles[label].color for label in without)
 
 
-def test_many_more_are_distinct_too():
+def test_styles_of_252_strategies_are_distinct():
     styles = assign_styles(f"s{number}" for number in range(252))
     assert len({(found.color, found.dash, found.marker) for found in styles.values()}) == 252
 
@@ -63,7 +63,7 @@ def test_highlighted():
     assert [styles[label].is_highlighted for label in "ab"] == [False, True]
 
 
-def test_keys_fit_ids_and_differ():
+def test_keys_are_valid_in_ids_and_distinct():
     labels = ["a b", "a-b", "A--B", "-", "$", "混合", "x" * 99, "a\x00b"]
     styles = assign_styles(labels)
     keys = [strategy_key(label, styles) for label in labels]
@@ -71,7 +71,7 @@ def test_keys_fit_ids_and_differ():
     assert all(re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", key) for key in keys)
 
 
-def test_figure_ids_differ_where_slugs_do_not():
+def test_figure_ids_differ_even_if_slugs_do_not():
     assert figure_id("kind", "mnist") == "kind-mnist" and figure_id("kind") == "kind"
     texts = ["a b", "a-b", "A-b", "a--b", "", "\ud800"]
     assert len({figure_id("kind", text) for text in texts}) == len(texts)

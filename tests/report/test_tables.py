@@ -1,4 +1,4 @@
-"""The tables hold what the statistics say, and results.csv can give every number again."""
+"""The tables match the statistics, and every number can be recomputed from results.csv."""
 
 import csv
 import itertools
@@ -7,13 +7,13 @@ import shutil
 import statistics
 
 import pytest
-from made_up_studies import GAINS, write_run, write_study
 
 from deepal_autoal.report import make_contents
-from deepal_autoal.report.all_tables import make_tables
-from deepal_autoal.report.cells import p_value, percent, points, ratio
 from deepal_autoal.report.findings import find_findings, find_findings_over_datasets, in_one_sentence
-from deepal_autoal.report.tables import find_table
+from deepal_autoal.report.tables.all_tables import make_tables
+from deepal_autoal.report.tables.cells import p_value, percent, points, ratio
+from deepal_autoal.report.tables.table import find_table
+from tests.report.made_up_studies import GAINS, write_run, write_study
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def row_of(tables, name, strategy, dataset="d"):
 
 
 def test_accuracy_by_hand(contents, tables):
-    """From rounds as they lie in results.csv, without the package's own statistics."""
+    """From the rounds of results.csv, without the package's own statistics."""
     runs = {(run.strategy, run.seed): run for run in contents.study.results.runs if run.dataset == "d"}
 
     def area(strategy, seed):
@@ -93,7 +93,7 @@ def test_penalties_and_ranks(contents, tables):
 
 def test_findings_claim_no_more_than_the_tests(contents):
     text = " ".join(find_findings(contents, "d"))
-    assert "good has the highest mean AUBC" in text and "significantly more than each other one" in text
+    assert "good has the highest mean AUBC" in text and "significantly above every other strategy" in text
     measure = "(points of AUBC, seeds on which it is higher)"
     gap = row_of(make_tables(contents), "accuracy", "good")["difference"]
     assert f"Better than random by test {measure}: good {points(gap)}, 5 of 5; picker +" in text
@@ -104,8 +104,8 @@ def test_findings_claim_no_more_than_the_tests(contents):
     assert in_one_sentence(contents) == "5 strategies on d and e, 5 seeds, from 10 labels to 50 in 4 rounds: 50 runs."
 
 
-def test_words_claim_no_more_than_was_tested(contents, tables):
-    from deepal_autoal.report.drawings import Drawings
+def test_text_claims_no_more_than_was_tested(contents, tables):
+    from deepal_autoal.report.figure_list import Drawings
 
     assert "has the lowest median (not tested) of labels needed" in " ".join(find_findings(contents, "d"))
     words = {drawing.kind: drawing.how_to_read for drawing in Drawings(contents).of("d")}
@@ -117,16 +117,16 @@ def test_words_claim_no_more_than_was_tested(contents, tables):
     assert "by chance" not in words["learning-curves"] and "no better on average" in words["time-against-accuracy"]
 
 
-def test_few_seeds_are_never_a_claim(tmp_path):
+def test_few_seeds_support_no_claim(tmp_path):
     contents = make_contents([write_study(tmp_path / "a", {"random": 0.0, "good": 0.12}, seeds=range(3))])
     text = " ".join(find_findings(contents, "d"))
-    assert "too few seeds" in text and "nothing is tested" in text and "may be chance" in text
+    assert "too few common seeds" in text and "nothing is tested" in text and "may be chance" in text
     assert "by test" not in text and "significant" not in text
     row = row_of(make_tables(contents), "accuracy", "good")
     assert row["verdict"] == "too few seeds" and row["p"] is None and row["p_holm"] is None
 
 
-def test_a_mean_over_fewer_seeds_is_no_headline(tmp_path):
+def test_a_mean_over_fewer_seeds_is_not_the_best(tmp_path):
     out = write_study(tmp_path / "a", {"random": 0.0, "good": 0.05}, datasets=["d"])
     write_study(tmp_path / "b", {"lucky": 0.12}, datasets=["d"], seeds=range(2))
     contents = make_contents([out, tmp_path / "b"])
@@ -143,7 +143,7 @@ def test_a_mean_over_fewer_seeds_is_no_headline(tmp_path):
     assert "of those with the most seeds, 5 of 6, " in line
 
 
-def test_what_is_not_ranked_is_named(tmp_path):
+def test_strategies_and_datasets_left_out_of_the_ranking_are_named(tmp_path):
     write_study(tmp_path / "a", {"random": 0.0, "good": 0.05}, datasets=["d", "e", "f"], seeds=range(2))
     write_study(tmp_path / "b", {"alone": 0.05}, datasets=["d"], seeds=range(2))
     shutil.rmtree(tmp_path / "a/f/good/seed-0")
@@ -152,7 +152,7 @@ def test_what_is_not_ranked_is_named(tmp_path):
     assert "over 2 datasets" in lines[0]
     assert lines[1:] == [
         "Not ranked: alone, which was not run on every dataset.",
-        "Ranks are without f, where the ranked strategies have no seed in common.",
+        "Ranks leave out f, where the ranked strategies have no seed in common.",
     ]
     shutil.rmtree(tmp_path / "a/e")
     contents = make_contents([tmp_path / "a", tmp_path / "b"])
@@ -174,13 +174,13 @@ def test_without_the_baseline(tmp_path):
     assert "Better than entropy by test" in " ".join(find_findings(other, "d"))
 
 
-def test_ties_have_no_winner_and_counts_their_nouns(tmp_path):
+def test_ties_have_no_winner_and_nouns_match_counts(tmp_path):
     for strategy in ("random", "a"):
         write_run(tmp_path / "s/d" / strategy / "seed-0", [0.5, 0.6], seed=0, strategy=strategy)
     write_run(tmp_path / "s/e/random/seed-0", [0.5, 0.6, 0.7], seed=0, rounds=2, dataset={"fingerprint": "e"})
     contents = make_contents([tmp_path / "s"])
     tables = make_tables(contents)
-    assert find_findings(contents, "d")[0] == "All strategies have the same mean AUBC, 55.00 %."
+    assert find_findings(contents, "d")[0] == "All strategies have the same mean AUBC, 55.00%."
     accuracy = find_table(tables, "accuracy")
     assert {row["standing"] for row in accuracy.on("d").rows} == {""} and "underlined" not in accuracy.note
     assert "from 10 labels to between 20 and 30 in 1 to 2 rounds" in in_one_sentence(contents)
@@ -194,13 +194,13 @@ def test_a_single_run(tmp_path):
     assert {table.name for table in make_tables(contents)} >= {"accuracy", "cost", "runs", "settings", "versions"}
 
 
-def test_no_folder_of_this_machine_is_told(tables):
-    told = [str(value) for table in tables for row in table.rows for value in row.values()]
-    assert not [value for value in told if "somewhere" in value]
-    assert any("--out study" in value for value in told) and any(value == "d.npz" for value in told)
+def test_no_folder_of_this_machine_is_shown(tables):
+    shown = [str(value) for table in tables for row in table.rows for value in row.values()]
+    assert not [value for value in shown if "somewhere" in value]
+    assert any("--out study" in value for value in shown) and any(value == "d.npz" for value in shown)
 
 
-def test_folders_are_left_out_wherever_they_stand(tmp_path):
+def test_folders_are_left_out_wherever_they_appear(tmp_path):
     home = "/home/alice lives"
     candidates = [{"name": "badge", "options": {"at": ["~/alice/b.pt", 3]}}]
     changes = {
@@ -216,14 +216,14 @@ def test_folders_are_left_out_wherever_they_stand(tmp_path):
         path.write_text(json.dumps(config))
     write_run(tmp_path / "alice" / "begun", [0.5], seed=0, finished=False)
     contents = make_contents([tmp_path / "s", tmp_path / "alice" / "begun"])
-    told = [str(value) for table in make_tables(contents) for row in table.rows for value in row.values()]
-    assert not [value for value in [*told, *contents.study.notes] if "alice" in value]
+    shown = [str(value) for table in make_tables(contents) for row in table.rows for value in row.values()]
+    assert not [value for value in [*shown, *contents.study.notes] if "alice" in value]
     command = "deepal --out=x d m=badge[w=m.pt,k=1] y z.csv torchvision/resnet18 https://example.org/a/b"
-    assert {command, "cache", "begun", "vote[weights=w.pt, candidates=[badge[at=['b.pt', 3]]]]"} <= set(told)
-    assert "m[checkpoint=c.pt], None parameters" in told
+    assert {command, "cache", "begun", "vote[weights=w.pt, candidates=[badge[at=['b.pt', 3]]]]"} <= set(shown)
+    assert "m[checkpoint=c.pt], None parameters" in shown
 
 
-def test_every_shown_column_is_explained_and_raw(tables):
+def test_every_shown_column_has_an_explanation_and_raw_values(tables):
     for table in tables:
         for row in table.rows:
             assert set(table.keys) - {"dataset"} <= set(row), table.name
@@ -232,14 +232,14 @@ def test_every_shown_column_is_explained_and_raw(tables):
             assert all(column.how for column in table.columns), table.name
 
 
-def test_numbers_as_texts():
+def test_formatted_numbers():
     assert percent(0.93125) == "93.12" and percent(None) == "\N{EN DASH}"
     assert points(0.0123) == "+1.23" and points(-0.0123) == "\N{MINUS SIGN}1.23" and points(-0.00001) == "0.00"
     assert p_value(0.0499) == "0.050" and p_value(0.0001) == "< 0.001"
     assert [ratio(value) for value in (0.5, 12.34, 170.2)] == ["0.50", "12.3", "170"]
 
 
-def test_csv_gives_the_rows_back(tables):
+def test_csv_round_trip(tables):
     from deepal_autoal.report.text_formats import to_csv
 
     rows = list(csv.DictReader(to_csv(find_table(tables, "accuracy")).splitlines()))

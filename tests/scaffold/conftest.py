@@ -1,4 +1,4 @@
-"""The command line in process, in an empty folder."""
+"""Run the command line in this process, in an empty folder."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`deepal new-plugin`: names, places, and what it says."""
+"""`deepal new-plugin`: names, folders and messages."""
 
 import os
 import subprocess
@@ -7,8 +7,9 @@ import sys
 import pytest
 
 from deepal_autoal import hookimpl, plugin_host
-from deepal_autoal.plugins import PluginHost
-from deepal_autoal.registry import Entry, Provider
+from deepal_autoal.isolation.blame import Provider
+from deepal_autoal.plugins.host import PluginHost
+from deepal_autoal.plugins.registry import Entry
 from deepal_autoal.scaffold.naming import LONGEST_NAME, PluginName
 from deepal_autoal.scaffold.rendering import KINDS, render
 
@@ -16,7 +17,7 @@ LONG = "a" * LONGEST_NAME
 
 
 def refused(answer, folder):
-    """Return the line of a refusal that wrote nothing."""
+    """Return the error line of a command that was refused and wrote nothing."""
     status, out, err = answer
     assert status == 2 and not out and err.startswith("Error: ") and len(err.splitlines()) == 1
     assert not list(folder.iterdir())
@@ -27,7 +28,7 @@ def files_of(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_it_writes_and_says_how_to_go_on(new_plugin, tmp_path):
+def test_writes_files_and_prints_next_steps(new_plugin, tmp_path):
     status, out, err = new_plugin("my-gini_2")
     assert status == 0 and not err
     assert set(files_of(tmp_path / "my-gini_2")) == {
@@ -59,7 +60,7 @@ def test_out_is_the_folder(new_plugin, tmp_path):
     )
 
 
-def test_folders_are_made_as_the_umask_says(new_plugin, tmp_path):
+def test_permissions_follow_the_umask(new_plugin, tmp_path):
     before = os.umask(0o027)
     try:
         new_plugin("mine")
@@ -89,11 +90,11 @@ def test_names_of_strategies_are_taken(new_plugin, tmp_path, name):
 
 
 @pytest.mark.parametrize("name, words", [("datasets", "entry point"), ("strategies", "module deepal_strategies")])
-def test_other_names_of_ours_are_taken(new_plugin, tmp_path, name, words):
+def test_other_builtin_names_are_taken(new_plugin, tmp_path, name, words):
     assert words in refused(new_plugin(name), tmp_path)
 
 
-def test_names_of_third_parties_are_taken(new_plugin, tmp_path, monkeypatch):
+def test_third_party_names_are_taken(new_plugin, tmp_path, monkeypatch):
     @hookimpl
     def deepal_register_strategies(registry):
         registry.add("Their-One", "no_such_module:Class", requires={"probabilities"})
@@ -114,7 +115,7 @@ def test_names_of_third_parties_are_taken(new_plugin, tmp_path, monkeypatch):
     assert "module deepal_third exists" in refused(new_plugin("third"), tmp_path)
 
 
-def test_names_that_two_claim_are_taken(new_plugin, tmp_path, monkeypatch):
+def test_names_with_two_claimants_are_taken(new_plugin, tmp_path, monkeypatch):
     host = PluginHost()
     for distribution in ("one", "two"):
         host.strategies.insert(Entry("strategy", "double", "module:Class", Provider(distribution, "1.0")))
@@ -166,7 +167,7 @@ def test_class_names(kind, name, expected):
         ("training", "trainer-protocol", "MyTrainerProtocol"),
     ],
 )
-def test_class_names_that_the_module_needs(kind, name, expected):
+def test_class_names_used_in_the_module(kind, name, expected):
     files = render(PluginName(name), kind)
     source = files[f"{PluginName(name).package}/strategy.py"]
     assert f"\nclass {expected}(" in source
@@ -174,7 +175,7 @@ def test_class_names_that_the_module_needs(kind, name, expected):
 
 
 @pytest.mark.parametrize("make", ["folder", "empty folder", "file", "dangling link"])
-def test_what_exists_is_left_alone(new_plugin, tmp_path, make):
+def test_existing_paths_are_left_alone(new_plugin, tmp_path, make):
     place = tmp_path / "mine"
     if make == "file":
         place.write_text("kept")
@@ -187,7 +188,7 @@ def test_what_exists_is_left_alone(new_plugin, tmp_path, make):
     before = files_of(tmp_path)
     for arguments in (["mine"], ["other", "--out", "mine"], ["other", "--out", "new/../mine"]):
         status, out, err = new_plugin(*arguments)
-        assert status == 2 and not out and "mine exists already" in err and "--out" in err
+        assert status == 2 and not out and "mine already exists" in err and "--out" in err
     assert files_of(tmp_path) == before and os.listdir(tmp_path) == ["mine"]
     assert not (tmp_path / "nowhere").exists()
 
@@ -200,7 +201,7 @@ def test_unusable_places(new_plugin, tmp_path):
         places.append("locked/x")
     for place in places:
         status, out, err = new_plugin("mine", "--out", place)
-        assert status == 2 and not out and err.startswith("Error: cannot make ") and len(err.splitlines()) == 1
+        assert status == 2 and not out and err.startswith("Error: cannot create ") and len(err.splitlines()) == 1
     assert sorted(os.listdir(tmp_path)) == ["file", "locked"] and not os.listdir(tmp_path / "locked")
 
 
@@ -224,7 +225,7 @@ def test_all_or_nothing(new_plugin, tmp_path, monkeypatch, fails):
         assert "No space left on device" in refused(new_plugin(*arguments), tmp_path)
 
 
-def test_nothing_heavy_is_loaded(tmp_path):
+def test_no_heavy_imports(tmp_path):
     code = (
         "import sys\nfrom deepal_autoal.cli.main import main\n"
         "try:\n    main(['new-plugin', 'mine'])\nfinally:\n"

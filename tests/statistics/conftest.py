@@ -1,14 +1,14 @@
-"""Runs made up of their accuracies."""
+"""Runs built from given accuracies."""
 
 import numpy as np
 import pytest
 
-from deepal_autoal.results import FinishedRun, Results
+from deepal_autoal.experiment.results import FinishedRun, Results
 
 
 @pytest.fixture
 def make_run():
-    """Return a function that makes a run; 10, 20, 30, ... labels unless told."""
+    """Return a function that creates a run, with 10, 20, 30, ... labels by default."""
 
     def make(strategy, seed, accuracy, dataset="d", n_labeled=None, train=1.0, query=0.5, **more):
         labels = [10 * (number + 1) for number in range(len(accuracy))] if n_labeled is None else n_labeled

@@ -1,4 +1,7 @@
-"""Odd studies: one of everything, ties everywhere, missing runs, short runs. No warning, no NaN, no order of runs."""
+"""Odd studies: one of everything, ties everywhere, missing runs, short runs.
+
+They give no warning and no NaN, and the order of runs does not matter.
+"""
 
 import dataclasses
 import math
@@ -7,13 +10,13 @@ import numpy as np
 import pytest
 
 from deepal_autoal import statistics
-from deepal_autoal.results import Results
+from deepal_autoal.experiment.results import Results
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 
 def everything(results):
-    """Return every answer that there is."""
+    """Return the results of all measures."""
     datasets = results.datasets
     comparisons = [statistics.compare_all(results.areas(dataset)) for dataset in datasets]
     penalties = statistics.penalty_matrix(results)
@@ -43,7 +46,7 @@ def numbers(value):
 
 @pytest.fixture
 def study(make_run):
-    """Return a function that makes a study of random sizes, with few levels of accuracy and some runs missing."""
+    """Return a function that creates a study of random sizes, with few levels of accuracy and some runs missing."""
 
     def make(number):
         rng = np.random.default_rng(number)

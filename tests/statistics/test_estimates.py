@@ -1,9 +1,9 @@
-"""Means, deviations and intervals against numbers worked out by hand."""
+"""Means, deviations and intervals against numbers computed by hand."""
 
 import numpy as np
 import pytest
 
-from deepal_autoal.results import Results
+from deepal_autoal.experiment.results import Results
 from deepal_autoal.statistics import bootstrap_interval, estimate, estimate_all
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -14,9 +14,9 @@ pytestmark = pytest.mark.filterwarnings("error")
     [
         # Means of resamples of (0.2, 0.4): 0.2, 0.3, 0.4 with probabilities 1/4, 1/2, 1/4.
         ([0.2, 0.4], 0.2, 0.4),
-        # Of (0, 0, 1): 1 with probability 1/27 = 3.7 %, inside 95 % but outside 90 %; 0 with 8/27.
+        # Of (0, 0, 1): 1 with probability 1/27 = 3.7%, inside 95% but outside 90%; 0 with 8/27.
         ([0.0, 0.0, 1.0], 0.0, 1.0),
-        # Of (0, 0, 0, 0, 1): at least 0.8 with 0.67 %, inside 99 % only; at least 0.6 with 5.8 %.
+        # Of (0, 0, 0, 0, 1): at least 0.8 with 0.67%, inside 99% only; at least 0.6 with 5.8%.
         ([0.0, 0.0, 0.0, 0.0, 1.0], 0.0, 0.6),
         ([0.7, 0.7, 0.7], 0.7, 0.7),
         ([0.7], 0.7, 0.7),
@@ -26,7 +26,7 @@ def test_bootstrap_interval(values, low, high):
     assert bootstrap_interval(values) == pytest.approx((low, high))
 
 
-def test_bootstrap_interval_is_from_a_fixed_stream_of_its_own():
+def test_bootstrap_interval_uses_its_own_fixed_stream():
     values = list(np.random.default_rng(3).normal(size=9))
     np.random.seed(0)
     before = np.random.get_state()[1].copy()
@@ -44,7 +44,7 @@ def test_estimate_by_hand():
     assert found.low == pytest.approx(0.2) and found.high == pytest.approx(0.6)  # 1/27 each
     alone = estimate([0.7])
     assert (alone.n_seeds, alone.mean, alone.std, alone.low, alone.high) == (1, 0.7, None, 0.7, 0.7)
-    equal = estimate([0.1] * 7)  # whose resampled means differ in the last bit
+    equal = estimate([0.1] * 7)  # resampled means differ in the last bit
     assert equal.std == pytest.approx(0, abs=1e-12) and equal.low <= equal.mean <= equal.high
 
 

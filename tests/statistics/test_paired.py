@@ -1,4 +1,4 @@
-"""Paired tests and Holm's correction against formulas and numbers worked out by hand."""
+"""Paired tests and Holm's correction against formulas and numbers computed by hand."""
 
 import math
 
@@ -13,14 +13,14 @@ from deepal_autoal.statistics.paired import paired_t_test, paired_t_tests
 pytestmark = pytest.mark.filterwarnings("error")
 
 
-def test_t_test_by_its_formula_and_by_the_printed_quantile():
+def test_t_test_matches_its_formula_and_the_printed_quantile():
     rng = np.random.default_rng(1)
     for n in (2, 5, 10):
         values = rng.normal(0.3, 1, n)
         t = values.mean() / (values.std(ddof=1) / math.sqrt(n))
         assert paired_t_test(values) == pytest.approx(2 * student.sf(abs(t), n - 1))
-    # Of five seeds |t| = 2.776 is significant at 5 %, as tables and the BADGE paper have it. Deviations (-2 ... 2) have
-    # standard deviation sqrt(2.5), hence t = sqrt(5) mean / sqrt(2.5) = sqrt(2) mean.
+    # With five seeds |t| = 2.776 is significant at 5%, as in tables and the BADGE paper. Deviations (-2 ... 2) have
+    # standard deviation sqrt(2.5), so t = sqrt(5) mean / sqrt(2.5) = sqrt(2) mean.
     deviations = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
     assert paired_t_test(deviations + 2.777 / math.sqrt(2)) < 0.05 < paired_t_test(deviations + 2.775 / math.sqrt(2))
     assert paired_t_test(-deviations - 2.777 / math.sqrt(2)) < 0.05
@@ -69,13 +69,13 @@ def test_all_pairs_are_corrected_together(values):
     ]  # fmt: skip
     p = []
     for comparison in comparisons:
-        if "short" in (comparison.ours, comparison.theirs):  # of four seeds: not tested, and not counted
+        if "short" in (comparison.ours, comparison.theirs):  # only four seeds: not tested and not counted
             assert comparison.p_holm is None
             continue
         seeds = [seed for seed in values[comparison.ours] if seed in values[comparison.theirs]]
         columns = [[values[name][seed] for seed in seeds] for name in (comparison.ours, comparison.theirs)]
         p.append(ttest_rel(*columns).pvalue)
-    # Holm, naively: each as large as the largest (m - k) p of those that are no larger.
+    # Naive Holm: each is the largest (m - k) p among the p-values that are not larger.
     ranked = sorted(p)
     expected = [min(1, max((3 - k) * q for k, q in enumerate(ranked) if q <= own)) for own in p]
     assert [c.p_holm for c in comparisons if c.p_holm is not None] == pytest.approx(expected)

@@ -1,11 +1,11 @@
-"""BADGE's penalty matrix against a matrix worked out by hand, and against plain loops."""
+"""BADGE's penalty matrix against a matrix computed by hand, and against plain loops."""
 
 import math
 
 import pytest
 from scipy.stats import ttest_rel
 
-from deepal_autoal.results import Results
+from deepal_autoal.experiment.results import Results
 from deepal_autoal.statistics import penalty_matrix
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -16,7 +16,7 @@ DEVIATIONS = (-0.02, -0.01, 0.0, 0.01, 0.02)
 def above(base, t):
     """Return five accuracies over a constant base whose paired t statistic is t.
 
-    The deviations' standard deviation is 0.01 sqrt(2.5), so that t = sqrt(5) mean / that = mean sqrt(2) / 0.01.
+    The deviations' standard deviation is 0.01 sqrt(2.5), so t = sqrt(5) mean / that = mean sqrt(2) / 0.01.
     """
     return [base + deviation + 0.01 * t / math.sqrt(2) for deviation in DEVIATIONS]
 
@@ -27,15 +27,15 @@ def runs_of(make_run, strategy, columns, dataset="d", **more):
 
 
 def test_by_hand(make_run):
-    """The two-sided critical value of four degrees of freedom is 2.776: t = 2.7 is a tie, 2.9 a win."""
+    """The two-sided critical value with four degrees of freedom is 2.776: t = 2.7 is a tie, 2.9 a win."""
     flat = [[0.5] * 5] * 4
     runs = [
         # On d, four checkpoints: a beats b at two of them, loses one, ties one.
         *runs_of(make_run, "a", [above(0.5, 2.7), above(0.5, 2.9), above(0.5, 4.0), above(0.5, -2.9)]),
         *runs_of(make_run, "b", flat),
-        # c is b: differences of 0 throughout, and to a what b has.
+        # c equals b: differences of 0 to b, and b's differences to a.
         *runs_of(make_run, "c", flat),
-        # On e, one checkpoint: b beats a. c is not there.
+        # On e, one checkpoint: b beats a. c is missing.
         *runs_of(make_run, "a", [[0.5] * 5], "e"),
         *runs_of(make_run, "b", [above(0.5, 3.0)], "e"),
     ]
@@ -49,7 +49,7 @@ def test_by_hand(make_run):
     assert alone.values == ((0.0, 0.0), (1.0, 0.0)) and alone.order == ("b", "a")
 
 
-def test_by_plain_loops(noisy_results):
+def test_matches_plain_loops(noisy_results):
     matrix = penalty_matrix(noisy_results)
     for i, one in enumerate(matrix.strategies):
         for j, other in enumerate(matrix.strategies):
@@ -79,7 +79,7 @@ def test_only_where_label_counts_agree(make_run):
     assert matrix.column_means == (0.0, 1.0, None) and matrix.order == ("a", "b")
 
 
-def test_what_cannot_be_compared(make_run):
+def test_strategies_that_cannot_be_compared(make_run):
     runs = [*runs_of(make_run, "a", [above(0.9, 0)])[:4], *runs_of(make_run, "b", [[0.1] * 5])]
     matrix = penalty_matrix(Results(tuple(runs)))  # four seeds in common
     assert matrix.values == ((0, 0), (0, 0)) and matrix.n_datasets == ((0, 0), (0, 0)) and matrix.order == ()

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scipy.stats import chi2, rankdata, wilcoxon
 
-from deepal_autoal.results import Results
+from deepal_autoal.experiment.results import Results
 from deepal_autoal.statistics import mean_areas, rank
 from deepal_autoal.statistics.ranking import _cliques, signed_rank_test
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 # Table 6 of Demšar (2006): AUC of C4.5, C4.5+m, C4.5+cf and C4.5+m+cf on 14 data sets. On the 13th the last two are
-# 0.975 both and ranked 2 and 3 there, by digits that are not printed.
+# both 0.975, but ranked 2 and 3 by digits that are not printed.
 NAMES = ("C4.5", "C4.5+m", "C4.5+cf", "C4.5+m+cf")
 TABLE = (
     (0.763, 0.768, 0.771, 0.798), (0.599, 0.591, 0.590, 0.569), (0.954, 0.971, 0.968, 0.967),
@@ -42,7 +42,7 @@ def by_all_signs(differences):
 def test_mean_ranks_and_friedman_as_published(published):
     assert published.strategies == ("C4.5+m+cf", "C4.5+m", "C4.5+cf", "C4.5")
     assert published.mean_ranks == pytest.approx((1.964, 2.000, 2.893, 3.143), abs=5e-4)
-    # The paper's 9.28 is not corrected for ties, which scipy's is: one tie of four and three of two in 14 x (64 - 4).
+    # The paper's 9.28 is not corrected for ties, but scipy's is: one tie of four and three of two in 14 x (64 - 4).
     assert published.friedman.statistic * (1 - (60 + 3 * 6) / (14 * 60)) == pytest.approx(9.28, abs=0.01)
     assert published.friedman.p == pytest.approx(chi2.sf(published.friedman.statistic, 3))
     assert published.left_out == () and len(published.datasets) == 14
@@ -57,14 +57,14 @@ def test_pairs_of_the_published_table(published):
     ranked = sorted(p)
     expected = [min(1, max((6 - k) * q for k, q in enumerate(ranked) if q <= own)) for own in p]
     assert [pair.p_holm for pair in published.pairs] == pytest.approx(expected)
-    # The first and the last are not apart, but no bar may span the two between them that are.
+    # The first and the last do not differ, but no bar may span the two between them that do.
     assert [(pair.better, pair.worse) for pair in published.pairs if pair.is_different] == [("C4.5+m", "C4.5")]
     assert published.cliques == (("C4.5+m+cf", "C4.5+m", "C4.5+cf"), ("C4.5+cf", "C4.5"))
     assert published.smallest_p_holm == 6 * 2 / 2**14 and published.can_tell and published.n_datasets_needed == 8
 
 
 @pytest.mark.parametrize("n", [2, 5, 8])
-def test_signed_ranks_without_ties_are_scipys_exact_test(n):
+def test_signed_ranks_without_ties_match_scipys_exact_test(n):
     differences = np.random.default_rng(n).normal(0.5, 1, n)
     assert signed_rank_test(differences) == pytest.approx(wilcoxon(differences, method="exact").pvalue)
     assert signed_rank_test(-differences) == pytest.approx(signed_rank_test(differences))
@@ -76,12 +76,12 @@ def test_signed_ranks_with_ties_and_zeros():
         differences = rng.integers(-2, 4, size=7) / 10
         assert signed_rank_test(differences) == pytest.approx(by_all_signs(differences))
     assert signed_rank_test([0.0] * 6) == 1.0 and signed_rank_test([]) == 1.0 and signed_rank_test([0.1, 0.0]) == 1.0
-    # 0.3 - 0.2 is below 0.1 in the last bits, and shares its rank all the same.
+    # 0.3 - 0.2 is below 0.1 in the last bits, but shares its rank.
     rest = [0.4, 0.5, 0.6, 0.7]
     assert signed_rank_test([0.2 - 0.3, 0.1, *rest]) == by_all_signs([-0.1, 0.1, *rest]) == 6 / 64
 
 
-def test_fewer_than_six_datasets_cannot_tell():
+def test_fewer_than_six_datasets_find_no_difference():
     assert signed_rank_test([1, 2, 3, 4, 5]) == 2 / 32 > 0.05 > signed_rank_test([1, 2, 3, 4, 5, 6]) == 2 / 64
     for n, can_tell in ((5, False), (6, True)):
         found = rank({str(number): {"a": 0.9 + number / 100, "b": 0.5} for number in range(n)})
@@ -89,14 +89,14 @@ def test_fewer_than_six_datasets_cannot_tell():
         assert found.smallest_p_holm == found.pairs[0].p_holm == 2.0 ** (1 - n)
         assert found.pairs[0].is_different is can_tell
         assert found.cliques == (() if can_tell else (("a", "b"),))
-    # More strategies take more: of three pairs the first is tested at a third of 5 %.
+    # More strategies need more datasets: the first of three pairs is tested at a third of 5%.
     three = {str(number): {"a": 0.9 + number / 100, "b": 0.5, "c": 0.1} for number in range(7)}
     assert rank(three).n_datasets_needed == 7 and rank(three).pairs[0].is_different
     assert not rank({key: three[key] for key in "012345"}).can_tell
 
 
 def test_many_datasets():
-    """Without ties as exact as with few datasets; with ties nearly so."""
+    """Without ties the test is exact, as with few datasets; with ties it is nearly exact."""
     tied = np.round(np.random.default_rng(0).normal(0.5, 1, 14), 1) + 0.05
     assert len(set(np.abs(tied))) < 14 and (tied != 0).all()
     assert signed_rank_test(tied) == pytest.approx(by_all_signs(tied), abs=0.01)
@@ -104,11 +104,11 @@ def test_many_datasets():
     assert signed_rank_test(distinct) == pytest.approx(by_all_signs(distinct))
 
 
-def test_nothing_is_different_where_friedman_finds_nothing():
+def test_nothing_is_different_if_friedman_finds_nothing():
     # b beats c on all eight datasets, with a first or last: mean ranks 1.5, 2 and 2.5.
     scores = {str(number): {"a": 0.9 if number % 2 else 0.1, "b": 0.5 + number / 1000, "c": 0.4} for number in range(8)}
     found = rank(scores)
-    # Friedman by hand: 12 x 8 / (3 x 4) x (0.25 + 0 + 0.25) = 4 of two degrees of freedom: p = exp(-2).
+    # Friedman by hand: 12 x 8 / (3 x 4) x (0.25 + 0 + 0.25) = 4 with two degrees of freedom: p = exp(-2).
     assert found.mean_ranks == (1.5, 2.0, 2.5)
     assert found.friedman.statistic == pytest.approx(4.0) and found.friedman.p == pytest.approx(np.exp(-2))
     assert min(pair.p_holm for pair in found.pairs) == 3 * 2 / 2**8 < 0.05
@@ -121,7 +121,7 @@ def test_ties_everywhere():
     assert {pair.p_holm for pair in found.pairs} == {1.0} and found.cliques == (("a", "b", "c"),)
 
 
-def test_cliques_are_longest_groups_of_neighbours(published):
+def test_cliques_are_longest_groups_of_neighbors(published):
     def cliques(names, *different):
         pairs = [
             type(published.pairs[0])(a, b, 0.0, 0.0, a + b in different) for a, b in itertools.combinations(names, 2)
@@ -133,7 +133,7 @@ def test_cliques_are_longest_groups_of_neighbours(published):
     assert cliques("abcd", "ac", "ad", "bd") == ["ab", "bc", "cd"]
     assert cliques("abcd", "ab", "ac", "ad") == ["bcd"]
     assert cliques("abc", "ab", "ac", "bc") == []
-    assert cliques("abcd", "bc") == ["ab", "cd"]  # a and d are not apart, but b and c between them are
+    assert cliques("abcd", "bc") == ["ab", "cd"]  # a and d do not differ, but b and c between them do
 
 
 def test_what_can_be_ranked(make_run):
@@ -145,11 +145,11 @@ def test_what_can_be_ranked(make_run):
     assert partly.strategies == ("b", "a") and partly.left_out == ("c",)
 
 
-def test_scores_are_means_over_seeds_that_all_have(make_run):
+def test_scores_are_means_over_common_seeds(make_run):
     runs = [
         make_run("a", 0, [0.5]), make_run("a", 1, [0.7]), make_run("a", 2, [0.0]),
         make_run("b", 1, [0.6]), make_run("b", 0, [0.8]),
-        make_run("c", 2, [0.9]),  # not on e: does not narrow the seeds, and lacks them
+        make_run("c", 2, [0.9]),  # not on e: does not narrow the seeds, and has none of them
         make_run("a", 0, [0.1], "e"), make_run("b", 0, [0.2], "e"),
         make_run("a", 0, [0.1], "f"), make_run("b", 1, [0.2], "f"),  # no seed in common
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Finished runs read back from a real benchmark, and what is refused."""
+"""Finished runs are read back from a real benchmark, and damaged ones are refused."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ import deepal_autoal
 from deepal_autoal import load_results, run
 from deepal_autoal.benchmark import run_benchmark
 from deepal_autoal.errors import InputError, RunFolderError
-from deepal_autoal.results import FinishedRun, Results, read_results
+from deepal_autoal.experiment.results import FinishedRun, Results, read_results
 
 COLUMNS = ["dataset", "strategy", "seed", "round", "n_labeled", "accuracy", "train_s", "query_s", "evaluate_s",
            "changes_training"]  # fmt: skip
@@ -31,7 +31,7 @@ def study(tmp_path_factory):
 
 @pytest.fixture
 def copy(study, tmp_path):
-    """A copy of it to damage."""
+    """A copy of the benchmark's folder, to be damaged."""
     return shutil.copytree(study, tmp_path / "copy")
 
 
@@ -49,7 +49,7 @@ def test_a_benchmark_as_a_table(study):
     assert final["low"] == pytest.approx(sum(accuracies) / 2)
 
 
-def test_the_csv_alone_says_the_same_but_for_what_it_lacks(study, copy):
+def test_the_csv_alone_gives_the_same_except_what_it_lacks(study, copy):
     shutil.rmtree(copy / "digits")
     whole, bare = load_results(study), load_results(copy)
     assert bare[COLUMNS[:8]].equals(whole[COLUMNS[:8]]) and bare.equals(load_results(copy / "results.csv"))
@@ -69,7 +69,7 @@ def test_a_single_run_alone_and_in_a_benchmark(study, monkeypatch):
     assert load_results(".").equals(inside)
 
 
-def test_unfinished_runs_are_left_out_and_told_when_alone(copy):
+def test_unfinished_runs_are_left_out_and_refused_alone(copy):
     (copy / "digits/low/seed-1/summary.json").unlink()
     assert len(read_results(copy).runs) == 3
     with pytest.raises(RunFolderError, match="has not finished: continue it with --resume"):
@@ -80,7 +80,7 @@ def test_unfinished_runs_are_left_out_and_told_when_alone(copy):
         load_results(copy)
 
 
-def test_nothing_there(tmp_path):
+def test_a_folder_without_runs(tmp_path):
     for path in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(RunFolderError, match="holds no runs: give a benchmark's folder"):
             load_results(path)
@@ -89,8 +89,8 @@ def test_nothing_there(tmp_path):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda lines: ["a,b", *lines[1:]], "no table of results"),
-        (lambda lines: [], "no table of results"),
+        (lambda lines: ["a,b", *lines[1:]], "not a table of results"),
+        (lambda lines: [], "not a table of results"),
         (lambda lines: lines[:1], "holds no finished run"),
         (lambda lines: [*lines[:2], *lines[3:]], "damaged in line 3: a run's rounds are not numbered"),
         (lambda lines: [*lines[:4], lines[4].replace("digits", "digits,x")], "damaged in line 5"),
@@ -146,7 +146,7 @@ def test_without_pandas(study, monkeypatch):
         load_results(study)
 
 
-def test_a_run_is_checked_once(make_run):
+def test_bad_runs_are_refused(make_run):
     with pytest.raises(InputError, match="two runs of a on d, seed 0"):
         Results((make_run("a", 0, [0.5]), make_run("a", 0, [0.6])))
     with pytest.raises(InputError, match="at least one"):
@@ -165,14 +165,20 @@ def test_a_run_is_checked_once(make_run):
         make_run("a", 0, [0.5], train=-1.0)
 
 
-def test_runs_come_sorted_and_in_groups(make_run):
-    made = Results((make_run("b", 1, [0.5]), make_run("a", 10, [0.5]), make_run("a", 2, [0.5], "c"),
-                    make_run("a", 9, [0.25, 0.75])))  # fmt: skip
-    assert [str(run) for run in made.runs] == ["a on c, seed 2", "a on d, seed 9", "a on d, seed 10", "b on d, seed 1"]
-    assert made.datasets == ("c", "d") and list(made.on("d")) == ["a", "b"] and list(made.on("d")["a"]) == [9, 10]
-    assert made.areas("d") == {"a": {9: 0.5, 10: 0.5}, "b": {1: 0.5}} and made.on("x") == {}
-    assert made.runs[1].total_seconds == 2 * 1.75 and made.runs[1].phase_seconds("query.search") == 0.25
+def test_runs_are_sorted_and_grouped(make_run):
+    results = Results((make_run("b", 1, [0.5]), make_run("a", 10, [0.5]), make_run("a", 2, [0.5], "c"),
+                       make_run("a", 9, [0.25, 0.75])))  # fmt: skip
+    assert [str(run) for run in results.runs] == [
+        "a on c, seed 2",
+        "a on d, seed 9",
+        "a on d, seed 10",
+        "b on d, seed 1",
+    ]
+    assert results.datasets == ("c", "d") and list(results.on("d")) == ["a", "b"]
+    assert list(results.on("d")["a"]) == [9, 10]
+    assert results.areas("d") == {"a": {9: 0.5, 10: 0.5}, "b": {1: 0.5}} and results.on("x") == {}
+    assert results.runs[1].total_seconds == 2 * 1.75 and results.runs[1].phase_seconds("query.search") == 0.25
 
 
-def test_it_is_public():
+def test_load_results_is_public():
     assert "load_results" in deepal_autoal.__all__

@@ -1,8 +1,8 @@
-"""Labels to reach random's accuracy against numbers worked out by hand."""
+"""Labels to reach random's accuracy against numbers computed by hand."""
 
 import pytest
 
-from deepal_autoal.results import Results
+from deepal_autoal.experiment.results import Results
 from deepal_autoal.statistics import LabelSaving, label_savings, labels_to_reach
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -11,13 +11,13 @@ pytestmark = pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     "accuracy, aim, needed",
     [
-        ((0.2, 0.4, 0.8), 0.6, 30.0),  # half way between 20 and 40
+        ((0.2, 0.4, 0.8), 0.6, 30.0),  # halfway between 20 and 40
         ((0.2, 0.4, 0.8), 0.4, 20.0),
         ((0.2, 0.4, 0.8), 0.25, 12.5),
         ((0.2, 0.4, 0.8), 0.8, 40.0),
         ((0.2, 0.4, 0.8), 0.1, 10.0),
         ((0.2, 0.4, 0.8), 0.81, None),
-        ((0.2, 0.7, 0.6), 0.65, 19.0),  # first reached counts, whatever comes after
+        ((0.2, 0.7, 0.6), 0.65, 19.0),  # the first crossing counts, whatever follows
         ((0.3, 0.2, 0.4), 0.3, 10.0),
         ((0.5, 0.5, 0.5), 0.5, 10.0),
     ],
@@ -38,7 +38,7 @@ def test_median_over_seeds_with_some_that_never_reach_it(make_run):
     ]
     found = label_savings(Results(tuple(runs)))
     assert found == [
-        LabelSaving("d", "own", 4, 2, None, None),  # in the middle stand 20 and never
+        LabelSaving("d", "own", 4, 2, None, None),  # the two middle values are 20 and never
         LabelSaving("d", "poor", 2, 0, None, None),
         LabelSaving("d", "random", 4, 4, 30.0, 1.0),
     ]

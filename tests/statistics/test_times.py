@@ -1,8 +1,8 @@
-"""Relative times against numbers worked out by hand."""
+"""Relative times against numbers computed by hand."""
 
 import pytest
 
-from deepal_autoal.results import FinishedRun, Results
+from deepal_autoal.experiment.results import FinishedRun, Results
 from deepal_autoal.statistics import PhaseTimes, relative_phase_times, relative_times
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -24,7 +24,7 @@ def test_phases_relative_to_the_reference_on_the_same_seeds(make_run):
         make_run("elsewhere", 5, [0.5, 0.6]),
     ]
     found = relative_phase_times(Results(tuple(runs)).on("d"))
-    # On seed 0; a round is 1 + 0.25 + 0.5 against 2 + 0.25 + 4, of which query.search is a part.
+    # On seed 0 a round takes 1 + 0.25 + 0.5 versus 2 + 0.25 + 4; query.search is part of query.
     assert found["slow"] == PhaseTimes(2.0, 1.0, 8.0, pytest.approx(6.25 / 1.75))
     assert found["entropy"] == PhaseTimes(1.0, 1.0, 1.0, 1.0)
     assert found["elsewhere"] == PhaseTimes(None, None, None, None)

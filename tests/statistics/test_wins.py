@@ -1,4 +1,4 @@
-"""Wins, ties and losses against counts worked out by hand."""
+"""Wins, ties and losses against counts computed by hand."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def test_wins_ties_and_losses_by_the_margin_of_half_a_point():
 
 
 def test_wins_by_test():
-    """Above and below beyond doubt, and one that differs less than its noise."""
+    """Clearly above, clearly below, and a difference smaller than its noise."""
     noise = (0.0, 0.01, -0.01, 0.02, -0.02, 0.005)
     areas = {
         "best": {seed: 0.9 + 0.1 * value for seed, value in enumerate(noise)},

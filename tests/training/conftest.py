@@ -1,4 +1,4 @@
-"""Small labelled data, and a trainer over it."""
+"""Small labeled data, and a trainer for it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from deepal_autoal import LabeledData, Recipe, Trainer, UnlabeledData
-from deepal_autoal.inputs import Inputs, Normalization
 from deepal_autoal.models import build_model
+from deepal_autoal.training.inputs import Inputs, Normalization
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Networks this small are slowed down by threads, the more so where other tests run beside these."""
+    """Threads slow down networks this small, especially if other tests run at the same time."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -25,7 +25,7 @@ def one_thread():
 
 
 def make(images, labels, model="cnn", n_classes=3, device=CPU, **recipe):
-    """Return everything around one trainer: inputs, data(rows), trainer, fit(rows, **arguments)."""
+    """Return a trainer with everything it needs: inputs, data(rows), trainer, fit(rows, **arguments)."""
     inputs = Inputs(images, Normalization.fit(images), device)
     settings = Recipe(**{"epochs": 2, "min_steps": 0, "train_batch_size": 8, **recipe})
     trainer = Trainer(lambda: build_model(model, inputs.input_shape, n_classes), settings, device)
@@ -48,7 +48,7 @@ def make_setup():
 
 @pytest.fixture(scope="session")
 def stripes():
-    """Sixty 8x8 grey images whose brightest third tells their class, and the labels."""
+    """Sixty 8x8 gray images whose brightest third is their class, and the labels."""
     rng = np.random.default_rng(4)
     images = rng.integers(0, 120, size=(60, 8, 8, 1), dtype=np.uint8)
     labels = (np.arange(60) % 3).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Batched augmentation, against one image at a time."""
+"""Batched augmentation compared with one image at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepal_autoal.augmentation import (
+from deepal_autoal.training.augmentation import (
     AUGMENTATIONS,
     augment,
     crop_at,
@@ -21,7 +21,7 @@ from deepal_autoal.augmentation import (
     rotate_by,
     transform_by,
 )
-from deepal_autoal.datasets.base import AUGMENTATIONS as KNOWN_TO_DATASETS
+from deepal_autoal.training.recipe import AUGMENTATIONS as KNOWN_TO_RECIPES
 
 
 def pictures(n=40, channels=3, height=9, width=12, dtype=torch.uint8):
@@ -45,7 +45,7 @@ def test_crops_are_windows_of_the_padded_images(dtype, channels_last):
 
 
 @pytest.mark.parametrize(("side", "padding"), [(64, 8), (32, 4), (28, 4), (16, 2), (12, 2), (8, 1), (3, 1)])
-def test_crop_offsets_are_each_images_own(side, padding):
+def test_crop_offsets_differ_between_images(side, padding):
     images = torch.zeros((400, 1, side, side), dtype=torch.uint8)
     images[:, :, side // 2, side // 2] = 1
     cropped = random_crop(images, torch.Generator().manual_seed(0))
@@ -68,7 +68,7 @@ def test_flips_half_of_the_images():
 
 
 @pytest.mark.parametrize(("height", "width"), [(9, 12), (32, 32), (12, 9)])
-def test_rotation_is_torchvisions(height, width):
+def test_rotation_matches_torchvisions(height, width):
     functional = pytest.importorskip("torchvision.transforms.v2.functional")
     images = pictures(6, height=height, width=width)
     angles = torch.tensor([-20.0, -7.5, 0.0, 3.0, 20.0, 90.0])
@@ -79,8 +79,8 @@ def test_rotation_is_torchvisions(height, width):
     assert torch.equal(turned[2], images[2])
 
 
-def test_angles_are_each_images_own_and_within_twenty_degrees():
-    """A bright pixel to the right of the centre moves up or down by the sine of its angle."""
+def test_angles_differ_between_images_and_are_within_twenty_degrees():
+    """A bright pixel to the right of the center moves up or down by the sine of its angle."""
     images = torch.zeros(400, 1, 41, 41, dtype=torch.uint8)
     images[:, :, 20, 38] = 255
     turned = random_rotate(images, torch.Generator().manual_seed(0)).float()
@@ -88,11 +88,11 @@ def test_angles_are_each_images_own_and_within_twenty_degrees():
     rows = (turned.sum(dim=(1, 3)) * torch.arange(41.0)).sum(dim=1) / mass - 20
     angles = torch.asin((rows / 18).clamp(-1, 1)) * 180 / math.pi
     assert angles.abs().max() < 21.5 and angles.min() < -18 and angles.max() > 18
-    assert angles.mean().abs() < 2 and 10 < angles.std() < 13  # of a uniform law: 11.5
+    assert angles.mean().abs() < 2 and 10 < angles.std() < 13  # 11.5 for a uniform distribution
 
 
 @pytest.mark.parametrize(("height", "width"), [(9, 12), (32, 32), (12, 9)])
-def test_affine_changes_are_torchvisions(height, width):
+def test_affine_changes_match_torchvisions(height, width):
     functional = pytest.importorskip("torchvision.transforms.v2.functional")
     images = pictures(6, height=height, width=width)
     angles = torch.tensor([-10.0, 7.5, 0.0, 0.0, 15.0, 0.0])
@@ -110,8 +110,8 @@ def test_affine_changes_are_torchvisions(height, width):
     assert torch.equal(changed[2], images[2])
 
 
-def test_affine_changes_are_each_images_own_and_small():
-    """Two bright spots left and right of the centre, and two above and below it, tell all five amounts."""
+def test_affine_changes_differ_between_images_and_are_small():
+    """Two bright spots left and right of the center, and two above and below it, show all five amounts."""
     grid = torch.arange(81.0) - 40
     draws = []
     for turned in (False, True):
@@ -141,7 +141,7 @@ def test_affine_changes_are_each_images_own_and_small():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_jitter_is_torchvisions(channels):
+def test_jitter_matches_torchvisions(channels):
     functional = pytest.importorskip("torchvision.transforms.v2.functional")
     images = pictures(5, channels=channels)
     factors = torch.tensor([[0.8, 1.2, 1.0, 0.9, 1.1], [1.2, 0.8, 1.0, 1.1, 1.0], [0.8, 1.0, 1.0, 1.2, 0.9]])
@@ -153,12 +153,12 @@ def test_jitter_is_torchvisions(channels):
         )
         if channels == 3:
             expected = functional.adjust_saturation(expected, float(factors[2, number]))
-        # torchvision's weights of colours have four digits.
+        # torchvision's color weights have four digits.
         assert (changed[number].float() - expected * 255).abs().max() < 1.0
     assert torch.equal(changed[2], images[2])
 
 
-def test_jitter_factors_are_each_images_own_and_within_a_fifth():
+def test_jitter_factors_differ_between_images_and_are_within_a_fifth():
     images = torch.full((400, 1, 4, 4), 100, dtype=torch.uint8)
     means = random_jitter(images, torch.Generator().manual_seed(0)).float().mean(dim=(1, 2, 3))
     assert means.min() >= 80 and means.max() <= 120 and means.min() < 82 and means.max() > 118
@@ -183,5 +183,5 @@ def test_augmentations_are_applied_in_order():
     assert augment(images, (), generator) is images
 
 
-def test_datasets_know_the_same_augmentations():
-    assert set(AUGMENTATIONS) == set(KNOWN_TO_DATASETS)
+def test_recipes_know_the_same_augmentations():
+    assert set(AUGMENTATIONS) == set(KNOWN_TO_RECIPES)

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from deepal_autoal import Objective, Recipe, load_model, run
-from deepal_autoal import training as training_module
-from deepal_autoal.averaging import AveragedWeights
+from deepal_autoal.training import trainer as training_module
+from deepal_autoal.training.averaging import AveragedWeights
 
 
 class Part(nn.Module):
@@ -58,7 +58,7 @@ def test_averages_are_exponential_and_forget_the_start(decay):
 
 
 class Beside(Objective):
-    """An objective with a network beside the model, and a record of the weights after every step."""
+    """An objective with a network beside the model that records the weights at every step."""
 
     history: list[dict[str, torch.Tensor]]
 
@@ -77,12 +77,12 @@ class Beside(Objective):
 def test_the_whole_objective_gets_the_averages(setup, precision):
     setup.trainer = setup.trainer.with_objective(Beside)
     recipe = Recipe(epochs=4, min_steps=0, train_batch_size=8, averaging=0.9, precision=precision, learning_rate=0.01)
-    nobody = training_module.UnlabeledData(setup.inputs, np.arange(0))
+    no_unlabeled = training_module.UnlabeledData(setup.inputs, np.arange(0))
     averaged, last = (
-        setup.trainer.fit(setup.data(np.arange(24)), nobody, seed=1, recipe=chosen).objective
+        setup.trainer.fit(setup.data(np.arange(24)), no_unlabeled, seed=1, recipe=chosen).objective
         for chosen in (recipe, replace(recipe, averaging=0.0))
     )
-    # Averaging does not take part in training: both went the same way.
+    # Averaging does not affect training: both took the same steps.
     for one, other in zip(averaged.history, last.history, strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one)
     for name, final in last.state_dict().items():
@@ -93,7 +93,7 @@ def test_the_whole_objective_gets_the_averages(setup, precision):
     assert not torch.allclose(averaged.beside.weight, last.beside.weight)
 
 
-def test_averages_are_the_same_bit_for_bit(setup, equal):
+def test_averages_are_reproducible_bit_for_bit(setup, equal):
     recipe = Recipe(epochs=2, min_steps=0, train_batch_size=8, augmentation=("affine",), averaging=0.9)
     first, again = (setup.fit(np.arange(21), recipe=recipe) for _ in range(2))
     assert equal(first, again) and not equal(first, setup.fit(np.arange(21), recipe=replace(recipe, averaging=0.2)))
@@ -117,7 +117,7 @@ def test_averaging_learns_and_stops_at_full_accuracy(setup):
 @pytest.mark.parametrize("warm_start", [False, True])
 @pytest.mark.parametrize("strategy", ["margin", "lpl", "ddu"])
 def test_runs_are_resumed_and_loaded(tmp_path, blob_data, quick, strategy, warm_start):
-    """Also where a strategy trains networks beside the model, or has buffers that are not averages."""
+    """This also holds if a strategy trains networks beside the model, or has buffers that are not averaged."""
     recipe = {"min_steps": 12, "averaging": 0.9, "warm_start": warm_start}
     settings = {**quick, "model": "mlp", "rounds": 2, "recipe": recipe}
 

@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from deepal_autoal import FittedModel, Recipe, TaskModel
-from deepal_autoal import fitted as fitted_module
-from deepal_autoal.fitted import chunk_size
 from deepal_autoal.models import build_model
+from deepal_autoal.training import fitted_model as fitted_module
+from deepal_autoal.training.fitted_model import chunk_size
 
 CPU = torch.device("cpu")
 ROWS = np.array([50, 3, 3, 17, 59, 0, 21])
@@ -50,7 +50,7 @@ def test_sweep_is_a_forward_pass_in_chunks(setup, trained, batch_size):
     assert logits.dtype == embeddings.dtype == torch.float32
 
 
-def test_sweep_passes_each_sample_once_and_in_bounded_chunks(setup, trained, monkeypatch):
+def test_sweep_passes_each_sample_once_in_bounded_chunks(setup, trained, monkeypatch):
     sizes = []
     handle = trained.module.backbone.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
     trained.sweep(setup.inputs, ROWS, 3)
@@ -66,7 +66,7 @@ def test_sweep_of_nothing(setup, trained):
     assert logits.shape == (0, 3) and embeddings.shape == (0, 128)
 
 
-def test_outputs_may_enter_gradients(setup, trained):
+def test_outputs_may_be_used_in_gradient_computations(setup, trained):
     _, embeddings = trained.sweep(setup.inputs, ROWS)
     head = nn.Linear(128, 2)
     head(embeddings).sum().backward()
@@ -74,7 +74,7 @@ def test_outputs_may_enter_gradients(setup, trained):
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_passes_leave_no_trace(setup, trained, deep):
+def test_passes_have_no_side_effects(setup, trained, deep):
     model = wrap(deep_model()) if deep else trained
     before = copy.deepcopy(model.module.state_dict())
     modes = [part.training for part in model.module.modules()]
@@ -108,7 +108,7 @@ def test_dropout_passes_follow_the_generator(setup, trained, deep):
     assert torch.equal(first, passes(1)) and not torch.equal(first, passes(2))
     for number in range(1, 4):
         assert not torch.equal(first[0], first[number])
-    # ROWS holds sample 3 twice: masks are a sample's own.
+    # ROWS holds sample 3 twice: its two occurrences get different masks.
     assert not torch.equal(first[:, 1], first[:, 2])
     generator = torch.Generator().manual_seed(1)
     model.dropout_logits(setup.inputs, ROWS, 1, generator)
@@ -128,7 +128,7 @@ def test_deeper_dropout_gets_full_passes_with_batchnorm_in_evaluation(setup):
     torch.testing.assert_close(passes.std(dim=0), expected.std(dim=0), rtol=0.15, atol=0)
 
 
-def test_without_dropout_all_passes_are_alike(setup):
+def test_without_dropout_all_passes_are_equal(setup):
     model = wrap(TaskModel(nn.Flatten(), 64, 3, dropout=0.0))
     passes = model.dropout_logits(setup.inputs, ROWS, 2, torch.Generator())
     logits, _ = model.sweep(setup.inputs, ROWS)
@@ -154,7 +154,7 @@ def test_rebuilt_from_weights_gives_the_same_outputs(setup, trained, tmp_path):
     assert rebuilt.metrics == {"epochs": 1} and rebuilt.seed == 3
 
 
-def test_bfloat16_computes_the_backbone_in_it_and_returns_float32(setup, trained):
+def test_bfloat16_is_used_for_the_backbone_and_outputs_are_float32(setup, trained):
     module = copy.deepcopy(trained.module)
     half = FittedModel(module, device=CPU, recipe=Recipe(), seed=0, precision="bfloat16")
     dtypes = []

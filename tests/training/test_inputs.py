@@ -1,4 +1,4 @@
-"""Access to samples and the evaluation transform, against numpy."""
+"""Access to samples and the evaluation transform, compared with numpy."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from deepal_autoal import InputError
-from deepal_autoal import inputs as inputs_module
-from deepal_autoal import scaling as scaling_module
-from deepal_autoal.inputs import Inputs, Normalization
+from deepal_autoal.training import inputs as inputs_module
+from deepal_autoal.training import scaling as scaling_module
+from deepal_autoal.training.inputs import Inputs, Normalization
 
 CPU = torch.device("cpu")
 
@@ -48,11 +48,11 @@ def test_vector_statistics_and_batches(dtype, monkeypatch):
 
 
 @pytest.mark.parametrize("scaling", ["feature", "global"])
-def test_small_deviations_far_from_zero_survive(scaling):
+def test_small_deviations_far_from_zero_are_kept(scaling):
     vectors = np.random.default_rng(2).normal(1e7, 0.01, size=(500, 3))
     inputs = Inputs(vectors, Normalization.fit(vectors, scaling=scaling), CPU)
     assert inputs.normalization.std.numpy() == pytest.approx(np.full(3, 0.01), rel=0.1)
-    # The mean itself is float32; what counts is that samples stay apart.
+    # The mean itself is float32; what matters is that samples stay distinct.
     deviations = inputs.batch(np.arange(500)).std(dim=0).numpy()
     assert deviations == pytest.approx(np.ones(3), rel=0.01 if scaling == "feature" else 0.1)
 
@@ -71,7 +71,7 @@ def test_global_scaling_keeps_the_features_proportions(dtype, rows, monkeypatch)
     np.testing.assert_allclose(batch, (wide - taken.mean(axis=0)) / scale, atol=1e-5)
 
 
-def test_rows_of_unit_length_and_rows_as_they_are():
+def test_rows_of_unit_length_and_unchanged_rows():
     vectors = np.array([[3.0, 4.0], [0.0, 0.0], [-1e30, 1e30], [2e-40, 0.0]])
     lengths = np.array([[0.6, 0.8], [0, 0], [-(0.5**0.5), 0.5**0.5], [1, 0]])
     for dtype in (np.float32, np.float64):
@@ -88,7 +88,7 @@ def test_rows_of_unit_length_and_rows_as_they_are():
 
 
 @pytest.mark.parametrize("factor", [1e-200, 1e-30, 1e30])
-def test_scales_of_any_size_are_found(factor):
+def test_very_small_and_large_scales_are_normalized(factor):
     vectors = np.random.default_rng(2).normal(size=(100, 3)) * factor
     batch = Inputs(vectors, Normalization.fit(vectors, scaling="global"), CPU).batch(np.arange(100))
     assert torch.isfinite(batch).all()
@@ -97,7 +97,7 @@ def test_scales_of_any_size_are_found(factor):
 
 def test_constant_features_have_unit_deviation_despite_rounding():
     vectors = np.full((1000, 2), 0.1)
-    assert vectors.mean(axis=0)[0] != 0.1, "rounding must show"
+    assert vectors.mean(axis=0)[0] != 0.1, "rounding must be visible"
     fitted = Normalization.fit(vectors)
     assert (fitted.std == 1).all() and (fitted.mean == np.float32(0.1)).all()
 
@@ -114,7 +114,7 @@ def test_no_samples_is_an_error():
         Normalization.fit(np.zeros((3, 2), dtype=np.float32), np.array([], dtype=np.int64))
 
 
-def test_image_batches_are_channels_first_and_normalised(images):
+def test_image_batches_are_channels_first_and_normalized(images):
     inputs = Inputs(images, Normalization.fit(images), CPU)
     assert len(inputs) == 50 and inputs.input_shape == (images.shape[3], 5, 7)
     rows = np.array([7, 7, 2])
@@ -144,7 +144,7 @@ def test_an_array_on_the_device_gives_the_same_batches(images, monkeypatch):
         assert resident._resident is not None and plain._resident is None
 
 
-def test_normalising_leaves_its_argument_alone():
+def test_normalizing_does_not_change_its_argument():
     images = np.random.default_rng(0).integers(0, 256, size=(5, 4, 4, 3), dtype=np.uint8)
     inputs = Inputs(images, Normalization.fit(images), CPU)
     floating = inputs.raw(np.arange(5)).float()
@@ -166,7 +166,7 @@ def test_memory_maps_stay_mapped_and_may_be_read_only_and_unaligned(tmp_path):
     assert np.array_equal(mapped, vectors)
 
 
-def test_fingerprint_tells_arrays_apart(images, monkeypatch):
+def test_fingerprint_distinguishes_arrays(images, monkeypatch):
     fitted = Normalization.fit(images)
     changed = images.copy()
     changed[-1, -1, -1, -1] += 1
@@ -178,7 +178,7 @@ def test_fingerprint_tells_arrays_apart(images, monkeypatch):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-def test_images_lie_on_the_cuda_device(images):
+def test_images_are_on_the_cuda_device(images):
     device = torch.device("cuda", 0)
     fitted = Normalization.fit(images)
     inputs = Inputs(images, fitted, device)

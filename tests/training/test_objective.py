@@ -1,4 +1,4 @@
-"""Objectives: what strategies that change training put in the place of cross-entropy."""
+"""Objectives with which strategies that change training replace cross-entropy."""
 
 from typing import ClassVar
 
@@ -18,7 +18,7 @@ from deepal_autoal import (
     plugin_host,
     run,
 )
-from deepal_autoal.training import Trainer
+from deepal_autoal.training.trainer import Trainer
 
 
 class Doubled(Objective):
@@ -58,7 +58,7 @@ def test_the_plain_objective_is_cross_entropy(make_setup, stripes, equal):
     torch.testing.assert_close(loss, -picked.mean())
 
 
-def test_own_parts_are_optimised_and_progress_is_told(make_setup, stripes):
+def test_own_parts_are_optimized_and_progress_is_passed(make_setup, stripes):
     setup = make_setup(*stripes, model="mlp")
     Doubled.seen.clear()
     fitted = setup.trainer.with_objective(Doubled).fit(setup.data(range(20)), None, seed=0)
@@ -80,7 +80,7 @@ def test_a_changed_network_is_rebuilt_from_its_weights(tmp_path, blob_data):
     learner.save(tmp_path / "learner.pt")
     loaded = ActiveLearner.load(tmp_path / "learner.pt", blob_data.x_train, strategy=Changed())
     assert np.array_equal(loaded.predict_proba(blob_data.x_test), learner.predict_proba(blob_data.x_test))
-    assert loaded.ask(5).tolist() == learner.ask(5).tolist()  # another size asks the strategy anew
+    assert loaded.ask(5).tolist() == learner.ask(5).tolist()  # another size asks the strategy again
 
 
 def test_a_finished_run_of_a_changed_network_loads(tmp_path, blob_data, quick):
@@ -127,7 +127,7 @@ def test_a_trainer_of_another_kind_needs_only_fit(tmp_path, blob_data, quick):
 
 
 class Foreign:
-    """A trainer of its own around a changed objective, which alone cannot be rebuilt."""
+    """A custom trainer around a changed objective, which cannot be rebuilt without its help."""
 
     def __init__(self, inner):
         self.inner = inner
@@ -142,7 +142,7 @@ class Rebuilding(Foreign):
 
 
 @pytest.mark.parametrize("kind", [Foreign, Rebuilding])
-def test_a_foreign_trainer_that_changes_the_network_must_rebuild_it(tmp_path, blob_data, quick, kind):
+def test_a_custom_trainer_that_changes_the_network_must_rebuild_it(tmp_path, blob_data, quick, kind):
     class Wrapped(Changed):
         def wrap_trainer(self, trainer):
             return kind(trainer.with_objective(Doubled))
@@ -159,7 +159,7 @@ def test_a_foreign_trainer_that_changes_the_network_must_rebuild_it(tmp_path, bl
         assert np.array_equal(loaded.predict_proba(blob_data.x_test), learner.predict_proba(blob_data.x_test))
 
 
-def test_a_run_of_a_strategy_made_in_python_loads_with_it(tmp_path, blob_data, quick):
+def test_a_run_of_a_strategy_created_in_python_loads_with_it(tmp_path, blob_data, quick):
     result = run(Changed(), blob_data, out=tmp_path / "run", **{**quick, "model": "mlp"})
     with pytest.raises(RunFolderError, match="strategy="):
         load_model(tmp_path / "run")

@@ -1,4 +1,4 @@
-"""Training settings, the rule for steps, and schedules."""
+"""Training settings, the number of steps, and schedules."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from deepal_autoal import InputError, Recipe
-from deepal_autoal.datasets.base import OWN_AUGMENTATION as OF_DATASETS
-from deepal_autoal.optimization import OPTIMIZERS, SCHEDULES, make_optimizer, set_learning_rate
-from deepal_autoal.placement import autocast, cpu_has_bfloat16, exact_gradients, place, resolve_precision
-from deepal_autoal.recipe import IMAGE_DEFAULTS, OWN_AUGMENTATION, VECTOR_DEFAULTS
+from deepal_autoal.numerics.precision import autocast, cpu_has_bfloat16, exact_gradients, place, resolve_precision
+from deepal_autoal.training import optimizers
+from deepal_autoal.training.optimizers import make_optimizer, set_learning_rate
+from deepal_autoal.training.recipe import IMAGE_DEFAULTS, OPTIMIZERS, OWN_AUGMENTATION, SCHEDULES, VECTOR_DEFAULTS
 
 CPU = torch.device("cpu")
 
@@ -41,7 +41,7 @@ def test_recipes_survive_json():
 def test_defaults_by_data():
     assert Recipe.for_data((3, 32, 32), ["flip"]).augmentation == ("flip",)
     assert Recipe.for_data((3, 32, 32), ["flip"], augmentation=(), epochs=3) == Recipe(epochs=3, **IMAGE_DEFAULTS)
-    assert Recipe.for_data((3, 32, 32)).augmentation == OWN_AUGMENTATION == ("crop",) == OF_DATASETS
+    assert Recipe.for_data((3, 32, 32)).augmentation == OWN_AUGMENTATION == ("crop",)
     assert (
         Recipe.for_data((3, 32, 32), **{name: getattr(Recipe(), name) for name in IMAGE_DEFAULTS}, augmentation=())
         == Recipe()
@@ -54,7 +54,7 @@ def test_defaults_by_data():
         Recipe.for_data((3, 32, 32), epoch=3)
 
 
-def test_plain_settings_stay_as_they_were():
+def test_plain_settings_do_not_change():
     """Recorded recipes that lack a field, and papers' recipes, build on them."""
     recipe = Recipe()
     assert (recipe.epochs, recipe.min_steps, recipe.train_batch_size, recipe.learning_rate) == (20, 100, 64, 1e-3)
@@ -66,7 +66,7 @@ def test_plain_settings_stay_as_they_were():
     ("n", "epochs", "min_steps", "steps"),
     [(1, 3, 0, 3), (50, 3, 0, 3), (50, 3, 10, 10), (65, 3, 0, 6), (65, 3, 7, 8), (640, 3, 25, 30), (640, 3, 35, 40)],
 )
-def test_steps_rule(n, epochs, min_steps, steps):
+def test_number_of_steps(n, epochs, min_steps, steps):
     recipe = Recipe(epochs=epochs, min_steps=min_steps, train_batch_size=64)
     assert recipe.n_batches(n) == math.ceil(n / 64)
     assert recipe.n_batches(n) * recipe.n_epochs(n) == steps
@@ -80,8 +80,12 @@ def test_no_batch_has_one_sample():
             assert sum(sizes) == n and min(sizes) >= 2 and max(sizes) <= max(size, 3)
 
 
-@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
-def test_optimizers_carry_the_settings(name):
+def test_names_in_recipes_are_those_implemented():
+    assert set(OPTIMIZERS) == set(optimizers._OPTIMIZERS) and set(SCHEDULES) == set(optimizers._SCHEDULES)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers_get_the_settings(name):
     recipe = Recipe(optimizer=name, learning_rate=0.02, weight_decay=0.3, momentum=0.7)
     optimizer = make_optimizer([nn.Parameter(torch.ones(1))], recipe, CPU)
     assert type(optimizer).__name__.lower() == name
@@ -90,7 +94,7 @@ def test_optimizers_carry_the_settings(name):
 
 
 def test_schedules():
-    values = {name: [schedule(step / 1000) for step in range(1000)] for name, schedule in SCHEDULES.items()}
+    values = {name: [schedule(step / 1000) for step in range(1000)] for name, schedule in optimizers._SCHEDULES.items()}
     assert set(values["constant"]) == {1.0}
     assert values["cosine"][0] == 1.0 and values["cosine"][500] == pytest.approx(0.5) and values["cosine"][-1] < 0.01
     cycle = values["onecycle"]
@@ -103,16 +107,16 @@ def test_schedules():
 
 @pytest.mark.parametrize("has_it", [False, True])
 def test_precision_on_the_cpu(monkeypatch, has_it):
-    monkeypatch.setattr("deepal_autoal.placement.cpu_has_bfloat16", lambda: has_it)
+    monkeypatch.setattr("deepal_autoal.numerics.precision.cpu_has_bfloat16", lambda: has_it)
     assert resolve_precision("float32", CPU, (3, 32, 32)) == "float32"
     assert resolve_precision("bfloat16", CPU) == "bfloat16"
-    # Images that are large enough to gain, and nothing else.
+    # Only images that are large enough to gain.
     expected = {(3, 32, 32): has_it, (1, 16, 16): has_it, (1, 8, 8): False, (3, 15, 40): False, (64,): False}
     for shape, is_half in expected.items():
         assert resolve_precision("auto", CPU, shape) == ("bfloat16" if is_half else "float32"), shape
 
 
-def test_a_cpu_says_whether_it_computes_in_bfloat16(monkeypatch):
+def test_bfloat16_support_of_the_cpu_is_detected(monkeypatch):
     assert isinstance(cpu_has_bfloat16(), bool)
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         monkeypatch.delattr(torch.cpu, name, raising=False)
@@ -121,7 +125,7 @@ def test_a_cpu_says_whether_it_computes_in_bfloat16(monkeypatch):
 
 @pytest.mark.parametrize("groups", [1, 64])
 @pytest.mark.parametrize(("kernel", "stride", "side"), [(3, 2, 1), (5, 4, 3), (7, 4, 2), (3, 2, 4)])
-def test_gradients_of_strided_convolutions_hold_nothing_that_was_not_computed(groups, kernel, stride, side):
+def test_gradients_of_strided_convolutions_contain_no_uninitialized_memory(groups, kernel, stride, side):
     conv = nn.Conv2d(64, 64, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
     conv = place(nn.Sequential(conv), CPU)[0]
     inputs = torch.randn(4, 64, side, side).to(memory_format=torch.channels_last)
@@ -129,7 +133,7 @@ def test_gradients_of_strided_convolutions_hold_nothing_that_was_not_computed(gr
     (wanted,) = torch.autograd.grad(exact.square().sum(), conv.weight)
     with exact_gradients(nn.Sequential(conv), "bfloat16", CPU), autocast("bfloat16", CPU):
         found = conv(inputs)
-    # What a kernel leaves unwritten shows the NaN that lay there before.
+    # Values that a kernel leaves unwritten show the NaN that was there before.
     memory = [torch.full((2**power,), math.nan) for power in range(6, 18) for _ in range(30)]
     del memory
     (gradient,) = torch.autograd.grad(found.float().square().sum(), conv.weight)

@@ -1,4 +1,4 @@
-"""Which scaling `auto` takes, on data of many kinds, and what that is worth in accuracy."""
+"""The scaling that `auto` chooses on data of many kinds, and its effect on accuracy."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 
 from deepal_autoal import InputError
-from deepal_autoal import scaling as scaling_module
-from deepal_autoal.inputs import Inputs, Normalization
-from deepal_autoal.scaling import SCALINGS, Scaling, VectorMoments, check_scaling, resolve_scaling
+from deepal_autoal.training import scaling as scaling_module
+from deepal_autoal.training.inputs import Inputs, Normalization
+from deepal_autoal.training.scaling import SCALINGS, Scaling, VectorMoments, check_scaling, resolve_scaling
 
 CPU = torch.device("cpu")
 
@@ -25,7 +25,7 @@ def digits():
 
 
 def large_digits():
-    """28x28 pixels up to 255 with a black margin and spots, as MNIST has them."""
+    """28x28 pixels up to 255 with a black margin and spots, as in MNIST."""
     x, y = digits()
     rng = np.random.default_rng(0)
     images = np.zeros((len(x), 28, 28))
@@ -40,7 +40,7 @@ def latent(n, n_classes, width, rng):
 
 
 def embeddings(seed=1, n=1200, width=128):
-    """A signal of 24 dimensions, turned into more of them, under noise."""
+    """A signal of 24 dimensions, projected to more dimensions, with noise."""
     rng = np.random.default_rng(seed)
     x, y = latent(n, 10, 24, rng)
     return x @ rng.normal(size=(24, width)) / 5 + 0.3 * rng.normal(size=(n, width)), y
@@ -68,7 +68,7 @@ def rectified():
 
 
 def hidden(activation):
-    """What a small network has inside, trained on some digits by another question than the classes."""
+    """The hidden layer of a small network, trained on some digits with other labels than the classes."""
     x, y = digits()
     net = MLPClassifier((64,), activation=activation, max_iter=30, random_state=0)
     net.fit(x[:400] / 16, y[:400] % 5)
@@ -89,12 +89,12 @@ def outliers():
 
 def unit_rows():
     x, y = embeddings()
-    x = x + 2  # a common direction, as networks have it
+    x = x + 2  # a common direction, as in networks
     return x / np.linalg.norm(x, axis=1, keepdims=True), y
 
 
 def words(length=100, first=0):
-    """Counts of words by Zipf's law, in documents of eight topics; ``first`` leaves out the most frequent ones."""
+    """Word counts by Zipf's law, in documents of eight topics; ``first`` omits the most frequent ones."""
     rng = np.random.default_rng(7)
     n, n_words, n_topics = 800, 500, 8
     usual = 1 / np.arange(1, n_words + 1) ** 0.9
@@ -119,7 +119,7 @@ def tfidf_svd():
 
 
 def one_hot(largest=None):
-    """Eight categorical columns, and a number up to ``largest``."""
+    """Eight one-hot encoded columns, and a number up to ``largest``."""
     rng = np.random.default_rng(5)
     labels = rng.integers(0, 3, 1200)
     columns = []
@@ -132,7 +132,7 @@ def one_hot(largest=None):
 
 
 def forest():
-    """Ten measurements of a place in metres, degrees and shades, and 44 binary columns, as covtype has them."""
+    """Ten measurements of a place in meters, degrees and shades, and 44 binary columns, as in covtype."""
     rng = np.random.default_rng(6)
     x, labels = latent(2000, 4, 10, rng)
     deviations = np.array([280, 112, 7.5, 212, 58, 1560, 27, 20, 38, 1325])
@@ -145,7 +145,7 @@ def forest():
 
 
 def patients():
-    """Pregnancies, glucose, blood pressure, skin, insulin, body mass, pedigree, age, as Pima's table has them."""
+    """Pregnancies, glucose, blood pressure, skin, insulin, body mass, pedigree, age, as in Pima's table."""
     rng = np.random.default_rng(8)
     n = 768
     y = rng.integers(0, 2, n)
@@ -176,7 +176,7 @@ def sensors():
 
 
 def years():
-    """A large, nearly constant column, which gives all rows one length, beside shares."""
+    """A large, nearly constant column, which gives all rows the same length, and shares."""
     rng = np.random.default_rng(11)
     x, y = latent(1200, 4, 10, rng)
     return np.hstack([2000 + 10 * rng.random((1200, 1)), 1 / (1 + np.exp(-x)) * 10 ** rng.uniform(-2, 1, 10)]), y
@@ -190,7 +190,7 @@ def wine():
     return datasets.load_wine(return_X_y=True)
 
 
-# By name: the data, the right scaling, and by how much it is better, in accuracy, than the other one.
+# By name: the data, the right scaling, and by how much its accuracy is better than that of the other one.
 KINDS = {
     "digits": (digits, "global", 0.02),
     "large digits": (large_digits, "global", 0.02),
@@ -238,7 +238,7 @@ def accuracy(x, y, scaling):
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("kind", KINDS)
-def test_auto_takes_what_serves_accuracy(kind):
+def test_auto_chooses_the_more_accurate_scaling(kind):
     make, right, margin = KINDS[kind]
     x, y = make()
     assert resolve_scaling("auto", x).name == right
@@ -247,14 +247,14 @@ def test_auto_takes_what_serves_accuracy(kind):
     if margin is not None:
         other = "feature" if right == "global" else "global"
         assert found[right] >= found[other] + margin, found
-    # Nor does a part of the data, or its type, tell anything else.
+    # A part of the data, or another type, does not change the choice.
     for seed in range(12):
         rows = np.random.default_rng(seed).choice(len(x), min(250, len(x) * 2 // 3), replace=False)
         assert resolve_scaling("auto", x[rows].astype(np.float32)).name == right, seed
 
 
 @pytest.mark.parametrize("name", ["iris", "diabetes"])
-def test_where_both_are_right_parts_of_the_data_still_agree(name):
+def test_if_both_are_right_parts_of_the_data_still_agree(name):
     x = getattr(datasets, f"load_{name}")().data
     whole = resolve_scaling(None, x)
     for seed in range(20):
@@ -270,7 +270,7 @@ def test_few_rows_and_features(shape, scaling):
         assert inputs.shape == shape and torch.isfinite(inputs).all()
 
 
-def test_what_is_asked_for_or_said_is_taken():
+def test_requested_or_declared_scaling_is_used():
     x, _ = wine()
     assert resolve_scaling("global", x) == Scaling("global", "as asked for")
     assert resolve_scaling("auto", x, is_embeddings=True) == Scaling("global", "embeddings")
@@ -286,7 +286,7 @@ def test_what_is_asked_for_or_said_is_taken():
         check_scaling("channel")
 
 
-def test_of_many_rows_some_are_looked_at(monkeypatch):
+def test_only_some_of_many_rows_are_read(monkeypatch):
     monkeypatch.setattr(scaling_module, "_ROWS_LOOKED_AT", 50)
     seen = []
     genuine = VectorMoments.of
@@ -297,7 +297,7 @@ def test_of_many_rows_some_are_looked_at(monkeypatch):
 
 
 @pytest.mark.parametrize("rows", [None, np.array([4, 9, 9, 30])])
-def test_moments_are_those_of_numpy(rows, monkeypatch):
+def test_moments_match_numpys(rows, monkeypatch):
     monkeypatch.setattr(scaling_module, "_CACHED_BYTES", 8 * 6 * 7)
     x = np.random.default_rng(1).normal(3, 2, size=(40, 6)).astype(np.float32)
     x[:, 2] = 0.1

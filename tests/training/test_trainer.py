@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from deepal_autoal import DeepALError, InputError, LabeledData, Recipe, TaskModel, Trainer, UnlabeledData
-from deepal_autoal import training as training_module
+from deepal_autoal.training import trainer as training_module
 
 CPU = torch.device("cpu")
 
@@ -55,7 +55,7 @@ def test_each_purpose_has_its_own_stream(setup, equal, monkeypatch, stream):
     assert not equal(first, setup.fit(rows, recipe=recipe))
 
 
-def test_same_initialisation_whatever_is_labelled(setup):
+def test_same_initialization_whatever_is_labeled(setup):
     initial = []
 
     def build():
@@ -69,7 +69,7 @@ def test_same_initialisation_whatever_is_labelled(setup):
     assert all(torch.equal(initial[0][key], initial[1][key]) for key in initial[0])
 
 
-def test_every_sample_is_visited_once_an_epoch(stripes, make_setup):
+def test_every_sample_is_visited_once_per_epoch(stripes, make_setup):
     seen = []
 
     class Spy(nn.Flatten):
@@ -103,7 +103,7 @@ def test_labels_follow_their_samples(make_setup):
 
 @pytest.mark.parametrize("model", ["linear", "mlp", "cnn", "resnet18"])
 @pytest.mark.parametrize("n", [1, 2, 9])
-def test_tiny_labelled_sets(stripes, make_setup, model, n):
+def test_tiny_labeled_sets(stripes, make_setup, model, n):
     setup = make_setup(*stripes, model=model, train_batch_size=4, epochs=1)
     fitted = setup.fit(np.arange(n))
     logits, embeddings = fitted.sweep(setup.inputs, np.arange(20))
@@ -145,7 +145,7 @@ def test_divergence_says_what_to_do(setup):
         setup.fit(np.arange(30), recipe=Recipe(epochs=5, min_steps=0, optimizer="sgd", learning_rate=1e30))
 
 
-def test_divergence_in_the_last_step_is_noticed(make_setup):
+def test_divergence_in_the_last_step_is_detected(make_setup):
     vectors = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
     setup = make_setup(vectors, np.arange(8) % 3, model="mlp", epochs=1)
     with pytest.raises(DeepALError, match="weights after the last step"):
@@ -153,7 +153,7 @@ def test_divergence_in_the_last_step_is_noticed(make_setup):
 
 
 def test_frozen_weights_stay_frozen(setup):
-    """A third party's model may train its head only."""
+    """A third-party model may train only its head."""
     build = setup.trainer.build
 
     def frozen():
@@ -193,7 +193,7 @@ def test_augmentation_sees_pixels_and_only_in_training(stripes, make_setup, monk
     assert len(batches) == 2
 
 
-def test_rows_that_do_not_fit_are_gathered_batch_by_batch(setup, equal, monkeypatch):
+def test_rows_that_do_not_fit_in_memory_are_gathered_batch_by_batch(setup, equal, monkeypatch):
     gathered = setup.fit(np.arange(5, 30))
     monkeypatch.setattr(training_module, "_GATHERED_BYTES", 0)
     assert equal(gathered, setup.fit(np.arange(5, 30)))
@@ -219,13 +219,13 @@ def test_optimizers_train(stripes, make_setup, optimizer):
 
 
 def test_unusable_labels_are_refused(setup):
-    inputs, nobody = setup.inputs, UnlabeledData(setup.inputs, np.arange(0))
+    inputs, no_unlabeled = setup.inputs, UnlabeledData(setup.inputs, np.arange(0))
     for rows, labels, message in (
         ([], [], "at least one"), ([1, 2], [0], "each sample one"), ([1], [3], "0 to 2"), ([1], [-1], "0 to 2"),
     ):  # fmt: skip
         data = LabeledData(inputs, np.array(rows, dtype=np.int64), np.array(labels, dtype=np.int64))
         with pytest.raises(InputError, match=message):
-            setup.trainer.fit(data, nobody, seed=0)
+            setup.trainer.fit(data, no_unlabeled, seed=0)
 
 
 def test_augmentation_of_vectors_is_refused(make_setup):
@@ -234,7 +234,7 @@ def test_augmentation_of_vectors_is_refused(make_setup):
         setup.fit(np.arange(6))
 
 
-def test_a_wrapped_trainer_has_the_same_form(setup, equal):
+def test_a_wrapped_trainer_has_the_same_interface(setup, equal):
     class Half:
         def __init__(self, trainer):
             self.trainer = trainer
@@ -244,8 +244,8 @@ def test_a_wrapped_trainer_has_the_same_form(setup, equal):
             part = LabeledData(labeled.inputs, labeled.indices[:half], labeled.labels[:half])
             return self.trainer.fit(part, unlabeled, **arguments)
 
-    nobody = UnlabeledData(setup.inputs, np.arange(0))
-    wrapped = Half(setup.trainer).fit(setup.data(np.arange(20)), nobody, seed=3)
+    no_unlabeled = UnlabeledData(setup.inputs, np.arange(0))
+    wrapped = Half(setup.trainer).fit(setup.data(np.arange(20)), no_unlabeled, seed=3)
     assert equal(wrapped, setup.fit(np.arange(10), seed=3))
 
 
@@ -269,12 +269,12 @@ def test_trains_on_cuda(stripes, make_setup, model):
 
 def test_trainer_takes_any_factory(setup):
     trainer = Trainer(lambda: TaskModel(nn.Flatten(), 64, 3, dropout=0.0), Recipe(epochs=1, min_steps=0), CPU)
-    nobody = UnlabeledData(setup.inputs, np.arange(0))
-    assert trainer.fit(setup.data(np.arange(9)), nobody, seed=0).module.embedding_dim == 64
+    no_unlabeled = UnlabeledData(setup.inputs, np.arange(0))
+    assert trainer.fit(setup.data(np.arange(9)), no_unlabeled, seed=0).module.embedding_dim == 64
 
 
 def test_compile_is_an_option_of_the_recipe(setup, monkeypatch):
-    """What torch makes of the backbone is its own affair, and takes half a minute."""
+    """Compilation itself is not tested: it takes half a minute."""
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module, *args, **more: compiled.append(module))
     recipe = Recipe(epochs=1, min_steps=0)
@@ -284,12 +284,12 @@ def test_compile_is_an_option_of_the_recipe(setup, monkeypatch):
     assert len(compiled) == 1 and compiled[0] is fitted.module.backbone
 
 
-def test_convolutions_lie_channels_last(setup):
+def test_convolutions_are_channels_last(setup):
     weights = [p for p in setup.fit(np.arange(9)).module.parameters() if p.ndim == 4 and p.shape[1] > 1]
     assert weights and all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
 
 
-def test_a_compiler_that_fails_is_one_line(setup, monkeypatch):
+def test_a_compiler_failure_is_one_line(setup, monkeypatch):
     def fail(module, *arguments, **named):
         raise torch._dynamo.exc.Unsupported("no compiler\nand much more")
 
@@ -299,7 +299,7 @@ def test_a_compiler_that_fails_is_one_line(setup, monkeypatch):
 
 
 def test_learns_in_bfloat16_inside_a_callers_autocast(setup):
-    """Torch keeps casts of weights until the outermost context ends: training on the first step's learns nothing."""
+    """Torch caches casts of weights until the outermost context ends: training on the first step's would fail."""
     recipe = Recipe(epochs=30, min_steps=0, train_batch_size=16, precision="bfloat16")
     with torch.autocast("cpu", enabled=False):
         model = setup.fit(np.arange(45), recipe=recipe)

@@ -1,4 +1,4 @@
-"""Torch's optimisers without its compiler: the same weights, and nothing imported for them."""
+"""Torch's optimizers without its compiler: the same weights, without the compiler's imports."""
 
 import subprocess
 import sys
@@ -43,7 +43,7 @@ def test_computes_the_same(kind, options):
     assert torch.equal(trained(without_compiler(kind), options), trained(kind, options))
 
 
-def test_is_a_class_of_torch_with_its_hooks_and_modes():
+def test_is_a_subclass_of_torchs_with_its_hooks_and_modes():
     adam = without_compiler(torch.optim.Adam)
     assert adam is without_compiler(torch.optim.Adam) and issubclass(adam, torch.optim.Adam)
     weight = torch.nn.Parameter(torch.ones(2))
@@ -60,7 +60,7 @@ def test_is_a_class_of_torch_with_its_hooks_and_modes():
     assert len(calls) == 1 and torch.is_grad_enabled() and float(weight.detach().max()) < 1
 
 
-def test_a_method_that_torch_does_not_wrap_stays_as_it_is(monkeypatch):
+def test_a_method_that_torch_does_not_wrap_is_unchanged(monkeypatch):
     class Plain(torch.optim.SGD):
         def zero_grad(self, set_to_none=True):
             raise NotImplementedError
@@ -74,8 +74,8 @@ def test_a_method_that_torch_does_not_wrap_stays_as_it_is(monkeypatch):
         optimizer.zero_grad()
 
 
-def test_a_run_imports_neither_the_compiler_nor_what_it_does_not_use(blob_file):
-    """Not even that of a strategy with optimisers of its own."""
+def test_a_run_imports_neither_the_compiler_nor_unused_modules(blob_file):
+    """This includes a strategy with its own optimizers."""
     done = subprocess.run(
         [sys.executable, "-c", RUN.format(path=str(blob_file))], capture_output=True, text=True, check=True
     )

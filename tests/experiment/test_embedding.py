@@ -1,0 +1,196 @@
+"""`embed`: what it writes, that this is a dataset, and that rows and names match the source."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from deepal_autoal import hookimpl, load_dataset, run
+from deepal_autoal.datasets.base import Dataset
+from deepal_autoal.errors import InputError
+from deepal_autoal.experiment.embedding import embed
+from deepal_autoal.training.task_model import TaskModel
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twenty distinct 12x12 color images in class folders."""
+    rng = np.random.default_rng(0)
+    for number in range(20):
+        path = tmp_path / "images" / ("cat", "dog")[number % 2] / f"{number:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)).save(path)
+    return tmp_path / "images"
+
+
+class Means(nn.Module):
+    """The mean of each channel, times a constant."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(float(factor)))
+
+    def forward(self, inputs):
+        return inputs.mean(dim=(2, 3)) * self.factor
+
+
+@pytest.fixture
+def means(registered):
+    """Return a function that registers a model called means."""
+
+    def register(factor=1.0):
+        class Plugin:
+            @hookimpl
+            def deepal_register_models(self, registry):
+                registry.add(
+                    "means", lambda input_shape, n_classes: TaskModel(Means(factor), input_shape[0], n_classes),
+                    summary="of a test", inputs="images",
+                )  # fmt: skip
+
+        registered(Plugin(), "means")
+
+    return register
+
+
+def test_rows_names_and_values_match_the_source(folder, tmp_path, means, monkeypatch):
+    monkeypatch.setenv("DEEPAL_CACHE", str(tmp_path / "cache"))
+    means()
+    source = load_dataset(folder)
+    reported = []
+    written = embed(source, "means", tmp_path / "pool.npz", dtype="float32", progress=lambda *n: reported.append(n))
+    assert (written.n_train, written.n_test, written.embedding_dim) == (16, 4, 3) and reported[-1] == (20, 20)
+    data = load_dataset(tmp_path / "pool.npz")
+    assert data.class_names == ("cat", "dog") and not data.is_image and data.x_train.dtype == np.float32
+    assert data.y_train.tolist() == source.y_train.tolist() and data.y_test.tolist() == source.y_test.tolist()
+    assert data.ids_train.tolist() == source.ids_train.tolist() and set(data.ids_test) == set(source.ids_test)
+    assert all((folder / name).is_file() for name in [*data.ids_train, *data.ids_test])
+    # Normalized with the training split's statistics.
+    pixels = source.x_train / 255.0
+    expected = (pixels - pixels.mean(axis=(0, 1, 2))) / pixels.std(axis=(0, 1, 2))
+    np.testing.assert_allclose(data.x_train, expected.mean(axis=(1, 2)), atol=1e-5)
+    with np.load(tmp_path / "pool.npz", allow_pickle=False) as file:
+        assert sorted(file) == ["class_names", "ids", "ids_test", "kind", "x", "x_test", "y", "y_test"]
+
+
+def test_embeddings_file_is_a_dataset(blob_data, tmp_path, quick):
+    """The linear model's embeddings are its standardized inputs: a run on them picks the same rows."""
+    embed(blob_data, "linear", tmp_path / "blobs.npz", dtype="float32")
+    data = load_dataset(tmp_path / "blobs.npz")
+    assert data.ids_train[7] == "train/7" and data.ids_test[0] == "test/0"
+    before, after = (run("margin", source, **quick) for source in (blob_data, tmp_path / "blobs.npz"))
+    assert [r["queried"] for r in before.rounds] == [r["queried"] for r in after.rounds]
+
+
+def test_model_of_a_run(image_data, tmp_path, quick, deepal):
+    run("random", image_data, out=tmp_path / "run", **{**quick, "model": "cnn"})
+    np.savez(tmp_path / "images.npz", x=image_data.x_train, y=image_data.y_train, x_test=image_data.x_test,
+             y_test=image_data.y_test)  # fmt: skip
+    status, out, err = deepal("embed", "--dataset", tmp_path / "images.npz", "--model", tmp_path / "run", "--out",
+                              tmp_path / "e.npz", "--dtype", "float32", "--threads", "1")  # fmt: skip
+    assert status == 0, err
+    assert "40 training and 20 test embeddings of 128 numbers" in out and "random weights" not in err
+    from deepal_autoal import load_model
+
+    predictor = load_model(tmp_path / "run")
+    with torch.no_grad():
+        logits = predictor.module.head(torch.from_numpy(np.load(tmp_path / "e.npz")["x"]))
+    torch.testing.assert_close(logits, predictor.logits(image_data.x_train))
+
+
+def test_random_weights_are_reported_and_reproducible(image_data, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        first = embed(image_data, "cnn", tmp_path / "a.npz").path
+        assert "random weights" in caplog.text
+    again, other = (embed(image_data, "cnn", tmp_path / f"{seed}.npz", seed=seed).path for seed in (0, 1))
+    x = np.load(first)["x"]
+    assert x.dtype == np.float16 and x.shape == (40, 128)
+    assert (x == np.load(again)["x"]).all() and (x != np.load(other)["x"]).any()
+
+
+def test_image_size_scales_the_shorter_side(tmp_path, means):
+    sides = []
+
+    class Watching(Means):
+        def forward(self, inputs):
+            sides.append(tuple(inputs.shape[2:]))
+            return super().forward(inputs)
+
+    means()
+    import deepal_autoal.experiment.embedding as module
+
+    build = module.build_model
+
+    def watched(name, shape, n_classes):
+        model = build(name, shape, n_classes)
+        model.backbone = Watching(1.0)
+        return model
+
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (6, 10, 15, 3), dtype=np.uint8)
+    data = Dataset("oblong", x, np.arange(6) % 2, x[:2], np.arange(2), ("a", "b"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "build_model", watched)
+        embed(data, "means", tmp_path / "a.npz", image_size=20)
+    assert set(sides) == {(20, 30)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"dtype": "int8"}, "--dtype int8"),
+        ({"image_size": 0}, "--image-size 0"),
+        ({"out": "pool.csv"}, "ends in .npz"),
+        ({"model": "cnnn"}, "cnn"),
+        ({"model": "means"}, "exceed float16"),
+    ],
+)
+def test_errors_are_clear_and_leave_no_file(image_data, tmp_path, means, arguments, message):
+    means(factor=1e6)
+    given = {"model": "cnn", "out": "pool.npz", **arguments}
+    with pytest.raises(InputError, match=message):
+        embed(image_data, given.pop("model"), tmp_path / given.pop("out"), **given)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nonfinite_embeddings_are_reported(image_data, tmp_path, means):
+    means(factor=float("nan"))
+    with pytest.raises(InputError, match="not finite"):
+        embed(image_data, "means", tmp_path / "a.npz", dtype="float32")
+
+
+def test_vectors_and_other_shapes_are_refused(blob_data, image_data, tmp_path, quick):
+    with pytest.raises(InputError, match="for images only"):
+        embed(blob_data, "linear", tmp_path / "a.npz", image_size=32)
+    run("random", image_data, out=tmp_path / "run", **quick)
+    with pytest.raises(InputError, match=r"takes samples of shape \(1, 8, 8\)"):
+        embed(blob_data, tmp_path / "run", tmp_path / "a.npz")
+
+
+def test_invalid_command_lines(deepal, tmp_path, blob_file):
+    status, _, err = deepal("embed", "--dataset", blob_file, "--model", "linear")
+    assert status == 2 and "--out" in err
+    status, _, err = deepal("embed", "--dataset", "digitz", "--model", "cnn", "--out", tmp_path / "x.npz")
+    assert status == 2 and "digits" in err
+    locked = tmp_path / "file"
+    locked.write_text("no folder")
+    status, _, err = deepal("embed", "--dataset", blob_file, "--model", "linear", "--out", locked / "x.npz")
+    assert status == 2 and "cannot be written" in err and err.count("\n") == 1
+    assert json.dumps(sorted(path.name for path in tmp_path.iterdir())) == '["blobs.npz", "file"]'
+
+
+def test_classes_keep_their_numbers(image_data, tmp_path):
+    data = Dataset("named", image_data.x_train, image_data.y_train, image_data.x_test, image_data.y_test,
+                   ("zebra", "ant", "bee"))  # fmt: skip
+    embed(data, "linear", tmp_path / "a.npz")
+    written = load_dataset(tmp_path / "a.npz")
+    assert written.class_names == ("zebra", "ant", "bee") and written.y_train.tolist() == data.y_train.tolist()
+
+
+def test_registered_name_takes_precedence_over_folder(image_data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "linear").mkdir()
+    assert embed(image_data, "linear", "a.npz").embedding_dim == 64

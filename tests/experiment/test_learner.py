@@ -1,0 +1,157 @@
+"""Ask and tell."""
+
+import numpy as np
+import pytest
+
+from deepal_autoal import ActiveLearner, Recipe, Strategy, create_strategy
+from deepal_autoal.errors import InputError, RunFolderError
+
+QUICK = Recipe(epochs=2, min_steps=5)
+
+
+def make(data, strategy="margin", **arguments):
+    return ActiveLearner(data.x_train, strategy, 3, model="linear", recipe=QUICK, device="cpu", **arguments)
+
+
+def test_ask_tell_predict(blob_data):
+    learner = make(blob_data)
+    first = learner.ask(12)
+    assert len(set(first.tolist())) == 12
+    learner.tell(first, blob_data.y_train[first])
+    second = learner.ask(5)
+    assert learner.ask(5).tolist() == second.tolist()  # no new labels were given
+    assert not set(first.tolist()) & set(second.tolist())
+    learner.tell(second, blob_data.y_train[second])
+    assert learner.round == 0 and len(learner.labeled_indices) == 17
+    assert learner.predict(blob_data.x_test).shape == (60,) and learner.round == 1
+    assert learner.predict_proba(blob_data.x_test).shape == (60, 3)
+
+
+def test_labels_can_be_given_for_other_samples(blob_data):
+    learner = make(blob_data)
+    learner.tell([7, 3], [1, 0])
+    learner.tell([50], [2])
+    assert learner.labeled_indices.tolist() == [7, 3, 50]
+    assert set(learner.ask(117).tolist()) == set(range(120)) - {7, 3, 50}
+
+
+def test_invalid_calls(blob_data):
+    learner = make(blob_data)
+    with pytest.raises(InputError, match="no labels yet"):
+        learner.predict(blob_data.x_test)
+    for size in (0, 121):
+        with pytest.raises(InputError, match="give 1 to 120"):
+            learner.ask(size)
+    learner.tell([0, 1], [0, 1])
+    with pytest.raises(InputError, match="already has a label"):
+        learner.tell([1], [1])
+    with pytest.raises(InputError, match="shape"):
+        learner.predict(np.zeros((3, 4, 5)))
+    for pool, message in [
+        (np.full((5, 2), np.nan), "NaN"),
+        (np.zeros((5, 2), dtype=int), "int64"),
+        (np.zeros((0, 2)), "empty"),
+        (np.zeros(5), "shape"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            ActiveLearner(pool, "random", 3)
+    with pytest.raises(InputError, match="at least two"):
+        ActiveLearner(blob_data.x_train, "random", 1)
+
+
+def test_wrong_feature_count_is_refused(blob_data):
+    learner = make(blob_data)
+    learner.tell([0, 1, 2], [0, 1, 2])
+    with pytest.raises(InputError):
+        learner.predict(np.zeros((3, 4), dtype=np.float32))
+
+
+@pytest.mark.parametrize("name", ["margin", "autoal"])
+def test_saved_learner_continues_identically(tmp_path, blob_data, name):
+    learner = make(
+        blob_data, create_strategy(name, **({"candidates": ["entropy", "kmeans"]} if name == "autoal" else {}))
+    )
+    first = learner.ask(12)
+    learner.tell(first, blob_data.y_train[first])
+    second = learner.ask(5)
+    learner.save(tmp_path / "learner.pt")
+    loaded = ActiveLearner.load(tmp_path / "learner.pt", blob_data.x_train, device="cpu")
+    assert loaded.ask(5).tolist() == second.tolist() and loaded.round == 0
+    assert np.array_equal(loaded.predict_proba(blob_data.x_test), learner.predict_proba(blob_data.x_test))
+    for each in (learner, loaded):
+        each.tell(second, blob_data.y_train[second])
+    assert loaded.ask(5).tolist() == learner.ask(5).tolist()
+    with pytest.raises(InputError, match="another pool"):
+        ActiveLearner.load(tmp_path / "learner.pt", blob_data.x_train + 1, device="cpu")
+    (tmp_path / "junk.pt").write_bytes(b"junk")
+    with pytest.raises(RunFolderError, match="cannot read"):
+        ActiveLearner.load(tmp_path / "junk.pt", blob_data.x_train)
+
+
+def test_another_batch_size_discards_the_first_answer(blob_data):
+    learner, fresh = make(blob_data), make(blob_data)
+    for each in (learner, fresh):
+        each.tell(np.arange(9), blob_data.y_train[:9])
+    learner.ask(3)
+    assert learner.ask(7).tolist() == fresh.ask(7).tolist()
+
+
+def test_members_and_sizes_are_checked(blob_data):
+    for members in ([1, 1, 2], [0, 120], [-1], [], [True, False], [1.5]):
+        with pytest.raises(InputError, match="members"):
+            make(blob_data, members=members)
+    learner = make(blob_data, members=[5, 6, 7, 8])
+    assert set(learner.ask(4).tolist()) == {5, 6, 7, 8}
+    for size in (2.5, True, "3"):
+        with pytest.raises(InputError, match="whole number"):
+            learner.ask(size)
+    learner.tell([5, 6, 7, 8], [0, 1, 2, 0])
+    with pytest.raises(InputError, match="nothing left to ask"):
+        learner.ask(1)
+
+
+def test_telling_no_labels_changes_nothing(blob_data):
+    learner = make(blob_data)
+    learner.tell([0, 1, 2], [0, 1, 2])
+    first = learner.ask(3)
+    learner.tell([], [])
+    assert learner.ask(3).tolist() == first.tolist() and learner.round == 0
+
+
+def test_recipe_names_and_types_are_checked(blob_data):
+    learner = ActiveLearner(blob_data.x_train, "margin", 3, model="linear", recipe={"epochs": 2, "min_steps": 5})
+    assert learner.recipe.epochs == 2 and learner.recipe.learning_rate == 3e-3
+    for wrong in ({"epochs": "3"}, {"epochs": 1.5}, {"warm_start": 1}, {"learning_rate": "fast"}, {"epoch": 3}):
+        with pytest.raises(InputError):
+            ActiveLearner(blob_data.x_train, "margin", 3, recipe=wrong)
+    assert Recipe(weight_decay=0).weight_decay == 0.0
+    with pytest.raises(InputError, match="seed"):
+        make(blob_data, seed=1.5)
+
+
+def test_failed_query_leaves_strategy_state_unchanged(blob_data):
+    class Counts(Strategy):
+        def __init__(self):
+            self.times, self.fails = 0, True
+
+        def query(self, context, batch_size):
+            self.times += 1
+            if self.fails:
+                raise KeyboardInterrupt
+            return context.candidates.indices[:batch_size]
+
+        def state_dict(self):
+            return {"times": self.times}
+
+        def load_state_dict(self, state):
+            self.times = state["times"]
+
+    strategy = Counts()
+    learner = ActiveLearner(blob_data.x_train, strategy, 3, model="linear", recipe={"epochs": 1, "min_steps": 1})
+    learner.tell([0, 1, 2], blob_data.y_train[:3])
+    with pytest.raises(KeyboardInterrupt):
+        learner.ask(4)
+    assert strategy.times == 0
+    strategy.fails = False
+    assert len(learner.ask(4)) == 4
+    assert strategy.times == 1

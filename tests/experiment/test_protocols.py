@@ -1,0 +1,114 @@
+"""Protocols, the settings of papers: their contents, that given settings override them, and that they run."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from deepal_autoal import plugin_host, run
+from deepal_autoal.datasets.base import Dataset
+from deepal_autoal.errors import RunFolderError, UnknownNameError
+from deepal_autoal.experiment.protocols import PROTOCOLS, find_protocol
+from deepal_autoal.training.recipe import IMAGE_DEFAULTS, VECTOR_DEFAULTS, Recipe
+
+TINY = {"initial": 10, "batch_size": 5, "rounds": 1, "epochs": 1, "threads": 1}
+
+
+def tiny(channels, side=12, n_classes=4):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, size=(60, side, side, channels), dtype=np.uint8)
+    y = np.arange(60) % n_classes
+    return Dataset("tiny", x[:40], y[:40], x[40:], y[40:], tuple("abcdefgh"[:n_classes]))
+
+
+@pytest.mark.parametrize("name", sorted(PROTOCOLS))
+def test_protocols_name_existing_things(name):
+    protocol = PROTOCOLS[name]
+    assert name == protocol.name and name.partition("/")[2] == protocol.dataset
+    assert protocol.dataset in plugin_host().datasets
+    recipe = Recipe(**protocol.recipe)
+    assert recipe.train_batch_size == 128 and recipe.epochs in (20, 30, 40, 200, 400)
+    known = {*protocol.defaults(), *(field.name for field in dataclasses.fields(Recipe))}
+    assert protocol.chosen <= known
+    assert json.loads(json.dumps(protocol.describe()))["chosen"] == sorted(protocol.chosen)
+
+
+@pytest.mark.parametrize("name", sorted(PROTOCOLS))
+def test_protocols_do_not_rely_on_defaults(name):
+    """They may change, and depend on the dataset; a paper's settings do not."""
+    recipe = PROTOCOLS[name].recipe
+    assert {*IMAGE_DEFAULTS, *VECTOR_DEFAULTS, "epochs", "optimizer", "weight_decay", "averaging"} <= set(recipe)
+    for augmentation in ((), ("crop",), ("affine", "flip")):
+        assert Recipe.for_data((3, 32, 32), augmentation, **recipe) == Recipe(**recipe)
+    assert (recipe["schedule"], recipe["averaging"], recipe["min_steps"]) == ("constant", 0.0, 0)
+    assert "crop" not in recipe["augmentation"] or "cifar" in name  # whose crops are of 4 pixels, an eighth of 32
+
+
+def test_settings_match_the_publications():
+    cifar100 = PROTOCOLS["autoal/cifar100"]
+    assert (cifar100.initial, cifar100.batch_size, cifar100.rounds) == (2_000, 1_000, 18)
+    assert not cifar100.chosen & {"initial", "batch_size", "rounds", "epochs", "optimizer"}
+    assert PROTOCOLS["deepal+/cifar10"].recipe["epochs"] == 30
+    assert PROTOCOLS["deepal+/tinyimagenet"].recipe["augmentation"] == ("rotate", "flip")
+    assert PROTOCOLS["autoal/tissuemnist"].recipe["weight_decay"] == 5e-4
+    # Settings that no text states are marked.
+    assert {"initial", "batch_size", "rounds"} <= PROTOCOLS["autoal/svhn"].chosen
+
+
+# Protocols differ only in numbers, which the tests above check for all.
+@pytest.mark.parametrize("name", ["deepal+/mnist", "deepal+/tinyimagenet", "autoal/tissuemnist"])
+def test_protocols_run_at_reduced_size(tmp_path, name):
+    is_grey = PROTOCOLS[name].model == "resnet18[stem=imagenet]" and not name.endswith("svhn")
+    result = run("random", tiny(1 if is_grey else 3), protocol=name, out=tmp_path / "run", **TINY)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["protocol"] == name and config["model"]["name"] == "resnet18"
+    assert [len(record["queried"]) for record in result.rounds] == [5, 0]
+    wanted = PROTOCOLS[name].recipe
+    for key in ("optimizer", "learning_rate", "train_batch_size", "min_steps"):
+        assert config["recipe"][key] == wanted[key]
+    assert config["recipe"]["augmentation"] == list(wanted["augmentation"]) and config["recipe"]["epochs"] == 1
+
+
+def test_given_settings_take_precedence_also_on_resume(tmp_path, image_data):
+    out = tmp_path / "run"
+    settings = {**TINY, "protocol": "deepal+/mnist", "model": "cnn", "recipe": {"optimizer": "sgd"}}
+    first = run("random", image_data, out=out, **settings)
+    assert first.config["model"]["name"] == "cnn" and first.config["recipe"]["optimizer"] == "sgd"
+    assert first.config["recipe"]["train_batch_size"] == 128 and len(first.config["initial"]) == 10
+    assert run("random", image_data, out=out, resume=True, **settings).rounds == first.rounds
+    with pytest.raises(RunFolderError, match="protocol"):
+        run("random", image_data, out=out, resume=True, **{**settings, "protocol": "deepal+/svhn"})
+
+
+def test_typos_suggest_the_nearest_names():
+    with pytest.raises(UnknownNameError, match=r"deepal\+/cifar10"):
+        find_protocol("deepal/cifar10")
+
+
+def test_protocol_dataset_is_the_default(deepal, image_data, tmp_path, monkeypatch):
+    asked = []
+
+    def load(name, data_dir):
+        asked.append(name)
+        return image_data
+
+    monkeypatch.setattr("deepal_autoal.experiment.loop.load_dataset", load)
+    tiny = ["--model", "linear", "--initial", "5", "--batch-size", "2", "--rounds", "1", "--epochs", "1"]
+    status, out, err = deepal("run", "--protocol", "deepal+/mnist", "--quiet", *tiny)
+    assert status == 0, err
+    assert asked == ["mnist"] and "-mnist-random-s0" in out
+    monkeypatch.setattr("deepal_autoal.benchmark.checks.load_dataset", load)
+    status, _, err = deepal("benchmark", "--protocol", "deepal+/svhn", "--strategies", "random", "--seeds", "1",
+                            "--out", tmp_path / "b", *tiny)  # fmt: skip
+    assert status == 0, err
+    assert asked[1:] == ["svhn", "svhn"] and (tmp_path / "b" / "svhn" / "random" / "seed-0").is_dir()
+
+
+def test_commands(deepal):
+    status, out, _ = deepal("protocols", "deepal+/cifar10")
+    assert status == 0 and "initial             1000 *" in out and "epochs              30\n" in out
+    status, _, err = deepal("protocols", "deepal+/cifra10")
+    assert status == 2 and "deepal+/cifar10" in err
+    status, _, err = deepal("run", "--protocol", "cifar10")
+    assert status == 2 and err.startswith("Error: ")
