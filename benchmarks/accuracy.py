@@ -1,11 +1,11 @@
-"""Strategies side by side over paired seeds: accuracy at each round, AUBC, differences to random, time of a query.
+"""Compare strategies over paired seeds: accuracy at each round, AUBC, differences to random, time of a query.
 
     python benchmarks/accuracy.py --out /tmp/study --data-dir data
 
-Runs are ordinary run folders under --out; repeating the command continues where it stopped. Where a strategy changes
-training, a plain model is trained on its picks as well, which tells what the picks alone are worth. The table of all
-rounds is written as CSV, the summary is printed; finished runs under --out are taken as they are. The effective number
-of classes of a batch is the exponential of the entropy of its labels: 10 of ten classes alike, 1 of one class.
+Runs are ordinary run folders under --out; repeating the command continues where it stopped. If a strategy changes
+training, a plain model is trained on its picks as well, which shows what the picks alone are worth. The table of all
+rounds is written as CSV, the summary is printed; finished runs under --out are reused. The effective number of classes
+of a batch is the exponential of the entropy of its labels: 10 for ten equally frequent classes, 1 for a single class.
 """
 
 import argparse
@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from deepal_autoal import ActiveLearner, load_dataset, plugin_host
-from deepal_autoal.inputs import Inputs
+from deepal_autoal.experiment.run_files import recorded_scaling
 from deepal_autoal.models import ModelChoice
-from deepal_autoal.run_files import recorded_scaling
+from deepal_autoal.training.inputs import Inputs
 
 SETTINGS = ("dataset", "data_dir", "model", "pool_size", "initial", "batch_size", "rounds")
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--csv", type=Path, default=None, help="where the table of rounds goes; default OUT/rounds.csv")
+    parser.add_argument("--csv", type=Path, default=None, help="file for the table of rounds; default OUT/rounds.csv")
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--data-dir", default="data")
     parser.add_argument("--model", default="auto")
@@ -45,7 +45,7 @@ def main() -> None:
 
     entries = plugin_host().strategies.entries()
     names = [entry.name for entry in entries] if arguments.strategies == "all" else arguments.strategies.split(",")
-    # Seed by seed, so that whatever there is time for is paired.
+    # Seed by seed, so runs are paired even if time runs out.
     cells = [(strategy, seed) for seed in range(arguments.seeds) for strategy in names]
     labels = load_dataset(arguments.dataset, arguments.data_dir).y_train
     with ThreadPoolExecutor(arguments.jobs) as executor:
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace, labels: np.ndarray, strategy: str, seed: int) -> list[dict[str, object]]:
-    """Do or finish one run, and return its rounds, followed by the plain model's where training was changed."""
+    """Start or finish one run, and return its rounds, followed by the plain model's if training was changed."""
     out = arguments.out / strategy / f"seed-{seed}"
     command = [sys.executable, "-m", "deepal_autoal", "run", "--quiet", "--resume", "--out", str(out), "--threads", "1"]
     for name in SETTINGS:
@@ -107,7 +107,7 @@ def replay(out: Path) -> None:
     data = load_dataset(settings["dataset"], settings["data_dir"])
     members = None
     if settings["pool_size"] is not None:
-        from deepal_autoal.pool import draw_members
+        from deepal_autoal.experiment.pool import draw_members
 
         members = draw_members(len(data.x_train), config["seed"], settings["pool_size"])
     recipe = {**config["recipe"], "augmentation": tuple(config["recipe"]["augmentation"])}
@@ -131,7 +131,7 @@ def summarize(rows: list[dict]) -> None:
         curves.setdefault(entry["strategy"], {}).setdefault(entry["seed"], []).append(entry)
     areas = {name: np.array([area(curve) for curve in seeds.values()]) for name, seeds in curves.items()}
     rng = np.random.default_rng(0)
-    print("| strategy | seeds | AUBC | final accuracy | AUBC - random, points (95 %) | seeds above | classes a batch |")
+    print("| strategy | seeds | AUBC | final accuracy | AUBC - random, points (95%) | seeds above | classes a batch |")
     print("|---|---|---|---|---|---|---|")
     for name in sorted(areas, key=lambda name: -areas[name].mean()):
         finals = np.array([curve[-1]["accuracy"] for curve in curves[name].values()])

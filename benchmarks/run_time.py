@@ -1,9 +1,9 @@
-"""Whole-run time and peak memory of strategies relative to `entropy`, in turn on the same machine.
+"""Measure whole-run time and peak memory of strategies relative to `entropy`, in turn on the same machine.
 
     python benchmarks/run_time.py --data-dir data --repeats 3
 
-Prints, for each strategy, seconds a phase (median over the repeats), the parts of its queries, wall seconds of the
-whole process, its peak memory, and the ratio to entropy's wall time pair by pair.
+Prints for each strategy the seconds of each phase (median over the repeats), the parts of its queries, wall seconds of
+the whole process, its peak memory, and the ratio to entropy's wall time, pair by pair.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def measure(name: str, common: list[str]) -> dict[str, float]:
-    """Run once in a process of its own."""
+    """Run once in a separate process."""
     head, *settings = name.split(" ")
     strategy, _, candidates = head.partition(":")
     with tempfile.TemporaryDirectory() as folder:

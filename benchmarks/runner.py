@@ -1,4 +1,4 @@
-"""What `deepal benchmark` costs beside its runs, what several jobs and a shared round 0 save, and what kills do to it.
+"""Measure overhead of `deepal benchmark`, savings by several jobs and a shared round 0, and the effect of kills.
 
 python benchmarks/runner.py overhead --datasets digits --strategies random,entropy,badge --seeds 3
 python benchmarks/runner.py jobs --datasets digits --strategies random,entropy,badge --seeds 3
@@ -43,13 +43,13 @@ def numbers(out: Path) -> list[dict[str, str]]:
 
 
 def overhead(arguments: argparse.Namespace, folder: Path) -> None:
-    """Time what goes on outside of the runs, in this process."""
-    import deepal_autoal.loop
+    """Time everything outside of the runs, in this process."""
+    import deepal_autoal.experiment.loop
     from deepal_autoal.benchmark import run_benchmark
     from deepal_autoal.report import write_report
 
     inside = 0.0
-    genuine = deepal_autoal.loop.run
+    genuine = deepal_autoal.experiment.loop.run
 
     def run(*args: Any, **kwargs: Any) -> Any:
         nonlocal inside
@@ -59,7 +59,7 @@ def overhead(arguments: argparse.Namespace, folder: Path) -> None:
         finally:
             inside += time.perf_counter() - started
 
-    deepal_autoal.loop.run = run
+    deepal_autoal.experiment.loop.run = run
     settings = {name: getattr(arguments, name) for name in ("rounds", "pool_size", "data_dir")}
     marks = [time.perf_counter()]
     run_benchmark(
@@ -71,13 +71,13 @@ def overhead(arguments: argparse.Namespace, folder: Path) -> None:
     write_report(folder / "study")
     marks.append(time.perf_counter())
     plan, probe, runs, report = (after - before for before, after in itertools.pairwise(marks))
-    print(f"runs {inside:.1f} s; beside them: scheduling and tables {runs - inside:.2f} s "
-          f"({100 * (runs - inside) / inside:.2f} %), plan and checks {plan:.2f} s, probe {probe:.2f} s, "
-          f"report {report:.2f} s; all {100 * (plan + probe + runs - inside + report) / inside:.1f} %")  # fmt: skip
+    print(f"runs {inside:.1f} s; in addition: scheduling and tables {runs - inside:.2f} s "
+          f"({100 * (runs - inside) / inside:.2f}%), plan and checks {plan:.2f} s, probe {probe:.2f} s, "
+          f"report {report:.2f} s; in all {100 * (plan + probe + runs - inside + report) / inside:.1f}%")  # fmt: skip
 
 
 def jobs(arguments: argparse.Namespace, folder: Path) -> None:
-    """Compare two jobs of one thread with one job, of one thread and of all."""
+    """Compare two jobs of one thread with one job, with one thread and with the default threads."""
     seconds = {
         "one job, one thread": timed(command(arguments, folder / "one", "--threads=1")),
         "one job, default threads": timed(command(arguments, folder / "default")),
@@ -89,7 +89,7 @@ def jobs(arguments: argparse.Namespace, folder: Path) -> None:
 
 
 def shared(arguments: argparse.Namespace, folder: Path) -> None:
-    """Compare with runs that all train round 0 themselves, in this process."""
+    """Compare a shared round 0 with runs that each train round 0 themselves, in this process."""
     from deepal_autoal.benchmark import run_benchmark
     from deepal_autoal.benchmark.schedule import Schedule
 
@@ -108,12 +108,12 @@ def shared(arguments: argparse.Namespace, folder: Path) -> None:
     saved = spent * (1 - 1 / len({run.strategy for run in result.tables.runs}))
     print(f"shared {taken['shared']:.1f} s, each its own {taken['each its own']:.1f} s: "
           f"{taken['each its own'] - taken['shared']:.1f} s saved; round 0 took {spent:.1f} s in all of its own runs, "
-          f"of which {saved:.1f} s are spent once too often; same numbers: "
+          f"of which {saved:.1f} s are redundant; same numbers: "
           f"{numbers(folder / 'shared') == numbers(folder / 'each its own')}")  # fmt: skip
 
 
 def kill(arguments: argparse.Namespace, folder: Path) -> None:
-    """Kill the benchmark at random moments, and compare with an undisturbed one."""
+    """Kill the benchmark at random times, and compare the results with an undisturbed one."""
     whole = timed(command(arguments, folder / "whole", "--jobs=2", "--threads=1"))
     moments = random.Random(0)
     n_kills = 0
@@ -129,7 +129,7 @@ def kill(arguments: argparse.Namespace, folder: Path) -> None:
             process.wait()
             n_kills += 1
         else:
-            print(f"finished after {n_kills} kills, status {status}: begun anew")
+            print(f"finished after {n_kills} kills, status {status}: started again")
             for summary in list((folder / "killed").glob("*/*/*/summary.json"))[::2]:
                 for file in summary.parent.iterdir():
                     file.unlink()
@@ -141,7 +141,7 @@ def kill(arguments: argparse.Namespace, folder: Path) -> None:
 
 
 def main() -> None:
-    """Measure what the command line names."""
+    """Run the measurement that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["overhead", "jobs", "shared", "kill"])
     parser.add_argument("--strategies", default="random,entropy,badge")

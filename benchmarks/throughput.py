@@ -1,11 +1,11 @@
-"""Images per second in training and in pool scoring, against the plain PyTorch way, in turn on the same machine.
+"""Measure images per second in training and pool scoring against plain PyTorch, in turn on the same machine.
 
     python benchmarks/throughput.py --models cnn,resnet18 --repeats 3
 
-The plain way: torchvision's transforms on PIL images (crop and flip in training, tensor, normalisation), a
-`DataLoader` with a worker a core, float32, a loop of forward, backward and optimiser step. Ours: `Trainer.fit` and
+Plain: torchvision's transforms on PIL images (crop and flip in training, tensor, normalization), a `DataLoader` with
+one worker per core, float32, a loop of forward, backward and optimizer step. Ours: `Trainer.fit` and
 `FittedModel.sweep` with their defaults. Pure: the same forward and backward passes as ours, in our precision, on
-batches that lie on the device already. Pixels are random: the speed does not depend on them.
+batches that are already on the device. Pixels are random: the speed does not depend on them.
 
 Prints medians over the repeats, and the ratios' medians with their range, pair by pair.
 """
@@ -24,13 +24,14 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
-from deepal_autoal.fitted import FittedModel
-from deepal_autoal.inputs import Inputs, Normalization
-from deepal_autoal.models import TaskModel, build_model
-from deepal_autoal.optimization import make_optimizer
-from deepal_autoal.placement import autocast, place
-from deepal_autoal.recipe import Recipe
-from deepal_autoal.training import LabeledData, Trainer, UnlabeledData
+from deepal_autoal.models import build_model
+from deepal_autoal.numerics.precision import autocast, place
+from deepal_autoal.training.fitted_model import FittedModel
+from deepal_autoal.training.inputs import Inputs, Normalization
+from deepal_autoal.training.optimizers import make_optimizer
+from deepal_autoal.training.recipe import Recipe
+from deepal_autoal.training.task_model import TaskModel
+from deepal_autoal.training.trainer import LabeledData, Trainer, UnlabeledData
 
 SHAPES = {"cnn": (28, 28, 1), "resnet18": (32, 32, 3)}
 N_CLASSES = 10
@@ -39,7 +40,7 @@ AUGMENTATION = ("crop", "flip")
 
 
 class PilImages(TorchDataset):
-    """An array of images, each one transformed as a PIL image."""
+    """An array of images, each transformed as a PIL image."""
 
     def __init__(self, array: np.ndarray, labels: np.ndarray, steps: list[object]) -> None:
         self.array, self.labels = array, labels
@@ -102,7 +103,7 @@ def compare(name: str, n: int, device: torch.device, precision: str, compiles: b
     }
     for what, calls in ways.items():
         speeds: dict[str, list[float]] = {way: [] for way in calls}
-        for call in calls.values():  # the first call of a kind loads and plans things
+        for call in calls.values():  # the first call of each kind includes loading and planning
             timed(call, device)
         for _ in range(repeats):
             for way, call in calls.items():
@@ -113,7 +114,7 @@ def compare(name: str, n: int, device: torch.device, precision: str, compiles: b
 
 
 def ratio(ours: list[float], other: list[float]) -> str:
-    """Return the median of the pairs' ratios, and their range."""
+    """Return the median of the pairwise ratios, and their range."""
     ratios = [a / b for a, b in zip(ours, other, strict=True)]
     return f"{median(ratios):.2f} ({min(ratios):.2f} … {max(ratios):.2f})"
 
@@ -133,7 +134,7 @@ def place_plainly(model: TaskModel, device: torch.device) -> TaskModel:
 
 
 def loader(array: np.ndarray, labels: np.ndarray, trains: bool, batch_size: int, device: torch.device) -> DataLoader:
-    """Return what a tutorial would use."""
+    """Return the data loader that a tutorial would use."""
     side, channels = array.shape[1], array.shape[3]
     steps: list[object] = [transforms.RandomCrop(side, padding=4), transforms.RandomHorizontalFlip()] if trains else []
     steps += [transforms.ToTensor(), transforms.Normalize([0.5] * channels, [0.25] * channels)]
@@ -164,7 +165,7 @@ def score_plainly(model: TaskModel, array: np.ndarray, labels: np.ndarray, devic
 def train_purely(
     model: TaskModel, inputs: Inputs, recipe: Recipe, precision: str, device: torch.device, n: int
 ) -> None:
-    """Take as many steps as an epoch has, on one batch."""
+    """Take one epoch's number of steps, all on the same batch."""
     model = place(model, device).train()
     if recipe.compile:
         model.backbone.compile()
@@ -181,8 +182,8 @@ def train_purely(
 
 @torch.no_grad()
 def score_purely(fitted: FittedModel, inputs: Inputs, device: torch.device, n: int) -> None:
-    """Pass as many samples as the pool holds, one chunk again and again."""
-    from deepal_autoal.fitted import chunk_size
+    """Pass as many samples as the pool contains, repeating one chunk."""
+    from deepal_autoal.training.fitted_model import chunk_size
 
     size = min(n, chunk_size(inputs.input_shape, device))
     batch = inputs.batch(np.arange(size))

@@ -1,4 +1,4 @@
-"""Every error this package raises on purpose: one root, each message says how to go on."""
+"""The errors this package raises on purpose: one base class; each message says what to do next."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class DeepALError(Exception):
-    """Root of all errors a user can act on; the command line prints it as one line ``Error: ...``."""
+    """Base of all errors a user can act on; the command line prints it as one line ``Error: ...``."""
 
 
 class InputError(DeepALError, ValueError):
@@ -15,12 +15,12 @@ class InputError(DeepALError, ValueError):
 
 
 class UnknownNameError(InputError):
-    """A name that nothing registered.
+    """A name that is not registered.
 
     Args:
         kind: What was looked up, in the singular, such as ``"strategy"``.
-        name: What was asked for.
-        known: The names that exist; the nearest ones are offered.
+        name: The requested name.
+        known: The names that exist; the closest ones are suggested.
         hint: A sentence appended to the message.
     """
 
@@ -45,27 +45,27 @@ class PluginCodeError(PluginError):
 
 
 class QueryError(PluginError):
-    """A strategy returned something that is not a batch of distinct unlabelled pool indices."""
+    """A strategy returned something that is not a batch of distinct unlabeled pool indices."""
 
 
 class RunFolderError(DeepALError):
     """A run folder that cannot be written, is in use, or holds another run."""
 
 
-def spell(error: BaseException) -> str:
-    """Return type and message of anybody's error in one printable line, whatever its ``str`` does."""
-    line = f"{type(error).__name__}: {message_of(error)}".removesuffix(": ")
+def format_error(error: BaseException) -> str:
+    """Return the type and message of any error in one printable line, whatever its ``str`` does."""
+    line = f"{type(error).__name__}: {error_message(error)}".removesuffix(": ")
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
 
 
-def message_of(error: BaseException) -> str:
-    """Return anybody's error's message in one line, whatever its ``str`` does."""
+def error_message(error: BaseException) -> str:
+    """Return the message of any error in one line, whatever its ``str`` does."""
     try:
         return " ".join(str(error).split())
     except Exception:
         return "(its message cannot be read)"
 
 
-def is_users_own(error: BaseException) -> bool:
-    """Return whether an error comes from the user, not from the code that ran; ``sys.exit()`` comes from code."""
+def is_interrupt(error: BaseException) -> bool:
+    """Return whether an error comes from the user, not from the running code; ``sys.exit()`` comes from code."""
     return isinstance(error, KeyboardInterrupt)

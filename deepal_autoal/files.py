@@ -1,6 +1,6 @@
-"""Files that are either whole or not there: written aside, flushed, then moved into place. Nothing is pickled.
+"""Atomic file writes: to a temporary file, flushed, then moved into place. Nothing is pickled.
 
-torch is imported where tensors are written or read, so that records can be read without it.
+torch is imported only where tensors are written or read, so records can be read without it.
 """
 
 from __future__ import annotations
@@ -8,9 +8,11 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Mapping
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -19,24 +21,42 @@ from deepal_autoal.errors import RunFolderError
 TEMPORARY_SUFFIX = ".deepal-tmp"
 
 
+@contextmanager
+def replacing(path: Path, keep_existing: bool = False) -> Iterator[IO[bytes]]:
+    """Write a file that appears whole or not at all; a crash or a full disk leaves an old one unchanged.
+
+    It is written beside its place under a temporary name, flushed to the disk, and moved. Errors pass through.
+
+    Args:
+        path: The file.
+        keep_existing: Whether a file that has appeared there meanwhile stays, and this one is dropped.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+    try:
+        with open(aside, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if not (keep_existing and path.exists()):
+            os.replace(aside, path)
+            _sync_folder(path.parent)
+    finally:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace a file atomically; a crash or a full disk leaves the old one as it was.
+    """Replace a file atomically (see `replacing`).
 
     Raises:
         RunFolderError: If it cannot be written.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
-        with open(aside, "wb") as file:
+        with replacing(path) as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-        _sync_folder(path.parent)
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise RunFolderError(
-            f"cannot write {path}: {error.strerror or error}; what was written before is kept"
+            f"cannot write {path}: {error.strerror or error}; files written earlier are kept"
         ) from error
 
 
@@ -67,7 +87,7 @@ def write_tensors(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
-    """Read what `write_tensors` wrote, with tensors on the CPU. Nothing is unpickled but plain data.
+    """Read a file written by `write_tensors`, with tensors on the CPU. Only plain data is unpickled.
 
     Raises:
         RunFolderError: If the file cannot be read, or holds anything else.
@@ -98,7 +118,7 @@ def encode(value: Any, where: str) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, torch.Tensor):
-        return value.detach().cpu().clone()  # a view would take its whole storage along
+        return value.detach().cpu().clone()  # a view would be saved with its whole storage
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
         return {"__array__": torch.from_numpy(np.array(value, order="C"))}
     if isinstance(value, Mapping):
@@ -126,7 +146,7 @@ def _decode(value: Any) -> Any:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename durable, where the system lets folders be flushed."""
+    """Make a rename durable where the system can flush folders."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from deepal_autoal import plugin_host
-from deepal_autoal.cost import SYMBOLS, spell_cost
+from deepal_autoal.plugins.cost_formulas import SYMBOLS, format_cost
 
 PAGE = Path(__file__).with_name("strategies.md")
 BEGIN, END = "<!-- cards: written by docs/cards.py -->\n", "<!-- end of cards -->\n"
@@ -17,8 +17,8 @@ def table() -> str:
     for entry in sorted(entries, key=lambda entry: (ORDER.index(entry.details["family"]), entry.name)):
         card = entry.details
         needs = ", ".join(sorted(card["requires"])) + (" (changes training)" if card["changes_training"] else "")
-        cells = (f"`{entry.name}`", card["family"], entry.summary, needs, spell_cost(card["time"]),
-                 spell_cost(card["memory"]), entry.reference)  # fmt: skip
+        cells = (f"`{entry.name}`", card["family"], entry.summary, needs, format_cost(card["time"]),
+                 format_cost(card["memory"]), entry.reference)  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     key = "; ".join(f"{symbol} {meaning}" for symbol, meaning in SYMBOLS.items())
     return "\n".join([*lines, "", f"Time and memory of a query, beyond the pass that all share: {key}.", ""])

@@ -1,4 +1,4 @@
-"""Paired comparisons over settings; those over seeds are the package's."""
+"""Pools paired comparisons over settings; comparisons over seeds are the package's own."""
 
 from collections.abc import Sequence
 
@@ -15,14 +15,14 @@ __all__ = ["Difference", "compare", "holm", "pool"]
 def pool(settings: Sequence[tuple[BySeed, BySeed]]) -> Difference | None:
     """Return the mean over settings of their mean paired differences.
 
-    Seeds are resampled for all settings at once, as pools and initial sets of settings on one dataset go by the seed.
-    Settings are not resampled: the interval is about these settings, not about others. There is no test.
+    Seeds are resampled for all settings together, as the seed determines pools and initial sets of all settings on one
+    dataset. Settings are not resampled: the interval is about these settings, not about others. There is no test.
 
     Args:
         settings: AUBC by seed of ours and of theirs; settings without a common seed are left out.
 
     Returns:
-        ``n_seeds`` is the number of seeds in any setting, ``n_above`` that of settings whose mean is above 0.
+        ``n_seeds`` is the number of seeds in any setting, ``n_above`` the number of settings with a mean above 0.
     """
     differences = [{seed: ours[seed] - theirs[seed] for seed in set(ours) & set(theirs)} for ours, theirs in settings]
     differences = [by_seed for by_seed in differences if by_seed]
@@ -34,7 +34,7 @@ def pool(settings: Sequence[tuple[BySeed, BySeed]]) -> Difference | None:
     rng = np.random.default_rng(stream_seed("study", "pooled"))
     draws = rng.integers(len(seeds), size=(N_RESAMPLES, len(seeds)))
     counts = np.stack([(draws == number).sum(axis=1) for number in range(len(seeds))], axis=1)
-    with np.errstate(invalid="ignore"):  # a setting of few seeds may have none in a resample, which then counts not
+    with np.errstate(invalid="ignore"):  # a setting with few seeds may have none in a resample, which is then ignored
         resampled = counts @ np.nan_to_num(values).T / (counts @ ~np.isnan(values).T)
     low, high = np.nanquantile(resampled.mean(axis=1), [0.025, 0.975])
     return Difference(

@@ -1,16 +1,16 @@
-"""What the search learns: rank correlation of S̄ with the truth on the pool, for SearchNet trained and frozen.
+"""Measure what the search learns: rank correlation of S̄ with the truth on the pool, for SearchNet trained and frozen.
 
     python benchmarks/autoal/diagnosis.py --data study-data --out benchmarks/autoal/results/diagnosis.csv
 
-Looks at true labels, so it is a simulation only. In runs of AutoAL on embeddings with a linear head, each round's S̄
-of all unlabelled samples is compared with
+This uses true labels, so it is only a simulation. In runs of AutoAL on embeddings with a linear head, each round's S̄
+of all unlabeled samples is compared with
 
 - their true loss: the task model's cross-entropy with the true label;
-- their true gain, to first order: how far a gradient step on the sample, with its true label, lowers the test loss.
+- their true gain, to first order: how much a gradient step on the sample, with its true label, lowers the test loss.
 
-So are the candidates' own ranks, those of ``vote``, and S̄ of a SearchNet of the same round that was not trained. The
-overlap is the share of the final stage's filter (the highest of S̄, out of which k-means takes the batch) that a
-vote's filter holds too.
+The candidates' own ranks, those of ``vote``, and S̄ of an untrained SearchNet in the same round are compared in the
+same way. The overlap is the share of the final stage's filter (the highest S̄, from which k-means takes the batch) that
+is also in a vote's filter.
 """
 
 import argparse
@@ -38,19 +38,20 @@ from deepal_autoal import (
     load_dataset,
     run,
 )  # fmt: skip
-from deepal_strategies.diversity import final_width, select_final
-from deepal_strategies.votes import collect_votes
+from deepal_autoal.training.inputs import Inputs
+from deepal_strategies.shared.diverse_batches import final_width, select_final
+from deepal_strategies.shared.votes import collect_votes
 
 COLUMNS = ("setting", "seed", "round", "n_labeled", "score", "loss", "gain", "overlap")
 
 
 class Diagnosis(SelectorStrategy):
-    """NOT A STRATEGY. Queries what ``autoal`` queries, and compares its scores with what only labels tell.
+    """NOT A STRATEGY. Queries the batches of ``autoal``, and compares its scores with the truth, which needs labels.
 
     Args:
         data: The run's dataset, with all its labels.
         candidates: Names of the candidates.
-        options: Of ``autoal``.
+        options: Options of ``autoal``.
     """
 
     def __init__(self, data: Dataset, candidates: list[str], options: dict[str, Any]) -> None:
@@ -71,7 +72,7 @@ class Diagnosis(SelectorStrategy):
         scores = dict(zip(self.candidates, ranks, strict=True))
         scores["vote"] = ranks.mean(dim=0)
         for name, strategy in self._searches.items():
-            # Contexts of one purpose draw alike: both halve the labelled set in the same way.
+            # Contexts with the same purpose draw the same random numbers, so both split the labeled set alike.
             scores[name], _ = strategy.search_scores(context.rebuild(purpose="search"), batch_size)
         loss, gain = self._truth(context)
         width = final_width(context, batch_size, "diverse", None)
@@ -85,7 +86,7 @@ class Diagnosis(SelectorStrategy):
         return Query(select_final(context, scores["autoal"], batch_size, "diverse", None))
 
     def _truth(self, context: QueryContext) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return each unlabelled sample's loss, and its gradient's inner product with that of the mean test loss."""
+        """Return each unlabeled sample's loss, and its gradient's inner product with that of the mean test loss."""
         view, data, module = context.candidates, self._data, context.model.module
         labels = torch.as_tensor(np.array(data.y_train[view.indices]))
         loss = F.cross_entropy(view.logits(), labels, reduction="none")
@@ -119,7 +120,7 @@ def diagnose(
     strategy = Diagnosis(data, candidates, options)
 
     def take_test_inputs(active: ActiveRun) -> None:
-        inputs = active._test  # the run's own normalisation
+        inputs = Inputs(data.x_test, active.learner.normalization, active.learner.device)
         strategy.test_inputs = inputs.batch(np.arange(len(inputs)))
 
     run(
@@ -131,7 +132,7 @@ def diagnose(
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
-    """Return Markdown: means over rounds and seeds by setting."""
+    """Return Markdown tables of means over rounds and seeds by setting."""
     names = ["autoal", "frozen", "vote"]
     names += [name for name in dict.fromkeys(row["score"] for row in rows) if name not in names]
     lines = []

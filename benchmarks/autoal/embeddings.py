@@ -1,19 +1,20 @@
-"""Frozen embeddings of MNIST and CIFAR-10 that no label had a part in, as .npz files for `deepal run --dataset`.
+"""Write frozen embeddings of MNIST and CIFAR-10, learned without labels, as .npz files for `deepal run --dataset`.
 
     python benchmarks/autoal/embeddings.py --data data --out study-data
 
-Coates, Lee & Ng, "An analysis of single-layer networks in unsupervised feature learning", AISTATS 2011: small patches
-of training images, normalised and whitened; k-means centres as dictionary; of every patch of an image by how much each
-centre is nearer than the mean one ("triangle"), averaged over the image's four quadrants; principal components of that.
+The method is that of Coates, Lee & Ng, "An analysis of single-layer networks in unsupervised feature learning",
+AISTATS 2011. Small patches of training images are normalized and whitened, and their k-means centers are the
+dictionary. For every patch of an image, a feature is how much nearer a center is than the mean distance ("triangle");
+features are averaged over the image's four quadrants and reduced to principal components.
 
-What is written, with x, y, x_test, y_test each:
+The files, each with x, y, x_test, y_test:
     NAME-dev.npz                   20,000 training rows and 4,000 test rows, to tune on
-    NAME.npz                       all others, for the study
+    NAME.npz                       all other rows, for the study
     NAME-dev-imbalanced.npz, NAME-imbalanced.npz
-                                   of their training rows classes 0 ... 9 in proportion 1:2:...:10; test rows as above
+                                   their training rows with classes 0 ... 9 in proportion 1:2:...:10; test rows as above
 
-Names are mnist and cifar10. --data holds MNIST/raw as torchvision lays it out, and cifar10, a folder with train and
-test of class folders.
+Names are mnist and cifar10. --data contains MNIST/raw in torchvision's layout, and cifar10, a folder with train and
+test, each with one folder per class.
 """
 
 import argparse
@@ -32,7 +33,7 @@ N_PATCHES = 120_000
 N_ITERATIONS = 15
 CONTRAST = 10 / 255  # added to a patch's standard deviation, so that flat patches do not become noise
 RIDGE = 0.1  # added to the eigenvalues in whitening
-# Images at a time: what one needs is then reused memory, not new pages each time.
+# Images at a time, few enough to reuse the same memory instead of new pages each time.
 CHUNK = 8
 DEV_TRAIN, DEV_TEST = 20_000, 4_000
 
@@ -42,7 +43,7 @@ class Source:
     """A dataset and the size of its embedding.
 
     Attributes:
-        dataset: For `load_dataset`; a path is relative to --data.
+        dataset: Argument of `load_dataset`; a path is relative to --data.
         n_centers: Dictionary size.
         dim: Dimensions of the embedding.
     """
@@ -75,7 +76,7 @@ def main() -> None:
 
 
 def embed(x_train: np.ndarray, x_test: np.ndarray, n_centers: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the embeddings of training and test images; everything is learnt from the training images.
+    """Return the embeddings of training and test images; everything is learned from the training images.
 
     Args:
         x_train: Images uint8 (N, H, W, C).
@@ -101,12 +102,12 @@ def embed(x_train: np.ndarray, x_test: np.ndarray, n_centers: int, dim: int) -> 
 
 @dataclass(frozen=True)
 class Dictionary:
-    """Whitening of patches, and centres of whitened ones.
+    """The whitening of patches, and the k-means centers of whitened patches.
 
     Attributes:
-        mean: (P,), of normalised patches.
-        whitening: (P, P).
-        centers: (K, P).
+        mean: (P,), mean of normalized patches.
+        whitening: (P, P), the whitening matrix.
+        centers: (K, P), in whitened space.
     """
 
     mean: torch.Tensor
@@ -155,18 +156,18 @@ def in_unit_range(images: np.ndarray) -> torch.Tensor:
 
 
 def normalized(patches: torch.Tensor) -> torch.Tensor:
-    """Return patches (n, P) less their means and divided by their standard deviations."""
+    """Return patches (n, P) minus their means and divided by their standard deviations."""
     centered = patches - patches.mean(dim=1, keepdim=True)
     return centered.div_(centered.var(dim=1, keepdim=True).add_(CONTRAST**2).sqrt_())
 
 
 def halves(side: int) -> tuple[slice, slice]:
-    """Return the two halves of a side; of an odd one both hold the middle."""
+    """Return the two halves of a side; if it is odd, both contain the middle."""
     return slice(0, (side + 1) // 2), slice(side // 2, side)
 
 
 def k_means(rows: torch.Tensor, n_centers: int, generator: torch.Generator) -> torch.Tensor:
-    """Return k-means centres (K, P) of rows (n, P); a centre that loses all its rows stays where it is."""
+    """Return k-means centers (K, P) of rows (n, P); a center that loses all its rows stays where it is."""
     centers = rows[torch.randperm(len(rows), generator=generator)[:n_centers]].clone()
     for _ in range(N_ITERATIONS):
         lengths = centers.square().sum(dim=1)
@@ -186,11 +187,11 @@ def write_parts(
     y_test: np.ndarray,
     n_dev: tuple[int, int] = (DEV_TRAIN, DEV_TEST),
 ) -> None:
-    """Write the part to tune on and the part for the study, which share no row, and both imbalanced.
+    """Write the part to tune on and the part for the study, which share no row, and an imbalanced version of both.
 
     Args:
         out: Folder.
-        name: Of the dataset.
+        name: Name of the dataset.
         x, y, x_test, y_test: Its embeddings and classes.
         n_dev: Training and test rows of the part to tune on.
     """
@@ -200,12 +201,12 @@ def write_parts(
              name: (order[n_dev[0] :], order_test[n_dev[1] :])}  # fmt: skip
     for label, (rows, test) in parts.items():
         for ending, chosen in (("", rows), ("-imbalanced", imbalanced(y, rows))):
-            # Not compressed: it is then mapped, not read.
+            # Not compressed, so it can be memory-mapped.
             np.savez(out / f"{label}{ending}.npz", x=x[chosen], y=y[chosen], x_test=x_test[test], y_test=y_test[test])
 
 
 def imbalanced(y: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return as many of the rows as there are with classes 0, 1, ... in proportion 1:2:..., in the same order."""
+    """Return the most rows with classes 0, 1, ... in proportion 1:2:..., in the same order."""
     n_classes = int(y.max()) + 1
     unit = int((np.bincount(y[rows], minlength=n_classes) // np.arange(1, n_classes + 1)).min())
     kept = [np.flatnonzero(y[rows] == number)[: unit * (number + 1)] for number in range(n_classes)]

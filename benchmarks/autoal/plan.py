@@ -1,4 +1,4 @@
-"""The study's grid as data: settings, and contenders in groups that answer a question each."""
+"""Defines the study's grid: settings, and contenders in groups that each answer a question."""
 
 import hashlib
 import json
@@ -10,37 +10,37 @@ from deepal_autoal import InputError, Strategy, create_strategy
 
 # The candidates of the AutoAL paper.
 SEVEN = ("entropy", "margin", "leastconf", "kmeans", "bald", "varratio", "meanstd")
-# Fig. 4: pools of 1, 3 and 5; the fourth is all seven.
+# Fig. 4: candidate pools of 1, 3 and 5; the fourth pool is all seven.
 POOLS = {
     1: ("entropy",),
     3: ("entropy", "margin", "kmeans"),
     5: ("entropy", "margin", "kmeans", "leastconf", "bald"),
 }
-# One good candidate among poor ones: what a vote cannot tell, and a search should.
+# One good candidate among poor ones, which a search should find and a vote cannot.
 POOR = ("margin", "bald", "meanstd", "coreset", "random")
-# What differences are taken to.
+# The strategy that the others are compared to.
 OURS = "autoal"
 ORACLE = "hindsight"
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Where strategies are compared.
+    """A dataset, model and budget on which strategies are compared.
 
     Attributes:
-        name: Names its rows.
+        name: Its name in result rows.
         dataset: Name of the embeddings in --data, or of the dataset in --images if ``is_images``.
         model: Task model.
-        initial: Size of the initial labelled set.
+        initial: Size of the initial labeled set.
         batch_size: Labels a round.
         rounds: Number of queries.
-        pool_size: Random subset of the pool, drawn by the seed; None for all of it.
+        pool_size: Size of a random subset of the pool, drawn by the seed; None for all of it.
         is_images: Whether the samples are images, not embeddings.
         is_imbalanced: Whether the embeddings' training classes are in proportion 1:2:....
-        needs_gpu: Whether it takes days without one; left out unless named.
-        max_seeds: Most seeds, where more cost too much.
+        needs_gpu: Whether it takes days without a GPU; left out unless named.
+        max_seeds: The most seeds to run, if more cost too much.
         recipe: Changes to the training recipe.
-        groups: What is compared there unless groups are named.
+        groups: The default groups of contenders.
     """
 
     name: str
@@ -63,12 +63,12 @@ class Contender:
     """A strategy as the study compares it.
 
     Attributes:
-        label: Names its rows.
-        strategy: A registered name; `ORACLE` stands for the oracle, which is none.
-        candidates: Names of its candidates; None for its own, or where it takes none.
+        label: Its name in result rows.
+        strategy: A registered name; or `ORACLE` for the oracle, which is not registered.
+        candidates: Names of its candidates; None for the strategy's default, or if it takes none.
         options: Constructor options.
-        wants_backbone: Whether it differs from others only where the task model has a backbone: the model of vectors
-            has none, so that networks of AutoAL's own start from the same embeddings there.
+        wants_backbone: Whether it differs from others only if the task model has a backbone: the model for vectors has
+            none, so AutoAL's own networks start from the same embeddings there.
     """
 
     label: str
@@ -79,11 +79,11 @@ class Contender:
 
     @property
     def is_oracle(self) -> bool:
-        """Whether it is the oracle, which sees what no strategy may see (see `hindsight`)."""
+        """Whether it is the oracle, which sees data that no strategy may see (see `hindsight`)."""
         return self.strategy == ORACLE
 
     def create(self) -> Strategy:
-        """Return the strategy; the oracle is made by `study`, as it wants the data."""
+        """Return the strategy; `study` creates the oracle, which needs the data."""
         return create_strategy(self.strategy, self.candidates, **self.options)
 
 
@@ -122,7 +122,7 @@ def _plain(name: str) -> Contender:
 
 
 def _diverse(name: str) -> Contender:
-    """Return a strategy with AutoAL's final stage: a vote of that one candidate."""
+    """Return a strategy with AutoAL's final stage, as a vote of that single candidate."""
     return Contender(f"{name}+diverse", "vote", (name,))
 
 
@@ -141,7 +141,7 @@ def _pool(strategy: str, size: int) -> Contender:
     return Contender(f"{strategy}-{size}", strategy, POOLS[size])
 
 
-# One at a time; a value that is the default is AUTOAL itself and is left out. Heads and own backbones are in "figure3".
+# Varied one at a time; default values are the same as AUTOAL and left out. Heads and own backbones are in "figure3".
 ALTERNATIVES: dict[str, tuple[Any, ...]] = {
     "n_cycles": (1, 3),
     "half_effort": (0.5, 1.0),
@@ -167,7 +167,7 @@ ALTERNATIVES: dict[str, tuple[Any, ...]] = {
 }
 
 GROUPS: dict[str, tuple[Contender, ...]] = {
-    # What the claim stands or falls with; for settings that cost much.
+    # The contenders that decide the claim; for expensive settings.
     "core": (
         _plain("random"), _plain("entropy"), _plain("margin"), _plain("kmeans"), _diverse("margin"), DBAL, ALBL, VOTE,
         FROZEN, AUTOAL,
@@ -189,7 +189,7 @@ GROUPS: dict[str, tuple[Contender, ...]] = {
         _autoal("paper", variant="paper"),
         _autoal("paper+diverse", variant="paper", final="diverse"),
     ),
-    # Fig. 4; a vote of one is that one with the diverse stage.
+    # Fig. 4; a vote of one candidate is that candidate with the diverse stage.
     "pools": (
         *(_diverse(name) for name in POOLS[1]), _pool("vote", 3), _pool("vote", 5), VOTE,
         _pool(OURS, 1), _pool(OURS, 3), _pool(OURS, 5), AUTOAL,
@@ -220,20 +220,20 @@ def ours_of(group: str) -> str:
 
 
 def contenders(groups: Iterable[str], has_backbone: bool = True) -> list[Contender]:
-    """Return the contenders of some groups, each once; what is the same as AUTOAL goes by that label alone.
+    """Return the contenders of some groups, each once; those identical to AUTOAL appear only under its label.
 
     Args:
-        groups: Names.
+        groups: Names of groups.
         has_backbone: Whether the task model has one; see `Contender.wants_backbone`.
 
     Raises:
-        InputError: If there is no such group, or a strategy or an option is not there.
+        InputError: If there is no such group, strategy or option.
     """
     usual = described(AUTOAL.create())
     chosen: dict[str, Contender] = {}
     for group in groups:
         if group not in GROUPS:
-            raise InputError(f"there is no group {group!r}; choose of {', '.join(GROUPS)}")
+            raise InputError(f"there is no group {group!r}; choose from {', '.join(GROUPS)}")
         for contender in GROUPS[group]:
             if contender.wants_backbone and not has_backbone:
                 continue
@@ -244,7 +244,7 @@ def contenders(groups: Iterable[str], has_backbone: bool = True) -> list[Contend
 
 
 def described(strategy: Strategy) -> dict[str, Any]:
-    """Return everything that tells two strategies apart: options, given or not, and candidates with theirs."""
+    """Return everything that distinguishes two strategies: all options, and the candidates with theirs."""
     return {
         "name": strategy.name,
         "options": strategy.describe_options(),
@@ -253,12 +253,12 @@ def described(strategy: Strategy) -> dict[str, Any]:
 
 
 def key_of(setting: Setting, contender: Contender, *further: str) -> str:
-    """Return a short text that changes with whatever a run's numbers follow from, but for code and the data's content.
+    """Return a hash of everything that determines a run's numbers, except code and the data's content.
 
     Args:
-        setting: Where.
-        contender: Who.
-        further: What else counts, such as the data's file name.
+        setting: The run's setting.
+        contender: The run's contender.
+        further: What else matters, such as the data's file name.
     """
     what = asdict(contender) if contender.is_oracle else described(contender.create())
     where = {name: value for name, value in asdict(setting).items() if name not in ("groups", "max_seeds", "needs_gpu")}

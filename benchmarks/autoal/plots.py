@@ -1,8 +1,8 @@
-"""Plots of the study, from the files that tables.py wrote: learning curves, weights by round (Fig. 5), differences.
+"""Plot the study from the files that tables.py wrote: learning curves, weights by round (Fig. 5), differences.
 
     python benchmarks/autoal/plots.py --results benchmarks/autoal/results
 
-Needs matplotlib, which nothing else here does. Writes SVG (or --format png) files to the same folder.
+Only this script needs matplotlib. Writes SVG (or --format png) files to the same folder.
 """
 
 import argparse
@@ -22,12 +22,12 @@ from tables import DIFFERENCES_CSV, POOLED, place_of
 CURVES = ("random", "margin", "kmeans", "dbal", "albl", "vote", OURS, ORACLE)
 WEIGHTED = (OURS, ORACLE)
 GROUPS = ("core", "main", "pools", "figure3", "ablations")
-# Okabe and Ito's, which the colour-blind can tell apart; ours is black.
+# Okabe and Ito's colors, which color-blind readers can distinguish; ours is black.
 COLORS = ("#999999", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#000000", "#D55E00")
 BETTER, WORSE, UNSURE = "#0072B2", "#D55E00", "#777777"
 STYLE = {
     "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
-    # The same numbers make the same file.
+    # The same numbers give the same file.
     "svg.hashsalt": "autoal", "svg.fonttype": "none",
 }  # fmt: skip
 
@@ -69,7 +69,7 @@ def panels(names: Sequence[str], height: float = 2.2) -> tuple[Figure, dict[str,
 
 
 def draw_curves(runs: Sequence[StudyRun], path: Path) -> None:
-    """Draw accuracy against labelled count, the mean over seeds with its standard error."""
+    """Draw accuracy against the number of labels, the mean over seeds with its standard error."""
     settings = sorted({run.setting for run in runs}, key=place_of)
     figure, axes = panels(settings)
     for setting, axis in axes.items():
@@ -89,7 +89,7 @@ def draw_curves(runs: Sequence[StudyRun], path: Path) -> None:
 
 
 def draw_weights(rows: Sequence[dict[str, str]], label: str, path: Path) -> None:
-    """Draw the mean weight of each candidate by round; the dotted line is where all weigh alike."""
+    """Draw the mean weight of each candidate by round; the dotted line is where all weights are equal."""
     settings = sorted({row["setting"] for row in rows}, key=place_of)
     figure, axes = panels(settings)
     for setting, axis in axes.items():
@@ -109,7 +109,7 @@ def draw_weights(rows: Sequence[dict[str, str]], label: str, path: Path) -> None
 
 
 def draw_forest(rows: Sequence[dict[str, str]], path: Path) -> None:
-    """Draw the differences of AUBC with their intervals, and below them the mean over settings as diamond."""
+    """Draw differences of AUBC with their intervals, and in the last panel the means over settings as diamonds."""
     settings = sorted({row["setting"] for row in rows} - {POOLED}, key=place_of)
     labels = list(dict.fromkeys(row["label"] for row in rows))
     figure, axes = panels([*settings, "mean over settings"], height=0.13 * len(labels) + 0.6)
@@ -128,7 +128,7 @@ def draw_forest(rows: Sequence[dict[str, str]], path: Path) -> None:
         axis.set_yticks(range(len(names)), names, fontsize=6)
         axis.set_ylim(len(labels) - 0.5, -0.5)
         axis.set_xlabel("AUBC, points")
-    figure.suptitle(f"{OURS} minus ... (right of 0: {OURS} is better), 95 % intervals")
+    figure.suptitle(f"{OURS} minus ... (right of 0: {OURS} is better), 95% intervals")
     save(figure, path)
 
 
@@ -137,7 +137,7 @@ def shown(label: str) -> str:
 
 
 def add_legend(figure: Figure, axes: dict[str, Axes]) -> None:
-    """Put one legend for all panels below them."""
+    """Put one legend for all panels below the panels."""
     found = dict(pair[::-1] for axis in axes.values() for pair in zip(*axis.get_legend_handles_labels(), strict=True))
     figure.legend(
         list(found.values()), list(found), loc="outside lower center", ncols=len(found) if len(found) < 9 else 8

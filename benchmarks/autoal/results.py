@@ -1,4 +1,4 @@
-"""The study's results in compact form: what is committed, and what tables and plots are made from."""
+"""Reads and writes the study's results in compact form, which is committed and used by tables and plots."""
 
 import csv
 import json
@@ -22,9 +22,9 @@ class StudyRun:
     """A finished run.
 
     Attributes:
-        setting, label, seed: Which.
+        setting, label, seed: Which run it is.
         aubc: Area under the budget curve, in [0, 1].
-        n_labeled: Labelled samples at each round.
+        n_labeled: Labeled samples at each round.
         accuracy: Test accuracy at each round, in [0, 1].
         seconds: ``train``, ``evaluate`` and ``query``, over all rounds.
     """
@@ -39,9 +39,9 @@ class StudyRun:
 
 
 def read_lines(paths: Iterable[Path]) -> list[dict[str, Any]]:
-    """Return the lines of runs.jsonl files that count: of two runs of one name the later, but no failed one.
+    """Return the lines of runs.jsonl files that count: of runs of the same name the latest one that did not fail.
 
-    Says on standard error where rows of one name were done with different settings or options.
+    Warns on standard error if runs of one label in a setting had different settings or options.
     """
     latest: dict[tuple[str, str, int], dict[str, Any]] = {}
     for path in paths:
@@ -54,12 +54,12 @@ def read_lines(paths: Iterable[Path]) -> list[dict[str, Any]]:
         keys.setdefault((setting, label), set()).add(row["key"])
     for (setting, label), found in keys.items():
         if len(found) > 1:
-            print(f"careful: {setting} {label} mixes runs of different settings or options", file=sys.stderr)
+            print(f"warning: {setting} {label} mixes runs with different settings or options", file=sys.stderr)
     return [latest[name] for name in sorted(latest)]
 
 
 def write_runs(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
-    """Write one row a run; the accuracies of its rounds are separated by blanks."""
+    """Write one row per run; the accuracies of its rounds are separated by spaces."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(RUN_COLUMNS)
@@ -72,7 +72,7 @@ def write_runs(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_runs(path: Path) -> list[StudyRun]:
-    """Return what `write_runs` wrote."""
+    """Return the runs that `write_runs` wrote."""
     runs = []
     with open(path, newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
@@ -91,8 +91,8 @@ def read_runs(path: Path) -> list[StudyRun]:
 def write_weights(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """Write mean and standard deviation over seeds of each candidate's weight in each round (Fig. 5).
 
-    Of the oracle, whose choice was one candidate, the mean is the share of seeds on which it was this one. Weights
-    that are all alike, as a vote's, are left out.
+    The oracle chooses one candidate, so its mean is the share of seeds on which it chose this one. Weights that are
+    all equal, as a vote's, are left out.
     """
     found: dict[tuple[str, str], list[list[Mapping[str, float]]]] = {}
     for row in lines:

@@ -1,10 +1,10 @@
-"""The study of AutoAL: every setting with every contender over paired seeds.
+"""Run the study of AutoAL: every setting with every contender over paired seeds.
 
     python benchmarks/autoal/study.py --data study-data --out study --jobs 2
 
-Each finished run is a line of OUT/runs.jsonl, written at once; repeating the command continues, does failed runs again,
-and those whose settings or options have changed since. Runs go seed by seed, so that whatever there is time for can be
-compared. Runs have one thread each: their numbers depend on it. See README.md for what the groups are.
+Each finished run is a line of OUT/runs.jsonl, written immediately. Repeating the command continues the study, and
+repeats failed runs and runs whose settings or options have changed since. Runs go seed by seed, so they can be compared
+even if time runs out. Each run has one thread, as its numbers depend on that. README.md explains the groups.
 """
 
 import argparse
@@ -33,12 +33,12 @@ class Job:
     """One run.
 
     Attributes:
-        setting: Where.
-        contender: Who.
-        seed: Of everything random.
+        setting: Its setting.
+        contender: Its strategy.
+        seed: The seed of everything random.
         key: See `plan.key_of`.
-        path: Of the dataset, or its registered name.
-        data_dir: Where named datasets lie.
+        path: Path of the dataset, or its registered name.
+        data_dir: Folder of named datasets.
         device: ``cpu``, ``cuda`` or ``auto``.
     """
 
@@ -52,7 +52,7 @@ class Job:
 
     @property
     def name(self) -> tuple[str, str, int]:
-        """What a run's line goes by."""
+        """What identifies a run's line."""
         return self.setting.name, self.contender.label, self.seed
 
     def __str__(self) -> str:
@@ -85,24 +85,24 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--images", type=Path, default=Path("data"), help="folder of MNIST/raw and cifar10")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
-    parser.add_argument("--settings", default=None, help="names, with commas; by default all that need no GPU")
-    parser.add_argument("--groups", default=None, help=f"of {', '.join(GROUPS)}; by default each setting's own")
-    parser.add_argument("--labels", default=None, help="only these of the groups' contenders; with blanks between them")
+    parser.add_argument("--settings", default=None, help="names, with commas; by default all that do not need a GPU")
+    parser.add_argument("--groups", default=None, help=f"from {', '.join(GROUPS)}; by default each setting's own")
+    parser.add_argument("--labels", default=None, help="only these contenders of the groups, separated by spaces")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--dev", action="store_true", help="embeddings to tune on instead of the study's")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
-    parser.add_argument("--accept-earlier", action="store_true", help="runs of other settings or options count too")
-    parser.add_argument("--list", action="store_true", help="only say which runs are left to do")
+    parser.add_argument("--accept-earlier", action="store_true", help="keep runs with other settings or options too")
+    parser.add_argument("--list", action="store_true", help="only list the runs that are left to do")
     return parser.parse_args(arguments)
 
 
 def plan_jobs(options: argparse.Namespace) -> list[Job]:
-    """Return all runs that are asked for, seed by seed."""
+    """Return all requested runs, seed by seed."""
     usual = [setting.name for setting in SETTINGS.values() if not setting.needs_gpu]
     names = usual if options.settings is None else options.settings.split(",")
     for name in names:
         if name not in SETTINGS:
-            sys.exit(f"there is no setting {name!r}; choose of {', '.join(SETTINGS)}")
+            sys.exit(f"there is no setting {name!r}; choose from {', '.join(SETTINGS)}")
     settings = [SETTINGS[name] for name in names]
     groups = {s.name: s.groups if options.groups is None else options.groups.split(",") for s in settings}
     chosen = {s.name: contenders(groups[s.name], has_backbone=s.is_images) for s in settings}
@@ -111,7 +111,7 @@ def plan_jobs(options: argparse.Namespace) -> list[Job]:
         known = list(dict.fromkeys(contender.label for found in chosen.values() for contender in found))
         for label in wanted:
             if label not in known:
-                sys.exit(f"there is no contender {label!r} in these groups; choose of {' '.join(known)}")
+                sys.exit(f"there is no contender {label!r} in these groups; choose from {' '.join(known)}")
         chosen = {name: [contender for contender in found if contender.label in wanted]
                   for name, found in chosen.items()}  # fmt: skip
     by_seed: list[list[Job]] = [[] for _ in range(options.seeds)]
@@ -125,19 +125,19 @@ def plan_jobs(options: argparse.Namespace) -> list[Job]:
 
 
 def path_of(setting: Setting, options: argparse.Namespace) -> str:
-    """Return where a setting's dataset lies, or its registered name."""
+    """Return the path of a setting's dataset, or its registered name."""
     if setting.is_images:
         folder = options.images / setting.dataset
         return str(folder) if folder.is_dir() else setting.dataset
     parts = [setting.dataset, *["dev"] * options.dev, *["imbalanced"] * setting.is_imbalanced]
     path = options.data / f"{'-'.join(parts)}.npz"
     if not path.is_file():
-        sys.exit(f"{path} is missing: make it with benchmarks/autoal/embeddings.py, or name its folder with --data")
+        sys.exit(f"{path} is missing: create it with benchmarks/autoal/embeddings.py, or name its folder with --data")
     return str(path)
 
 
 def read_runs(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
-    """Yield all lines, in the order in which they were written; of two runs of one name the later counts."""
+    """Yield all lines in the order in which they were written; of two runs of the same name the later one counts."""
     for path in paths:
         if path.exists():
             with open(path, encoding="utf-8") as file:
@@ -145,7 +145,7 @@ def read_runs(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
 
 
 def mend(path: Path) -> None:
-    """Cut off what a killed process left of a line."""
+    """Cut off an incomplete last line that a killed process left."""
     if path.exists():
         content = path.read_bytes()
         end = content.rfind(b"\n") + 1
@@ -162,11 +162,11 @@ def is_done(job: Job, row: Mapping[str, Any] | None, accept_earlier: bool) -> bo
 
 
 def work(todo: Sequence[Job], path: Path, n_jobs: int, progress: "Progress") -> list[str]:
-    """Do runs and write their lines; return what failed, in words."""
+    """Do runs and write their lines; return a message for each failed run."""
     failures = []
     with open(path, "ab", buffering=0) as file:
         for row in do_all(todo, n_jobs):
-            file.write(json.dumps(row).encode() + b"\n")  # one write: a line is there or it is not
+            file.write(json.dumps(row).encode() + b"\n")  # a single write, so lines are complete
             progress.show(row)
             if "failed" in row:
                 failures.append(f"{row['setting']} {row['label']} seed {row['seed']}: {row['failed']}")
@@ -201,13 +201,13 @@ def prepare_worker() -> None:
 
 
 def do(job: Job) -> dict[str, Any]:
-    """Do one run and return its line; whatever goes wrong is the line's ``failed``."""
+    """Do one run and return its line; if it fails, the error is the line's ``failed``."""
     setting, label, seed = job.name
     row: dict[str, Any] = {"setting": setting, "label": label, "seed": seed, "key": job.key}
     started = time.monotonic()
     logger = logging.getLogger("deepal_autoal")
     level = logger.level
-    logger.setLevel(logging.ERROR)  # that a small initial set lacks classes is part of the setting
+    logger.setLevel(logging.ERROR)  # small initial sets that lack classes are part of the setting
     try:
         row |= measure(job)
     except (Exception, SystemExit) as error:  # a strategy's code may do anything
@@ -218,7 +218,7 @@ def do(job: Job) -> dict[str, Any]:
 
 
 def measure(job: Job) -> dict[str, Any]:
-    """Return what a run's line says of its outcome."""
+    """Return the outcome in a run's line."""
     from hindsight import Hindsight
 
     from deepal_autoal import load_dataset, run
@@ -244,7 +244,7 @@ def measure(job: Job) -> dict[str, Any]:
             for phase in dict.fromkeys(phase for record in rounds for phase in record["seconds"])
         },
     }
-    # By round, of the rounds that queried.
+    # One entry for each round that queried.
     if all("weights" in report for report in reports):
         row["weights"] = [{name: round(w, 5) for name, w in report["weights"].items()} for report in reports]
     if all("chosen" in report for report in reports):
@@ -253,7 +253,7 @@ def measure(job: Job) -> dict[str, Any]:
 
 
 class Progress:
-    """Says on standard error what finished, and about how long the rest takes."""
+    """Reports on standard error which run finished, and about how long the rest takes."""
 
     def __init__(self, todo: Sequence[Job], n_jobs: int, earlier: Iterable[Mapping[str, Any]]) -> None:
         self._left = {job.name for job in todo}
@@ -270,11 +270,11 @@ class Progress:
         done = self._total - len(self._left)
         print(
             f"[{done}/{self._total}] {row['setting']} {row['label']} seed {row['seed']}: {outcome} "
-            f"({row['wall_s']:.1f} s), about {spell(self.remaining())} left", file=sys.stderr, flush=True,
+            f"({row['wall_s']:.1f} s), about {format_duration(self.remaining())} left", file=sys.stderr, flush=True,
         )  # fmt: skip
 
     def remaining(self) -> float:
-        """Return the seconds that are left: by the same contender's other seeds, else by the setting's mean."""
+        """Return the seconds left, estimated by the same contender's other seeds, or else by the setting's mean."""
         by_setting: dict[str, list[float]] = {}
         for (setting, _), seconds in self._seconds.items():
             by_setting.setdefault(setting, []).extend(seconds)
@@ -290,7 +290,7 @@ class Progress:
             self._seconds.setdefault((row["setting"], row["label"]), []).append(row["wall_s"])
 
 
-def spell(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
 
@@ -302,6 +302,6 @@ if __name__ == "__main__":
         print("interrupted; the same command continues", file=sys.stderr)
         sys.exit(130)
     except BrokenExecutor:
-        sys.exit("a worker died, perhaps for lack of memory; the same command continues")
+        sys.exit("a worker died, perhaps out of memory; the same command continues")
     except filelock.Timeout:
         sys.exit("another study writes to this folder; wait for it or choose another --out")

@@ -1,10 +1,10 @@
-"""Tables of the study: AUBC, and paired differences of `autoal` to everything else.
+"""Write the tables of the study: AUBC, and paired differences of `autoal` to everything else.
 
     python benchmarks/autoal/tables.py --runs study/runs.jsonl --out benchmarks/autoal/results
 
-Writes to --out: runs.csv (a row a run), weights.csv (weights by round, Fig. 5), differences.csv (every comparison), and
-tables.md. Without --runs the tables are made from the runs.csv that lies there. Several --runs are put together, such
-as those of a machine with a GPU.
+Writes to --out: runs.csv (one row per run), weights.csv (weights by round, Fig. 5), differences.csv (all comparisons),
+and tables.md. Without --runs, tables are computed from the runs.csv in --out. Several --runs are merged, for example
+those of a machine with a GPU.
 """
 
 import argparse
@@ -33,11 +33,11 @@ TITLES = {
     "oracle": "The oracle",
 }
 NOTE = f"""AUBC in percent, mean ± standard deviation over seeds. Differences are `{OURS}` minus the row's, paired by
-seed, in points: above 0 `{OURS}` is better. In brackets the 95 % percentile bootstrap interval of the mean over seeds;
-of few seeds it is too narrow. p is of a paired t-test, after Holm's correction over the rows of the table. "x+diverse"
-is candidate x with `{OURS}`'s final stage. `{ORACLE}` is no strategy: it looks at the test set to choose the best
-candidate's batch of each round.""".replace("\n", " ")
-# Whose weights by round are kept; of every single option's they would fill megabytes.
+seed, in points: above 0 `{OURS}` is better. In brackets is the 95% percentile bootstrap interval of the mean over
+seeds, which is too narrow with few seeds. p is from a paired t-test, after Holm's correction over the rows of the
+table. "x+diverse" is candidate x with `{OURS}`'s final stage. `{ORACLE}` is not a strategy: it looks at the test set to
+choose the best candidate's batch of each round.""".replace("\n", " ")
+# Contenders whose weights by round are kept; those of every single option would fill megabytes.
 WITH_WEIGHTS = (
     OURS, "autoal-poor", "autoal-top", "autoal-3", "autoal-5", "frozen", "random-weights", "paper", "paper+diverse",
     "albl", ORACLE,
@@ -49,8 +49,8 @@ Areas = Mapping[str, Mapping[str, Mapping[int, float]]]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, nargs="+", default=[], help="runs.jsonl of one or several studies")
-    parser.add_argument("--seeds", type=seed_range, metavar="A-B", help="of --runs only these seeds; default all")
+    parser.add_argument("--runs", type=Path, nargs="+", default=[], help="runs.jsonl of one or more studies")
+    parser.add_argument("--seeds", type=seed_range, metavar="A-B", help="only these seeds of --runs; default all")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -59,18 +59,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write_runs(options.out / RUNS_CSV, lines)
         write_weights(options.out / WEIGHTS_CSV, [row for row in lines if row["label"] in WITH_WEIGHTS])
     elif not (options.out / RUNS_CSV).exists():
-        sys.exit(f"{options.out} holds no {RUNS_CSV}: give the study's runs.jsonl with --runs")
+        sys.exit(f"{options.out} does not contain {RUNS_CSV}: give the study's runs.jsonl with --runs")
     runs = read_runs(options.out / RUNS_CSV)
     rows = differences(areas_of(runs))
     with open(options.out / DIFFERENCES_CSV, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, DIFFERENCE_COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows({key: spell(value) for key, value in row.items()} for row in rows)
+        writer.writerows({key: format_cell(value) for key, value in row.items()} for row in rows)
     (options.out / TABLES_MD).write_text(render(runs, rows), encoding="utf-8")
 
 
 def seed_range(text: str) -> range:
-    """Return the seeds from A to B, both among them, of ``A-B``."""
+    """Return the seeds from A to B, inclusive, of ``A-B``."""
     first, _, last = text.partition("-")
     return range(int(first), int(last) + 1)
 
@@ -83,7 +83,7 @@ def areas_of(runs: Iterable[StudyRun]) -> dict[str, dict[str, dict[int, float]]]
 
 
 def place_of(setting: str) -> tuple[int, str]:
-    """Return where a setting stands in the tables: as in the plan, then others."""
+    """Return a setting's sort key in the tables: in the plan's order, then others."""
     names = list(SETTINGS)
     return (names.index(setting) if setting in names else len(names)), setting
 
@@ -125,14 +125,14 @@ def row_of(group: str, setting: str, label: str, difference: Difference, p_holm:
     }  # fmt: skip
 
 
-def spell(value: Any) -> Any:
+def format_cell(value: Any) -> Any:
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else value
 
 
 def render(runs: Sequence[StudyRun], rows: Sequence[Mapping[str, Any]]) -> str:
     """Return all tables as Markdown."""
     areas = areas_of(runs)
-    parts = ["# AutoAL: tables", "Made by `tables.py`; do not edit.", NOTE]
+    parts = ["# AutoAL: tables", "Generated by `tables.py`; do not edit.", NOTE]
     for group in GROUPS:
         chosen = [row for row in rows if row["group"] == group]
         if chosen:
@@ -145,7 +145,7 @@ def render(runs: Sequence[StudyRun], rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def overview(group: str, areas: Areas, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return AUBC by label and setting, with the pooled difference; the highest in the mean first."""
+    """Return AUBC by label and setting, with the pooled difference; the highest mean first."""
     present = [
         label for label in (ours_of(group), *others(group)) if any(label in by_label for by_label in areas.values())
     ]
@@ -155,9 +155,9 @@ def overview(group: str, areas: Areas, rows: Sequence[Mapping[str, Any]]) -> str
         for label in present
     }
     pooled = {row["label"]: row for row in rows if row["setting"] == POOLED}
-    head = ["strategy", *settings, "difference, mean over settings (95 %)", "settings above", "p < 0.05: above, below"]
+    head = ["strategy", *settings, "difference, mean over settings (95%)", "settings above", "p < 0.05: above, below"]
     lines = [line(head), line(["---"] * len(head))]
-    # What is not there everywhere comes last: its mean is over other settings.
+    # Labels that some settings lack are last: their means are over different settings.
     order = sorted(present, key=lambda label: (None in means[label], -mean(v for v in means[label] if v is not None)))
     for label in order:
         cells = [name_of(label), *("" if value is None else f"{100 * value:.2f}" for value in means[label])]
@@ -182,7 +182,7 @@ def by_label(
         if run.setting == setting:
             finals.setdefault(run.label, []).append(run.accuracy[-1])
     found = {row["label"]: row for row in rows}
-    head = ["strategy", "seeds", "AUBC", "final accuracy", "difference (95 %)", "p", "seeds above"]
+    head = ["strategy", "seeds", "AUBC", "final accuracy", "difference (95%)", "p", "seeds above"]
     lines = [line(head), line(["---"] * len(head))]
     for label in sorted((ours_of(group), *found), key=lambda label: -mean(areas[setting][label].values())):
         area = areas[setting][label].values()
@@ -200,7 +200,7 @@ def by_label(
 def name_of(label: str) -> str:
     if label.startswith(OURS) and label in map(ours_of, GROUPS):
         return f"**`{label}`**"
-    return f"`{label}`, an oracle, no strategy" if label == ORACLE else f"`{label}`"
+    return f"`{label}`, an oracle, not a strategy" if label == ORACLE else f"`{label}`"
 
 
 def interval(row: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The bar: what a task model has to reach, at each data set and number of labels, against scikit-learn's best."""
+"""Defines the bar that a task model must reach against scikit-learn's best, on each data set and number of labels."""
 
 import math
 import statistics
@@ -9,13 +9,13 @@ from rows import Row
 
 from deepal_autoal.statistics import Difference, compare
 
-# Below scikit-learn's best in accuracy by at most this, in points.
+# Accuracy may be below scikit-learn's best by at most this, in points.
 MOST_BEHIND = 1.0
-# Of logistic regression's negative log-likelihood and seconds, at most these multiples.
+# Negative log-likelihood and seconds may be at most these multiples of logistic regression's.
 NLL_FACTOR, SECONDS_FACTOR = 1.05, 1.5
 SKLEARN = "sk-"
 LOGISTIC = "sk-logistic"
-# Averages of decimals that are equal on paper differ by less in floating point.
+# Averages of decimals that are mathematically equal differ by less than this in floating point.
 ROUNDING = 1e-9
 
 # Rows by seed, by model, by data set and number of labels.
@@ -25,16 +25,16 @@ Cases = Mapping[tuple[str, int], Mapping[str, BySeed]]
 
 @dataclass(frozen=True)
 class Verdict:
-    """A task model at one data set and number of labels; all over the seeds that it shares with the other model.
+    """The result of a task model on one data set and number of labels, over the seeds shared with the other model.
 
     Attributes:
-        dataset, per_class: Where.
-        best: scikit-learn's model of the highest mean accuracy; of several the fastest.
-        best_accuracy, accuracy: Mean, in [0, 1], of it and of ours.
+        dataset, per_class: Data set and labels a class.
+        best: scikit-learn's model with the highest mean accuracy; the fastest if there are several.
+        best_accuracy, accuracy: Mean accuracies in [0, 1] of that model and of ours.
         difference: Accuracy of ours minus the best one's, in [-1, 1].
-        nll_ratio: Mean negative log-likelihood over that of logistic regression, with the scaling that does better;
-            below 1 ours is better.
-        reference_seconds, seconds: Median; of logistic regression, the faster of its scalings, and of ours.
+        nll_ratio: Mean negative log-likelihood divided by that of logistic regression with the better scaling; below 1
+            ours is better.
+        reference_seconds, seconds: Median seconds of logistic regression with the faster scaling, and of ours.
     """
 
     dataset: str
@@ -49,7 +49,7 @@ class Verdict:
 
     @property
     def seconds_ratio(self) -> float:
-        """Seconds over those of logistic regression."""
+        """Seconds divided by those of logistic regression."""
         return self.seconds / self.reference_seconds
 
     @property
@@ -59,17 +59,17 @@ class Verdict:
 
     @property
     def is_likely(self) -> bool:
-        """Whether the negative log-likelihood does."""
+        """Whether the negative log-likelihood reaches the bar."""
         return self.nll_ratio <= NLL_FACTOR + ROUNDING
 
     @property
     def is_fast(self) -> bool:
-        """Whether the time does."""
+        """Whether the time reaches the bar."""
         return self.seconds_ratio <= SECONDS_FACTOR + ROUNDING
 
 
 def cases_of(rows: Iterable[Row], part: str) -> dict[tuple[str, int], dict[str, dict[int, Row]]]:
-    """Return a part's rows by data set and number of labels, model and seed, in the order in which they came."""
+    """Return a part's rows by data set and number of labels, model and seed, in their original order."""
     found: dict[tuple[str, int], dict[str, dict[int, Row]]] = {}
     for row in rows:
         if row.part == part:
@@ -79,13 +79,13 @@ def cases_of(rows: Iterable[Row], part: str) -> dict[tuple[str, int], dict[str, 
 
 
 def judge(case: tuple[str, int], by_model: Mapping[str, BySeed], ours: str) -> Verdict | None:
-    """Return how a model does; None where it has no seed in common with any of scikit-learn's models."""
+    """Return a model's verdict; None if it has no seed in common with any of scikit-learn's models."""
     own = by_model.get(ours, {})
     others = {name: common(rows, own) for name, rows in by_model.items() if name.startswith(SKLEARN)}
     others = {name: rows for name, rows in others.items() if rows}
     if not others:
         return None
-    # Only those with the most seeds: one lucky seed must not make a model the best.
+    # Only models with the most seeds: a single lucky seed must not make a model the best.
     most = max(map(len, others.values()))
     complete = {name: rows for name, rows in others.items() if len(rows) == most}
     best = max(complete, key=lambda name: (round(mean_accuracy(complete[name]), 9), -median_seconds(complete[name])))
@@ -111,12 +111,12 @@ def median_seconds(rows: Sequence[Row]) -> float:
 
 
 def reference_seconds(others: Mapping[str, Sequence[Row]]) -> float:
-    """Return those of the faster logistic regression; NaN where there is none."""
+    """Return the median seconds of the faster logistic regression; NaN if there is none."""
     return min((median_seconds(rows) for name, rows in others.items() if name.startswith(LOGISTIC)), default=math.nan)
 
 
 def nll_ratio(own: BySeed, others: Mapping[str, Sequence[Row]]) -> float:
-    """Return ours over the lower of the logistic regressions'; NaN where there are none."""
+    """Return our mean negative log-likelihood over the lower of the logistic regressions'; NaN if there are none."""
     ratios = []
     for name, rows in others.items():
         if name.startswith(LOGISTIC):

@@ -1,8 +1,8 @@
-"""What a newcomer does by hand: scikit-learn's classifiers and a plain PyTorch loop, without the toolkit.
+"""Defines what a newcomer would write: scikit-learn's classifiers and a plain PyTorch loop, without the toolkit.
 
-Each method takes labeled rows and returns a fitted classifier. Vectors are scaled beforehand, by statistics of the
-whole pool, which needs no label: by one number, or each feature by its own (`StandardScaler`). One number leaves
-distances as they are but for their unit, in which scikit-learn's solvers are not lost.
+Each method takes labeled rows and returns a fitted classifier. Vectors are scaled first by statistics of the whole
+pool, which need no labels: all features by one number, or each by its own (`StandardScaler`). One number only changes
+the unit of distances, to one in which scikit-learn's solvers work.
 """
 
 import warnings
@@ -24,12 +24,12 @@ from torch import nn
 
 MOST_FOLDS = 5
 STEPS = 300
-# A classifier: of rows as they were fitted on, classes int64 (n,) and probabilities (n, C), None if it has none.
+# A classifier takes rows in the form it was fitted on, and returns classes int64 (n,) and probabilities (n, C) or None.
 Answer = tuple[NDArray[Any], NDArray[Any] | None]
 Classifier = Callable[[NDArray[Any]], Answer]
-# Of labeled rows, their classes and a seed, the fitted classifier.
+# Takes labeled rows, their classes and a seed, and returns the fitted classifier.
 Fit = Callable[[NDArray[Any], NDArray[np.int64], int], Classifier]
-# Of the pool's rows, what makes rows fit for a method.
+# Takes the pool's rows, and returns a function that scales rows.
 Scaling = Callable[[NDArray[Any]], Callable[[NDArray[Any]], NDArray[np.float32]]]
 
 
@@ -39,7 +39,7 @@ class Baseline:
 
     Attributes:
         fit: The method.
-        scaling: Of vectors; images are bytes divided by 255.
+        scaling: The scaling of vectors; the bytes of images are divided by 255.
         takes_images: Whether images stay images, (n, C, H, W), instead of being flattened.
     """
 
@@ -48,7 +48,7 @@ class Baseline:
     takes_images: bool = False
 
     def preparation(self, x_pool: NDArray[Any]) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
-        """Return what turns raw rows into the method's."""
+        """Return the function that converts raw rows to the method's form."""
         if x_pool.ndim == 2:
             return self.scaling(x_pool)
         if self.takes_images:
@@ -70,7 +70,7 @@ def flattened(x: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def one_scale(x_pool: NDArray[Any]) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
-    """Center features and divide all by one number, so that their mean variance is 1."""
+    """Center features and divide all by the same number, which makes their mean variance 1."""
     mean = x_pool.mean(axis=0, dtype=np.float64)
     scale = np.sqrt(x_pool.var(axis=0, dtype=np.float64).mean()) or 1.0
     return lambda x: ((x - mean) / scale).astype(np.float32)
@@ -88,7 +88,7 @@ def unchanged(x_pool: NDArray[Any]) -> Callable[[NDArray[Any]], NDArray[np.float
 
 
 def logistic(x: NDArray[Any], y: NDArray[np.int64], seed: int) -> Classifier:
-    """Logistic regression, its C by cross-validation where each class has two rows, else 1."""
+    """Logistic regression, with C by cross-validation if each class has two rows, otherwise 1."""
     folds = n_folds(y)
     if folds < 2:
         model = LogisticRegression(C=1.0, max_iter=500)
@@ -100,9 +100,9 @@ def logistic(x: NDArray[Any], y: NDArray[np.int64], seed: int) -> Classifier:
 
 
 def svc(x: NDArray[Any], y: NDArray[np.int64], seed: int) -> Classifier:
-    """RBF support vectors with probabilities by Platt's sigmoid on held-out folds; none where a class has one row.
+    """RBF support vectors with probabilities by Platt's sigmoid on held-out folds; none if a class has one row.
 
-    Classes are the support vectors' own: they are more often right than those of the probabilities.
+    Classes are predicted by the support vectors, which are right more often than the probabilities' maxima.
     """
     folds = n_folds(y)
     model = SVC(C=10.0, gamma="scale")
@@ -120,7 +120,7 @@ def forest(x: NDArray[Any], y: NDArray[np.int64], seed: int) -> Classifier:
 
 
 def neighbors(x: NDArray[Any], y: NDArray[np.int64], seed: int) -> Classifier:
-    """The nearest neighbor up to three rows a class, else the five nearest."""
+    """The nearest neighbor for up to three rows a class, otherwise the five nearest."""
     return quietly_fitted(KNeighborsClassifier(1 if np.bincount(y).min() <= 3 else 5), x, y)
 
 
@@ -130,7 +130,7 @@ def n_folds(y: NDArray[np.int64]) -> int:
 
 def quietly_fitted(model: Any, x: NDArray[Any], y: NDArray[np.int64]) -> Classifier:
     with warnings.catch_warnings():
-        # Of the largest C on separable rows; cross-validation decides whether that C is any good.
+        # The largest C does not converge on separable rows; cross-validation decides whether it is any good.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(x, y)
 
@@ -142,7 +142,7 @@ def quietly_fitted(model: Any, x: NDArray[Any], y: NDArray[np.int64]) -> Classif
 
 
 def plain_torch(x: NDArray[Any], y: NDArray[np.int64], seed: int) -> Classifier:
-    """A small network, Adam, a fixed number of steps of up to 64 rows."""
+    """A small network trained by Adam for a fixed number of steps on up to 64 rows."""
     torch.manual_seed(seed)
     inputs, targets = torch.from_numpy(x), torch.from_numpy(y)
     n_classes = int(y.max()) + 1

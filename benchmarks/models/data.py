@@ -1,11 +1,11 @@
-"""The data sets of the benchmark of task models, each in a part to tune on and a part for the published table.
+"""Loads the data sets of the benchmark of task models, each in a part to tune on and a part for the published table.
 
     from data import load
     problem = load("wine", part="dev")
 
-A part's rows are a pool, of which labels are drawn, and evaluation rows, which no model sees. The parts "dev" and
-"test" share no row, but for wine and iris, which are too small for that. Generated problems whose rule is itself drawn
-(see generated.py) differ in the rule too.
+A part consists of a pool, from which labels are drawn, and evaluation rows, which no model sees. The parts "dev" and
+"test" share no row, except for wine and iris, which are too small for that. Generated problems with a random rule (see
+generated.py) have a different rule in each part.
 """
 
 from collections.abc import Callable
@@ -20,14 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepal_autoal import load_dataset
-from deepal_autoal.randomness import numpy_stream, stream_seed
+from deepal_autoal.numerics.random_streams import numpy_stream, stream_seed
 
 PARTS = ("dev", "test")
 POOL_ROWS, EVAL_ROWS = 10_000, 2_000
-# Of small tables, the share of a part's rows that is evaluated on.
+# The share of evaluation rows in a part of a small table.
 EVAL_SHARE = 0.4
-# As in benchmarks/autoal/embeddings.py, whose split of MNIST and CIFAR-10 the images follow: an image of one part is
-# then in no embedding of the other part.
+# As in benchmarks/autoal/embeddings.py, whose split of MNIST and CIFAR-10 is also used for the images: no image of one
+# part is then among the embeddings of the other.
 EMBEDDED_DEV_TRAIN, EMBEDDED_DEV_TEST = 20_000, 4_000
 
 
@@ -36,11 +36,11 @@ class Problem:
     """One part of a data set.
 
     Attributes:
-        name: The data set's.
+        name: The data set's name.
         part: ``dev`` or ``test``.
         x_pool: Images uint8 (N, H, W, C), or vectors float32 (N, D).
         y_pool: int64 (N,) in 0..n_classes-1.
-        x_eval: Of the same form as ``x_pool``, at most 2,000 rows.
+        x_eval: In the same form as ``x_pool``, at most 2,000 rows.
         y_eval: int64 (n,).
     """
 
@@ -62,37 +62,37 @@ class Problem:
         return int(self.y_pool.max()) + 1
 
     def draw(self, per_class: int, seed: int) -> NDArray[np.int64]:
-        """Return pool rows to label: ``per_class`` of each class at random, all of a class that has fewer.
+        """Return pool rows to label: ``per_class`` random rows of each class, or all of a class that has fewer.
 
-        A seed's rows at one size are among its rows at any larger size.
+        A seed's rows at one size are a subset of its rows at any larger size.
         """
         order = numpy_stream("model benchmark", "labels", self.name, self.part, seed).permutation(len(self.y_pool))
         classes = self.y_pool[order]
         kept = [order[classes == number][:per_class] for number in range(self.n_classes)]
-        # Mixed, so that no model sees the classes in order.
+        # In pool order, so no model sees the classes in order.
         return np.sort(np.concatenate(kept))
 
 
 # Pool and evaluation rows: x_pool, y_pool, x_eval, y_eval.
 Arrays = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
-# Of the pool's texts and others, vectors of both.
+# Takes the pool's texts and other texts, and returns vectors of both.
 TextEmbedding = Callable[[list[str], list[str]], tuple[NDArray[Any], NDArray[Any]]]
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Where data lie.
+    """Folders of the data.
 
     Attributes:
         data: Folder of MNIST/raw and cifar10.
-        embeddings: Folder of what benchmarks/autoal/embeddings.py writes.
+        embeddings: Folder of the files that benchmarks/autoal/embeddings.py writes.
     """
 
     data: Path
     embeddings: Path
 
 
-# Of a part and the folders, its rows.
+# Takes a part and the folders, and returns the part's rows.
 Source = Callable[[str, Folders], Arrays]
 
 
@@ -103,14 +103,14 @@ def load(
     """Return one part of a data set, the same in every call.
 
     Args:
-        name: Of `NAMES`.
+        name: One of `NAMES`.
         part: ``dev`` or ``test``.
         data_dir: Folder of MNIST/raw and cifar10, for the images.
-        embeddings_dir: Folder of what benchmarks/autoal/embeddings.py writes, for the embeddings.
+        embeddings_dir: Folder of the files that benchmarks/autoal/embeddings.py writes, for the embeddings.
 
     Raises:
         ValueError: If there is no such data set or part.
-        FileNotFoundError: If the embeddings are not there.
+        FileNotFoundError: If the embeddings are missing.
     """
     if name not in SOURCES:
         raise ValueError(f"there is no data set {name!r}; choose from {', '.join(SOURCES)}")
@@ -126,12 +126,12 @@ def load(
 
 
 def some_rows(name: str, part: str, purpose: str, n_rows: int, most: int) -> NDArray[np.int64]:
-    """Return which rows are kept, ascending."""
+    """Return at most ``most`` random row numbers, ascending."""
     return np.sort(numpy_stream("model benchmark", purpose, name, part).permutation(n_rows)[:most])
 
 
 def in_form(x: NDArray[Any]) -> NDArray[Any]:
-    """Return images as they are and vectors in float32."""
+    """Return images unchanged and vectors as float32."""
     return np.ascontiguousarray(x if x.ndim == 4 else x.astype(np.float32))
 
 
@@ -141,8 +141,8 @@ def split_table(x: NDArray[Any], y: NDArray[Any], part: str, *, is_shared: bool 
     Args:
         x: (N, ...).
         y: (N,).
-        part: Which half of the rows.
-        is_shared: Whether both parts are the whole table.
+        part: ``dev`` or ``test``, each half of the rows.
+        is_shared: Whether both parts use the whole table.
     """
     from sklearn.model_selection import train_test_split
 
@@ -155,7 +155,7 @@ def split_table(x: NDArray[Any], y: NDArray[Any], part: str, *, is_shared: bool 
 
 
 def bundled(loader: str, *, is_shared: bool = False) -> Source:
-    """Return a source: a table that comes with scikit-learn, by the name of its loader."""
+    """Return a source for a table that comes with scikit-learn, by the name of its loader."""
 
     def load_part(part: str, folders: Folders) -> Arrays:
         import sklearn.datasets
@@ -167,7 +167,7 @@ def bundled(loader: str, *, is_shared: bool = False) -> Source:
 
 
 def digits_images(part: str, folders: Folders) -> Arrays:
-    """Return the digits as images, the same rows as those of the vectors."""
+    """Return the digits as images, with the same rows as the vectors."""
     x_pool, y_pool, x_eval, y_eval = bundled("load_digits")(part, folders)
     return as_digits(x_pool), y_pool, as_digits(x_eval), y_eval
 
@@ -178,7 +178,7 @@ def as_digits(x: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def diabetes(part: str, folders: Folders) -> Arrays:
-    """Return scikit-learn's diabetes table in its own units; is the progression above its median?"""
+    """Return scikit-learn's diabetes table in its original units; classes are progression up to or above the median."""
     from sklearn.datasets import load_diabetes
 
     x, y = load_diabetes(return_X_y=True, scaled=False)
@@ -186,7 +186,7 @@ def diabetes(part: str, folders: Folders) -> Arrays:
 
 
 def images(name: str) -> Source:
-    """Return a source: images of MNIST or CIFAR-10."""
+    """Return a source for images of MNIST or CIFAR-10."""
 
     def load_part(part: str, folders: Folders) -> Arrays:
         folder = folders.data / name
@@ -204,12 +204,12 @@ def images(name: str) -> Source:
 
 
 def embedded(name: str) -> Source:
-    """Return a source: embeddings of MNIST or CIFAR-10."""
+    """Return a source for embeddings of MNIST or CIFAR-10."""
 
     def load_part(part: str, folders: Folders) -> Arrays:
         path = folders.embeddings / (f"{name}-dev.npz" if part == "dev" else f"{name}.npz")
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing: make it with benchmarks/autoal/embeddings.py")
+            raise FileNotFoundError(f"{path} is missing: create it with benchmarks/autoal/embeddings.py")
         with np.load(path, allow_pickle=False) as arrays:
             return arrays["x"], arrays["y"], arrays["x_test"], arrays["y_test"]
 
@@ -217,7 +217,7 @@ def embedded(name: str) -> Source:
 
 
 def made_up(generate: Callable[[int, str], tuple[NDArray[Any], NDArray[Any]]]) -> Source:
-    """Return a source: what a function of generated.py makes."""
+    """Return a source for a problem that a function of generated.py generates."""
 
     def load_part(part: str, folders: Folders) -> Arrays:
         x, y = generate(2 * EVAL_ROWS + 1_000, part)
@@ -227,7 +227,7 @@ def made_up(generate: Callable[[int, str], tuple[NDArray[Any], NDArray[Any]]]) -
 
 
 def texts(embed: TextEmbedding) -> Source:
-    """Return a source: docstrings as a function of documents.py makes them into vectors."""
+    """Return a source for docstrings that a function of documents.py turns into vectors."""
 
     def load_part(part: str, folders: Folders) -> Arrays:
         found, y = documents.corpus(PARTS.index(part))

@@ -1,8 +1,8 @@
-"""Real text without a download: docstrings of installed packages, to be told apart by package.
+"""Collects real text without a download: docstrings of installed packages, to be classified by package.
 
-Docstrings are read from source files without importing anything. What gives a package away is removed: the names of
-all the packages, and examples (lines that start with ``>>>`` or ``...``). Other versions of the packages have other
-texts: compare results of one machine only.
+Docstrings are read from source files without importing anything. Words that reveal the package are removed: the names
+of all the packages, and examples (lines that start with ``>>>`` or ``...``). Texts depend on the packages' versions:
+compare results of one machine only.
 """
 
 import ast
@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deepal_autoal.randomness import numpy_stream
+from deepal_autoal.numerics.random_streams import numpy_stream
 
-# The toolkit's own requirements and theirs; the standard library comes first.
+# The toolkit's requirements and theirs; the standard library is the first class.
 PACKAGES = ("numpy", "scipy", "sklearn", "torch", "matplotlib", "sympy", "networkx")
 STANDARD = "python"
 CLASSES = (STANDARD, *PACKAGES)
@@ -34,13 +34,13 @@ WORD = re.compile(r"[a-z]{2,}")
 
 @lru_cache(maxsize=2)
 def corpus(half: int) -> tuple[list[str], NDArray[np.int64]]:
-    """Return documents and their classes; files are in one half only.
+    """Return documents and their classes; each file is in only one half.
 
     Args:
         half: 0 or 1.
 
     Returns:
-        At most `PER_CLASS` texts of each class, without exact copies, and int64 (N,).
+        At most `PER_CLASS` texts of each class, without exact duplicates, and classes int64 (N,).
     """
     found: list[str] = []
     classes: list[int] = []
@@ -59,7 +59,7 @@ def corpus(half: int) -> tuple[list[str], NDArray[np.int64]]:
 
 
 def files(name: str, half: int) -> list[Path]:
-    """Return every second source file of a package in an order of its own, from the given one on."""
+    """Return one half of a package's source files: every second one in a random order that depends on the package."""
     if name == STANDARD:
         root = Path(sysconfig.get_path("stdlib"))
     else:
@@ -75,10 +75,10 @@ def files(name: str, half: int) -> list[Path]:
 
 
 def texts(path: Path) -> Iterator[str]:
-    """Yield the words of each docstring of a file, lower case, with blanks between them."""
+    """Yield the words of each docstring of a file, in lower case and separated by spaces."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about escapes in foreign strings
+            warnings.simplefilter("ignore")  # about invalid escapes in the parsed files
             tree = ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError):  # templates and samples of bad source
         return
@@ -90,7 +90,7 @@ def texts(path: Path) -> Iterator[str]:
 
 
 def prose(docstring: str) -> list[str]:
-    """Return the words of a docstring without examples and without what gives its package away."""
+    """Return the words of a docstring without examples and without words that reveal its package."""
     lines = [line for line in docstring.splitlines() if not line.lstrip().startswith((">>>", "..."))]
     return [word for word in WORD.findall("\n".join(lines).lower()) if word not in GIVEAWAYS]
 
@@ -115,5 +115,5 @@ def by_topics(pool: list[str], others: list[str]) -> tuple[NDArray[np.float32], 
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the packages whose docstrings these are."""
+    """Return the versions of the packages that the docstrings come from."""
     return {name: version(DISTRIBUTIONS.get(name, name)) for name in PACKAGES}

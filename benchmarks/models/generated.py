@@ -1,6 +1,6 @@
-"""Generated problems. Each function takes the number of rows and the part, and returns x (N, D) and y (N,).
+"""Generates problems. Each function takes the number of rows and the part, and returns x (N, D) and y (N,).
 
-Tables with fixed rules draw other rows for the other part; those of scikit-learn's generators draw the rule anew too.
+Tables with fixed rules draw different rows for each part; scikit-learn's generators draw a different rule too.
 """
 
 from typing import Any
@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepal_autoal.randomness import numpy_stream, stream_seed
+from deepal_autoal.numerics.random_streams import numpy_stream, stream_seed
 
 Table = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
 def random_state(name: str, part: str) -> int:
-    """Return a seed as scikit-learn takes it."""
+    """Return a seed in scikit-learn's range."""
     return stream_seed("model benchmark", name, part) % 2**32
 
 
@@ -26,7 +26,7 @@ def moons(n_rows: int, part: str) -> Table:
 
 
 def quantiles(n_rows: int, part: str) -> Table:
-    """Three shells of a normal distribution in five dimensions: nothing linear in it."""
+    """Three shells of a normal distribution in five dimensions: not linearly separable at all."""
     from sklearn.datasets import make_gaussian_quantiles
 
     x, y = make_gaussian_quantiles(
@@ -46,7 +46,7 @@ def redundant(n_rows: int, part: str) -> Table:
 
 
 def blobs(n_rows: int, part: str) -> Table:
-    """Six normal clouds in 200 dimensions whose centers lie in a plane of eight."""
+    """Six normal clouds in 200 dimensions whose centers are in an eight-dimensional subspace."""
     rng = numpy_stream("model benchmark", "blobs", part)
     n_classes, dim, n_informative = 6, 200, 8
     directions = np.linalg.qr(rng.normal(size=(dim, n_informative)))[0]
@@ -56,11 +56,11 @@ def blobs(n_rows: int, part: str) -> Table:
 
 
 def pima_like(n_rows: int, part: str) -> Table:
-    """Diabetes of patients by eight measurements in units of their own, like the Pima table (UCI, 1988).
+    """Diabetes of patients by eight measurements in different units, like the Pima table (UCI, 1988).
 
-    Measurements hang together as there: heavier people have thicker skin, higher pressure and more insulin. Insulin
-    and skin thickness are 0 where they were not taken. The chance of diabetes rises steeply above a glucose of about
-    125 mg/dl and a BMI of about 30, more so for both together, and with age only up to about 55.
+    Measurements are correlated as in that table: heavier people have thicker skin, higher pressure and more insulin.
+    Insulin and skin thickness are 0 where they were not measured. The risk of diabetes rises steeply above a glucose of
+    about 125 mg/dl and a BMI of about 30, more so for both together, and with age only up to about 55.
     """
     rng = numpy_stream("model benchmark", "pima-like", part)
     age = 21 + rng.gamma(1.1, 11, n_rows).clip(0, 60)
@@ -83,8 +83,8 @@ def pima_like(n_rows: int, part: str) -> Table:
 def covtype_like(n_rows: int, part: str) -> Table:
     """Forest cover by ten measurements in meters, degrees and brightness, area (4 flags) and soil (16 flags).
 
-    The rule is a tree over elevation, area, soil, moisture and exposure, like what separates the types of the Covertype
-    table (UCI, 1998); a tenth of the rows have the label of another type that grows at that elevation.
+    The rule is a tree over elevation, area, soil, moisture and exposure, similar to what separates the types of the
+    Covertype table (UCI, 1998); a tenth of the rows have the label of another type that grows at that elevation.
     """
     rng = numpy_stream("model benchmark", "covtype-like", part)
     area = rng.choice(4, p=[0.4, 0.1, 0.4, 0.1], size=n_rows)

@@ -1,6 +1,6 @@
-"""One measurement: a model trained on a draw of labels, timed, and its answers on the evaluation rows scored.
+"""Makes one measurement: trains a model on drawn labels, times it, and scores its predictions on the evaluation rows.
 
-Models are baselines by name (see baselines.py), or task models of the toolkit by whatever name or notation it knows.
+Models are baselines by name (see baselines.py), or task models by any name or notation that the toolkit accepts.
 """
 
 import logging
@@ -19,19 +19,19 @@ from threadpoolctl import threadpool_limits
 
 from deepal_autoal import ActiveLearner
 
-# Probabilities are clipped from below before the logarithm, of all models alike: neighbors' and trees' are often 0.
+# Probabilities of all models are clipped from below before the logarithm: neighbors' and trees' are often 0.
 SMALLEST_PROBABILITY = 1e-6
-# Options of this prefix are changes to the training recipe.
+# Options with this prefix are changes to the training recipe.
 RECIPE = "recipe."
 
 
 @dataclass(frozen=True)
 class Model:
-    """What is measured.
+    """A model to measure.
 
     Attributes:
-        name: A baseline's, or a task model's.
-        options: Of a task model, further arguments of `ActiveLearner`; ``recipe.NAME`` is one of its recipe.
+        name: Name of a baseline or a task model.
+        options: Further arguments of `ActiveLearner` for a task model; ``recipe.NAME`` is an option of its recipe.
     """
 
     name: str
@@ -39,22 +39,22 @@ class Model:
 
     @property
     def label(self) -> str:
-        """What the model is called in results: its name with the options."""
+        """The model's label in results: its name with the options."""
         return " ".join([self.name, *(f"{name}={value}" for name, value in self.options.items())])
 
     def fits_data(self, is_image: bool) -> bool:
-        """Return False for a model that wants images where there are none."""
+        """Return False for a model that needs images if the data are not images."""
         return is_image or not self.name.startswith("cnn")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one training.
+    """The outcome of one training.
 
     Attributes:
         accuracy: In [0, 1]; higher is better.
         nll: Mean negative log-likelihood in nats; lower is better; None without probabilities.
-        seconds: Processor time of training alone.
+        seconds: CPU time of training alone.
     """
 
     accuracy: float
@@ -68,7 +68,7 @@ def measure(problem: Problem, model: Model, per_class: int, seed: int) -> Outcom
     with one_thread(), quiet():
         prepare = prepared_baseline if model.name in BASELINES else prepared_task_model
         train, answer = prepare(problem, model, rows, seed)
-        # Of the processor: with one thread that is the time on a quiet machine, and on a busy one still about that.
+        # CPU time: with one thread that is the wall time on a quiet machine, and about the same on a busy one.
         started = time.process_time()
         train()
         seconds = time.process_time() - started
@@ -79,7 +79,7 @@ def measure(problem: Problem, model: Model, per_class: int, seed: int) -> Outcom
 def prepared_baseline(
     problem: Problem, model: Model, rows: NDArray[np.int64], seed: int
 ) -> tuple[Callable[[], None], Callable[[], Answer]]:
-    """Return what trains a baseline and what gives its answers."""
+    """Return a function that trains a baseline and one that returns its predictions."""
     baseline = BASELINES[model.name]
     prepare = baseline.preparation(problem.x_pool)
     x, y = prepare(problem.x_pool[rows]), problem.y_pool[rows]
@@ -90,7 +90,7 @@ def prepared_baseline(
 def prepared_task_model(
     problem: Problem, model: Model, rows: NDArray[np.int64], seed: int
 ) -> tuple[Callable[[], Any], Callable[[], Answer]]:
-    """Return what trains a task model and what gives its answers."""
+    """Return a function that trains a task model and one that returns its predictions."""
     recipe = {name.removeprefix(RECIPE): value for name, value in model.options.items() if name.startswith(RECIPE)}
     options = {name: value for name, value in model.options.items() if not name.startswith(RECIPE)}
     learner = ActiveLearner(
@@ -116,7 +116,7 @@ def nll(probabilities: NDArray[Any] | None, y: NDArray[np.int64]) -> float | Non
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch and the numerical libraries compute in one thread."""
+    """Limit torch and the numerical libraries to one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -128,7 +128,7 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Let the toolkit report errors only: that labels are few is part of the benchmark."""
+    """Let the toolkit report only errors: few labels are part of the benchmark."""
     logger = logging.getLogger("deepal_autoal")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,12 +1,12 @@
-"""Default training of images at few labels: accuracy and time before and after, and what each part is worth.
+"""Measure default training of images with few labels: accuracy and time before and after, and the effect of each part.
 
     python benchmarks/models/recipes.py --data data --out recipes.csv
     python benchmarks/models/recipes.py --data data --out parts.csv --recipes parts --labels 10 --split development
 
-For every dataset, number of random labels and seed each recipe is trained on the same labels from the same initial
-weights, with the model that is the default there. `--split development` keeps away from the test split: labels come
-from one half of the training split, accuracy from the other. What the CSV holds already is not done again; the table
-of all of it is printed, with 95 % intervals over seeds, and of the differences to the first recipe, which are paired.
+For every dataset, number of random labels and seed, each recipe is trained on the same labels from the same initial
+weights, with the dataset's default model. `--split development` does not use the test split: labels come from one half
+of the training split, accuracy from the other. Results that are already in the CSV are not computed again. The table of
+all results is printed, with 95% intervals over seeds of accuracies and of paired differences to the first recipe.
 """
 
 import argparse
@@ -25,12 +25,12 @@ from scipy.stats import t as student
 
 from deepal_autoal import LabeledData, Recipe, Trainer, UnlabeledData, load_dataset
 from deepal_autoal.datasets.base import Dataset
-from deepal_autoal.inputs import Inputs, Normalization
 from deepal_autoal.models import build_model
+from deepal_autoal.training.inputs import Inputs, Normalization
 
-# As of the first version: no augmentation but CIFAR's, a constant rate, 100 steps or 20 epochs in batches of 64.
+# The first version: no augmentation except for CIFAR, a constant rate, 100 steps or 20 epochs in batches of 64.
 BEFORE = Recipe()
-# Named datasets know their own; a folder of images of this name is taken for the dataset.
+# Named datasets have their own augmentation; a folder of images with this name is treated as the dataset.
 KNOWN_AUGMENTATION = {"cifar10": ("crop", "flip")}
 # Changes to the default, one at a time.
 PARTS: dict[str, dict[str, object]] = {
@@ -47,7 +47,7 @@ PARTS: dict[str, dict[str, object]] = {
     "200 steps": {"min_steps": 200},
     "800 steps": {"min_steps": 800},
 }
-# At most so many samples are evaluated on a development split, and images of the test split at a time.
+# The most samples to evaluate on a development split.
 DEVELOPMENT_SAMPLES = 5_000
 CPU = torch.device("cpu")
 FIELDS = ("dataset", "model", "split", "labels_per_class", "recipe", "seed", "accuracy", "train_s", "steps")
@@ -55,12 +55,12 @@ FIELDS = ("dataset", "model", "split", "labels_per_class", "recipe", "seed", "ac
 
 @dataclass(frozen=True)
 class Problem:
-    """Where labels are drawn and where accuracy is measured.
+    """The samples from which labels are drawn, and those on which accuracy is measured.
 
     Attributes:
-        name: Of the dataset.
-        augmentation: What its images get by default.
-        pool: Samples that may be labelled, and their labels.
+        name: Name of the dataset.
+        augmentation: The default augmentation of its images.
+        pool: Samples that may be labeled, and their labels.
         scored: Samples that accuracy is measured on, and their labels.
     """
 
@@ -75,10 +75,10 @@ class Problem:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("data"), help="where named datasets lie")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of named datasets")
     parser.add_argument("--datasets", default="digits,mnist", help="names or folders of images, separated by commas")
     parser.add_argument("--labels", default="5,10,30,100", help="random labels a class, on average")
-    parser.add_argument("--recipes", default="before,default", help="before, default, names of parts, or parts for all")
+    parser.add_argument("--recipes", default="before,default", help="before, default, names of parts, or parts: all")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--split", choices=("test", "development"), default="test")
     parser.add_argument("--model", default="auto")
@@ -93,7 +93,7 @@ def main() -> None:
     done = {tuple(row[field] for field in FIELDS[:6]) for row in rows}
     for name in arguments.datasets.split(","):
         problem = prepare(load_dataset(name, arguments.data), arguments.split)
-        # Seed by seed, so that whatever there is time for is paired.
+        # Seed by seed, so runs are paired even if time runs out.
         for per_class in map(int, arguments.labels.split(",")):
             for seed in range(arguments.seeds):
                 for recipe in names:
@@ -108,7 +108,7 @@ def main() -> None:
 
 
 def prepare(data: Dataset, split: str) -> Problem:
-    """Return a dataset with its test split, or with the training split cut in halves, always the same."""
+    """Return a dataset with its test split, or with fixed halves of the training split."""
     x, y, x_scored, y_scored = data.x_train, data.y_train, data.x_test, data.y_test
     if split == "development":
         order = np.random.default_rng(2026).permutation(len(x))
@@ -130,15 +130,15 @@ def recipe_of(name: str, problem: Problem) -> Recipe:
 
 
 def measure(problem: Problem, model: str, per_class: int, recipe: str, seed: int) -> dict[str, object]:
-    """Train on random labels, and return test accuracy in [0, 1], seconds of the processor, and steps."""
+    """Train on random labels, and return test accuracy in [0, 1], CPU seconds, and steps."""
     drawn = np.random.default_rng([seed, per_class]).permutation(len(problem.pool_labels))
     rows = np.sort(drawn[: per_class * problem.n_classes])
     trainer = Trainer(
         lambda: build_model(model, problem.pool.input_shape, problem.n_classes), recipe_of(recipe, problem), CPU
     )
-    nobody = UnlabeledData(problem.pool, np.arange(0))
+    no_unlabeled = UnlabeledData(problem.pool, np.arange(0))
     began = time.process_time()
-    fitted = trainer.fit(LabeledData(problem.pool, rows, problem.pool_labels[rows]), nobody, seed=seed)
+    fitted = trainer.fit(LabeledData(problem.pool, rows, problem.pool_labels[rows]), no_unlabeled, seed=seed)
     seconds = time.process_time() - began
     logits, _ = fitted.sweep(problem.scored, np.arange(len(problem.scored_labels)), logits_only=True)
     accuracy = float((logits.argmax(dim=1).numpy() == problem.scored_labels).mean())
@@ -162,7 +162,7 @@ def write(path: Path, rows: list[dict[str, str]]) -> None:
 
 
 def table(rows: list[dict[str, str]]) -> list[str]:
-    """Return the lines of a Markdown table: mean and 95 % interval, of accuracy and of its difference to the first."""
+    """Return a Markdown table's lines: mean and 95% interval of accuracy and of its difference to the first recipe."""
     lines = ["| dataset | labels a class | recipe | seeds | accuracy, % | difference | CPU s | steps |",
              "|---|---|---|---|---|---|---|---|"]  # fmt: skip
     first: dict[tuple[str, str], dict[str, float]] = {}
@@ -182,7 +182,7 @@ def table(rows: list[dict[str, str]]) -> list[str]:
 
 
 def with_interval(values: list[float], sign: str = "") -> str:
-    """Return ``mean ± half the width of Student's 95 % interval``."""
+    """Return ``mean ± half the width of Student's 95% interval``."""
     if len(values) < 2:
         return f"{values[0]:{sign}.1f}" if values else ""
     half = student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))

@@ -1,4 +1,4 @@
-"""The results: one row a training, in one CSV file that is only ever appended to."""
+"""Reads and writes the results: one row per training, in an append-only CSV file."""
 
 import csv
 import os
@@ -12,10 +12,10 @@ class Row:
     """One training.
 
     Attributes:
-        part, dataset, per_class, model, seed: Which.
+        part, dataset, per_class, model, seed: Which training it is.
         accuracy: In [0, 1]; higher is better.
         nll: Mean negative log-likelihood in nats; lower is better; None without probabilities.
-        seconds: Processor time of training.
+        seconds: CPU time of training.
     """
 
     part: str
@@ -29,7 +29,7 @@ class Row:
 
     @property
     def key(self) -> tuple[str, str, int, str, int]:
-        """What the row goes by."""
+        """What identifies the row."""
         return self.part, self.dataset, self.per_class, self.model, self.seed
 
 
@@ -37,7 +37,7 @@ COLUMNS = tuple(field.name for field in fields(Row))
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Return the rows; none if there is no file. Of two rows of one key the later counts."""
+    """Return the rows; none if there is no file. Of two rows with the same key the later one counts."""
     if not path.exists():
         return []
     found: dict[tuple[str, str, int, str, int], Row] = {}
@@ -52,7 +52,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def append_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Add rows, and the head line to a new file."""
+    """Append rows, and write the header to a new file."""
     is_new = not path.exists() or not path.stat().st_size
     with open(path, "a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -64,7 +64,7 @@ def append_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 def mend(path: Path) -> None:
-    """Cut off what a killed process left of a line."""
+    """Cut off an incomplete last line that a killed process left."""
     if path.exists():
         content = path.read_bytes()
         end = content.rfind(b"\n") + 1

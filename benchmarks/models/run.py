@@ -1,11 +1,11 @@
-"""Task models against what a newcomer does by hand: every data set, number of labels, model and seed.
+"""Compare task models with what a newcomer would write: every data set, number of labels, model and seed.
 
     python benchmarks/models/run.py --jobs 2                # the published table
     python benchmarks/models/run.py --part dev --out dev.csv --datasets wine,cancer --models auto "mlp[width=64]"
 
-Rows are added to --out after each model at each number of labels, and in the end tables are written beside it (see
+Rows are added to --out after each model at each number of labels, and at the end tables are written next to it (see
 tables.py). Repeating the command continues. It does not notice changed code: give another --out, or --again. README.md
-says what is measured.
+explains what is measured.
 """
 
 import argparse
@@ -39,9 +39,9 @@ class Group:
     """A model at one number of labels.
 
     Attributes:
-        part, dataset, per_class, model: Which.
-        seeds: Those to train for.
-        data_dir, embeddings_dir: Where data lie (see `data.load`).
+        part, dataset, per_class, model: Which group it is.
+        seeds: Seeds to train with.
+        data_dir, embeddings_dir: Folders of the data (see `data.load`).
     """
 
     part: str
@@ -82,21 +82,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="the CSV file to add to; by default results/models.csv beside these "
-                        "studies, or of the part dev ./models-dev.csv")  # fmt: skip
+    parser.add_argument("--out", type=Path, help="the CSV file to append to; by default benchmarks/results/models.csv, "
+                        "or ./models-dev.csv for the part dev")  # fmt: skip
     parser.add_argument("--part", choices=PARTS, default="test", help="dev: to tune on; test: for the table")
-    parser.add_argument("--datasets", type=names, default=NAMES, help=f"with commas, of {','.join(NAMES)}")
+    parser.add_argument("--datasets", type=names, default=NAMES, help=f"with commas, from {','.join(NAMES)}")
     parser.add_argument("--models", nargs="+", default=[*BASELINES, *OURS], metavar="MODEL",
-                        help=f"task models, or of {', '.join(BASELINES)}; baselines: all of the latter")  # fmt: skip
+                        help=f"task models, or {', '.join(BASELINES)}; baselines: all of the latter")  # fmt: skip
     parser.add_argument("--set", action="append", default=[], type=setting, metavar="NAME=VALUE", dest="options",
                         help="for task models: an argument of ActiveLearner, or recipe.NAME; becomes part of their "
                              "label")  # fmt: skip
     parser.add_argument("--sizes", type=numbers, default=SIZES, help="labels a class, with commas")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of MNIST/raw and cifar10")
-    parser.add_argument("--embeddings", type=Path, default=Path("study-data"), help="folder of mnist.npz and the like")
+    parser.add_argument("--embeddings", type=Path, default=Path("study-data"), help="folder of mnist.npz and others")
     parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
-    parser.add_argument("--again", action="store_true", help="measure also what is in --out already")
+    parser.add_argument("--again", action="store_true", help="repeat measurements that are already in --out")
     found = parser.parse_args(arguments)
     for name in found.datasets:
         if name not in NAMES:
@@ -115,10 +115,10 @@ def numbers(text: str) -> tuple[int, ...]:
 
 
 def setting(text: str) -> tuple[str, Any]:
-    """Return name and value of ``NAME=VALUE``; what is no JSON is a string."""
+    """Return name and value of ``NAME=VALUE``; a value that is not JSON is a string."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=VALUE")
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE; write it as recipe.epochs=5")
     try:
         return name, json.loads(value)
     except json.JSONDecodeError:
@@ -126,7 +126,7 @@ def setting(text: str) -> tuple[str, Any]:
 
 
 def plan(options: argparse.Namespace, done: set[tuple[str, str, int, str, int]]) -> list[Group]:
-    """Return what is left to do; all of one data set in turn, so that it is loaded once."""
+    """Return the groups left to do, ordered by data set so each is loaded only once."""
     groups = []
     for dataset in options.datasets:
         for per_class in options.sizes:
@@ -147,7 +147,7 @@ Done = tuple[Group, list[Row], str | None, float]
 
 
 def do_all(groups: Sequence[Group], n_jobs: int) -> Iterator[Done]:
-    """Yield groups as they are done."""
+    """Yield groups as they finish."""
     if n_jobs == 1:
         yield from map(do, groups)
         return
@@ -164,14 +164,14 @@ _warm: set[tuple[str, str]] = set()
 
 
 def do(group: Group) -> Done:
-    """Return a group's rows, what went wrong if anything did, and how long it took."""
+    """Return the group, its rows, the error if there was one, and the seconds taken."""
     started = time.monotonic()
     rows: list[Row] = []
     failure = None
     try:
         problem = load(group.dataset, group.part, group.data_dir, group.embeddings_dir)
         if (group.dataset, group.model.label) not in _warm:
-            # The first training of its kind in a process loads and compiles things.
+            # The first training of each kind in a process includes loading and compiling.
             measure(problem, group.model, 1, group.seeds[0])
             _warm.add((group.dataset, group.model.label))
         for seed in group.seeds:
@@ -186,7 +186,7 @@ def do(group: Group) -> Done:
 
 
 class Progress:
-    """Says on standard error what is done, and about how long the rest takes."""
+    """Reports on standard error which group finished, and about how long the rest takes."""
 
     def __init__(self, groups: Iterable[Group], n_jobs: int) -> None:
         self._left = {str(group): group for group in groups}
@@ -195,7 +195,7 @@ class Progress:
         self._seconds: dict[tuple[str, str], list[float]] = {}
 
     def show(self, group: Group, rows: Sequence[Row], failure: str | None, wall: float) -> None:
-        """Say that a group is done."""
+        """Report that a group finished."""
         del self._left[str(group)]
         self._seconds.setdefault((group.dataset, group.model.label), []).append(wall / len(group.seeds))
         outcome = f"FAILED, {failure}" if failure else f"accuracy {mean_accuracy(rows):.4f}"
@@ -205,7 +205,7 @@ class Progress:
         )  # fmt: skip
 
     def remaining(self) -> float:
-        """Return the seconds that are left: by the model's own trainings on the data set, else on others."""
+        """Return the seconds left, estimated by the model's trainings on the data set, or else on others."""
         by_model: dict[str, list[float]] = {}
         for (_, label), seconds in self._seconds.items():
             by_model.setdefault(label, []).extend(seconds)
@@ -225,6 +225,6 @@ if __name__ == "__main__":
         print("interrupted; the same command continues", file=sys.stderr)
         sys.exit(130)
     except BrokenExecutor:
-        sys.exit("a worker died, perhaps for lack of memory; the same command continues")
+        sys.exit("a worker died, perhaps out of memory; the same command continues")
     except filelock.Timeout:
         sys.exit("another benchmark writes to this file; wait for it or choose another --out")

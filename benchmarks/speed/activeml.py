@@ -1,7 +1,7 @@
-"""scikit-activeml's query strategies, called as its documentation says, where it has the same rule.
+"""Calls scikit-activeml's query strategies as documented, for the rules that it implements too.
 
-It wants a classifier. Ours looks the given outputs up, so that it is the rule that is timed: samples are row numbers,
-but for `CoreSet`, which computes on the samples themselves.
+It requires a classifier. Ours looks up the given outputs, so only the rule is timed: samples are row numbers, except
+for `CoreSet`, which computes on the samples themselves.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class LookUp(SkactivemlClassifier):
-    """A classifier whose answers are given beforehand, and whose samples are row numbers, (n, 1)."""
+    """A classifier with precomputed answers, whose samples are row numbers, (n, 1)."""
 
     def __init__(self, answers: Any, members: Any = None, classes: Any = None, missing_label: float = np.nan) -> None:
         super().__init__(classes=classes, missing_label=missing_label)
@@ -32,7 +32,7 @@ class LookUp(SkactivemlClassifier):
         return self
 
     def predict_proba(self, X: Any) -> Any:  # noqa: N803
-        # All candidates are asked for at once, in order: nothing to be copied.
+        # All candidates are requested at once, in order, so nothing is copied.
         assert len(X) == len(self.answers[0] if isinstance(self.answers, tuple) else self.answers)
         return self.answers
 
@@ -111,7 +111,7 @@ RULES: dict[str, Callable[[Outputs, int, np.random.Generator], Picks]] = {
 
 
 def n_bytes(rule: str, n: int, b: int, classes: int, dims: int) -> int:
-    """Return about how much memory it takes, for those that take much: `Badge` and `CoreSet` keep (b, N) utilities."""
+    """Return its approximate memory, for rules that need much: `Badge` and `CoreSet` keep (b, N) utilities."""
     if rule == "badge":
         return 8 * n * b + 16 * n * classes * dims
     return 8 * n * b + 8 * n * dims if rule == "coreset" else 0

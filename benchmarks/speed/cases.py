@@ -1,4 +1,4 @@
-"""What is measured: cases, ways, and the rows that come of them."""
+"""Defines what is measured: cases, ways (implementations), and the rows of results."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-# The rule alone on outputs that are given, by four ways; and `ActiveLearner.query` from the pool on.
+# Four implementations of the rule alone, on given outputs; and `ActiveLearner.query`, starting from the pool.
 OURS, PLAIN, MATRIX, ACTIVEML, QUERY = "ours", "plain", "matrix", "scikit-activeml", "query"
 WAYS = (OURS, PLAIN, MATRIX, ACTIVEML, QUERY)
-# Whose batch is built one sample, or one cluster, after the other: time grows with b.
+# Strategies that build their batch one sample or cluster after the other: time grows with b.
 GROW_WITH_BATCH = ("badge", "coreset", "kmeans", "dbal")
 
 
@@ -29,27 +29,27 @@ class Case:
         return f"{self.strategy} N={self.n:,} b={self.batch_size:,} C={self.classes}"
 
     def is_within(self, other: Case) -> bool:
-        """Whether it is the same at sizes none of which is larger."""
+        """Whether it is the same strategy with no size larger."""
         sizes = zip((self.n, self.batch_size, self.classes), (other.n, other.batch_size, other.classes), strict=True)
         return (self.part, self.strategy) == (other.part, other.strategy) and all(a <= b for a, b in sizes)
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one way did in one case; empty cells are empty strings.
+    """The result of one way in one case; empty cells are empty strings.
 
     Attributes:
         part, strategy, n, batch_size, classes: The case.
-        way: One of `WAYS`, or what a part calls its own.
-        status: ``done``, ``stopped`` (at the limit), ``expected`` (not tried: a smaller one took too long), ``memory``
+        way: One of `WAYS`, or a part's own name.
+        status: ``done``, ``stopped`` (at the limit), ``expected`` (not tried: a smaller case took too long), ``memory``
             (too much, or expected to be), ``failed``.
         seconds, low, high: Median and range over the repeats.
-        repeats: How many.
+        repeats: Number of repeats.
         peak_mb: Largest peak above what the process held before, 10^6 bytes.
-        ratio, ratio_low, ratio_high: Of its seconds to ours, repeat by repeat: median and range.
-        quality: Of its batch, see `quality`; in units of ours.
-        common: Share of its batch that ours has too.
-        note: Why there are no seconds, and the like.
+        ratio, ratio_low, ratio_high: Ratio of its seconds to ours, repeat by repeat: median and range.
+        quality: Quality of its batch in units of ours, see `quality`.
+        common: Share of its batch that is also in ours.
+        note: For example, why there are no seconds.
     """
 
     part: str
@@ -73,7 +73,7 @@ class Row:
 
     @property
     def case(self) -> Case:
-        """Whose it is."""
+        """The row's case."""
         return Case(self.part, self.strategy, self.n, self.batch_size, self.classes)
 
 
@@ -83,7 +83,7 @@ _TEXTS = ("part", "strategy", "way", "status", "note")
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Return the rows of a file, none if there is no such file."""
+    """Return the rows of a file; none if there is no such file."""
     if not path.exists():
         return []
     with open(path, newline="", encoding="utf-8") as file:
@@ -91,7 +91,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Replace the file, all of it or nothing."""
+    """Replace the file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.part")
     with open(aside, "w", newline="", encoding="utf-8") as file:
@@ -102,7 +102,7 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 def merged(rows: Sequence[Row], more: Sequence[Row]) -> list[Row]:
-    """Return rows in which those of the cases and ways of ``more`` are replaced, in order."""
+    """Return the rows in order, with those of the same case and way replaced by ``more``."""
     replaced = {(row.case, row.way) for row in more}
     kept = [row for row in rows if (row.case, row.way) not in replaced]
     order = {way: number for number, way in enumerate(WAYS)}

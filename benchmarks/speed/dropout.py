@@ -1,4 +1,4 @@
-"""Ten dropout passes through the head on cached embeddings, against one, and against ten through the whole model."""
+"""Measures ten dropout passes through the head on cached embeddings against one, and against ten full passes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 from cases import Case, Row
 from rules import rounded, row_of, say
 
-from deepal_autoal.fitted import FittedModel
-from deepal_autoal.inputs import Inputs, Normalization
-from deepal_autoal.measure import Stopwatch
+from deepal_autoal.measuring.resources import Stopwatch
 from deepal_autoal.models import build_model
-from deepal_autoal.outputs import ModelOutputs
-from deepal_autoal.randomness import torch_stream
-from deepal_autoal.recipe import Recipe
-from deepal_autoal.training import LabeledData, Trainer, UnlabeledData
+from deepal_autoal.numerics.random_streams import torch_stream
+from deepal_autoal.querying.outputs import ModelOutputs
+from deepal_autoal.training.fitted_model import FittedModel
+from deepal_autoal.training.inputs import Inputs, Normalization
+from deepal_autoal.training.recipe import Recipe
+from deepal_autoal.training.trainer import LabeledData, Trainer, UnlabeledData
 
 PART = "dropout"
 ONE, TEN, FULL = "one pass", "ten head passes", "ten full passes"
@@ -34,7 +34,7 @@ def run(models: list[str], repeats: int, threads: int) -> Iterator[list[Row]]:
 
 
 def measure(name: str, repeats: int) -> list[Row]:
-    """Time the three ways in turn."""
+    """Time the three kinds of passes in turn."""
     n, shape = POOLS[name]
     rng = np.random.default_rng(0)
     pool = rng.integers(0, 256, size=(n, *shape), dtype=np.uint8)
@@ -55,7 +55,7 @@ def measure(name: str, repeats: int) -> list[Row]:
         FULL: lambda: model.dropout_logits(inputs, indices, 10, torch_stream(0, device=device)).softmax(dim=-1),
     }
     times: dict[str, list[float]] = {way: [] for way in ways}
-    ways[ONE]()  # the first pass plans things
+    ways[ONE]()  # the first pass includes planning
     for _ in range(repeats):
         for way, call in ways.items():
             with Stopwatch() as clock:

@@ -1,13 +1,13 @@
-"""What `deepal run --dry-run` says against what the run then takes.
+"""Compare the estimates of `deepal run --dry-run` with the run's actual time and memory.
 
     python benchmarks/speed/dry_run.py --data-dir data -- --dataset mnist --pool-size 5000 --rounds 2 --threads 1
     python benchmarks/speed/dry_run.py --samples 20000 -- --initial 1000 --batch-size 1000 --rounds 1 --threads 1
 
-What follows ``--`` goes to `deepal run`. With --samples a pool of embeddings is made, as in `large_pool.py`, for the
-linear model. Each strategy's estimate and run come one after the other, each in a process of its own, --repeats times,
-since other work on the machine comes and goes (where it stays: --cpu, with --threads 1); the table has medians, and the
-ratios of the pairs. Seconds are those of the rounds. Memory is the process's highest resident memory while it lives,
-mapped files among it.
+Arguments after ``--`` are passed to `deepal run`. With --samples, a pool of embeddings is generated as in
+`large_pool.py`, for the linear model. Each strategy's estimate and run are done in turn, each in a separate process,
+--repeats times, since other work on the machine comes and goes (if it is constant, use --cpu with --threads 1). The
+table shows medians, and the medians of pairwise ratios. Seconds are those of the rounds. Memory is the process's peak
+resident memory, including mapped files.
 """
 
 import argparse
@@ -23,26 +23,25 @@ from pathlib import Path
 from large_pool import write
 
 PHASES = ("train", "evaluate", "query")
-# Counted in the process's own seconds of computing where other work shares the cores: with one thread, what the clock
-# would say on a machine of its own.
+# CPU seconds of the process, if other work shares the cores: with one thread, the wall time of an idle machine.
 CPU_CLOCK = "import time; time.perf_counter = time.process_time; "
 MAIN = "from deepal_autoal.cli.main import main; main()"
 COMMAND = [sys.executable, "-c", MAIN, "run"]
 
-# Training, evaluation, first query, queries, in all, peak, of it query, what takes most.
+# Training, evaluation, first query, queries, total, peak, query memory, dominating part.
 LINE = re.compile(r"\S+ +([\d.,]+) +([\d.,]+) +[\d.,]+ +([\d.,]+) +\d[\w. ]* (?:s|min) +([\d,]+) +[\d,]+ +\D.*")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--strategies", default="all")
-    parser.add_argument("--leave-out", default="vaal", help="of all")
+    parser.add_argument("--leave-out", default="vaal", help="strategies to leave out of all")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--samples", type=int, default=0)
     parser.add_argument("--dims", type=int, default=512)
     parser.add_argument("--data-dir", default=None)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "deepal-large-pool")
-    parser.add_argument("--cpu", action="store_true", help="count seconds of computing, not of the clock")
+    parser.add_argument("--cpu", action="store_true", help="measure CPU time instead of wall time")
     parser.add_argument("run", nargs="*", help="options of `deepal run`")
     options = parser.parse_args()
     given = list(options.run)
@@ -55,8 +54,8 @@ def main() -> None:
         if not file.exists():
             write(file, options.samples, options.dims)
         given += ["--dataset", str(file), "--model", "linear"]
-    print("| strategy | train s | evaluate s | query s | all s: said | taken | said / taken | MiB: said | taken "
-          "| said / taken |")  # fmt: skip
+    print("| strategy | train s | evaluate s | query s | all s: estimated | actual | ratio | MiB: estimated | actual "
+          "| ratio |")  # fmt: skip
     print("|---" * 10 + "|")
     times, sizes = [], []
     for strategy in names(options.strategies, options.leave_out):
@@ -75,7 +74,7 @@ def main() -> None:
         sizes.append(size_ratio)
     for what, ratios in (("time", times), ("memory", sizes)):
         within = sum(1 / 1.5 <= ratio <= 1.5 for ratio in ratios)
-        print(f"{what}: {within} of {len(ratios)} within a factor of 1.5; said / taken {min(ratios):.2f} to "
+        print(f"{what}: {within} of {len(ratios)} within a factor of 1.5; estimated / actual {min(ratios):.2f} to "
               f"{max(ratios):.2f}, median {statistics.median(ratios):.2f}", file=sys.stderr)  # fmt: skip
 
 
@@ -98,7 +97,7 @@ def names(given: str, left_out: str) -> list[str]:
 
 
 def estimate(arguments: list[str]) -> dict[str, float] | None:
-    """Return what the dry run's table says, None if the strategy cannot run."""
+    """Return the dry run's estimate; None if the strategy cannot run."""
     done = subprocess.run([*COMMAND, "--dry-run", "--quiet", *arguments], stdout=subprocess.PIPE, text=True)
     lines = [found for line in done.stdout.splitlines() if (found := LINE.fullmatch(line))]
     if done.returncode or not lines:
@@ -108,12 +107,12 @@ def estimate(arguments: list[str]) -> dict[str, float] | None:
 
 
 def measure(arguments: list[str]) -> dict[str, float]:
-    """Return what a run takes."""
+    """Return the time and memory of a run."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         process = subprocess.Popen([*COMMAND, "--quiet", *arguments, "--out", str(out)], stdout=subprocess.DEVNULL)
         peak = 0
-        # A query's own measurement begins the peak anew, so that the highest of all has to be watched.
+        # A query's own measurement resets the peak, so the highest one has to be polled.
         while process.poll() is None:
             peak = max(peak, peak_of(process.pid))
             time.sleep(0.02)
@@ -125,7 +124,7 @@ def measure(arguments: list[str]) -> dict[str, float]:
 
 
 def peak_of(pid: int) -> int:
-    """Return a process's highest resident memory since it was last measured, in bytes."""
+    """Return a process's peak resident memory since the last reset, in bytes."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Work in a process of its own: timed, its peak memory measured, and stopped at a limit of either."""
+"""Runs work in a separate process, measures its time and peak memory, and stops it at a limit of either."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits
 
-from deepal_autoal.measure import PeakMemory, Stopwatch
+from deepal_autoal.measuring.resources import PeakMemory, Stopwatch
 
-# Quick work is done again in the same process, until so many seconds have passed.
+# Quick work is repeated in the same process until this many seconds have passed, at most this many times.
 _AT_LEAST, _MOST_TIMES = 0.1, 5
-# Seconds that a process may take to get ready.
+# Seconds that a process may take to prepare.
 _READY = 600.0
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What came of a piece of work.
+    """The outcome of a piece of work.
 
     Attributes:
         status: ``done``, ``stopped`` (out of time), ``memory`` (out of memory) or ``failed``.
-        seconds: It took; None unless it is done.
-        peak_bytes: Above what the process held before.
-        value: What it returned.
-        message: Of a failure.
+        seconds: Seconds taken; None unless it is done.
+        peak_bytes: Peak memory above what the process held before.
+        value: Its return value.
+        message: The error message if it failed.
     """
 
     status: str
@@ -45,17 +45,17 @@ class Measurement:
 
 
 def measure(prepare: Callable[[], Callable[[], Any]], seconds: float, n_bytes: int, threads: int) -> Measurement:
-    """Do a piece of work in a forked process, which shares what is in memory already.
+    """Do a piece of work in a forked process, which shares what is already in memory.
 
-    The forking process must not have used more than one thread for computing: those of OpenMP do not survive it.
+    The forking process must not have computed with more than one thread: OpenMP's threads do not survive a fork.
 
     Args:
-        prepare: Gets ready, and returns the work; may be called a few times.
-        seconds: The work's limit.
-        n_bytes: Limit of the memory that it may ask for.
-        threads: For torch, BLAS and OpenMP.
+        prepare: Prepares and returns the work; may be called a few times.
+        seconds: The work's time limit.
+        n_bytes: The limit of memory that it may allocate.
+        threads: Threads of torch, BLAS and OpenMP.
     """
-    # Else the child's collector would look through, and copy, everything that was imported.
+    # Otherwise the child's garbage collector would visit, and thereby copy, everything that was imported.
     gc.freeze()
     fork = multiprocessing.get_context("fork")
     receiver, sender = fork.Pipe(duplex=False)
@@ -64,13 +64,13 @@ def measure(prepare: Callable[[], Callable[[], Any]], seconds: float, n_bytes: i
     gc.unfreeze()
     sender.close()
     try:
-        found = Measurement("failed", message="the process ended without a word")
+        found = Measurement("failed", message="the process did not get ready in time")
         if receiver.poll(_READY):
             found = receiver.recv()
             if found is None:  # ready
                 found = receiver.recv() if receiver.poll(seconds) else Measurement("stopped")
     except EOFError:
-        found = Measurement("failed", message="the process was ended")
+        found = Measurement("failed", message="the process died")
     finally:
         process.kill()
         process.join()
@@ -79,7 +79,7 @@ def measure(prepare: Callable[[], Callable[[], Any]], seconds: float, n_bytes: i
 
 
 def use_one_thread() -> None:
-    """Compute with one thread from now on, so that the process may be forked."""
+    """Compute with one thread from now on, so the process can be forked."""
     torch.set_num_threads(1)
     threadpool_limits(1)
 
@@ -112,7 +112,7 @@ def _work(prepare: Callable[[], Callable[[], Any]], sender: Connection, n_bytes:
 
 
 def _trim() -> None:
-    """Give free memory back, which would hide what the work takes."""
+    """Return free memory to the system, as it would hide what the work needs."""
     with contextlib.suppress(AttributeError, OSError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)
 

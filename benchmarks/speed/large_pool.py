@@ -1,7 +1,7 @@
-"""Whole runs over a pool of embeddings that is larger than most: float16 in a file that is memory-mapped.
+"""Measures whole runs over a very large pool of embeddings: float16 in a memory-mapped file.
 
-Writes embeddings of 100 overlapping classes as an .npz (about a gigabyte for a million; kept, and used again), then
-runs each strategy by `deepal run` in a process of its own: a linear model, an initial set of 1,000 and one query.
+Writes embeddings of 100 overlapping classes as an .npz (about a gigabyte for a million; kept and reused), then runs
+each strategy by `deepal run` in a separate process: a linear model, an initial set of 1,000 and one query.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import numpy as np
 from cases import Case, Row
 from rules import rounded, row_of, say
 
-from deepal_autoal.datasets.array_cache import ArrayBlocks
-from deepal_autoal.datasets.npz_writer import write_npz
+from deepal_autoal.datasets.files.array_cache import ArrayBlocks
+from deepal_autoal.datasets.files.npz_writer import write_npz
 
 PART = "million"
-# Phases of a run, and all of it, as ways of one case.
+# Phases of a run, and the whole run, as ways of one case.
 LOAD, TRAIN, QUERY, WALL = "load", "train", "query", "whole run"
 N_CLASSES, N_TEST, BLOCK = 100, 10_000, 50_000
 
@@ -33,7 +33,7 @@ def run(
     strategies: Sequence[str], n: int, dims: int, batch_size: int, threads: int, limit: float, folder: Path,
     done: Sequence[Row],
 ) -> Iterator[list[Row]]:  # fmt: skip
-    """Yield the rows of each strategy that is not done."""
+    """Yield the rows of each strategy that is not done yet."""
     finished = {row.case for row in done}
     cases = [Case(PART, strategy, n, batch_size, N_CLASSES) for strategy in strategies]
     cases = [case for case in cases if case not in finished]
@@ -71,7 +71,7 @@ def write(file: Path, n: int, width: int) -> None:
 
 
 def measure(case: Case, file: Path, threads: int, limit: float) -> list[Row]:
-    """Return the seconds of each phase, the peak of the query and that of the process, mapped pages counted in."""
+    """Return the seconds of each phase, the peak of the query and that of the process, including mapped pages."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         command = [
@@ -84,9 +84,9 @@ def measure(case: Case, file: Path, threads: int, limit: float) -> list[Row]:
         status, peak = wait(process, start + limit)
         wall = time.perf_counter() - start
         if status:
-            words = f"> {limit:.0f} s" if wall >= limit else f"exit status {status}"
-            say(f"{case}: {words}")
-            return [row_of(case, WALL, "stopped" if wall >= limit else "failed", note=words)]
+            note = f"> {limit:.0f} s" if wall >= limit else f"exit status {status}"
+            say(f"{case}: {note}")
+            return [row_of(case, WALL, "stopped" if wall >= limit else "failed", note=note)]
         rounds = [json.loads(line) for line in (out / "rounds.jsonl").read_text().splitlines()]
     seconds = {phase: sum(record["seconds"][phase] for record in rounds) for phase in ("train", "evaluate", "query")}
     query_peak = max(record["query_peak_bytes"] or 0 for record in rounds)  # none in the last round
@@ -103,7 +103,7 @@ def measure(case: Case, file: Path, threads: int, limit: float) -> list[Row]:
 
 
 def wait(process: subprocess.Popen, deadline: float) -> tuple[int, int]:
-    """Return a process's exit status and peak memory in bytes; it is ended at the deadline."""
+    """Return a process's exit status and peak memory in bytes; kill it at the deadline."""
     while True:
         found, status, usage = os.wait4(process.pid, os.WNOHANG)
         if found:

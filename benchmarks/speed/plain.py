@@ -1,4 +1,4 @@
-"""The straightforward NumPy and scikit-learn way of each rule, as a textbook would write it.
+"""Implements each rule in straightforward NumPy and scikit-learn, as a textbook would.
 
 Each function takes the outputs of a model as NumPy arrays and returns ``b`` row numbers.
 """
@@ -164,9 +164,9 @@ RULES: dict[str, dict[str, Callable[[Outputs, int, np.random.Generator], Picks]]
 
 
 def n_bytes(rule: str, way: str, n: int, b: int, classes: int, dims: int) -> int:
-    """Return about how much memory the plain way takes, for those that take much."""
+    """Return the approximate memory of the plain implementation, for rules that need much."""
     if rule == "badge":
-        return 8 * n * classes * dims  # the gradients, and their squares for a moment
+        return 8 * n * classes * dims  # the gradients, and temporarily their squares
     if way == "matrix":
         return 8 * n * n
     return 0
@@ -191,7 +191,7 @@ def disagreement(p: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def nearest_members(model: KMeans, rows: NDArray[np.floating], weights: NDArray[np.floating] | None) -> Picks:
-    """Return the member of each cluster that is nearest to its centre."""
+    """Return the member of each cluster that is nearest to its center."""
     clusters = model.fit(rows, sample_weight=weights).labels_
     distances = ((rows - model.cluster_centers_[clusters]) ** 2).sum(axis=1)
     picks = []

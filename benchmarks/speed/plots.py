@@ -1,4 +1,4 @@
-"""Cost against the number of candidates, a panel a rule: seconds in one figure, memory in another."""
+"""Plots cost against the number of candidates, one panel per rule: seconds in one figure, memory in another."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from cases import ACTIVEML, MATRIX, OURS, PLAIN, QUERY, Row
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-# As in reports: told apart by the color-blind, with a contrast of 3:1 on white.
+# As in reports: color-blind readers can distinguish them, and their contrast on white is at least 3:1.
 COLORS = {OURS: "#000000", PLAIN: "#0077BB", MATRIX: "#117733", ACTIVEML: "#D55E00", QUERY: "#767676"}
 MARKERS = {OURS: "o", PLAIN: "s", MATRIX: "D", ACTIVEML: "^", QUERY: "v"}
 LABELS = {OURS: "ours", PLAIN: "plain", MATRIX: "N x N matrix", ACTIVEML: "scikit-activeml", QUERY: "whole query"}
 STYLE = {
     "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 9,
-    # The same numbers make the same file.
+    # The same numbers give the same file.
     "svg.hashsalt": "speed", "svg.fonttype": "none",
 }  # fmt: skip
 N_COLUMNS = 4
-# Lines of text that must not lie on each other, in points.
+# Minimum distance between lines of text, in points.
 LINE_HEIGHT = 9.0
 
 
@@ -43,7 +43,7 @@ def draw(rows: Sequence[Row], folder: Path, ending: str, batch_size: int, classe
 
 
 def panels(found: Sequence[Row], tried: Sequence[Row], what: str, unit: str, title: str) -> plt.Figure:
-    """Return a figure with a panel a strategy, on common axes."""
+    """Return a figure with one panel per strategy, on common axes."""
     names = sorted({row.strategy for row in found}, key=lambda name: (not any_rule(found, name), name))
     n_rows = -(-len(names) // N_COLUMNS)
     figure, axes = plt.subplots(
@@ -62,7 +62,7 @@ def panels(found: Sequence[Row], tried: Sequence[Row], what: str, unit: str, tit
             own = sorted((row for row in found if (row.strategy, row.way) == (name, way)), key=lambda row: row.n)
             if not own:
                 continue
-            # Memory of next to nothing is below what can be measured.
+            # Smaller amounts of memory cannot be measured.
             values = [max(float(getattr(row, what)), 0.1 if what == "peak_mb" else 1e-6) for row in own]
             dash = (0, (3, 2)) if way == QUERY else "-"
             axis.plot([row.n for row in own], values, color=color, ls=dash, marker=MARKERS[way], ms=3.5, lw=1.3)
@@ -98,14 +98,14 @@ def any_rule(found: Sequence[Row], name: str) -> bool:
 
 
 def label_ends(axis: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
-    """Write each line's name beside its end, moved apart where they would lie on each other."""
+    """Write each line's name next to its end, moving names apart that would overlap."""
     points = 72.0 / axis.figure.dpi
     places = []
     for x, y, label, color in sorted(ends, key=lambda end: end[1]):
         height = axis.transData.transform((x, y))[1] * points
         place = height if not places else max(height, places[-1][0] + LINE_HEIGHT)
         places.append((place, height, x, y, label, color))
-    # What was pushed above the panel goes down again, with those below it.
+    # Names pushed above the panel move down again, and push those below them.
     top = axis.bbox.y1 * points - 2.0
     for number in range(len(places) - 1, -1, -1):
         place = min(places[number][0], top - LINE_HEIGHT * (len(places) - 1 - number))

@@ -1,4 +1,4 @@
-"""A pool of precomputed embeddings, a linear model trained on a part of it, and the outputs that all ways are given."""
+"""Creates a pool of embeddings, a linear model trained on a part of it, and the outputs that all ways are given."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from deepal_autoal import QueryContext
 
 N_PASSES, N_MEMBERS = 10, 5
-# Options that keep a slow method's query to seconds; tables name them.
+# Options that keep a slow strategy's query within seconds; tables name them.
 OPTIONS = {"vaal": {"epochs": 1}}
-# What needs stages takes a model that has them.
+# Strategies that need a model with stages.
 MODELS = {"lpl": "mlp"}
 RECIPE = {"min_steps": 100, "precision": "float32"}
 
 
 class Problem:
-    """N candidates and M labelled samples of a mixture of overlapping Gaussians, one a class.
+    """N candidates and M labeled samples of a mixture of overlapping Gaussians, one per class.
 
     Args:
-        n: Candidates.
-        n_classes: Classes.
+        n: Number of candidates.
+        n_classes: Number of classes.
         n_dims: Dimensions of an embedding.
-        n_labeled: Labelled samples.
+        n_labeled: Number of labeled samples.
     """
 
     def __init__(self, n: int, n_classes: int, n_dims: int, n_labeled: int) -> None:
@@ -47,7 +47,7 @@ class Problem:
         self._plain.fit()
 
     def learner(self, name: str) -> ActiveLearner:
-        """Return a learner with a trained model that has not looked at the pool yet."""
+        """Return a learner with a trained model that has not passed over the pool yet."""
         strategy = create_strategy(name, **OPTIONS.get(name, {}))
         learner = self._new_learner(strategy, MODELS.get(name, "linear"))
         state = None if strategy.changes_training or name in MODELS else self._plain.adoptable_state()
@@ -59,16 +59,16 @@ class Problem:
 
     @cached_property
     def context(self) -> QueryContext:
-        """A round's context; all strategies share its views, and what these have computed."""
+        """A round's context; all strategies share its views and their computed outputs."""
         return self._plain._context(self._plain.fit(), self._plain.unlabeled_indices)
 
     @cached_property
     def outputs(self) -> Outputs:
-        """The same outputs for other ways."""
+        """The same outputs for the other implementations."""
         return Outputs(self.context)
 
     def prepare(self, needs: frozenset[str]) -> None:
-        """Compute what a strategy needs, so that its rule alone is left to do."""
+        """Compute the outputs that a strategy needs, so only its rule is measured."""
         candidates, labeled = self.context.candidates, self.context.labeled
         for view in (candidates, labeled):
             view.logits(), view.probabilities(), view.log_probabilities(), view.embeddings()
@@ -88,7 +88,7 @@ class Problem:
 
 
 class Outputs:
-    """Outputs as NumPy arrays, float32, which share memory with the views' tensors."""
+    """Outputs as NumPy arrays, float32, that share memory with the views' tensors."""
 
     def __init__(self, context: QueryContext) -> None:
         self._context = context
@@ -108,27 +108,27 @@ class Outputs:
 
     @property
     def passes(self) -> NDArray[np.float32]:
-        """Of dropout, (T, N, C)."""
+        """Probabilities of dropout passes, (T, N, C)."""
         return self._context.candidates.mc_probabilities(N_PASSES).numpy()
 
     @property
     def members(self) -> NDArray[np.float32]:
-        """Of an ensemble, (M, N, C)."""
+        """Probabilities of ensemble members, (M, N, C)."""
         return self._context.candidates.ensemble_probabilities(N_MEMBERS).numpy()
 
     @property
     def labeled_embeddings(self) -> NDArray[np.float32]:
-        """Of the labelled samples, (L, D)."""
+        """Embeddings of the labeled samples, (L, D)."""
         return self._context.labeled.embeddings().numpy()
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """Of the labelled samples, (L,)."""
+        """Labels of the labeled samples, (L,)."""
         return self._context.labeled.labels.numpy()
 
     @property
     def factors(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of the gradient embeddings, (N, C) and (N, D)."""
+        """Factors of the gradient embeddings, (N, C) and (N, D)."""
         return self._context.candidates.gradient_factors()
 
     def rows_of(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:

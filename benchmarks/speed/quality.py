@@ -1,4 +1,4 @@
-"""How good a batch is by what its rule minimises, whoever chose it; lower is better."""
+"""Measures the quality of any batch by the quantity that its rule minimizes; lower is better."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CHUNK = 2048
 
 
 def potential(data: Outputs, picks: Picks) -> float:
-    """Return the k-means++ potential: the sum of squared distances of gradient embeddings to the nearest chosen."""
+    """Return the k-means++ potential: the sum of squared distances of gradient embeddings to the nearest chosen one."""
     left, right = (factor.double() for factor in data.factors)
     squares = left.square().sum(dim=1) * right.square().sum(dim=1)
     total = 0.0
@@ -29,15 +29,16 @@ def potential(data: Outputs, picks: Picks) -> float:
 
 
 def cover_radius(data: Outputs, picks: Picks) -> float:
-    """Return the largest distance of a candidate's embedding to the nearest labelled or chosen one."""
+    """Return the largest distance of a candidate's embedding to the nearest labeled or chosen one."""
     rows = torch.from_numpy(data.embeddings).double()
     centers = torch.cat([rows[picks], torch.from_numpy(data.labeled_embeddings).double()])
     return max(float(torch.cdist(part, centers).amin(dim=1).max()) for part in rows.split(_CHUNK))
 
 
 def inertia(data: Outputs, picks: Picks) -> float:
-    """Return the inertia of the clusters around the batch: every candidate goes with the nearest of the batch, and
-    is as far as it is from the mean of those that go with the same one.
+    """Return the inertia of the clusters around the batch.
+
+    Each candidate joins the cluster of the nearest sample in the batch; its distance is to the mean of that cluster.
     """
     rows = torch.from_numpy(data.embeddings).double()
     nearest = torch.cat([torch.cdist(part, rows[picks]).argmin(dim=1) for part in rows.split(_CHUNK)])

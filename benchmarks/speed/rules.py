@@ -1,4 +1,4 @@
-"""Measures every strategy: its rule by our and by other ways in turn, and a whole query."""
+"""Measures every strategy: its rule in our and in other implementations in turn, and a whole query."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from problem import OPTIONS, Problem
 from quality import QUALITIES
 
 from deepal_autoal import Query, create_strategy, plugin_host
-from deepal_autoal.cost import symbols_of
+from deepal_autoal.plugins.cost_formulas import symbols_of
 
-# Known only where scikit-activeml is installed.
+# Available only if scikit-activeml is installed.
 if importlib.util.find_spec("skactiveml") is not None:
     import activeml
 else:
     activeml = None
 
 PART = "rules"
-# Cases of the figures that are promised: measured as often as asked for, however long it takes.
+# Cases of the promised figures: all requested repeats are measured, however long they take.
 GOALS = {
     ("badge", 5_000, 10): (OURS, ACTIVEML),
     ("coreset", 5_000, 10): (OURS, ACTIVEML),
@@ -43,14 +43,14 @@ class Plan:
     """What to measure and how far to go.
 
     Attributes:
-        strategies, sizes, batch_sizes, classes: Their product are the cases.
-        ways: Which of them.
+        strategies, sizes, batch_sizes, classes: Their product is the set of cases.
+        ways: The implementations to measure.
         dims, labeled: D and L.
-        repeats: Of each way; fewer once it has taken `patience` seconds in a case, but for the promised figures.
+        repeats: Repeats of each way; fewer once it has taken `patience` seconds in a case, except for promised figures.
         limit: Seconds after which a measurement is stopped.
         patience: See `repeats`.
         memory: Bytes that a process may take above the inputs.
-        threads: For both sides.
+        threads: Threads of all implementations.
     """
 
     strategies: Sequence[str]
@@ -67,17 +67,17 @@ class Plan:
     threads: int
 
     def ways_of(self, case: Case) -> list[str]:
-        """Return the ways in which a case's batch is to be found."""
+        """Return the ways to measure in a case."""
         ways = ways_of(case.strategy, self.ways)
         symbols = symbols_of(plugin_host().strategies.get(case.strategy).details.get("time") or "b*C")
         if case.classes > min(self.classes) and not symbols & {"C", "ask"}:
-            return []  # nothing would be different
+            return []  # the result would be the same
         if case.batch_size < max(self.batch_sizes) and QUERY in ways:
-            ways.remove(QUERY)  # what is added to the rule is the same
+            ways.remove(QUERY)  # the overhead beyond the rule is the same
         return ways
 
     def cases(self) -> Iterator[tuple[tuple[int, int], list[Case]]]:
-        """Yield the cases of each pool, given by N and C, small pools first."""
+        """Yield N and C of each pool with its cases, small pools first."""
         for n_classes in sorted(self.classes):
             for n in sorted(self.sizes):
                 yield (
@@ -92,18 +92,18 @@ class Plan:
 
 
 def ways_of(strategy: str, asked: Sequence[str]) -> list[str]:
-    """Return the ways in which a strategy's batch can be found here."""
+    """Return the requested ways that are available for a strategy."""
     known = [OURS, *plain.RULES.get(strategy, {})]
     if activeml is not None and strategy in activeml.RULES:
         known.append(ACTIVEML)
-    # The rest is the work of networks and of other strategies, which is the whole query.
+    # Other strategies work by networks or other strategies: only their whole query is measured.
     if strategy not in plain.RULES:
         known = []
     return [way for way in (*known, QUERY) if way in asked]
 
 
 def run(plan: Plan, done: Sequence[Row]) -> Iterator[list[Row]]:
-    """Yield the rows of each case that is not done."""
+    """Yield the rows of each case that is not done yet."""
     use_one_thread()
     rows = list(done)
     warm = Problem(WARM_N, 2, 8, 20)
@@ -164,7 +164,7 @@ def measure_case(
 
 
 def work(case: Case, way: str, problem: Problem, warm: Problem, repeat: int) -> Callable[[], Any]:
-    """Warm up, get ready, and return what is measured; it returns row numbers of candidates."""
+    """Warm up, prepare, and return the function to measure, which returns row numbers of candidates."""
     name, b = case.strategy, case.batch_size
     rng = np.random.default_rng([repeat, case.n])
     if way == QUERY:
@@ -181,12 +181,12 @@ def work(case: Case, way: str, problem: Problem, warm: Problem, repeat: int) -> 
 
 
 def _rows_in(answer: Any) -> Any:
-    """Return the row numbers of a strategy's answer, which may bear a report."""
+    """Return the row numbers of a strategy's answer, which may include a report."""
     return answer.indices if isinstance(answer, Query) else answer
 
 
 def reason_against(case: Case, way: str, plan: Plan, earlier: Sequence[Row]) -> tuple[str, str] | None:
-    """Return the status and the words for a way that is not tried in a case."""
+    """Return the status and the note if a way is not tried in a case, otherwise None."""
     sizes = (case.n, case.batch_size, case.classes, plan.dims)
     needed = 0
     if way == ACTIVEML:
@@ -213,7 +213,7 @@ def reason_against(case: Case, way: str, plan: Plan, earlier: Sequence[Row]) -> 
 def judge(
     case: Case, results: Mapping[str, Sequence[Measurement]], problem: Problem, plan: Plan
 ) -> dict[str, dict[str, float | str]]:
-    """Return the quality of each way's first batch in units of ours, and what it has in common with ours."""
+    """Return the quality of each way's first batch in units of ours, and the share of picks in common with ours."""
     batches = {way: np.asarray(found[0].value) for way, found in results.items() if found and found[0].status == "done"}
     if OURS not in batches:
         return {}
@@ -235,20 +235,20 @@ def judge(
 
     judged = measure(lambda: compare, 10 * plan.limit, plan.memory, plan.threads)
     if judged.status != "done":
-        say(f"{case}: no quality ({judged.status}) {judged.message}")
+        say(f"{case}: quality not measured ({judged.status}) {judged.message}")
     return judged.value or {}
 
 
 def described(case: Case, way: str, results: Mapping[str, Sequence[Measurement]], plan: Plan) -> Row:
-    """Return a way's row, without quality."""
+    """Return a way's row without the quality."""
     found = results[way]
     times = [one.seconds for one in found if one.seconds is not None]
     if found[-1].status != "done":
         status = found[-1].status
-        words = {"stopped": f"> {plan.limit:.0f} s", "memory": f"needs more than {plan.memory / 1e9:.0f} GB"}
+        notes = {"stopped": f"> {plan.limit:.0f} s", "memory": f"needs more than {plan.memory / 1e9:.0f} GB"}
         if status == "failed":
             say(found[-1].message)
-        return row_of(case, way, status, note=words.get(status, found[-1].message.strip().rpartition("\n")[2]))
+        return row_of(case, way, status, note=notes.get(status, found[-1].message.strip().rpartition("\n")[2]))
     options = "".join(f" -o {key}={value}" for key, value in OPTIONS.get(case.strategy, {}).items())
     row = row_of(
         case, way, "done",
@@ -267,7 +267,7 @@ def row_of(case: Case, way: str, status: str, **values: Any) -> Row:
 
 
 def rounded(value: float) -> float:
-    """Return three significant digits."""
+    """Return the value rounded to three significant digits."""
     return float(f"{value:.3g}")
 
 

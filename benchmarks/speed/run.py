@@ -1,10 +1,10 @@
-"""Time and memory of every strategy's query, against the plain NumPy way and scikit-activeml, side by side.
+"""Measure time and memory of every strategy's query against plain NumPy code and scikit-activeml, in turn.
 
     python benchmarks/speed/run.py            # about 25 minutes on two quiet cores
     python benchmarks/speed/run.py --quick    # small sizes, a minute or two
 
 Writes OUT/speed.csv after every case, then OUT/speed.md and two plots. Repeating the command continues where it
-stopped; it does not notice changed code: take `--fresh` then. README.md says what is compared with what.
+stopped; it does not notice changed code, so use `--fresh` then. README.md explains what is compared.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-# Strategies that a million candidates can be asked of in a minute.
+# Strategies that can query a million candidates within a minute.
 LARGE = "random,entropy,margin,leastconf,bald,varratio,meanstd,ddu,kmeans,coreset,badge,dbal"
 PARTS = ("rules", "dropout", "million")
 QUICK = {"sizes": "1000,2000,4000", "batch_sizes": "20,100", "classes": "10", "limit": 10.0, "patience": 1.0,
@@ -26,7 +26,7 @@ QUICK = {"sizes": "1000,2000,4000", "batch_sizes": "20,100", "classes": "10", "l
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = read_arguments(arguments)
-    # Before torch is imported, as the command line does: threads that wait sleep after a short spin.
+    # Before torch is imported, as the command line does: waiting threads sleep after a short spin.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     import dropout
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--parts", default=",".join(PARTS), help=f"with commas, from {', '.join(PARTS)}")
     parser.add_argument("--strategies", default="all", help="names, with commas")
     parser.add_argument("--ways", default="ours,plain,matrix,scikit-activeml,query")
     parser.add_argument("--sizes", default="5000,20000,50000", help="candidates, N")
@@ -92,17 +92,17 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--patience", type=float, default=3.0,
                         help="seconds in a case after which a way is not repeated (promised figures are)")  # fmt: skip
     parser.add_argument("--memory", type=float, default=8.0, help="GB that a process may take above its inputs")
-    parser.add_argument("--threads", type=int, default=2, help="for all ways")
-    parser.add_argument("--models", default="cnn,resnet18", help="of the part dropout")
+    parser.add_argument("--threads", type=int, default=2, help="threads of all implementations")
+    parser.add_argument("--models", default="cnn,resnet18", help="models of the part dropout")
     parser.add_argument("--large-size", type=int, default=1_000_000, help="candidates of the part million")
     parser.add_argument("--large-strategies", default=LARGE)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "deepal-large-pool",
                         help="where the large pool is kept")  # fmt: skip
-    parser.add_argument("--out", type=Path, help="default: results beside these studies, or with --quick ./speed-quick")
-    parser.add_argument("--format", default="svg", help="of the plots: svg, png or both, with a comma")
-    parser.add_argument("--fresh", action="store_true", help="measure again what is in OUT already")
-    parser.add_argument("--only-tables", action="store_true", help="measure nothing")
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see that all works")
+    parser.add_argument("--out", type=Path, help="default: benchmarks/results, or ./speed-quick with --quick")
+    parser.add_argument("--format", default="svg", help="format of the plots: svg, png or both, with a comma")
+    parser.add_argument("--fresh", action="store_true", help="repeat measurements that are already in OUT")
+    parser.add_argument("--only-tables", action="store_true", help="write tables and plots without measuring")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to check that everything works")
     found = parser.parse_args(arguments)
     if found.quick:
         given = {name: getattr(found, name) for name in QUICK if getattr(found, name) != parser.get_default(name)}

@@ -1,4 +1,4 @@
-"""The results as Markdown: the figures that are promised, every case, dropout passes, and a million candidates."""
+"""Writes the results as Markdown: the promised figures, all cases, dropout passes, and a million candidates."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def write_tables(rows: Sequence[Row], command: str, limit: float) -> str:
     """Return all tables."""
     parts = [
         "# Speed of queries",
-        f"Written by `{command}`. Seconds are medians. In brackets the range of the ratios, repeat by repeat; a ratio "
-        "without brackets is of one repeat. Memory, in MB (10^6 bytes), is the peak above what the process held before "
-        f"the work, its inputs among it. \"> {limit:.0f}\" was stopped; in parentheses what was not tried, "
+        f"Written by `{command}`. Seconds are medians. In brackets is the range of the ratios over repeats; a ratio "
+        "without brackets is from a single repeat. Memory, in MB (10^6 bytes), is the peak above what the process held "
+        f"before the work, including its inputs. \"> {limit:.0f}\" was stopped; cases in parentheses were not tried, "
         "judging by a smaller case. Ratios above 1: ours is faster.",
         "## The promised figures", *promised(rows),
     ]  # fmt: skip
@@ -28,7 +28,7 @@ def write_tables(rows: Sequence[Row], command: str, limit: float) -> str:
     if names:
         parts += ["## The rule alone, outputs given", *(part for name in names for part in rule_table(rows, name))]
     if any(row.way == QUERY for row in of_part[rules.PART]):
-        parts += ["## `ActiveLearner.query`: the pass over the pool, and whatever else the strategy does",
+        parts += ["## `ActiveLearner.query`: the pass over the pool, and everything else the strategy does",
                   query_table([row for row in of_part[rules.PART] if row.way == QUERY])]  # fmt: skip
     if of_part[dropout.PART]:
         parts += ["## Dropout passes", dropout_table(of_part[dropout.PART])]
@@ -38,7 +38,7 @@ def write_tables(rows: Sequence[Row], command: str, limit: float) -> str:
 
 
 def promised(rows: Iterable[Row]) -> list[str]:
-    """Return the table of goals with what came."""
+    """Return the table of goals and measured values."""
     found = {(row.part, row.strategy, row.n, row.batch_size, row.classes, row.way): row for row in rows}
     lines = []
 
@@ -46,8 +46,8 @@ def promised(rows: Iterable[Row]) -> list[str]:
         row = found.get((rules.PART, strategy, n, b, 10, way))
         if row is not None:
             met = "" if row.ratio == "" else mark(float(row.ratio) >= goal)
-            came = ratio(row) or row.note
-            lines.append((f"`{strategy}` N={n:,} b={b:,} C=10 against {way}", f"≥ {goal:g} x", came, met))
+            measured = ratio(row) or row.note
+            lines.append((f"`{strategy}` N={n:,} b={b:,} C=10 against {way}", f"≥ {goal:g} x", measured, met))
 
     for b in (100, 1000):
         compare("badge", 5000, b, ACTIVEML, 200)
@@ -75,7 +75,7 @@ def promised(rows: Iterable[Row]) -> list[str]:
         if row.part == dropout.PART and row.way == dropout.TEN:
             lines.append((f"ten dropout passes of `{row.strategy}`, N={row.n:,}, against one", "≤ 1.15 x", ratio(row),
                           mark(float(row.ratio) <= 1.15)))  # fmt: skip
-    return [table(("figure", "goal", "measured", "met"), lines)] if lines else ["None of their cases was run."]
+    return [table(("figure", "goal", "measured", "met"), lines)] if lines else ["None of these cases was run."]
 
 
 def rule_table(rows: Iterable[Row], strategy: str) -> list[str]:
@@ -96,13 +96,13 @@ def rule_table(rows: Iterable[Row], strategy: str) -> list[str]:
         cells += [ratio(row) for row in got[1:]] + [memory(row) for row in got]
         if quality:
             cells += ["" if row is None or row.quality == "" else f"{row.quality:.3f}" for row in got[1:]]
-        cells += ["" if row is None or row.common == "" else f"{100 * float(row.common):.0f} %" for row in got[1:]]
+        cells += ["" if row is None or row.common == "" else f"{100 * float(row.common):.0f}%" for row in got[1:]]
         lines.append(cells)
     return [f"### `{strategy}`", table(head, lines)]
 
 
 def query_table(rows: Sequence[Row]) -> str:
-    """Return seconds and MB of whole queries, a row a strategy, batch size and number of classes."""
+    """Return seconds and MB of whole queries, one row per strategy, batch size and number of classes."""
     sizes = sorted({row.n for row in rows})
     head = ["strategy", "b", "C", *(cell for n in sizes for cell in (f"s, N={n:,}", f"MB, N={n:,}"))]
     keys = list(dict.fromkeys((row.strategy, row.batch_size, row.classes) for row in rows))
@@ -117,7 +117,7 @@ def query_table(rows: Sequence[Row]) -> str:
 
 
 def dropout_table(rows: Sequence[Row]) -> str:
-    """Return seconds of passes over images, the sweep of the pool among them."""
+    """Return seconds of passes over images, including the sweep of the pool."""
     lines = [
         [f"`{row.strategy}`, {row.note}", f"{row.n:,}", ("" if row.way == dropout.FULL else "the sweep and ") + row.way,
          f"{row.seconds:g}", ratio(row)]

@@ -7,23 +7,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deepal_autoal.benchmark.admission import LeftOut, Setup, admit, read_config
+from deepal_autoal.benchmark.backends.ray_options import RayOptions
+from deepal_autoal.benchmark.checks import LeftOut, Setup, admit, read_config
 from deepal_autoal.benchmark.notation import Contender, read_seeds, read_strategies, read_tasks
-from deepal_autoal.benchmark.ray_options import RayOptions
-from deepal_autoal.candidates import check_words, read_words
 from deepal_autoal.errors import InputError, PluginError, RunFolderError, UnknownNameError
+from deepal_autoal.experiment.records import CONFIG, SUMMARY
+from deepal_autoal.experiment.results import run_folders
+from deepal_autoal.jsonable import to_jsonable
 from deepal_autoal.models import read_model
-from deepal_autoal.plain import plain
-from deepal_autoal.plugins import plugin_host
-from deepal_autoal.records import CONFIG, SUMMARY
-from deepal_autoal.results import run_folders
-from deepal_autoal.strategy import SelectorStrategy
+from deepal_autoal.plugins.host import plugin_host
+from deepal_autoal.querying.selector import SelectorStrategy
+from deepal_autoal.run_settings import SHARED, definitions
+from deepal_autoal.strategies.candidate_sets import check_names, read_names
+from deepal_autoal.training.recipe import Recipe
 
-# What `run` takes and all runs of a grid share.
-SHARED_SETTINGS = (
-    "data_dir", "model", "initial", "batch_size", "rounds", "epochs", "pool_size", "imbalance", "label_noise",
-    "duplicates", "scaling", "protocol", "device", "threads", "recipe", "plugin_options",
-)  # fmt: skip
+# What all runs of a grid share, by the names of `run`'s arguments.
+SHARED_SETTINGS = (*SHARED, *definitions(Recipe))
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +104,7 @@ def plan_grid(
         if name not in SHARED_SETTINGS:
             raise UnknownNameError("setting of a benchmark", name, SHARED_SETTINGS)
     # Worker processes and records want plain data.
-    settings = {name: str(value) if isinstance(value, Path) else plain(value, strict=False)
+    settings = {name: str(value) if isinstance(value, Path) else to_jsonable(value, strict=False)
                 for name, value in settings.items()}  # fmt: skip
     contenders = give_candidates(read_strategies(strategies), candidates)
     for one, several in (("model", models), ("protocol", protocols)):
@@ -148,7 +147,7 @@ def _threads(given: int | None, out: Path, n_jobs: int, elsewhere: int | None) -
     if given is not None:
         return given
     for folder in run_folders(out):
-        return int(read_config(folder)["threads"])
+        return read_config(folder).threads
     if elsewhere is not None:
         return elsewhere
     import torch
@@ -166,8 +165,8 @@ def give_candidates(contenders: Sequence[Contender], candidates: Sequence[str] |
             )
     if candidates is None:
         return list(contenders)
-    words = tuple(read_words(candidates))
-    check_words(words)
+    words = tuple(read_names(candidates))
+    check_names(words)
     given = [
         replace(contender, candidates=words) if contender.candidates is None and _is_selector(contender) else contender
         for contender in contenders

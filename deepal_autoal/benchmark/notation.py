@@ -1,4 +1,4 @@
-"""How a grid is written: strategies with labels and options, seeds, and what to compare on. Imports nothing heavy."""
+"""Parse a grid as it is written: strategies with labels and options, seeds, and tasks. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from deepal_autoal.candidates import ALL, check_words
 from deepal_autoal.errors import InputError
+from deepal_autoal.experiment.protocols import find_protocol
 from deepal_autoal.models import read_model
-from deepal_autoal.notation import Notation
-from deepal_autoal.plugins import plugin_host
-from deepal_autoal.protocols import find_protocol
+from deepal_autoal.plugins.host import plugin_host
+from deepal_autoal.plugins.notation import Notation
+from deepal_autoal.strategies.candidate_sets import ALL, check_names
 
 CANDIDATES = "candidates"
 LONGEST_LABEL = 80
@@ -27,14 +27,14 @@ _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 @dataclass(frozen=True)
 class Contender:
-    """A strategy as a grid compares it.
+    """A strategy as it is compared in a grid.
 
     Attributes:
-        label: Names its folders and rows.
+        label: The name of its folders and rows.
         strategy: A registered name.
         options: Constructor options, as text; ``name.key`` addresses a candidate.
-        is_optional: Whether it came by ``all``, and is left out where it cannot run.
-        candidates: Its candidates, by names and sets such as ``all-cheap``, if it is a selector and they were given.
+        is_optional: Whether it was added by ``all``, and is left out where it cannot run.
+        candidates: Names and sets such as ``all-cheap``, if it is a selector and its candidates were given.
     """
 
     label: str
@@ -47,13 +47,13 @@ class Contender:
 def read_strategies(written: str | Sequence[str]) -> list[Contender]:
     """Return the contenders of ``a,label=b[key=value,...],all``, in that order.
 
-    Where no label is given it is made of name and options: ``vote[oversample=5]`` becomes ``vote-oversample-5``.
-    A selector's own candidates are written as an option: ``vote[candidates=[entropy,kmeans]]``. ``all`` stands for
-    every registered strategy whose name is no label yet.
+    Without a label, one is formed from name and options: ``vote[oversample=5]`` becomes ``vote-oversample-5``.
+    A selector's own candidates are written as an option: ``vote[candidates=[entropy,kmeans]]``. ``all`` adds every
+    registered strategy whose name is not yet a label.
 
     Raises:
-        UnknownNameError: If a strategy or a candidate does not exist; the nearest names are offered.
-        InputError: If something is of another form, or a label is no folder's name, misleads, or comes twice.
+        UnknownNameError: If a strategy or a candidate does not exist; the nearest names are suggested.
+        InputError: If an item is malformed, or a label is not a valid folder name, is misleading, or is used twice.
     """
     items = [item for text in _texts(written) for item in _STRATEGIES.split(text)]
     if not items:
@@ -61,9 +61,9 @@ def read_strategies(written: str | Sequence[str]) -> list[Contender]:
     contenders = [_read_strategy(item) for item in items if item != ALL]
     labels: set[str] = set()
     for contender in contenders:
-        # Some systems' folders do not tell A from a.
+        # Some file systems ignore case.
         if contender.label.casefold() in labels:
-            raise InputError(f"two strategies are labelled {contender.label!r}: write LABEL=NAME to tell them apart")
+            raise InputError(f"two strategies are labeled {contender.label!r}: write LABEL=NAME to distinguish them")
         labels.add(contender.label.casefold())
     if ALL in items:
         names = [name for name in plugin_host().strategies.names() if name.casefold() not in labels]
@@ -72,10 +72,10 @@ def read_strategies(written: str | Sequence[str]) -> list[Contender]:
 
 
 def read_seeds(written: int | str | Sequence[int]) -> list[int]:
-    """Return the seeds: 0 … N - 1 of a number N, those listed of ``0,3,7``; ``3,`` is seed 3 alone.
+    """Return the seeds: 0 … N - 1 for a number N, or those listed, as in ``0,3,7``; ``3,`` is seed 3 alone.
 
     Raises:
-        InputError: If there is none, one is negative or no whole number, or comes twice.
+        InputError: If there are none, or one is negative, not a whole number, or given twice.
     """
     if isinstance(written, int) or (isinstance(written, str) and "," not in written):
         try:
@@ -83,7 +83,7 @@ def read_seeds(written: int | str | Sequence[int]) -> list[int]:
         except ValueError:
             number = 0
         if number < 1:
-            raise InputError(f"--seeds {written}: give how many, at least 1, or a list such as 0,3,7")
+            raise InputError(f"--seeds {written}: give a number of seeds, at least 1, or a list such as 0,3,7")
         return list(range(number))
     try:
         if isinstance(written, str):
@@ -100,12 +100,12 @@ def read_seeds(written: int | str | Sequence[int]) -> list[int]:
 
 @dataclass(frozen=True)
 class Task:
-    """What strategies are compared on: a dataset, and where they vary a model and a protocol.
+    """What strategies are compared on: a dataset and, where they vary, a model and a protocol.
 
     Attributes:
         dataset: A registered name or a path.
-        model: A model's name with its options, or None for the one that all tasks share.
-        protocol: A protocol's name, or None for the one that all tasks share.
+        model: A model's name with its options, or None for the one shared by all tasks.
+        protocol: A protocol's name, or None for the one shared by all tasks.
     """
 
     dataset: str
@@ -118,19 +118,19 @@ def read_tasks(
     models: str | Sequence[str] | None = None,
     protocols: str | Sequence[str] | None = None,
 ) -> dict[str, Task]:
-    """Return what strategies are compared on, by the labels that name folders and rows.
+    """Return the tasks that strategies are compared on, by the labels of their folders and rows.
 
-    A label is the dataset's, followed by the model's where models vary; where protocols do and no datasets are
-    given, it begins with the protocol's name, which has its dataset in it.
+    A label is the dataset's, followed by the model's where models vary. Where protocols vary and no datasets are
+    given, it begins with the protocol's name, which includes its dataset.
 
     Args:
-        datasets: Names and paths, in a sequence or separated by commas; the protocols' own where there is none.
+        datasets: Names and paths, in a sequence or separated by commas; without any, the protocols' own.
         models: Models that vary, likewise.
         protocols: Protocols that vary, likewise.
 
     Raises:
-        UnknownNameError: If there is no such model or protocol.
-        InputError: If there is no dataset, or two tasks would share a folder.
+        UnknownNameError: If a model or protocol does not exist.
+        InputError: If no dataset is given, or two tasks would share a folder.
     """
     variants = _distinct("--models", _MODELS, models)
     papers = _distinct("--protocols", _PROTOCOLS, protocols)
@@ -151,7 +151,7 @@ def read_tasks(
         for model in variants or [""]:
             name = f"{label}-{_slug(model)}" if model else label
             if name.casefold() in {other.casefold() for other in tasks}:
-                raise InputError(f"two of the tasks would share the folder {name!r}: leave one out, or rename its data")
+                raise InputError(f"two tasks would share the folder {name!r}: leave one out, or rename its data")
             tasks[name] = replace(task, model=model or None)
     return tasks
 
@@ -160,7 +160,7 @@ def _distinct(option: str, notation: Notation, written: str | Sequence[str] | No
     names = [name for text in _texts(written or []) for name in notation.split(text)]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise InputError(f"{option}: {twice[0]} is there twice; name each once")
+        raise InputError(f"{option}: {twice[0]} is given twice; name each once")
     return names
 
 
@@ -170,15 +170,15 @@ def _slug(name: str) -> str:
 
 
 def read_datasets(written: str | Sequence[str | Path]) -> dict[str, str]:
-    """Return the datasets by the labels that name their folders and rows: a registered name, or a path's last part.
+    """Return the datasets by the labels of their folders and rows: a registered name, or a path's last part.
 
     Raises:
-        InputError: If there is none, or two would share a folder.
+        InputError: If none is given, or two would share a folder.
     """
     parts: Sequence[str | Path] = written.split(",") if isinstance(written, str) else written
     names = [str(part).strip() for part in parts if str(part).strip()]
     if not names:
-        raise InputError("no datasets given: name some, such as --datasets digits, or paths to own data")
+        raise InputError("no datasets given: name some, such as --datasets digits, or paths to your own data")
     datasets: dict[str, str] = {}
     for name in names:
         label = _dataset_label(name)
@@ -186,7 +186,7 @@ def read_datasets(written: str | Sequence[str | Path]) -> dict[str, str]:
             if label.casefold() == other.casefold():
                 raise InputError(
                     f"datasets {datasets[other]!r} and {name!r} would share the folder {label!r}: "
-                    "give each once, and rename one of two that are called alike"
+                    "give each once, and rename one of two with the same name"
                 )
         datasets[label] = name
     return datasets
@@ -196,7 +196,7 @@ def _dataset_label(name: str) -> str:
     if name in plugin_host().datasets:
         return name
     path = Path(os.path.abspath(os.path.expanduser(name)))
-    # No dots: neither hidden folders, nor one that bears the name of a table beside it.
+    # No dots: no hidden folders, and none with the name of a table beside it.
     return re.sub(r"[^\w-]+", "-", path.name if path.is_dir() else path.stem).strip("-") or "data"
 
 
@@ -221,22 +221,22 @@ def _read_strategy(item: str) -> Contender:
 
 
 def _read_candidates(item: str, written: str) -> tuple[str, ...]:
-    """Return the words of ``[a,b]``, or of a single one without brackets."""
+    """Return the names in ``[a,b]``, or a single name without brackets."""
     names = tuple(_STRATEGIES.split(written[1:-1] if written.startswith("[") and written.endswith("]") else written))
     if not names:
         raise InputError(f"--strategies {item}: name candidates, such as {CANDIDATES}=[entropy,margin]")
-    check_words(names)
+    check_names(names)
     return names
 
 
 def _check_label(label: str, name: str, item: str, taken: Collection[str]) -> None:
     if not _LABEL.fullmatch(label) or label.endswith(".") or len(label) > LONGEST_LABEL:
         raise InputError(
-            f"--strategies {item}: the label {label!r} is no safe folder name; write LABEL=NAME[...] with a label of "
-            f"letters, digits and . _ + -, starting with a letter or digit, of at most {LONGEST_LABEL}"
+            f"--strategies {item}: the label {label!r} is not a safe folder name; write LABEL=NAME[...] with a label "
+            f"of letters, digits and . _ + -, starting with a letter or digit, at most {LONGEST_LABEL} characters long"
         )
     if label.casefold() in {other.casefold() for other in taken if other != name} | {ALL}:
-        meaning = "stands for every strategy" if label.casefold() == ALL else "is the name of another strategy"
+        meaning = "means every strategy" if label.casefold() == ALL else "is the name of another strategy"
         raise InputError(f"--strategies {item}: the label {label!r} {meaning}; choose another")
 
 

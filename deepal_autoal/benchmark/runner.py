@@ -1,4 +1,4 @@
-"""`run_benchmark`: does a grid's runs, each in a run folder, and keeps the tables up to date."""
+"""`run_benchmark`: execute a grid's runs, each in a run folder, and keep the tables up to date."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import Any
 
 import filelock
 
-from deepal_autoal.benchmark.backends import Backend, InThisProcess
-from deepal_autoal.benchmark.estimates import Estimates
+from deepal_autoal.benchmark.backends.interface import Backend, InThisProcess
+from deepal_autoal.benchmark.backends.job import Job
+from deepal_autoal.benchmark.backends.ray_options import RayOptions, read_backend
+from deepal_autoal.benchmark.cost.estimates import Estimates
 from deepal_autoal.benchmark.grid import Grid, GridRun, plan_grid
-from deepal_autoal.benchmark.job import Job
-from deepal_autoal.benchmark.ray_options import RayOptions, read_backend
 from deepal_autoal.benchmark.schedule import Schedule, remove_shared
 from deepal_autoal.benchmark.tables import Tables
 from deepal_autoal.errors import InputError, RunFolderError
+from deepal_autoal.experiment.records import LOCK, SUMMARY
 from deepal_autoal.files import TEMPORARY_SUFFIX, read_json
-from deepal_autoal.records import LOCK, SUMMARY
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run.
+    """The result of a run.
 
     Attributes:
         run: The run.
-        summary: What its ``summary.json`` holds, if it finished.
-        failure: Why it did not, in a line.
+        summary: The content of its ``summary.json``, if it finished.
+        failure: Why it did not finish, in one line.
     """
 
     run: GridRun
@@ -42,12 +42,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """A benchmark, as far as it went.
+    """The result of a benchmark.
 
     Attributes:
-        grid: The runs that were asked for, and what was left out of ``all``.
-        failures: The runs that failed this time.
-        tables: All finished runs in the folder and their summary, earlier ones included.
+        grid: The requested runs, and what was left out of ``all``.
+        failures: The runs that failed in this call.
+        tables: All finished runs in the folder and their summary, including earlier ones.
     """
 
     grid: Grid
@@ -81,49 +81,49 @@ def run_benchmark(
 ) -> BenchmarkResult:
     """Compare strategies over datasets and seeds.
 
-    Each run is a run folder ``out/<dataset>/<label>/seed-<s>``. Those that are finished are left as they are and
-    those that were begun are continued, so that repeating a call continues it, and one with further strategies,
-    datasets or seeds adds to it. After every run the tables are written anew from all finished runs in the folder.
+    Each run is a run folder ``out/<dataset>/<label>/seed-<s>``. Finished runs are left as they are and incomplete
+    runs are continued: repeating a call continues it, and further strategies, datasets or seeds add to it. After
+    every run the tables are rewritten from all finished runs in the folder.
 
-    Runs of one seed begin with the same labelled set and, unless their strategy changes training, with the same
+    Runs of one seed begin with the same labeled set and, unless their strategy changes training, with the same
     model, which is trained once for all of them.
 
     Args:
-        strategies: Such as ``"random,vote5=vote[oversample=5],all"``, or a sequence of its parts (see
+        strategies: For example ``"random,vote5=vote[oversample=5],all"``, or a sequence of its parts (see
             `read_strategies`).
         datasets: Registered names or paths, in a sequence or separated by commas; None for the protocols' own.
-        seeds: How many, from 0 on, or which.
+        seeds: A number of seeds, counted from 0, or a list of seeds.
         out: The benchmark's folder.
-        candidates: Candidates of all selectors among the strategies that have none of their own, as `run` takes them.
-        models: Models to compare on, likewise; folders and rows are then labelled ``<dataset>-<model>``.
+        candidates: Candidates of all selectors that are given none of their own, in the form that `run` takes.
+        models: Models to compare on, likewise; folders and rows are then labeled ``<dataset>-<model>``.
         protocols: Protocols to compare on, likewise (see `read_tasks`).
-        jobs: How many runs go on at a time, each in a process of its own if there are several; 1 by default, on Ray
-            as many as the nodes take. Unless ``threads`` is given they share the cores, and that remains the setting
-            of the study.
+        jobs: How many runs are executed at a time, each in its own process if there are several; by default 1, on
+            Ray as many as fit on the nodes. Unless ``threads`` is given they share the cores, and the resulting
+            thread count remains the setting of the study.
         backend: ``local``, or ``ray`` for the nodes of a Ray cluster (see ``docs/benchmark.md``).
-        address: The cluster's, ``host:port`` or ``auto``; None for one of this call's own.
-        cpus_per_run: CPUs that Ray books for a run; by default as many as it has threads.
-        gpus_per_run: Likewise; a share lets several runs have a GPU together.
-        dry_run: Only plan, check and estimate: nothing is written, and the result holds what lies there already.
+        address: The cluster's, ``host:port`` or ``auto``; None starts a cluster for this call.
+        cpus_per_run: CPUs that Ray reserves for a run; by default as many as it has threads.
+        gpus_per_run: Likewise; with a fraction, several runs share a GPU.
+        dry_run: Only plan, check and estimate: nothing is written, and the result holds the existing runs.
         on_start: Called with the grid once everything is checked.
-        on_probe: Called as ``on_probe(done, total)`` while the estimate is made.
-        on_estimate: Called with what the runs will cost, before the first one. Only if this is given, or
-            ``dry_run``, a short probe finds out: of every strategy in a dry run, else of as many as take little of
-            the time to come.
+        on_probe: Called as ``on_probe(done, total)`` during the estimate.
+        on_estimate: Called before the first run with what the runs will cost. The short probe behind it runs only
+            if this or ``dry_run`` is given: on every strategy in a dry run, otherwise on as many as cost a small
+            part of the total time.
         progress: Called as ``progress(run, phase, done, total)``.
         on_round: Called after each round with its record.
-        on_run: Called after each run that finished or failed, once the tables hold it.
+        on_run: Called after each run that finished or failed, once the tables include it.
         command: The command line, for the runs' records.
         settings: What all runs share, by the names of `run`'s arguments.
 
     Returns:
-        The failures, which stop no other runs, and the tables.
+        The failures, which do not stop other runs, and the tables.
 
     Raises:
-        InputError: If anything asked for cannot be done, as far as that shows without training: unknown names,
-            options, budgets, or a model that lacks what a strategy requires.
+        InputError: If a request cannot be met, as far as can be checked without training: unknown names, options,
+            budgets, or a model that lacks what a strategy requires.
         RunFolderError: If ``out`` cannot be written, or earlier runs of a dataset had other settings.
-        PluginError: If the plugin of a strategy that was named is broken.
+        PluginError: If the plugin of a named strategy is broken.
     """
     if jobs is not None and jobs < 1:
         raise InputError(f"--jobs {jobs}: give at least 1")
@@ -136,9 +136,9 @@ def run_benchmark(
         n_jobs=jobs or 1, elsewhere=cluster,
     )  # fmt: skip
     tables = Tables(folder)
-    with nullcontext() if dry_run else _alone_in(folder):
+    with nullcontext() if dry_run else _locked(folder):
         if not dry_run:
-            tables.write()  # whether that works is better known before the first training
+            tables.write()  # fail before the first training if this is not possible
         if on_start is not None:
             on_start(grid)
         estimates = Estimates(grid, tables.runs)
@@ -150,25 +150,25 @@ def run_benchmark(
             return BenchmarkResult(grid, (), tables)
         unfinished = [run for run in grid.runs if not run.is_finished]
         remove_shared(grid.runs)
-        place = _backend(cluster, jobs, unfinished, folder)
-        watch = _Watch(tables, estimates, Schedule(unfinished), progress, on_round, on_run)
+        executor = _backend(cluster, jobs, unfinished, folder)
+        dispatcher = _Dispatcher(tables, estimates, Schedule(unfinished), progress, on_round, on_run)
         try:
-            watch.do_all(place, tuple(command) if command is not None else None)
+            dispatcher.run_all(executor, tuple(command) if command is not None else None)
         finally:
-            place.close()
+            executor.close()
             remove_shared(grid.runs)
-    return BenchmarkResult(grid, tuple(watch.failures), tables)
+    return BenchmarkResult(grid, tuple(dispatcher.failures), tables)
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Make the benchmark's folder, keep other benchmarks out of it, and remove what a kill has left half-written."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Create the benchmark's folder, keep other benchmarks out of it, and remove half-written files of a killed one."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder / LOCK)
         lock.acquire(blocking=False)
     except filelock.Timeout:
-        raise RunFolderError(f"another benchmark is at work in {folder}; wait for it or choose another --out") from None
+        raise RunFolderError(f"another benchmark is running in {folder}; wait for it or choose another --out") from None
     except (OSError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or error
         raise RunFolderError(f"cannot write to {folder}: {reason}; choose another --out") from error
@@ -181,23 +181,23 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def _backend(cluster: RayOptions | None, jobs: int | None, runs: Sequence[GridRun], out: Path) -> Backend:
-    """Return what does these runs."""
+    """Return the backend for these runs."""
     if cluster is not None and runs:
-        from deepal_autoal.benchmark.ray_cluster import RayCluster
+        from deepal_autoal.benchmark.backends.ray_cluster import RayCluster
 
         return RayCluster(cluster, runs[0].settings["threads"], jobs, out)
     n_jobs = min(jobs or 1, len(runs))
     if n_jobs <= 1:
         return InThisProcess()
-    from deepal_autoal.benchmark.processes import Processes
-    from deepal_autoal.devices import visible_gpus
+    from deepal_autoal.benchmark.backends.processes import Processes
+    from deepal_autoal.numerics.devices import visible_gpus
 
     settings = runs[0].settings
     return Processes(n_jobs, settings.get("threads"), visible_gpus(settings.get("device") or "auto"))
 
 
-class _Watch:
-    """Gives runs to a backend, and takes in what becomes of them."""
+class _Dispatcher:
+    """Hands runs to a backend and handles its messages."""
 
     def __init__(
         self,
@@ -215,12 +215,12 @@ class _Watch:
         self._progress = progress
         self._on_round = on_round
         self._on_run = on_run
-        self._under_way: dict[str, GridRun] = {}
+        self._running: dict[str, GridRun] = {}
 
-    def do_all(self, backend: Backend, command: tuple[str, ...] | None) -> None:
+    def run_all(self, backend: Backend, command: tuple[str, ...] | None) -> None:
         """Return once no run is left."""
         while True:
-            while len(self._under_way) < backend.n_slots and (planned := self._schedule.take()) is not None:
+            while len(self._running) < backend.n_slots and (planned := self._schedule.take()) is not None:
                 shared = self._schedule.initial_model(planned)
                 job = Job(
                     str(planned),
@@ -229,14 +229,14 @@ class _Watch:
                     None if shared is None else str(shared),
                     command,
                 )
-                self._under_way[job.folder] = planned
+                self._running[job.folder] = planned
                 backend.start(job)
-            if not self._under_way:
+            if not self._running:
                 return
-            backend.wait(self._take_in)
+            backend.wait(self._on_message)
 
-    def _take_in(self, job: Job, message: Mapping[str, Any]) -> None:
-        planned = self._under_way[job.folder]
+    def _on_message(self, job: Job, message: Mapping[str, Any]) -> None:
+        planned = self._running[job.folder]
         match message["kind"]:
             case "phase":
                 if self._progress is not None:
@@ -246,14 +246,14 @@ class _Watch:
                 if self._on_round is not None:
                     self._on_round(planned, message["record"])
             case "log":
-                told = logging.getLogger(message["name"])
-                if told.isEnabledFor(message["level"]):
-                    told.log(message["level"], "%s", message["text"])
+                source = logging.getLogger(message["name"])
+                if source.isEnabledFor(message["level"]):
+                    source.log(message["level"], "%s", message["text"])
             case "end":
                 self._end(planned, message["failure"])
 
     def _end(self, planned: GridRun, failure: str | None) -> None:
-        del self._under_way[str(planned.folder)]
+        del self._running[str(planned.folder)]
         self._schedule.note_end(planned)
         if failure is None:
             outcome = Outcome(planned, read_json(planned.folder / SUMMARY))

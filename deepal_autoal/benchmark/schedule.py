@@ -1,4 +1,4 @@
-"""Which run goes next: in the grid's order, but none that waits for a round 0 which another one is training."""
+"""Choose the next run: in the grid's order, skipping runs that wait for a shared round 0 still in training."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from contextlib import suppress
 from pathlib import Path
 
 from deepal_autoal.benchmark.grid import GridRun
-from deepal_autoal.records import ROUNDS
+from deepal_autoal.experiment.records import ROUNDS
 
 # No label begins with a dot.
 SHARED_FOLDER = ".round-0"
 
 
 class Schedule:
-    """The runs of a grid that are still to be done.
+    """The remaining runs of a grid.
 
-    The first run of a dataset and seed trains round 0 and keeps the model in a file; the others start once it is
-    there, so that nobody trains it twice and nobody waits idle while there is other work.
+    The first run of a dataset and seed trains round 0 and saves the model to a file; the others start once the file
+    exists. So round 0 is never trained twice, and no slot is idle while there is other work.
 
     Args:
-        runs: In the order in which they shall be done.
+        runs: In the order of execution.
     """
 
     def __init__(self, runs: Iterable[GridRun]) -> None:
@@ -38,11 +38,11 @@ class Schedule:
         return len(self._waiting)
 
     def initial_model(self, run: GridRun) -> Path | None:
-        """Return the file of the round 0 that a run shares, or None if it has its own."""
+        """Return the file of a run's shared round 0, or None if it trains its own."""
         return _group(run) if run.folder in self._trained else None
 
     def take(self) -> GridRun | None:
-        """Return the next run that can start, or None while all that are left wait for others."""
+        """Return the next run that can start, or None while all remaining runs wait for others."""
         for position, run in enumerate(self._waiting):
             shared = self.initial_model(run)
             if shared is None or shared in self._ready or shared not in self._trainer:
@@ -52,18 +52,18 @@ class Schedule:
         return None
 
     def note_round(self, run: GridRun) -> None:
-        """Take in that a run has finished a round."""
+        """Record that a run has finished a round."""
         shared = self.initial_model(run)
         if shared is not None:
             self._ready.add(shared)
 
     def note_end(self, run: GridRun) -> None:
-        """Take in that a run has ended, well or not; what nobody needs any more is removed."""
+        """Record that a run has ended, successfully or not, and remove a file that is no longer needed."""
         shared = self.initial_model(run)
         if shared is None:
             return
         if self._trainer.get(shared) is run and shared not in self._ready:
-            del self._trainer[shared]  # it failed before: another one shall train it
+            del self._trainer[shared]  # it failed before that: another run must train it
         self._left[shared] -= 1
         if not self._left[shared]:
             with suppress(OSError):  # `remove_shared` tries again
@@ -71,16 +71,16 @@ class Schedule:
 
 
 def remove_shared(runs: Iterable[GridRun]) -> None:
-    """Remove the models that lie beside these runs: the code that made them may have changed since."""
+    """Remove the models saved beside these runs: the code that trained them may have changed since."""
     for folder in {_group(run).parent for run in runs}:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _group(run: GridRun) -> Path:
-    """Return the file for the round 0 of a run's dataset and seed."""
+    """Return the file for round 0 of a run's dataset and seed."""
     return run.folder.parent.parent / SHARED_FOLDER / f"seed-{run.seed}.pt"
 
 
 def _shares(run: GridRun) -> bool:
-    # What is compiled is not shared: see `ActiveRun`.
+    # Compiled models are not shared: see `LiveRun`.
     return not run.changes_training and not run.setup.recipe.compile and not (run.folder / ROUNDS).exists()

@@ -1,4 +1,4 @@
-"""A benchmark's tables, made of the run folders that lie in its folder: results.csv and summary.csv."""
+"""A benchmark's tables, results.csv and summary.csv, built from the run folders inside its folder."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from deepal_autoal.errors import RunFolderError
+from deepal_autoal.experiment.records import SUMMARY
+from deepal_autoal.experiment.results import (
+    RESULT_COLUMNS,
+    RESULTS,
+    FinishedRun,
+    Results,
+    read_benchmark_run,
+    run_folders,
+)
 from deepal_autoal.files import write_bytes
-from deepal_autoal.records import SUMMARY
-from deepal_autoal.results import RESULT_COLUMNS, RESULTS, FinishedRun, Results, read_benchmark_run, run_folders
 from deepal_autoal.statistics import estimate_all, relative_times, wins_ties_losses
 from deepal_autoal.statistics.times import REFERENCE
 
@@ -29,7 +36,7 @@ class Tables:
         out: The benchmark's folder.
 
     Raises:
-        RunFolderError: If a finished run there is damaged, or a file bears a table's name and is none.
+        RunFolderError: If a finished run there is damaged, or a file with a table's name is not such a table.
     """
 
     def __init__(self, out: Path) -> None:
@@ -49,13 +56,13 @@ class Tables:
         return self._runs[folder]
 
     def read(self) -> None:
-        """Take in the runs that finished since the last time, whoever finished them."""
+        """Read the runs that finished since the last call, including those of other processes."""
         for folder in run_folders(self._out):
             if folder not in self._runs and (folder / SUMMARY).exists():
                 self._runs[folder] = read_benchmark_run(folder)
 
     def summary(self) -> list[dict[str, Any]]:
-        """Return a row for each dataset and strategy, by the columns of summary.csv; None where there is no value."""
+        """Return a row for each dataset and strategy, keyed by the columns of summary.csv; None for a missing value."""
         results = Results(tuple(self._runs.values()))
         counts, times = {}, {}
         for dataset in results.datasets:
@@ -86,7 +93,7 @@ class Tables:
         return rows
 
     def write(self) -> None:
-        """Read what is new and replace both files, each atomically.
+        """Read new runs and replace both files, each atomically.
 
         Raises:
             RunFolderError: If they cannot be written.
@@ -129,4 +136,4 @@ def _refuse_foreign(path: Path, columns: Sequence[str]) -> None:
     except (OSError, ValueError):
         head = ""
     if head != ",".join(columns):
-        raise RunFolderError(f"{path} is no table of a benchmark and would be replaced; choose another --out")
+        raise RunFolderError(f"{path} is not a benchmark's table and would be replaced; choose another --out")

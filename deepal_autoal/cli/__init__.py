@@ -1,1 +1,1 @@
-"""The command line. Each command imports what it needs when it runs, so that help and listings answer at once."""
+"""The command line. Each command imports what it needs when it runs, so help and listings are fast."""

@@ -1,4 +1,4 @@
-"""``deepal benchmark``: strategies side by side over datasets and seeds."""
+"""``deepal benchmark``: compare strategies over datasets and seeds."""
 
 from __future__ import annotations
 
@@ -12,30 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deepal_autoal.cli.config_file import FILE_OPTIONS
 from deepal_autoal.cli.listings import format_table
+from deepal_autoal.cli.logging_setup import set_up_logging
 from deepal_autoal.cli.plugin_options import CommandWithPluginOptions, pop_plugin_options
-from deepal_autoal.cli.run import (
-    FILE_OPTIONS,
-    default_dataset,
-    pop_recipe,
-    set_up_logging,
-    setting_options,
-    split_names,
-    switch_options,
-)
+from deepal_autoal.cli.shared_options import setting_options, split_names, switch_options
 from deepal_autoal.errors import DeepALError, InputError
+from deepal_autoal.experiment.protocols import default_dataset
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from deepal_autoal.benchmark.estimates import Estimates
+    from deepal_autoal.benchmark.cost.estimates import Estimates
     from deepal_autoal.benchmark.grid import Grid, GridRun
     from deepal_autoal.benchmark.runner import BenchmarkResult, Outcome
 
-# One place, not a new one each day: the same command finds its runs again.
+# A fixed folder without the date: the same command finds its runs again.
 DEFAULT_OUT = Path("runs") / "benchmark"
 FAILURES_REPORTED = 1
-# Below it, a bootstrap knows too few values to show their spread.
+# With fewer, a bootstrap has too few values to show their spread.
 FEW_SEEDS = 5
 INTERRUPTED = 130
 
@@ -49,28 +44,28 @@ INTERRUPTED = 130
 @click.option(
     "--candidates",
     metavar="A,B,C",
-    help="Candidates of the selectors among the strategies, as for run; a selector's own: NAME[candidates=[A,B]].",
+    help="Candidates of all selectors, as for run; for one selector: NAME[candidates=[A,B]].",
 )
-@click.option("--datasets", "--dataset", metavar="A,B,...", help="Names or paths; default the protocol's, else digits.")
-@click.option("--models", metavar="A,B,...", help="Compare on each of these task models; --model: one for all.")
+@click.option("--datasets", "--dataset", metavar="A,B,...", help="Names or paths; default: the protocol's, or digits.")
+@click.option("--models", metavar="A,B,...", help="Compare on each of these models; --model: one for all.")
 @click.option("--protocols", metavar="A,B,...", help="Compare by each of these protocols; --protocol: one for all.")
-@click.option("--seeds", metavar="N|A,B,...", default="5", help="How many, from 0 on, or which; default 5.")
+@click.option("--seeds", metavar="N|A,B,...", default="5", help="Seeds 0 to N - 1, or these seeds; default 5.")
 @click.option(
-    "--jobs", type=int, metavar="J", help="Runs at a time; they share the cores. Default 1; on Ray all that fit."
+    "--jobs", type=int, metavar="J", help="Runs at a time; they share the cores. Default 1; on Ray, as many as fit."
 )
 @click.option(
     "--backend", metavar="local|ray", default="local", help="local: this machine; ray: the nodes of a Ray cluster."
 )
 @click.option(
-    "--address", metavar="HOST:PORT|auto", help="A Ray cluster that runs; without it one is started and ended."
+    "--address", metavar="HOST:PORT|auto", help="A running Ray cluster; by default one is started and shut down."
 )
-@click.option("--cpus-per-run", type=float, metavar="N", help="CPUs that Ray books for a run; default its threads.")
+@click.option("--cpus-per-run", type=float, metavar="N", help="CPUs that Ray reserves for a run; default: its threads.")
 @click.option("--gpus-per-run", type=float, metavar="N", help="GPUs likewise, such as 0.25; default 0.")
-@setting_options
+@setting_options(shared_only=True)
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", default=DEFAULT_OUT, help=f"Default {DEFAULT_OUT}."
 )
-@click.option("--dry-run", is_flag=True, help="Show the runs and what they will cost, by a short probe; do nothing.")
+@click.option("--dry-run", is_flag=True, help="Only show the runs and what they will cost, by a short probe.")
 @switch_options
 def benchmark_command(
     strategies: str | None, candidates: str | None, datasets: str | None, models: str | None, protocols: str | None,
@@ -79,24 +74,23 @@ def benchmark_command(
     """Compare strategies: each one on each dataset with each seed.
 
     Every run is a run folder DIR/<dataset>/<label>/seed-<s>; results.csv and summary.csv hold the tables. Repeating
-    the command continues it; with more strategies, datasets or seeds it adds to it. Exit status: 0 done, 1 some runs
-    failed, 2 wrong use, before any run.
+    the command continues it; more strategies, datasets or seeds add to it. Exit status: 0 done, 1 some runs failed,
+    2 wrong use, before any run.
     """
+    from deepal_autoal.benchmark.backends.ray_options import read_backend
     from deepal_autoal.benchmark.notation import read_seeds, read_strategies, read_tasks
-    from deepal_autoal.benchmark.ray_options import read_backend
-    from deepal_autoal.scaling import check_scaling
+    from deepal_autoal.training.scaling import check_scaling
 
     set_up_logging(verbose)
-    _tell_repeated_warnings_once()
+    _show_repeated_warnings_once()
     context = click.get_current_context()
     if context.meta.get(FILE_OPTIONS):
         raise InputError("options belong to a strategy: write LABEL=NAME[KEY=VALUE,...] in --strategies")
     plugin_options = pop_plugin_options(settings)
-    recipe = pop_recipe(settings)
     command = ["deepal", *(context.obj or [])]
     display = _Display(quiet, jobs, dry_run)
     try:
-        # A typo is told before torch is loaded.
+        # Report typos before loading torch.
         read_strategies(strategies or "")
         read_seeds(seeds)
         if not protocols:
@@ -111,11 +105,11 @@ def benchmark_command(
             protocols=protocols, jobs=jobs, dry_run=dry_run, on_start=display.start, on_probe=display.probe,
             on_estimate=display.estimate if dry_run or not quiet else None,
             progress=display.phase, on_round=display.round, on_run=display.run, command=command,
-            **settings, recipe=recipe, plugin_options=plugin_options,
+            **settings, plugin_options=plugin_options,
         )  # fmt: skip
     except KeyboardInterrupt:
         display.close()  # before the message
-        click.echo(f"\nInterrupted; what is finished is kept. Continue with: {shlex.join(command)}", err=True)
+        click.echo(f"\nInterrupted; finished rounds are kept. Continue with: {shlex.join(command)}", err=True)
         return INTERRUPTED
     finally:
         display.close()
@@ -127,7 +121,7 @@ def benchmark_command(
 
         try:
             page = write_report(out)
-        except DeepALError as error:  # the runs are done, and their tables written
+        except DeepALError as error:  # the runs are done and their tables are written
             click.echo(f"No report: {error}", err=True)
         else:
             if not quiet:
@@ -136,12 +130,12 @@ def benchmark_command(
 
 
 class _Display:
-    """Shows a benchmark: on a terminal a bar, else a line for each run; a table at the end.
+    """Shows a benchmark: a bar on a terminal, otherwise a line for each run; a table at the end.
 
     Args:
-        quiet: Show nothing but failures, and the folder at the end.
-        n_jobs: How many runs go on at a time; None if that varies.
-        is_dry: Whether the estimate is all that is wanted.
+        quiet: Show only failures, and the folder at the end.
+        n_jobs: How many runs are executed at a time; None if that varies.
+        is_dry: Whether only the estimate is shown.
     """
 
     def __init__(self, quiet: bool, n_jobs: int | None, is_dry: bool = False) -> None:
@@ -158,7 +152,7 @@ class _Display:
         self._phase = ""
 
     def start(self, grid: Grid) -> None:
-        """Say what runs, and open the bar."""
+        """Print what will run, and open the bar."""
         self._grid = grid
         self._ended = {run for run in grid.runs if run.is_finished}
         if self._quiet:
@@ -176,12 +170,12 @@ class _Display:
             )  # fmt: skip
 
     def probe(self, done: int, total: int) -> None:
-        """Show that the estimate is being made."""
+        """Show the progress of the estimate."""
         if self._bar is not None:
             self._bar.set_description_str(f"estimate {done} of {total}")
 
     def estimate(self, estimates: Estimates) -> None:
-        """Say how long it will take; in a dry run, for each strategy."""
+        """Print how long it will take; in a dry run, also for each strategy."""
         self._estimates = estimates
         left = self._left()
         if self._is_dry and self._grid is not None:
@@ -196,27 +190,27 @@ class _Display:
             f" (from {estimates.n_known} of {estimates.n_kinds} strategies)"
         )  # fmt: skip
         at_a_time = f", {self._n_jobs} at a time" if (self._n_jobs or 1) > 1 else ""
-        self._say(f"estimate: {_spell_time(left)} for {len(self._waiting)} runs{at_a_time}{memory}{probed}")
+        self._say(f"estimate: {_format_time(left)} for {len(self._waiting)} runs{at_a_time}{memory}{probed}")
 
     def phase(self, run: GridRun, phase: str, done: int, total: int) -> None:
-        """Show which run is under way, and its phase."""
+        """Show the current run and its phase."""
         now = time.monotonic()
         self._shares.setdefault(run, 0.0)
         is_due = now - self._shown_at > 0.2
         if self._bar is not None and (is_due or phase != self._phase):
             self._phase = phase
-            if is_due:  # in a large grid it takes a while to add up
+            if is_due:  # adding up a large grid takes a while
                 self._shown_at, self._shown_left = now, self._left()
             left = self._shown_left
-            share = f" {100 * done // total} %" if total > 1 else ""
+            share = f" {100 * done // total}%" if total > 1 else ""
             others = f" and {len(self._shares) - 1} more" if len(self._shares) > 1 else ""
             self._bar.set_description_str(f"run {len(self._ended) + 1} of {self._n_runs}", refresh=False)
             self._bar.set_postfix_str(
-                ("" if left is None else f"{_spell_time(left)} left: ") + f"{run}{others}: {phase}{share}"
+                ("" if left is None else f"{_format_time(left)} left: ") + f"{run}{others}: {phase}{share}"
             )
 
     def round(self, run: GridRun, record: dict[str, Any]) -> None:
-        """Move the bar by a round."""
+        """Advance the bar by a round."""
         self._shares[run] = (record["round"] + 1) / (run.n_rounds + 1)
         self._move()
 
@@ -231,7 +225,7 @@ class _Display:
             self._say(f"{head}: failed: {outcome.failure}")
         elif self._bar is None and not self._quiet:
             left = self._left()
-            more = f"; {_spell_time(left)} left" if left and self._waiting else ""
+            more = f"; {_format_time(left)} left" if left and self._waiting else ""
             self._say(
                 f"{head}: AUBC {found['aubc']:.4f}, final accuracy {found['final_accuracy']:.4f}, "
                 f"{found['seconds']['total']:.1f} s{more}"
@@ -247,7 +241,7 @@ class _Display:
         return [run for run in self._grid.runs if run not in self._ended] if self._grid is not None else []
 
     def _left(self) -> float | None:
-        """Return the seconds that are left, or None if nobody knows."""
+        """Return the seconds that are left, or None if unknown."""
         if self._estimates is None:
             return None
         n_slots = self._n_jobs or max(1, len(self._shares))
@@ -258,7 +252,7 @@ class _Display:
             self._bar.update(len(self._ended) + sum(self._shares.values()) - self._bar.n)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -270,13 +264,13 @@ class _Display:
             click.echo("\n".join(_table(result)) + "\n")
             fewest = min(Counter((run.dataset, run.strategy) for run in result.tables.runs).values(), default=FEW_SEEDS)
             if fewest < FEW_SEEDS:
-                tell = "1 seed tells" if fewest == 1 else f"{fewest} seeds tell"
-                self._say(f"{tell} little: intervals from fewer than {FEW_SEEDS} are too narrow.")
+                seeds = "1 seed" if fewest == 1 else f"{fewest} seeds"
+                self._say(f"only {seeds}: intervals from fewer than {FEW_SEEDS} are too narrow.")
         if result.failures:
             n = len(result.failures)
             self._say(
                 f"{n} of {self._n_runs} runs failed: {', '.join(str(outcome.run) for outcome in result.failures)}. "
-                "Repeat the command to try again, with --verbose to see where"
+                "Repeat the command to try again, with --verbose to see tracebacks"
             )
         click.echo(f"{'' if self._quiet else 'Benchmark folder: '}{result.grid.out}")
 
@@ -287,8 +281,8 @@ class _Display:
             click.echo(line, err=True)
 
 
-def _spell_time(seconds: float) -> str:
-    """Return a rough time in words."""
+def _format_time(seconds: float) -> str:
+    """Return an approximate time in words."""
     if seconds < 90:
         return f"about {max(1, round(seconds))} s"
     minutes = seconds / 60
@@ -296,7 +290,7 @@ def _spell_time(seconds: float) -> str:
 
 
 def _cost_table(grid: Grid, estimates: Estimates) -> list[str]:
-    """Return what a run of each strategy will cost."""
+    """Return the lines of a table of what a run of each strategy will cost."""
     kinds = {(run.dataset, run.strategy): run for run in reversed(grid.runs)}
     lines = []
     for (dataset, strategy), run in reversed(kinds.items()):
@@ -318,7 +312,7 @@ def _cost_table(grid: Grid, estimates: Estimates) -> list[str]:
 def _table(result: BenchmarkResult) -> list[str]:
     n_seeds = Counter((run.dataset, run.strategy) for run in result.tables.runs)
     rows = sorted(result.tables.summary(), key=lambda row: (row["dataset"], -row["aubc_mean"], row["strategy"]))
-    head = ["dataset", "strategy", "seeds", "AUBC", "95 %", "final", "wins/ties/losses"]
+    head = ["dataset", "strategy", "seeds", "AUBC", "95%", "final", "wins/ties/losses"]
     is_timed = any(row["relative_time"] is not None for row in rows)
     lines = []
     for row in rows:
@@ -333,14 +327,14 @@ def _table(result: BenchmarkResult) -> list[str]:
     return format_table([*head, "time / entropy's"] if is_timed else head, lines) if lines else ["No run has finished."]
 
 
-def _tell_repeated_warnings_once() -> None:
-    """Drop warnings that runs repeat word by word, such as the same initial set's missing classes."""
-    told: set[str] = set()
+def _show_repeated_warnings_once() -> None:
+    """Drop warnings that runs repeat verbatim, such as missing classes in a shared initial set."""
+    shown: set[str] = set()
 
     def is_new(record: logging.LogRecord) -> bool:
         message = record.getMessage()
-        if record.levelno < logging.WARNING or message not in told:
-            told.add(message)
+        if record.levelno < logging.WARNING or message not in shown:
+            shown.add(message)
             return True
         return False
 

@@ -1,4 +1,4 @@
-"""``deepal check``: whether a strategy keeps the contract."""
+"""``deepal check``: check that a strategy satisfies the contract."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deepal_autoal.candidates import check_words
-from deepal_autoal.cli.run import set_up_logging, split_names, split_option
-from deepal_autoal.plugins import plugin_host
+from deepal_autoal.cli.logging_setup import set_up_logging
+from deepal_autoal.cli.shared_options import split_names, split_option
+from deepal_autoal.plugins.host import plugin_host
+from deepal_autoal.strategies.candidate_sets import check_names
 
 if TYPE_CHECKING:
     from deepal_autoal.testing import Report, Result
@@ -19,7 +20,7 @@ FAILURES_REPORTED = 1
 
 _MARKS = {"passed": "✓", "failed": "✗", "skipped": "–"}  # noqa: RUF001
 _PLAIN_MARKS = {"passed": "ok", "failed": "FAIL", "skipped": "-"}
-_COLOURS = {"passed": "green", "failed": "red", "skipped": "yellow"}
+_COLORS = {"passed": "green", "failed": "red", "skipped": "yellow"}
 
 
 @click.command("check")
@@ -30,15 +31,14 @@ _COLOURS = {"passed": "green", "failed": "red", "skipped": "yellow"}
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def check_command(name: str, candidates: str | None, options: tuple[str, ...], as_json: bool) -> int:
-    """Check that a strategy keeps the contract: exact, reproducible, without side effects.
+    """Check that a strategy satisfies the contract: exact, reproducible, without side effects.
 
-    Small models are trained for it; it takes seconds. Exit status: 0 all passed, 1 a check failed, 2 there is no
-    such strategy.
+    Small models are trained, which takes seconds. Exit status: 0 all passed, 1 a check failed, 2 no such strategy.
     """
     set_up_logging(False)
     names = split_names(candidates)
-    plugin_host().strategies.get(name)  # a typo is told before torch is loaded
-    check_words(names or [])
+    plugin_host().strategies.get(name)  # report typos before loading torch
+    check_names(names or [])
     from deepal_autoal.testing import check_strategy
 
     given = dict(split_option(option) for option in options)
@@ -70,4 +70,4 @@ def _mark(status: str) -> str:
         mark.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
         mark = f"{_PLAIN_MARKS[status]:<4}"
-    return click.style(mark, fg=_COLOURS[status])
+    return click.style(mark, fg=_COLORS[status])

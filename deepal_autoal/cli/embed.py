@@ -1,4 +1,4 @@
-"""``deepal embed``: a model's embeddings of a dataset, as a dataset."""
+"""``deepal embed``: save a model's embeddings of a dataset as a dataset."""
 
 from __future__ import annotations
 
@@ -7,46 +7,46 @@ from pathlib import Path
 
 import click
 
-from deepal_autoal.cli.run import set_up_logging
+from deepal_autoal.cli.logging_setup import set_up_logging
 
 
 @click.command("embed")
-@click.option("--dataset", metavar="NAME|PATH", required=True, help="`deepal datasets`, or own data by path.")
-@click.option("--data-dir", metavar="DIR", help="Where named datasets lie; default $DEEPAL_DATA, else data.")
+@click.option("--dataset", metavar="NAME|PATH", required=True, help="`deepal datasets`, or a path to your own data.")
+@click.option("--data-dir", metavar="DIR", help="Folder of named datasets; default $DEEPAL_DATA, or data.")
 @click.option(
     "--model", metavar="NAME|RUN", required=True,
     help="A model with published weights, such as 'torchvision/resnet50[weights=imagenet]', or a run folder.",
 )  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.npz", required=True, help="What to write.")
-@click.option("--image-size", type=int, metavar="N", help="Scale images: N pixels on the shorter side.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.npz", required=True, help="The file to write.")
+@click.option("--image-size", type=int, metavar="N", help="Scale images to N pixels on the shorter side.")
 @click.option("--dtype", default="float16", metavar="NAME", help="float16 (default) or float32.")
-@click.option("--device", default="auto", metavar="auto|cpu|cuda[:i]", help="Default auto: CUDA where there is one.")
+@click.option("--device", default="auto", metavar="auto|cpu|cuda[:i]", help="Default auto: CUDA if available.")
 @click.option(
     "--precision",
     default="float32",
     metavar="NAME",
     help="float32 (default), bfloat16 or auto; a run's model keeps its own.",
 )
-@click.option("--scaling", default="auto", metavar="NAME", help="Of vectors, as for run; default auto.")
+@click.option("--scaling", default="auto", metavar="NAME", help="Scaling of vectors, as for run; default auto.")
 @click.option("--threads", type=int, metavar="N", help="CPU threads.")
-@click.option("--seed", type=int, default=0, metavar="S", help="Of weights that are not published.")
-@click.option("--quiet", is_flag=True, help="Print the file only, and warnings.")
+@click.option("--seed", type=int, default=0, metavar="S", help="Seed of weights that are not published.")
+@click.option("--quiet", is_flag=True, help="Print only the file and warnings.")
 @click.option("--verbose", is_flag=True, help="Print log messages.")
 def embed_command(
     dataset: str, data_dir: str | None, model: str, out: Path, image_size: int | None, dtype: str, device: str,
     precision: str, scaling: str, threads: int | None, seed: int, quiet: bool, verbose: bool,
 ) -> None:  # fmt: skip
-    """Write a model's embeddings of a dataset, to be run with --dataset FILE.npz and the model linear or mlp.
+    """Write a model's embeddings of a dataset, for runs with --dataset FILE.npz and the model linear or mlp.
 
-    The file holds x, y, x_test, y_test, class_names, and ids and ids_test, the samples' names: rows keep their order.
-    Its kind says that these are embeddings.
+    The file holds x, y, x_test, y_test, class_names, and the samples' names ids and ids_test, in the dataset's order.
+    Its kind marks them as embeddings.
     """
     from tqdm import tqdm
 
     from deepal_autoal.datasets import load_dataset
-    from deepal_autoal.embedding import embed
-    from deepal_autoal.loop import using_threads
-    from deepal_autoal.scaling import check_scaling
+    from deepal_autoal.experiment.embedding import embed
+    from deepal_autoal.experiment.loop import using_threads
+    from deepal_autoal.training.scaling import check_scaling
 
     set_up_logging(verbose)
     check_scaling(scaling)

@@ -1,4 +1,4 @@
-"""``deepal strategies|datasets|models|protocols|plugins``: what is available, as a table or as JSON."""
+"""``deepal strategies|datasets|models|protocols|plugins``: list what is available, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from typing import Any
 
 import click
 
-from deepal_autoal.cost import spell_cost
 from deepal_autoal.errors import PluginError, UnknownNameError
+from deepal_autoal.experiment.protocols import PROTOCOLS, find_protocol
+from deepal_autoal.isolation.blame import normalize
+from deepal_autoal.jsonable import to_jsonable
 from deepal_autoal.models.names import model_options
-from deepal_autoal.options import constructor_options
-from deepal_autoal.plain import plain
-from deepal_autoal.plugins import DISABLE_VARIABLE, plugin_host
-from deepal_autoal.protocols import PROTOCOLS, find_protocol
-from deepal_autoal.registry import Entry, normalize
+from deepal_autoal.plugins.cost_formulas import format_cost
+from deepal_autoal.plugins.host import DISABLE_VARIABLE, plugin_host
+from deepal_autoal.plugins.options import constructor_options
+from deepal_autoal.plugins.registry import Entry
 
-# A column that is cut to no less than this can still be understood.
+# A column cut to this width is still readable.
 _READABLE = 24
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="One JSON array of objects.")
@@ -32,12 +33,12 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="One JSON ar
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @_json_option
 def list_strategies(names: Sequence[str], as_json: bool) -> None:
-    """List the query strategies, or show the whole cards of those named.
+    """List the query strategies, or show the full cards of those named.
 
     Time and memory are those of a query beyond the pass over the pool that all strategies share: N candidates,
-    L labelled samples, b batch size, C classes, D embedding dimensions, P numbers in an input, T dropout passes,
-    M ensemble members, K candidates of a selector, E epochs of an own network; ask: what all candidates cost, sweep:
-    one pass of the pool through the task model, fit: one training of it.
+    L labeled samples, b batch size, C classes, D embedding dimensions, P numbers in an input, T dropout passes,
+    M ensemble members, K candidates of a selector, E epochs of the strategy's own network; ask: the cost of all
+    candidates, sweep: one pass of the task model over the pool, fit: one training of it.
     """
     registry = plugin_host().strategies
     if names:
@@ -45,7 +46,7 @@ def list_strategies(names: Sequence[str], as_json: bool) -> None:
         return
     rows = [entry.describe() for entry in registry.entries()]
     if not as_json:
-        rows = [spell_card(row) for row in rows]
+        rows = [readable_card(row) for row in rows]
     _show(rows, ("name", "family", "summary", "requires", "training", "time", "memory", "distribution", "reference"),
           as_json)  # fmt: skip
 
@@ -53,7 +54,7 @@ def list_strategies(names: Sequence[str], as_json: bool) -> None:
 @click.command("datasets")
 @_json_option
 def list_datasets(as_json: bool) -> None:
-    """List the datasets that have a name; --dataset also takes a path."""
+    """List the named datasets; --dataset also takes a path."""
     _show([entry.describe() for entry in plugin_host().datasets.entries()],
           ("name", "summary", "reference", "distribution"), as_json)  # fmt: skip
 
@@ -64,8 +65,8 @@ def list_datasets(as_json: bool) -> None:
 def list_models(names: Sequence[str], as_json: bool) -> None:
     """List the task models, or show those named with their options and the options' defaults.
 
-    Options are given in brackets: --model "resnet18[stem=cifar,maxpool=true]". Of a family, such as torchvision, a
-    model is named as torchvision/resnet50.
+    Options are given in brackets: --model "resnet18[stem=cifar,maxpool=true]". A model of a family such as torchvision
+    is named torchvision/resnet50.
     """
     if names:
         _show_cards([describe_model(plugin_host().models.get(name)) for name in names], as_json)
@@ -80,7 +81,7 @@ def list_models(names: Sequence[str], as_json: bool) -> None:
 def list_protocols(names: Sequence[str], as_json: bool) -> None:
     """List papers' settings for --protocol, or show those named in full.
 
-    What a run is given itself goes first: --protocol deepal+/cifar10 --rounds 3.
+    A run's own options take precedence: --protocol deepal+/cifar10 --rounds 3.
     """
     protocols = [find_protocol(name) for name in names] or [PROTOCOLS[name] for name in sorted(PROTOCOLS)]
     described = [protocol.describe() for protocol in protocols]
@@ -91,7 +92,7 @@ def list_protocols(names: Sequence[str], as_json: bool) -> None:
 
 
 def _format_protocol(protocol: Mapping[str, Any]) -> str:
-    """Return a protocol's settings as lines of text, with a mark at those that are no paper's."""
+    """Return a protocol's settings as lines of text, with a mark at those that are not from a paper."""
     flat = {**{key: protocol[key] for key in protocol if key not in ("recipe", "chosen")}, **protocol["recipe"]}
     lines = [
         f"{key.replace('_', ' '):<20}{_cell(value) or 'none'}{' *' if key in protocol['chosen'] else ''}"
@@ -104,17 +105,17 @@ def _format_protocol(protocol: Mapping[str, Any]) -> str:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @_json_option
 def list_plugins(names: Sequence[str], as_json: bool) -> None:
-    """List the distributions that provide plugins, or show all about those named, imports included.
+    """List the distributions that provide plugins, or show all details of those named, including imports.
 
-    States: loaded; loaded in part (some of its names are refused); failed; refused (its name is taken); disabled. What
-    is out does not disturb the rest. DEEPAL_DISABLE_PLUGINS=NAME,... switches off plugins of others by the name of
-    their entry point or distribution, DEEPAL_DISABLE_PLUGINS=all-external all of them.
+    States: loaded; loaded in part (some of its names are refused); failed; refused (its name is taken); disabled. A
+    plugin that is not loaded does not affect the others. DEEPAL_DISABLE_PLUGINS=NAME,... disables third-party plugins
+    by the name of their entry point or distribution, DEEPAL_DISABLE_PLUGINS=all-external all of them.
     """
     host = plugin_host()
     described = host.describe()
     if host.unknown_disabled:
         unknown = ", ".join(host.unknown_disabled)
-        click.echo(f"Warning: {DISABLE_VARIABLE} names {unknown}, which no plugin of others bears", err=True)
+        click.echo(f"Warning: {DISABLE_VARIABLE} names {unknown}, which matches no third-party plugin", err=True)
     if names:
         described = [plugin for name in names for plugin in _plugins_named(name, described)]
         if not as_json:
@@ -136,7 +137,7 @@ def _plugins_named(name: str, described: Sequence[dict[str, Any]]) -> list[dict[
 
 
 def _format_plugin(plugin: Mapping[str, Any]) -> str:
-    """Return all about a distribution's plugins, with the tracebacks of those that failed."""
+    """Return all details of a distribution's plugins, with the tracebacks of those that failed."""
     lines = [f"{plugin['name']} {plugin['version']}: {plugin['state']}"]
     for point in plugin["entry_points"]:
         lines.append(f"  {point['name']} = {point['value']}: {point['state']}, {point['seconds']:.2f} s")
@@ -147,7 +148,7 @@ def _format_plugin(plugin: Mapping[str, Any]) -> str:
         if entry.provider.distribution == plugin["name"]:
             try:
                 entry.load()
-            except PluginError as error:  # what is given by "module:attribute" fails here first
+            except PluginError as error:  # a "module:attribute" is first imported here
                 lines += ["", str(error)]
                 if error.__cause__ is not None:
                     lines += "".join(traceback.format_exception(error.__cause__)).rstrip().splitlines()
@@ -157,19 +158,19 @@ def _format_plugin(plugin: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def spell_card(described: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a strategy's or model's entry as people read it."""
-    spelled = dict(described)
-    spelled["training"] = "changed" if spelled.pop("changes_training", False) else ""
+def readable_card(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a strategy's or model's entry in readable form."""
+    readable = dict(described)
+    readable["training"] = "changed" if readable.pop("changes_training", False) else ""
     for key in ("time", "memory"):
-        spelled[key] = spell_cost(described.get(key, ""))
+        readable[key] = format_cost(described.get(key, ""))
     if "family" in described and isinstance(described["family"], bool):
-        spelled["family"] = f"yes: {described['name']}/ARCHITECTURE" if described["family"] else ""
-    return spelled
+        readable["family"] = f"yes: {described['name']}/ARCHITECTURE" if described["family"] else ""
+    return readable
 
 
 def describe_card(entry: Entry) -> dict[str, Any]:
-    """Return a strategy's entry with its options and their defaults, which takes importing it."""
+    """Return a strategy's entry with its options and their defaults, which requires importing it."""
     target = entry.load()
     card = {**entry.describe(), "options": _defaults(constructor_options(target))}
     defaults = getattr(target, "default_candidates", None)
@@ -177,13 +178,13 @@ def describe_card(entry: Entry) -> dict[str, Any]:
 
 
 def describe_model(entry: Entry) -> dict[str, Any]:
-    """Return a model's entry with its options and their defaults, which takes importing it."""
+    """Return a model's entry with its options and their defaults, which requires importing it."""
     return {**entry.describe(), "options": _defaults(model_options(entry))}
 
 
 def _defaults(options: Mapping[str, Parameter]) -> dict[str, Any]:
     return {
-        name: None if option.default is option.empty else plain(option.default, strict=False)
+        name: None if option.default is option.empty else to_jsonable(option.default, strict=False)
         for name, option in options.items()
     }
 
@@ -195,7 +196,7 @@ def _show_cards(cards: Sequence[Mapping[str, Any]], as_json: bool) -> None:
 def format_card(card: Mapping[str, Any]) -> str:
     """Return a strategy's or model's card as lines of text."""
     lines = []
-    for key, value in spell_card(card).items():
+    for key, value in readable_card(card).items():
         if key == "options":
             value = " ".join(f"{name}={'none' if option is None else option}" for name, option in value.items())
         if value not in ("", []):
@@ -211,7 +212,7 @@ def _show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: bo
         click.echo(json.dumps(rows, indent=2))
         return
     for line in plugin_host().slow():
-        click.echo(f"Note: {line}: `deepal plugins` tells more", err=True)
+        click.echo(f"Note: {line}: see `deepal plugins`", err=True)
     if not rows:
         click.echo("None.")
         return
@@ -219,7 +220,7 @@ def _show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: bo
     shown = len(columns) if not sys.stdout.isatty() else fitting_columns(columns, table)
     click.echo("\n".join(format_table(columns[:shown], [line[:shown] for line in table])))
     if shown < len(columns):
-        click.echo(f"\n{', '.join(columns[shown:])}: widen the terminal, or --json")
+        click.echo(f"\n{', '.join(columns[shown:])}: widen the terminal, or use --json")
 
 
 def _cell(value: Any) -> str:
@@ -227,7 +228,7 @@ def _cell(value: Any) -> str:
 
 
 def fitting_columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
-    """Return how many columns fit the terminal when none is cut below a readable width; the name always does."""
+    """Return how many columns fit the terminal if none is cut below a readable width; at least one, the name."""
     room = shutil.get_terminal_size().columns
     for column, name in enumerate(head):
         room -= 2 + min(_READABLE, max(len(name), *(len(row[column]) for row in rows)))
@@ -237,7 +238,7 @@ def fitting_columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
 
 
 def format_table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> list[str]:
-    """Return the lines of a table with aligned columns; the widest is cut where a terminal ends, if there is one."""
+    """Return the lines of a table with aligned columns; on a terminal, the widest are cut to fit its width."""
     if width is None:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     table = [list(head), *[list(row) for row in rows]]

@@ -17,7 +17,7 @@ from deepal_autoal.cli.listings import list_datasets, list_models, list_plugins,
 from deepal_autoal.cli.new_plugin import new_plugin_command
 from deepal_autoal.cli.report import report_command
 from deepal_autoal.cli.run import run_command
-from deepal_autoal.errors import DeepALError, PluginCodeError, QueryError, UnknownNameError, message_of
+from deepal_autoal.errors import DeepALError, PluginCodeError, QueryError, UnknownNameError, error_message
 
 WRONG_USE = 2
 INTERRUPTED = 130
@@ -25,14 +25,14 @@ INTERRUPTED = 130
 
 def _print_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value and not context.resilient_parsing:
-        import deepal_autoal
+        from importlib.metadata import version
 
-        click.echo(f"deepal {deepal_autoal.__version__}")
+        click.echo(f"deepal {version('deepal_autoal')}")
         context.exit()
 
 
 class SuggestingGroup(click.Group):
-    """A group that offers the nearest commands for a mistyped one."""
+    """A group that suggests the nearest commands for a mistyped one."""
 
     def resolve_command(
         self, context: click.Context, arguments: list[str]
@@ -49,7 +49,9 @@ class SuggestingGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Start with: deepal run --strategy autoal --candidates entropy,margin,kmeans",
 )
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show it.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
+)
 @click.pass_context
 def cli(context: click.Context) -> None:
     """Deep active learning with query strategies as plugins."""
@@ -72,9 +74,9 @@ cli.add_command(new_plugin_command)
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its status: 0, 2 or 130 (see the README)."""
-    # OpenMP's threads otherwise wait for each other in busy loops: two runs that share cores, or one beside any other
+    # By default OpenMP threads wait for each other in busy loops: two runs that share cores, or one beside any other
     # load, then take ten times as long or worse. A short spin before they sleep costs little when cores are free.
-    # Both are read when torch is loaded.
+    # Both variables are read when torch is loaded.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -87,13 +89,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         status = _complain(error.format_message())
     except DeepALError as error:
         if isinstance(error, QueryError | PluginCodeError) and error.__cause__ is not None:
-            # A fault in somebody's code: its author needs to see where.
-            traceback.print_exception(_from_their_code(error.__cause__))
-        status = _complain(message_of(error))
+            # An error in plugin code: its author needs to see where.
+            traceback.print_exception(_without_own_frames(error.__cause__))
+        status = _complain(error_message(error))
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _from_their_code(error: BaseException) -> BaseException:
+def _without_own_frames(error: BaseException) -> BaseException:
     """Return an error without the frames of this package that called the code that raised it."""
     own = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
     frame = error.__traceback__

@@ -1,4 +1,4 @@
-"""``deepal new-plugin``: a plugin distribution to start from."""
+"""``deepal new-plugin``: create a plugin distribution to start from."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _KINDS = "\n".join(["\b", "Kinds:", *(f"{kind:<10}{what}" for kind, what in KIND
     show_default=True,
     help="What to start from (see below).",
 )
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The folder to make; default ./NAME.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The folder to create; default ./NAME.")
 def new_plugin_command(name: str, kind: str, out: Path | None) -> None:
-    """Write a plugin distribution with a strategy NAME that works, and its test, ready to install and to edit."""
-    made = new_name(name)
+    """Write a plugin distribution with a working strategy NAME and its test, ready to install and edit."""
+    names = new_name(name)
     folder = Path(name) if out is None else out
-    texts = render(made, kind)
+    texts = render(names, kind)
     write_folder(folder, texts)
-    # pip takes a bare name for one on the package index.
+    # pip looks up a bare name on the package index.
     shown = str(folder) if os.sep in str(folder) else os.path.join(os.curdir, folder)
-    click.echo(f"Made {shown}, the distribution {made.distribution} with the strategy {name}:")
+    click.echo(f"Created {shown}, the distribution {names.distribution} with the strategy {name}:")
     for path in texts:
         click.echo(f"  {path}")
     click.echo("Next:")

@@ -1,4 +1,4 @@
-"""Options of ``deepal run`` that plugins registered."""
+"""Options of ``deepal run`` that are registered by plugins."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from deepal_autoal.plugins import plugin_host
-from deepal_autoal.registry import Entry
+from deepal_autoal.plugins.host import plugin_host
+from deepal_autoal.plugins.registry import Entry
 
 
 class CommandWithPluginOptions(click.Command):
-    """A command whose options are its own and those of the plugins."""
+    """A command with its own options and those of plugins."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return all options; those of plugins come last, before ``--help``."""
@@ -21,14 +21,14 @@ class CommandWithPluginOptions(click.Command):
 
 
 def pop_plugin_options(settings: MutableMapping[str, Any]) -> dict[str, Any]:
-    """Take what was given for plugins' options out of a command's arguments, by the options' names."""
+    """Remove the values of plugins' options from a command's arguments, and return them by the options' names."""
     names = plugin_host().options.names()
     values = {name: settings.pop(name.replace("-", "_")) for name in names}
     return {name: value for name, value in values.items() if value is not None}
 
 
 def _option(entry: Entry) -> click.Option:
-    origin = "" if entry.provider.builtin else f" (Plugin of {entry.provider}.)"
+    origin = "" if entry.provider.builtin else f" (Plugin {entry.provider}.)"
     if entry.details.get("flag"):
         return click.Option([f"--{entry.name}"], is_flag=True, default=None, help=entry.summary + origin)
     metavar = entry.details.get("metavar") or "VALUE"

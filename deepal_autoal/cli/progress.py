@@ -1,4 +1,4 @@
-"""What a run shows: a progress bar on a terminal, a line a round, a table at the end."""
+"""The display of a run: a progress bar on a terminal, a line per round, a table at the end."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import click
 from tqdm import tqdm
 
 from deepal_autoal.cli.listings import format_table
-from deepal_autoal.profile_tables import PROFILE_TEXT, remarks, total_rows
+from deepal_autoal.measuring.profile_tables import PROFILE_TEXT, remarks, total_rows
 
 if TYPE_CHECKING:
-    from deepal_autoal.loop import ActiveRun
-    from deepal_autoal.profile import Profile
-    from deepal_autoal.records import RunResult
+    from deepal_autoal.experiment.records import RunResult
+    from deepal_autoal.measuring.profile import Profile
+    from deepal_autoal.plugins.run_view import ActiveRun
 
 
 class RunDisplay:
     """Shows one run on the terminal; progress goes to standard error, results to standard output.
 
     Args:
-        quiet: Show nothing but the run folder at the end.
+        quiet: Show only the run folder at the end.
     """
 
     def __init__(self, quiet: bool) -> None:
@@ -32,7 +32,7 @@ class RunDisplay:
         self._shown_at = 0.0
 
     def start(self, run: ActiveRun) -> None:
-        """Say what runs, and open the bar."""
+        """Print what will run, and open the bar."""
         if self._quiet:
             return
         config = run.config
@@ -47,7 +47,7 @@ class RunDisplay:
             _say(f"scaling {config['scaling']}{f' ({reason})' if reason else ''}")
         unused = _unused(run)
         if unused:
-            _say(f"not used, as {config['model']['name']} is solved, not trained by steps: {', '.join(unused)}")
+            _say(f"not used, since {config['model']['name']} is solved and not trained in steps: {', '.join(unused)}")
         if run.records:
             _say(f"continuing after round {run.records[-1]['round']}")
         self._bar = tqdm(
@@ -61,13 +61,13 @@ class RunDisplay:
             now = time.monotonic()
             if total <= 1 or now - self._shown_at > 0.2:
                 self._shown_at = now
-                self._bar.set_postfix_str(f"{phase} {100 * done // total} %" if total > 1 else phase)
+                self._bar.set_postfix_str(f"{phase} {100 * done // total}%" if total > 1 else phase)
 
     def round(self, run: ActiveRun, record: dict[str, Any]) -> None:
         """Show a finished round."""
         if self._bar is None:
             return
-        line = (f"round {record['round']}/{run.n_rounds}: {record['n_labeled']} labelled, "
+        line = (f"round {record['round']}/{run.n_rounds}: {record['n_labeled']} labeled, "
                 f"accuracy {record['accuracy']:.4f}")  # fmt: skip
         if self._is_terminal:
             self._bar.write(line, file=sys.stderr)
@@ -76,7 +76,7 @@ class RunDisplay:
         self._bar.update()
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -95,8 +95,8 @@ class RunDisplay:
 
 
 def _unused(run: ActiveRun) -> list[str]:
-    """Return the options given that have no part in training this model."""
-    from deepal_autoal.models.solved import SolvedModel
+    """Return the given options that do not affect this model's training."""
+    from deepal_autoal.training.solved import SolvedModel
 
     given = sorted(set(run.config["settings"]["recipe"]) - {"precision", "warm_start"})
     if not given or run.learner.strategy.changes_training or not isinstance(run.learner.new_module(), SolvedModel):
@@ -111,12 +111,12 @@ def _show_profile(profile: Profile) -> None:
     click.echo(
         "\n".join(format_table(head, [[row[0].ljust(width), *(f"{cell:>8}" for cell in row[1:])] for row in rows]))
     )
-    click.echo("\n".join(["", *remarks(profile), f"More, by round, stands in {PROFILE_TEXT} of the run folder."]))
+    click.echo("\n".join(["", *remarks(profile), f"{PROFILE_TEXT} in the run folder has the details by round."]))
 
 
 def _table(result: RunResult) -> tuple[list[str], list[list[str]]]:
     weighted = any(_weights(record) for record in result.rounds)
-    head = ["round", "labelled", "accuracy", "train s", "query s"] + (["weights"] if weighted else [])
+    head = ["round", "labeled", "accuracy", "train s", "query s"] + (["weights"] if weighted else [])
     rows = []
     for record in result.rounds:
         seconds = record["seconds"]
@@ -129,7 +129,7 @@ def _table(result: RunResult) -> tuple[list[str], list[list[str]]]:
 
 
 def _weights(record: dict[str, Any]) -> dict[str, float]:
-    """Return the weights that a strategy reported, if they are numbers by name."""
+    """Return the weights that a strategy reported, if they map names to numbers."""
     weights = record["strategy"].get("weights")
     if isinstance(weights, dict) and all(isinstance(weight, int | float) for weight in weights.values()):
         return weights

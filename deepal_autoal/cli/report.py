@@ -1,4 +1,4 @@
-"""``deepal report``: what finished runs say, as a page, as tables, as figures."""
+"""``deepal report``: report finished runs as a page, tables or figures."""
 
 from __future__ import annotations
 
@@ -23,45 +23,45 @@ FORMATS = ("html", "markdown", "csv", "latex")
 )
 @click.option("--table", "names", multiple=True, metavar="NAME", help="A table for markdown, csv or latex; repeatable.")
 @click.option("--plots", type=click.Path(path_type=Path), metavar="DIR", help="Write each figure as PNG and SVG too.")
-@click.option("--baseline", metavar="LABEL", help="What strategies should be better than; default random.")
-@click.option("--quiet", is_flag=True, help="Show nothing but the result.")
+@click.option("--baseline", metavar="LABEL", help="The strategy to compare the others with; default random.")
+@click.option("--quiet", is_flag=True, help="Show only the result.")
 def report_command(
     paths: tuple[Path, ...], form: str, out: Path | None, names: tuple[str, ...], plots: Path | None,
     baseline: str | None, quiet: bool,
 ) -> None:  # fmt: skip
-    """Say what finished runs show: tables, statistics, figures, cautions.
+    """Report finished runs: tables, statistics, figures, cautions.
 
-    PATH is a benchmark's folder, a run's, or a results.csv; several are merged. Runs whose settings differ are not
-    compared: the error says how they differ.
+    PATH is a benchmark's folder, a run folder, or a results.csv; several are merged. Runs with different settings are
+    not compared: the error says how they differ.
     """
     if not paths:
-        raise InputError("no PATH given: name a benchmark's folder, a run's, or a results.csv")
+        raise InputError("no PATH given: name a benchmark's folder, a run folder, or a results.csv")
     if names and form == "html":
         raise InputError("--table: the page holds all tables; add --format markdown, csv or latex")
     target = _page_target(paths, out) if form == "html" else out
     if target is not None and form != "csv" and target.is_dir():
         raise InputError(f"--out {target} is a folder: name a file in it, such as {target / PAGE}")
 
-    def tell(line: str) -> None:
+    def echo(line: str) -> None:
         if not quiet:
             click.echo(line, err=True)
 
     from deepal_autoal.report import make_contents, write_page, write_plots
-    from deepal_autoal.report.all_tables import make_tables
-    from deepal_autoal.report.drawings import Drawings
-    from deepal_autoal.report.tables import find_table
+    from deepal_autoal.report.figure_list import Drawings
+    from deepal_autoal.report.tables.all_tables import make_tables
+    from deepal_autoal.report.tables.table import find_table
     from deepal_autoal.report.text_formats import LATEX_TABLES, MARKDOWN_TABLES, to_csv, to_latex, to_markdown
 
     contents = make_contents(paths, baseline)
-    # The page makes its own.
+    # The page creates its own tables.
     tables = () if form == "html" else make_tables(contents)
     chosen = tuple(find_table(tables, name) for name in names)
     n_runs, n_begun = len(contents.study.results.runs), len(contents.study.unfinished)
-    tell(
+    echo(
         f"{n_runs} finished {'run' if n_runs == 1 else 'runs'}"
         + (f"; left out as not finished: {n_begun}" if n_begun else "")
     )
-    drawings = Drawings(contents, tell)
+    drawings = Drawings(contents, echo)
     if form == "html":
         assert target is not None
         write_page(drawings, target)
@@ -69,11 +69,11 @@ def report_command(
     elif form == "csv":
         if out is None:
             if len(chosen) > 1:
-                raise InputError("--table: one CSV holds one table; name one, or a folder with --out")
+                raise InputError("--table: one CSV holds one table; name one, or give a folder with --out")
             click.echo(to_csv(*(chosen or (find_table(tables, "accuracy"),))), nl=False)
         else:
             if out.is_file():
-                raise InputError(f"--out {out} is a file; csv writes a folder with a file for each table")
+                raise InputError(f"--out {out} is a file; csv writes a file for each table: name a folder")
             for table in chosen or tables:
                 _write(out / f"{table.name}.csv", to_csv(table))
             click.echo(f"{'' if quiet else 'Tables: '}{out}")
@@ -92,15 +92,15 @@ def report_command(
             click.echo(f"{'' if quiet else 'Report: '}{out}")
     if plots is not None:
         n_plots = write_plots(drawings, plots)
-        tell(f"{n_plots} figures, as PNG and SVG: {plots}")
+        echo(f"{n_plots} figures, as PNG and SVG: {plots}")
 
 
 def _page_target(paths: tuple[Path, ...], out: Path | None) -> Path:
     if out is not None:
         return out
     if len(paths) > 1:
-        raise InputError(f"several PATHs: say where the page goes, such as --out {PAGE}")
-    # Beside a table that lies alone, not over what its benchmark wrote.
+        raise InputError(f"several PATHs: give a file for the page, such as --out {PAGE}")
+    # For a results.csv, write beside it.
     return paths[0] / PAGE if paths[0].is_dir() else paths[0].with_name(PAGE)
 
 
@@ -110,5 +110,5 @@ def _write(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunFolderError(f"cannot make {path.parent}: {error.strerror}; choose another --out") from error
+        raise RunFolderError(f"cannot create {path.parent}: {error.strerror}; choose another --out") from error
     write_bytes(path, text.encode("utf-8", "replace"))

@@ -19,33 +19,34 @@ DEFAULT_DATASET = "digits"
 
 
 def load_dataset(name_or_path: str | Path, data_dir: str | Path | None = None) -> Dataset:
-    """Load a registered dataset by name, or own data by path.
+    """Load a registered dataset by name, or the user's own data by path.
 
-    A registered name wins over a folder of the same name; ``./digits`` or an absolute path addresses the folder.
+    A registered name takes precedence over a folder of the same name; ``./digits`` or an absolute path means the
+    folder.
 
     Args:
         name_or_path: A name that ``deepal datasets`` lists, or a folder of class folders (optionally under
             ``train/`` and ``test/``), a CSV manifest (``path,label[,split]``), or an ``.npz`` with ``x`` and ``y``.
-        data_dir: Where named datasets lie or are downloaded to; by default the environment variable
+        data_dir: Folder that named datasets are read from and downloaded to; by default the environment variable
             ``DEEPAL_DATA``, else ``data``.
 
     Raises:
         UnknownNameError: If it is neither a registered name nor an existing path.
         InputError: If the data cannot be used; the message names the file and says what to do.
-        PluginError: If a third party's loader cannot be imported or returns no `Dataset`.
+        PluginError: If a third-party loader cannot be imported or does not return a `Dataset`.
     """
     from deepal_autoal.datasets.base import Dataset
     from deepal_autoal.errors import InputError, PluginError
-    from deepal_autoal.plugins import plugin_host
+    from deepal_autoal.plugins.host import plugin_host
 
     if not str(name_or_path).strip() or "\0" in str(name_or_path):
-        raise InputError("the dataset is empty or no name: give a name that `deepal datasets` lists, or a path")
+        raise InputError("the dataset name is empty or invalid: give a name that `deepal datasets` lists, or a path")
     registry = plugin_host().datasets
     if isinstance(name_or_path, Path) or name_or_path not in registry:
-        # os.path's functions take what Path's raise for: unknown users, unreadable parents, overlong names.
+        # os.path's functions accept what Path's reject: unknown users, unreadable parents, overlong names.
         path = Path(os.path.expanduser(name_or_path))
         if os.path.exists(path):
-            from deepal_autoal.datasets.own import load_path
+            from deepal_autoal.datasets.user_data.load_path import load_path
 
             return load_path(path)
         if isinstance(name_or_path, Path) or _looks_like_path(name_or_path):

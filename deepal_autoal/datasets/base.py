@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,21 +11,19 @@ from typing import Any
 import numpy as np
 
 from deepal_autoal.errors import InputError
+from deepal_autoal.numerics.row_blocks import first_unusable_row, row_chunks
+from deepal_autoal.training.recipe import AUGMENTATIONS, OWN_AUGMENTATION
 
-AUGMENTATIONS = frozenset({"affine", "crop", "flip", "jitter", "rotate"})
-# What a user's own images get: a small shift leaves the label of nearly any image true, a mirror or a turn need not.
-OWN_AUGMENTATION = ("crop",)
 FEATURE_DTYPES = ("float16", "float32", "float64")
-CHUNK_BYTES = 32 << 20
 
 logger = logging.getLogger(__name__)
 
 
 class NonFiniteError(InputError):
-    """A feature is NaN, infinite or beyond float32.
+    """A feature is NaN, infinite or outside float32's range.
 
     Attributes:
-        array: The array's field name in `Dataset`, such as ``"x_train"``.
+        array: The array's field name in `Dataset`, for example ``"x_train"``.
         row: The first such row.
     """
 
@@ -43,29 +40,28 @@ class NonFiniteError(InputError):
 class Dataset:
     """Images or feature vectors with labels, in a training split (the pool) and a test split.
 
-    The arrays may be read-only memory maps, those of ``.npz`` members not aligned to their item size: copy rows
-    (``array[indices]``) before handing them to torch.
+    The arrays may be read-only memory maps; maps of ``.npz`` members may not be aligned to their item size. Copy rows
+    (``array[indices]``) before passing them to torch.
 
     Attributes:
         name: Used in folder names and tables.
-        x_train: Images, uint8 (N, H, W, C) with any number of channels (greyscale C = 1), or vectors,
+        x_train: Images, uint8 (N, H, W, C) with any number of channels (C = 1 for grayscale), or vectors,
             float16/32/64 (N, D), finite.
         y_train: int64 (N,) in 0..n_classes-1. Integer arrays of another width are converted.
-        x_test: As ``x_train``: same dtype, same shape but for N.
-        y_test: As ``y_train``.
-        class_names: One a class, in the order of the labels.
-        augmentation: What the default recipe applies, some of ``crop``, ``flip``, ``rotate``, ``affine`` and
-            ``jitter``, in this order. By default images are shifted a little (``crop``): which further changes
-            leave a label true (a flipped digit is none) only their owner knows.
+        x_test: Like ``x_train``: same dtype, same shape except for N.
+        y_test: Like ``y_train``.
+        class_names: One per class, in the order of the labels.
+        augmentation: What the default recipe applies, a subset of ``crop``, ``flip``, ``rotate``, ``affine`` and
+            ``jitter``, in this order. By default images are shifted a little (``crop``): only their owner knows
+            which other changes preserve the labels (a flipped digit is not a digit).
         source: Where the data came from, for the record.
-        ids_train: What the samples are called where they came from, such as a file's path, str (N,), distinct; None
-            where they have no names of their own.
+        ids_train: The samples' original names, for example file paths, str (N,), distinct; None if they have none.
         ids_test: Likewise.
-        is_embeddings: Whether the vectors are a model's embeddings: features of one kind, which are not to be scaled
-            one by one.
+        is_embeddings: Whether the vectors are a model's embeddings: features of one kind, which must not be scaled
+            individually.
 
     Raises:
-        InputError: If an array is not of this form, or fewer than two classes occur in ``y_train``.
+        InputError: If an array does not have this form, or fewer than two classes occur in ``y_train``.
     """
 
     name: str
@@ -83,19 +79,19 @@ class Dataset:
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", tuple(str(name) for name in self.class_names))
         if len(set(self.class_names)) != len(self.class_names):
-            raise self._error("class_names holds a name twice; give every class its own")
+            raise self._error("class_names contains a duplicate; give every class its own name")
         for split in ("train", "test"):
             self._check_inputs(f"x_{split}")
             self._check_labels(f"y_{split}", len(getattr(self, f"x_{split}")))
             self._check_ids(f"ids_{split}", len(getattr(self, f"x_{split}")))
         if self.x_train.dtype != self.x_test.dtype or self.x_train.shape[1:] != self.x_test.shape[1:]:
             raise self._error(
-                f"x_train is {_form(self.x_train)} but x_test {_form(self.x_test)}; make dtype and sample shape equal"
+                f"x_train is {_form(self.x_train)} but x_test is {_form(self.x_test)}; use one dtype and sample shape"
             )
         default = OWN_AUGMENTATION if self.is_image else ()
         object.__setattr__(self, "augmentation", default if self.augmentation is None else tuple(self.augmentation))
-        if not set(self.augmentation) <= AUGMENTATIONS or (self.augmentation and not self.is_image):
-            raise self._error(f"augmentation must be of {sorted(AUGMENTATIONS)} and for images only")
+        if not set(self.augmentation) <= set(AUGMENTATIONS) or (self.augmentation and not self.is_image):
+            raise self._error(f"augmentation must be a subset of {sorted(AUGMENTATIONS)}, for images only")
         if self.is_embeddings and self.is_image:
             raise self._error("is_embeddings is for vectors, and these samples are images; leave it out")
         counts = self.class_counts
@@ -116,12 +112,12 @@ class Dataset:
 
     @property
     def n_classes(self) -> int:
-        """The number of classes, also of those without a sample."""
+        """The number of classes, including those without samples."""
         return len(self.class_names)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """What a model takes per sample: (C, H, W) for images, (D,) for vectors."""
+        """The shape of one model input: (C, H, W) for images, (D,) for vectors."""
         if self.is_image:
             height, width, channels = self.x_train.shape[1:]
             return (channels, height, width)
@@ -146,7 +142,7 @@ class Dataset:
         return digest.hexdigest()
 
     def describe(self) -> dict[str, Any]:
-        """Return what goes into a run's record, JSON-able."""
+        """Return the description for a run's record, JSON-able."""
         return {
             "name": self.name,
             "kind": "images" if self.is_image else "vectors",
@@ -190,7 +186,7 @@ class Dataset:
         if labels.dtype.kind not in "iu" or labels.ndim != 1:
             raise self._error(f"{name} is {_form(labels)}; give integer class numbers of shape (N,)")
         if len(labels) != n_samples:
-            raise self._error(f"{name} has {len(labels)} labels for {n_samples} samples; give one a sample")
+            raise self._error(f"{name} has {len(labels)} labels for {n_samples} samples; give one per sample")
         lowest, highest = int(labels.min()), int(labels.max())
         if lowest < 0 or highest >= self.n_classes:
             raise self._error(f"{name} holds labels {lowest}..{highest}; give class numbers 0..{self.n_classes - 1}")
@@ -201,30 +197,12 @@ class Dataset:
         if ids is None:
             return
         if not isinstance(ids, np.ndarray) or ids.shape != (n_samples,) or ids.dtype.kind != "U":
-            raise self._error(f"{name} must be an array of {n_samples} strings, one a sample")
+            raise self._error(f"{name} must be an array of {n_samples} strings, one per sample")
         if len(np.unique(ids)) < n_samples:
-            raise self._error(f"{name} holds a name twice; give every sample its own")
+            raise self._error(f"{name} contains a duplicate; give every sample its own name")
 
     def _error(self, message: str) -> InputError:
         return InputError(f"dataset {self.name!r}: {message}")
-
-
-def row_chunks(array: np.ndarray, chunk_bytes: int = CHUNK_BYTES) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (first row, rows) over an array in blocks of bounded size, so that a memory map is never held whole."""
-    rows = max(1, chunk_bytes // max(1, array[:1].nbytes))
-    for start in range(0, len(array), rows):
-        yield start, array[start : start + rows]
-
-
-def first_unusable_row(vectors: np.ndarray) -> int | None:
-    """Return the first row that holds NaN, an infinity or a number beyond float32, or None."""
-    limit = float(np.finfo(np.float32).max)
-    for start, chunk in row_chunks(vectors):
-        # One comparison catches all three: NaN compares false. float16 cannot hold the limit, hence isfinite there.
-        usable = np.isfinite(chunk) if chunk.dtype.itemsize < 8 else np.abs(chunk) <= limit
-        if not usable.all():
-            return start + int(np.flatnonzero(~usable.all(axis=1))[0])
-    return None
 
 
 def _form(array: np.ndarray) -> str:

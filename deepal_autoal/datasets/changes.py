@@ -1,4 +1,4 @@
-"""What a study does to a pool on purpose: class imbalance, wrong labels, duplicates."""
+"""Deliberate changes to a pool for studies: class imbalance, wrong labels, duplicates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from deepal_autoal.datasets.base import Dataset
 from deepal_autoal.errors import InputError
-from deepal_autoal.randomness import numpy_stream
+from deepal_autoal.numerics.random_streams import numpy_stream
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,13 +25,13 @@ FORMS = "1:10, step:1:10, linear:1:10, or a proportion for each class such as 1:
 
 @dataclass(frozen=True)
 class PoolChanges:
-    """Changes of a pool, drawn from the run's seed; the test split stays as it is.
+    """Changes to a pool, drawn with the run's seed; the test split is unchanged.
 
     Attributes:
-        imbalance: How often the classes occur, first to last (see `class_proportions`); None leaves them.
-        label_noise: Probability, in [0, 1), that the oracle answers with another class, each as likely.
-        duplicates: How often every sample lies in the pool, at least 1. Copy k of row i is row i + k·N, and is
-            asked for, and answered, on its own.
+        imbalance: Relative class frequencies, first to last (see `class_proportions`); None leaves them unchanged.
+        label_noise: Probability, in [0, 1), that the oracle answers with another class, all equally likely.
+        duplicates: Number of copies of every sample in the pool, at least 1. Copy k of row i is row i + k·N, and is
+            queried and labeled separately.
 
     Raises:
         InputError: If a number is out of range.
@@ -43,7 +43,7 @@ class PoolChanges:
 
     def __post_init__(self) -> None:
         if self.imbalance is not None and not isinstance(self.imbalance, str):
-            raise InputError(f"--imbalance {self.imbalance!r}: give a text, such as {FORMS}")
+            raise InputError(f"--imbalance {self.imbalance!r}: give a string such as {FORMS}")
         if self.label_noise is not None and not (_is_number(self.label_noise) and 0 <= self.label_noise < 1):
             raise InputError(f"--label-noise {self.label_noise}: give a probability of at least 0 and below 1")
         if self.duplicates is not None and not (isinstance(self.duplicates, int) and self.duplicates >= 1):
@@ -57,25 +57,25 @@ class PoolChanges:
         return self.duplicates or 1
 
     def apply(self, dataset: Dataset, seed: int) -> tuple[Dataset, NDArray[np.int64]]:
-        """Return the changed data, and which of its rows are in play, int64, ascending.
+        """Return the changed dataset and its rows that are in the pool, int64, ascending.
 
-        Imbalance takes rows out of play and leaves the others' numbers, noise changes labels, and duplicates append
-        rows. How many rows are in play does not depend on the seed.
+        Imbalance removes rows from the pool without renumbering the others, noise changes labels, and duplicates
+        append rows. The number of rows in the pool does not depend on the seed.
 
         Args:
-            dataset: What the pool is made of.
-            seed: The run's.
+            dataset: The dataset whose training split is the pool.
+            seed: The run's seed.
 
         Raises:
-            InputError: If the imbalance is of no known form or names another number of classes, or the copies do not
-                fit into memory.
+            InputError: If the imbalance has an unknown form or the wrong number of classes, or the copies do not fit
+                into memory.
         """
         n, copies = len(dataset.x_train), self._copies
         rows = self._rows(dataset, seed)
         if copies > 1:
             needed = copies * dataset.x_train.nbytes
-            if needed > memory_size():  # Linux promises what it does not have, and then kills the process
-                raise InputError(f"--duplicates {copies}: {needed / 2**30:.1f} GiB do not fit into memory; give less")
+            if needed > memory_size():  # Linux overcommits memory, then kills the process
+                raise InputError(f"--duplicates {copies}: {needed / 2**30:.1f} GiB do not fit into memory; give fewer")
             x_train = np.concatenate([dataset.x_train] * copies)
             dataset = replace(dataset, x_train=x_train, y_train=np.tile(dataset.y_train, copies), ids_train=None)
             rows = (rows + n * np.arange(copies)[:, np.newaxis]).reshape(-1)
@@ -84,7 +84,7 @@ class PoolChanges:
         return dataset, rows
 
     def describe(self, dataset: Dataset) -> dict[str, Any]:
-        """Return the changes, and the true classes' sizes in the pool after them, which do not depend on the seed."""
+        """Return the changes and the resulting true class counts in the pool, which do not depend on the seed."""
         counts = np.bincount(dataset.y_train[self._rows(dataset, 0)], minlength=dataset.n_classes)
         return {
             "imbalance": self.imbalance,
@@ -100,19 +100,19 @@ class PoolChanges:
 
 
 def class_proportions(text: str, n_classes: int) -> NDArray[np.float64]:
-    """Return how often each class shall occur, relative to the others, float64 (C,).
+    """Return the relative frequency of each class, float64 (C,).
 
-    ``1:10`` rises geometrically from 1 for the first class to 10 for the last (the usual long tail, with the rarest
-    class first), ``linear:1:10`` in equal steps (for ten classes DeepAL+'s ``1:2:...:10``, which may be written so,
-    too), and ``step:1:10`` gives 1 to the first half of the classes and 10 to the others (an odd number's middle one
-    among them). More numbers than two are proportions, one a class.
+    ``1:10`` rises geometrically from 1 for the first class to 10 for the last (the usual long tail, rarest class
+    first), ``linear:1:10`` in equal steps (for ten classes DeepAL+'s ``1:2:...:10``, which is accepted too), and
+    ``step:1:10`` gives 1 to the first half of the classes and 10 to the others (including the middle one of an odd
+    number). More than two numbers are proportions, one per class.
 
     Args:
         text: One of these forms; numbers are positive.
         n_classes: Number of classes (C).
 
     Raises:
-        InputError: If it is none of them, or names another number of classes.
+        InputError: If it has another form, or the wrong number of classes.
     """
     kind, _, rest = text.partition(":") if text[:1].isalpha() else ("", "", text)
     words = [word.strip() for word in rest.split(":")]
@@ -125,7 +125,7 @@ def class_proportions(text: str, n_classes: int) -> NDArray[np.float64]:
     if kind or len(numbers) == 1:
         raise InputError(f"--imbalance {text}: write {FORMS}")
     if len(numbers) != n_classes:
-        raise InputError(f"--imbalance {text}: {len(numbers)} proportions for {n_classes} classes; give one a class")
+        raise InputError(f"--imbalance {text}: {len(numbers)} proportions for {n_classes} classes; give one per class")
     return np.array(numbers)
 
 
@@ -134,7 +134,7 @@ def _is_number(value: object) -> bool:
 
 
 def memory_size() -> float:
-    """Return the machine's memory in bytes; infinite where it cannot be asked for."""
+    """Return the machine's memory in bytes; infinity if it is unknown."""
     try:
         return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (AttributeError, ValueError, OSError):
@@ -157,7 +157,7 @@ CURVES = {"": _geometric, "exponential": _geometric, "linear": _linear, "step": 
 
 
 def _arithmetic(text: str, numbers: Sequence[float], n_classes: int) -> NDArray[np.float64]:
-    """Return the progression that ``first:second:...:last`` stands for."""
+    """Return the progression ``first:second:...:last``."""
     first, second, last = numbers
     progression = np.arange(n_classes, dtype=np.float64) * (second - first) + first
     if not math.isclose(progression[-1], last):
@@ -180,14 +180,14 @@ def _numbers(text: str, words: Sequence[str]) -> list[float]:
 def imbalanced_rows(labels: NDArray[np.int64], n_classes: int, text: str, seed: int) -> NDArray[np.int64]:
     """Return a random subset of rows in which the classes occur in given proportions, int64, ascending.
 
-    As many as the data allow: one class, at least, keeps all its samples, and none is left without any. The numbers
-    of samples do not depend on the seed.
+    There are as many rows as the data allow: at least one class keeps all its samples, and every class keeps at least
+    one. The number of samples per class does not depend on the seed.
 
     Args:
-        labels: int64 (N,), in 0 .. C - 1. Classes that do not occur are passed over.
+        labels: int64 (N,), in 0 .. C - 1. Classes that do not occur are ignored.
         n_classes: Number of classes (C).
         text: See `class_proportions`.
-        seed: Of the choice.
+        seed: Seed of the choice.
 
     Raises:
         InputError: See `class_proportions`.
@@ -197,7 +197,7 @@ def imbalanced_rows(labels: NDArray[np.int64], n_classes: int, text: str, seed: 
     scale = min(counts[present] / proportions[present] for present in np.flatnonzero(counts))
     chosen = []
     for number in np.flatnonzero(counts):
-        # The scale's own class may come out a hair below a whole number.
+        # Rounding may leave the limiting class slightly below a whole number.
         size = max(1, math.floor(scale * proportions[number] + 1e-6))
         stream = numpy_stream(seed, "imbalance", text, int(number))
         chosen.append(stream.choice(np.flatnonzero(labels == number), size=size, replace=False))
@@ -205,14 +205,14 @@ def imbalanced_rows(labels: NDArray[np.int64], n_classes: int, text: str, seed: 
 
 
 def noisy(labels: NDArray[np.int64], rate: float, seed: int) -> NDArray[np.int64]:
-    """Return labels of which each is wrong with a given probability, int64 (N,).
+    """Return labels that are each wrong with a given probability, int64 (N,).
 
-    The wrong ones are of another class that occurs, each as likely.
+    Wrong labels are drawn uniformly from the other classes that occur.
 
     Args:
         labels: int64 (N,), of at least two classes.
         rate: The probability.
-        seed: Of the errors. Those of a lower rate are among those of a higher one.
+        seed: Seed of the errors. The errors at a lower rate are among those at a higher rate.
     """
     stream = numpy_stream(seed, "label noise", len(labels))
     is_wrong = stream.random(len(labels)) < rate

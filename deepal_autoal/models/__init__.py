@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from deepal_autoal.models.names import AUTO, ModelChoice, choose_model, read_model, recorded_model, resolve_model
 
 if TYPE_CHECKING:
-    from deepal_autoal.models.base import TaskModel
+    from deepal_autoal.training.task_model import TaskModel
 
 
 def build_model(model: str | ModelChoice, input_shape: tuple[int, ...], n_classes: int) -> TaskModel:
-    """Return a new model, initialised from torch's global generator.
+    """Return a new model, initialized from torch's global generator.
 
     Args:
         model: A registered name, ``family/architecture`` or ``auto``, with options as in
@@ -24,8 +24,8 @@ def build_model(model: str | ModelChoice, input_shape: tuple[int, ...], n_classe
         PluginError: If its plugin failed to load, or its factory does not return such a `TaskModel`.
     """
     from deepal_autoal.errors import PluginError
-    from deepal_autoal.models.base import TaskModel
     from deepal_autoal.models.names import arguments_of
+    from deepal_autoal.training.task_model import TaskModel
 
     choice = resolve_model(model, input_shape)
     entry, architecture = arguments_of(choice)
@@ -42,9 +42,9 @@ def build_model(model: str | ModelChoice, input_shape: tuple[int, ...], n_classe
 
 
 def __getattr__(name: str) -> Any:
-    # The registration module lies in this package: what needs torch is imported when it is asked for.
+    # The registration module is in this package, so names that need torch are imported on first use.
     if name == "TaskModel":
-        from deepal_autoal.models.base import TaskModel
+        from deepal_autoal.training.task_model import TaskModel
 
         return TaskModel
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Networks of other libraries as task models: their classifier and channels replaced, their stages named."""
+"""Networks of other libraries as task models: their classifier and channels are replaced, their stages named."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from deepal_autoal.errors import InputError
-from deepal_autoal.models.anatomy import dry_pass, find_classifier, find_dropout, find_stages
-from deepal_autoal.models.base import DEFAULT_DROPOUT, TaskModel
+from deepal_autoal.models.find_layers import dry_pass, find_classifier, find_dropout, find_stages
+from deepal_autoal.training.task_model import DEFAULT_DROPOUT, TaskModel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +22,7 @@ class AdaptedBackbone(nn.Module):
     """A network that returns embeddings.
 
     Args:
-        network: Inputs to embeddings, (n, d).
+        network: Maps inputs to embeddings, (n, d).
         stage_names: Names of its parts that are stages.
     """
 
@@ -33,9 +33,9 @@ class AdaptedBackbone(nn.Module):
 
     @property
     def stages(self) -> nn.ModuleList:
-        """The parts whose outputs an auxiliary head may tap.
+        """The parts whose outputs an auxiliary head may use.
 
-        Not kept as a list of its own, which would save every weight twice.
+        They are not stored as a separate list, which would save every weight twice.
         """
         return nn.ModuleList(self.network.get_submodule(name) for name in self._stage_names)
 
@@ -49,14 +49,14 @@ def adapt_classifier(
 ) -> TaskModel:
     """Return the task model of a network whose last layer classifies.
 
-    That layer is taken away, with a dropout directly in front of it: our own dropout and classifier follow.
+    That layer and any dropout directly in front of it are removed and replaced with our own dropout and classifier.
 
     Args:
         name: The model's name, for messages.
-        network: Images of ``input_shape`` to class scores.
+        network: Maps images of ``input_shape`` to class scores.
         input_shape: (C, H, W).
         n_classes: Number of outputs.
-        dropout: Rate in front of our classifier; by default the network's own there, or 0.5 where it has none.
+        dropout: Rate in front of our classifier; by default the network's own rate there, or 0.5 if it has none.
 
     Raises:
         InputError: If the network cannot take such images, or does not end in a linear classifier.
@@ -81,18 +81,18 @@ def adapt_embedder(
         name, network, input_shape, n_classes, dropout: As in `adapt_classifier`; ``dropout`` is 0.5 by default.
 
     Raises:
-        InputError: If the network cannot take such images, or returns anything but one vector a sample.
+        InputError: If the network cannot take such images, or does not return one vector per sample.
     """
     seen = dry_pass(name, network, input_shape)
     if not isinstance(seen.output, torch.Tensor) or seen.output.ndim != 2:
-        raise InputError(f"model {name!r} returns no vector of features a sample; choose another --model")
+        raise InputError(f"model {name!r} does not return one feature vector per sample; choose another --model")
     last = next((path for path, _, _, output in reversed(seen.calls) if output is seen.output), None)
     stages = find_stages(seen, input_shape)
     return _task_model(network, stages, last, seen.output.shape[1], n_classes, dropout)
 
 
 def first_convolution(name: str, network: nn.Module) -> str:
-    """Return the name of the layer that takes the three colors.
+    """Return the name of the layer that takes the three color channels.
 
     Raises:
         InputError: If there is none.
@@ -104,9 +104,9 @@ def first_convolution(name: str, network: nn.Module) -> str:
 
 
 def take_channels(network: nn.Module, path: str, channels: int) -> None:
-    """Replace the first convolution by one for another number of channels.
+    """Replace the first convolution with one for another number of channels.
 
-    Its weights are drawn as widely as the network's own were; its bias is kept.
+    Its weights are drawn with the standard deviation of the network's own; its bias is kept.
     """
     old = cast("nn.Conv2d", network.get_submodule(path))
     if channels == old.in_channels:
@@ -123,7 +123,7 @@ def take_channels(network: nn.Module, path: str, channels: int) -> None:
 
 
 def replace_part(network: nn.Module, path: str, part: nn.Module) -> None:
-    """Put another module in the place of a named one."""
+    """Replace a named module."""
     parent, _, name = path.rpartition(".")
     setattr(network.get_submodule(parent), name, part)
 
@@ -136,8 +136,8 @@ def _task_model(
     n_classes: int,
     dropout: float | None,
 ) -> TaskModel:
-    """Return the task model; ``last`` is the part that gives the embedding."""
+    """Return the task model; ``last`` is the part that returns the embedding."""
     if len(stages) < 2 and last is not None:
-        stages = (*stages, last)  # a network of tokens has maps at most before its first block
+        stages = (*stages, last)  # a network of tokens has feature maps only before its first block, if at all
     rate = DEFAULT_DROPOUT if dropout is None else dropout
     return TaskModel(AdaptedBackbone(network, stages), embedding_dim, n_classes, rate)

@@ -1,4 +1,4 @@
-"""A small convolutional network: for images of about 8×8 to 32×32, fast on a CPU."""
+"""A small convolutional network for images of about 8×8 to 32×32, fast on a CPU."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, cast
 
 from torch import nn
 
-from deepal_autoal.models.base import TaskModel
 from deepal_autoal.models.shapes import image_shape
+from deepal_autoal.training.task_model import TaskModel
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 WIDTHS = (32, 64, 64)
 EMBEDDING_DIM = 128
-# The embedding sees a grid of at most this many cells a side. Averaging the whole map away costs 5 points of
+# The embedding gets a grid of at most this many cells a side. Averaging over the whole map costs 5 points of
 # accuracy on MNIST with 250 labels.
 GRID = 4
 # Images up to this side keep their resolution through the first convolution.
@@ -22,7 +22,7 @@ TINY = 12
 
 
 class CnnBackbone(nn.Module):
-    """Three 3×3 convolutions, the map reduced early, and a dense layer.
+    """Three 3×3 convolutions, with the map reduced early, and a dense layer.
 
     Pooling comes before BatchNorm and ReLU, which then work on a quarter of the values.
 

@@ -1,4 +1,4 @@
-"""A random forest, grown by scikit-learn: for tables whose features have thresholds and act together."""
+"""A random forest, grown by scikit-learn, for tables whose features have thresholds and interact."""
 
 from __future__ import annotations
 
@@ -11,33 +11,34 @@ import numpy as np
 import torch
 
 from deepal_autoal.errors import InputError
-from deepal_autoal.models.solved import FlatInput, SizedByData, SolvedModel, training_metrics
-from deepal_autoal.randomness import numpy_stream
+from deepal_autoal.models.prior_strength import copies_of
+from deepal_autoal.numerics.random_streams import numpy_stream
+from deepal_autoal.training.solved import FlatInput, SizedByData, SolvedModel, training_metrics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-# Votes spread evenly over the classes, beside the trees': what no tree has seen is not impossible.
+# Votes spread evenly over the classes and added to the trees': a class no tree predicts is not impossible.
 _PRIOR_VOTES = 1.0
-# Trees that are asked in one random pass.
+# Share of the trees used in one random pass.
 _TREES_A_PASS = 0.1
-# Rows × trees that are passed down at once.
+# Rows × trees evaluated at once.
 _CHUNK_NUMBERS = 1 << 21
 
 
 class ForestHead(SizedByData):
     """Class probabilities of trees as tensors; empty before they are grown.
 
-    Nodes of all trees stand in one list; a leaf points to itself.
+    The nodes of all trees are in one list; a leaf points to itself.
 
     Attributes:
-        features: int64 (n_nodes,), the feature that a node looks at.
+        features: int64 (n_nodes,), the feature that a node tests.
         thresholds: float32 (n_nodes,); samples whose feature is at most this go left.
-        left, right: int64 (n_nodes,), nodes.
+        left, right: int64 (n_nodes,), child nodes.
         probabilities: float32 (n_nodes, C), shares of the classes.
         roots: int64 (T,), first node of every tree.
-        depth: int64 scalar, of the deepest tree.
+        depth: int64 scalar, depth of the deepest tree.
     """
 
     features: Tensor
@@ -61,7 +62,7 @@ class ForestHead(SizedByData):
         return self.log_probabilities(vectors, self.roots)
 
     def log_probabilities(self, vectors: Tensor, roots: Tensor) -> Tensor:
-        """Return log probabilities (n, C) by the trees of some roots."""
+        """Return log probabilities (n, C) by the trees with the given roots."""
         sums = vectors.new_empty((len(vectors), self.probabilities.shape[1]))
         n_rows = max(1, _CHUNK_NUMBERS // len(roots))
         for start in range(0, len(vectors), n_rows):
@@ -75,22 +76,22 @@ class ForestHead(SizedByData):
 
 
 def smoothed(votes: Tensor, n_trees: int) -> Tensor:
-    """Return class probabilities (n, C) of the trees' summed votes (n, C)."""
+    """Return class probabilities (n, C) from the trees' summed votes (n, C)."""
     return (votes + _PRIOR_VOTES / votes.shape[1]) / (n_trees + _PRIOR_VOTES)
 
 
 class Forest(SolvedModel):
-    """A random forest on the scaled inputs, which are its embeddings too.
+    """A random forest on the scaled inputs, which are also its embeddings.
 
     Args:
-        n_features: Numbers per input, once it is flattened.
+        n_features: Numbers per flattened input.
         n_classes: Number of outputs.
-        trees: How many.
+        trees: Number of trees.
         class_weights: ``none`` or ``balanced``.
 
     Attributes:
         out_of_bag: Log probabilities (M, C) of the labeled samples of the last `solve`, each by the trees that were
-            grown without it; NaN where there is none.
+            grown without it; NaN if there are none.
     """
 
     has_posterior = True
@@ -110,6 +111,11 @@ class Forest(SolvedModel):
         from sklearn.ensemble import RandomForestClassifier
 
         flat, targets = inputs.flatten(1), labels.cpu().numpy()
+        # Copies of a labeled sample become one row with more weight: drawn separately, one would reveal the other.
+        groups = copies_of(torch.cat([flat.double(), labels[:, None].double()], dim=1))
+        _, first, counts = np.unique(groups, return_index=True, return_counts=True)
+        order = np.argsort(first)  # the trees depend on the order of the samples
+        first, counts, groups = first[order], counts[order], np.argsort(order)[groups]
         forest = RandomForestClassifier(
             self._trees,
             class_weight=None if self._class_weights == "none" else "balanced",
@@ -117,10 +123,10 @@ class Forest(SolvedModel):
             oob_score=True,
         )
         with warnings.catch_warnings():
-            # Of few labels some are drawn for every tree, which is no fault.
+            # With few labels, some are drawn for every tree, which is not an error.
             warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
-            forest.fit(flat.cpu().numpy(), targets)
-        self.out_of_bag = _out_of_bag(forest, self.n_classes).to(flat.device)
+            forest.fit(flat.cpu().numpy()[first], targets[first], None if counts.max() == 1 else counts)
+        self.out_of_bag = _out_of_bag(forest, self.n_classes)[torch.from_numpy(groups)].to(flat.device)
         if progress is not None:
             progress(1, 1)
         for name, value in _as_arrays(forest, self.n_classes).items():
@@ -132,7 +138,7 @@ class Forest(SolvedModel):
         }
 
     def random_logits(self, samples: Tensor, embeddings: Tensor, passes: range, key: tuple[int | str, ...]) -> Tensor:
-        """Return log probabilities (T, n, C) by some of the trees: in a pass the same ones for all samples."""
+        """Return log probabilities (T, n, C) by some of the trees: within a pass, the same ones for all samples."""
         roots = self.head.roots
         n_asked = max(1, round(_TREES_A_PASS * len(roots)))
         drawn = [numpy_stream(*key, number).permutation(len(roots))[:n_asked] for number in passes]
@@ -152,7 +158,7 @@ def _out_of_bag(forest: Any, n_classes: int) -> Tensor:
 
 
 def _as_arrays(forest: Any, n_classes: int) -> dict[str, NDArray[Any]]:
-    """Return a fitted forest's trees as `ForestHead` keeps them."""
+    """Return a fitted forest's trees as the arrays of `ForestHead`."""
     trees = [estimator.tree_ for estimator in forest.estimators_]
     roots = np.cumsum([0, *(tree.node_count for tree in trees[:-1])])
     probabilities = np.zeros((sum(tree.node_count for tree in trees), n_classes), dtype=np.float32)
@@ -170,7 +176,7 @@ def _as_arrays(forest: Any, n_classes: int) -> dict[str, NDArray[Any]]:
             ]
         ).astype(np.int64)
     thresholds = np.concatenate([tree.threshold for tree in trees])
-    # Inputs are float32: whether one is at most a threshold is whether it is at most the next float32 below.
+    # Inputs are float32, so one is at most a threshold if it is at most the next float32 below the threshold.
     rounded = thresholds.astype(np.float32)
     rounded = np.where(rounded > thresholds, np.nextafter(rounded, np.float32(-np.inf)), rounded)
     return {
@@ -194,8 +200,8 @@ def build(
     Args:
         input_shape: (D,), or (C, H, W), which is flattened.
         n_classes: Number of outputs.
-        trees: How many.
-        class_weights: ``balanced`` weights each class alike, however many labels it has.
+        trees: Number of trees.
+        class_weights: ``balanced`` gives each class the same weight, however many labels it has.
     """
     if trees < 1:
         raise InputError(f"trees {trees}: give at least 1")

@@ -1,12 +1,12 @@
-"""A Gaussian-process classifier: hard to beat at few labels, and as good as a linear one where the data are linear.
+"""A Gaussian-process classifier: hard to beat with few labels, and as good as a linear model on linear data.
 
 The latent functions of the classes have a Gaussian-process prior whose kernel is half linear, half squared
 exponential; the likelihood is the softmax. The model is the mode of the posterior (Williams & Barber 1998; Rasmussen &
 Williams 2006, section 3.5), which is softmax regression in the kernel's eigenvectors; Laplace's approximation gives
 the variance of the logits. The kernel is chosen from a grid, by the marginal likelihood of Gaussian-process regression
 of the one-hot labels, which has a closed form (the same, equation 5.8), and by cross-validation (see `_choose_kernel`);
-the variance by cross-validation (see `prior_strength`). More than `MOST_ANCHORS` labels are projected on that many of
-them (Nyström's approximation).
+the variance is chosen by cross-validation (see `prior_strength`). More than `MOST_ANCHORS` labels are projected onto
+that many of them (Nyström's approximation).
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from deepal_autoal.errors import InputError
 from deepal_autoal.models.laplace import laplace
 from deepal_autoal.models.prior_strength import HeldOut, Strength, choose_strength, copies_of, held_out_score
 from deepal_autoal.models.softmax_regression import Features, minimize
-from deepal_autoal.models.solved import (
+from deepal_autoal.numerics.random_streams import torch_stream
+from deepal_autoal.training.solved import (
     FlatInput,
     SizedByData,
     SolvedModel,
@@ -33,23 +34,22 @@ from deepal_autoal.models.solved import (
     training_metrics,
     working_copy,
 )
-from deepal_autoal.randomness import torch_stream
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Squared length scales that are tried, in units of the labeled inputs' spread.
+# Squared length scales to try, in units of the labeled inputs' spread.
 LENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
-# Shares of the linear part that are tried, each with the negative log of its prior.
+# Shares of the linear part to try, each with the negative log of its prior.
 SHARES = {0.5: 0.0, 0.0: 0.7}
-# Kernels that are cross-validated beside the one of the highest marginal likelihood, which is at times far too smooth
-# where classes are shells or rings: squared length scale and share.
+# Kernels that are cross-validated in addition to the one with the highest marginal likelihood, which is sometimes far
+# too smooth if classes are shells or rings: squared length scale and share.
 _RIVALS = ((0.1, 0.5), (0.3, 0.0), (1.0, 0.0))
-# Weight of the marginal likelihood of regression beside the held-out likelihood of classification.
+# Weight of the marginal likelihood of regression relative to the held-out likelihood of classification.
 _MARGINAL_WEIGHT = 0.3
-# Labels that the marginal likelihood looks at, the cross-validation of kernels, and that of the variance.
+# Most labels used by the marginal likelihood, the cross-validation of kernels, and that of the variance.
 _MOST_COMPARED, _MOST_VALIDATED, _MOST_WEIGHED = 400, 100, 300
-# Labels that the kernel is spanned by.
+# Most labels that span the kernel.
 MOST_ANCHORS = 1000
 _RIDGES = tuple(10.0**power for power in range(-5, 2))
 _NEGLIGIBLE = 1e-7
@@ -61,9 +61,9 @@ class Kernel:
 
     Attributes:
         length: Squared length scale over the spread.
-        share: Of the linear part, in [0, 1].
-        spread: Mean squared length of the centered vectors, positive; of scaled ones about the number of features
-            that vary.
+        share: Share of the linear part, in [0, 1].
+        spread: Mean squared length of the centered vectors, positive; if they are scaled, about the number of
+            features that vary.
     """
 
     length: float
@@ -78,7 +78,7 @@ class Kernel:
         return products.mul_(self.share / self.spread).add_(near, alpha=1 - self.share)
 
     def diagonal(self, rows: Tensor) -> Tensor:
-        """Return the kernel of each row (n, D) with itself, (n,)."""
+        """Return the kernel value of each row (n, D) with itself, (n,)."""
         return rows.square().sum(dim=1) * (self.share / self.spread) + (1 - self.share)
 
 
@@ -86,12 +86,12 @@ class KernelHead(SizedByData):
     """Logits of vectors by their kernel values with the anchors; empty before the model is solved.
 
     Attributes:
-        center: (D,), which vectors are taken relative to: far from zero, distances would be lost to rounding.
-        anchors: (m, D), labeled samples less the center.
+        center: (D,), subtracted from vectors: far from zero, distances would be lost to rounding.
+        anchors: (m, D), labeled samples minus the center.
         coefficients: (m, C).
         bias: (C,).
-        length, share, spread: Of the `Kernel`.
-        projection: (m, r), from kernel values to the features of the posterior.
+        length, share, spread: Parameters of the `Kernel`.
+        projection: (m, r), maps kernel values to the features of the posterior.
         row_means: (m,), means of the kernel's rows over the anchors.
         variances, bias_variances, rotation, precision: As in `laplace.Posterior`.
     """
@@ -132,16 +132,16 @@ class KernelHead(SizedByData):
 
 
 class GaussianProcess(SolvedModel):
-    """The classifier on the scaled inputs, which are its embeddings too.
+    """The classifier on the scaled inputs, which are also its embeddings.
 
     Args:
-        n_features: Numbers per input, once it is flattened.
+        n_features: Numbers per flattened input.
         n_classes: Number of outputs.
         length: Squared length scale over the spread of the labeled inputs; None chooses it.
         class_weights: ``none`` or ``balanced``.
 
     Attributes:
-        held_out: What the cross-validation of the last `solve` predicted.
+        held_out: Predictions of the cross-validation of the last `solve`.
     """
 
     has_posterior = True
@@ -167,7 +167,7 @@ class GaussianProcess(SolvedModel):
         order = torch.randperm(len(wide), generator=torch_stream(seed, "anchors")).to(wide.device)
         compared = order[:_MOST_COMPARED]
         lengths = LENGTHS if self._length is None else (self._length,)
-        # Without Bessel's correction two samples would seem to lie half as far apart as they do.
+        # Without Bessel's correction, two samples would appear to be half as far apart as they are.
         variance = float(wide.square().sum(dim=1).mean()) * len(wide) / max(len(wide) - 1, 1)
         spread = variance or float(flat.shape[1])
         kernel = _choose_kernel(
@@ -175,15 +175,15 @@ class GaussianProcess(SolvedModel):
         )
         anchors = wide if len(wide) == n_anchors else wide[order[:n_anchors]]
         span = _Span.of(kernel, anchors)
-        # Anchors have mean zero; where they are not all samples, the samples may not.
+        # Anchors have mean zero; if they are not all of the samples, the samples may not.
         features = Features(span.features(kernel(wide, anchors)), labels, self.n_classes)
         sample_weights = class_sample_weights(labels, self.n_classes, self._class_weights, wide.dtype)
-        # In the span of all, a cross-validation would take a time that grows with the square of their number.
+        # In the span of all samples, the time of a cross-validation would grow with the square of their number.
         weighed = order[:_MOST_WEIGHED] if len(wide) > _MOST_WEIGHED else torch.arange(len(wide), device=wide.device)
         chosen = self._choose_strength(kernel, wide[weighed], labels[weighed], sample_weights[weighed], seed)
         self.held_out = HeldOut(weighed[chosen.held_out.positions], chosen.held_out.log_probabilities)
         start = chosen.start[None] if len(weighed) == n_anchors else None
-        # Exact to about 0.001 of a probability; two more decades would take half as many steps again.
+        # Probabilities are exact to about 0.001; two more decades would take 50% more steps.
         tolerance = 1e-7 if wide.dtype == torch.float64 else 1e-5
         solution, taken = minimize(features, sample_weights[None], chosen.precision, start, tolerance)
         weights = solution[0]
@@ -202,7 +202,7 @@ class GaussianProcess(SolvedModel):
         }  # fmt: skip
         for name, value in state.items():
             setattr(self.head, name, value.to(flat.device, torch.float32))
-        # By the head, as predictions are: what its precision costs shows here.
+        # By the head, as for predictions, so these metrics include its rounding errors.
         log_probabilities = self.head(flat).log_softmax(dim=1)
         metrics = {
             "steps": chosen.steps + taken,
@@ -233,10 +233,10 @@ class GaussianProcess(SolvedModel):
 
 @dataclass(frozen=True)
 class _Span:
-    """The directions that the anchors span in the kernel's feature space, about the anchors' mean.
+    """The directions that the anchors span in the kernel's feature space, around the anchors' mean.
 
     Attributes:
-        projection: (m, r): kernel values with the anchors, less `row_means`, times this are features.
+        projection: (m, r): features are kernel values with the anchors, minus `row_means`, times this.
         row_means: (m,).
     """
 
@@ -248,11 +248,11 @@ class _Span:
         values, vectors, row_means = _eigen(kernel(anchors, anchors))
         kept = (values > _NEGLIGIBLE * values[-1].clamp_min(_NEGLIGIBLE)).nonzero().squeeze(1).flip(0)
         vectors = vectors[:, kept]
-        vectors = vectors - vectors.mean(dim=0)  # centers what is projected
+        vectors = vectors - vectors.mean(dim=0)  # centers the projections
         return cls(vectors * values[kept].rsqrt(), row_means)
 
     def features(self, kernel_values: Tensor) -> Tensor:
-        """Return features (n, r) of kernel values (n, m)."""
+        """Return features (n, r) from kernel values (n, m)."""
         return (kernel_values - self.row_means) @ self.projection
 
 
@@ -265,12 +265,12 @@ def _choose_kernel(
     spread: float,
     seed: int,
 ) -> Kernel:
-    """Return the kernel that explains the labels best, of those with one of the length scales.
+    """Return the kernel that explains the labels best, of those with the given length scales.
 
-    The one under which regression of the one-hot labels has the highest marginal likelihood, and `_RIVALS`, are
-    compared by the negative log-likelihood of held-out labels, less a part of the marginal likelihood. Both steps have
-    weak priors: of the length scale, log-normal about 1, and of the linear part's share. Copies of a sample count once:
-    they would pass for labels without noise.
+    The kernel under which regression of the one-hot labels has the highest marginal likelihood, and `_RIVALS`, are
+    compared by the negative log-likelihood of held-out labels, minus a part of the marginal likelihood. Both steps have
+    weak priors: on the length scale, log-normal around 1, and on the linear part's share. Copies of a sample count
+    once, since they would look like labels without noise.
     """
     first = torch.from_numpy(np.sort(np.unique(copies_of(rows), return_index=True)[1])).to(rows.device)
     rows, labels = rows[first], labels[first]
@@ -283,7 +283,7 @@ def _choose_kernel(
         kernel = Kernel(length, share, spread)
         values, vectors, _ = _eigen(kernel(rows, rows))
         powers = (vectors.T @ targets).square().sum(dim=1)
-        # The first direction is the mean's, which was taken out.
+        # The first direction is that of the mean, which was removed.
         marginal[kernel] = _marginal_likelihood(values[1:].clamp_min(0), powers[1:], n_targets)
         prior[kernel] = 0.5 * math.log10(length) ** 2 + surprise
     likeliest = min(marginal, key=lambda kernel: prior[kernel] - marginal[kernel])
@@ -303,9 +303,9 @@ def _choose_kernel(
 
 
 def _marginal_likelihood(values: Tensor, powers: Tensor, n_targets: int) -> float:
-    """Return the log marginal likelihood of Gaussian-process regression, but for a constant.
+    """Return the log marginal likelihood of Gaussian-process regression, up to a constant.
 
-    The kernel's amplitude is the best one, in closed form, and the noise the best of several, relative to it.
+    The kernel's amplitude is the best one, in closed form; the noise, relative to it, is the best of several.
 
     Args:
         values: Eigenvalues of the kernel matrix, (n,).
@@ -325,7 +325,7 @@ def _marginal_likelihood(values: Tensor, powers: Tensor, n_targets: int) -> floa
 
 
 def _eigen(kernel_values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return eigenvalues, ascending, and eigenvectors of the kernel about its mean, and the means of its rows."""
+    """Return ascending eigenvalues and eigenvectors of the centered kernel, and the means of its rows."""
     row_means = kernel_values.mean(dim=0)
     centered = kernel_values - row_means - row_means[:, None] + row_means.mean()
     values, vectors = torch.linalg.eigh(centered)
@@ -345,7 +345,7 @@ def build(
         n_classes: Number of outputs.
         length: Squared length scale of the kernel, in units of the labeled inputs' mean squared distance from their
             mean; by default chosen in every round.
-        class_weights: ``balanced`` weights each class alike, however many labels it has.
+        class_weights: ``balanced`` gives each class the same weight, however many labels it has.
     """
     if length is not None and not 0.0 < length < math.inf:
         raise InputError(f"length {length}: give a positive number, or leave it out to have it chosen")

@@ -1,8 +1,9 @@
 """The posterior of a softmax regression's logits: Laplace's approximation with a Kronecker-factored curvature.
 
-The curvature of the summed cross-entropy is a sum of ``x xᵀ ⊗ (diag(p) − p pᵀ)`` over the labeled samples. It is taken
-as ``(sum x xᵀ) ⊗ (mean of the others)`` (Ritter, Botev & Barber 2018; Daxberger et al. 2021), whose eigenvectors are
-products of the factors'. The prior's precision is added to each eigenvalue, and every variance is a closed form.
+The curvature of the summed cross-entropy is a sum of ``x xᵀ ⊗ (diag(p) − p pᵀ)`` over the labeled samples. It is
+approximated by ``(sum x xᵀ) ⊗ (mean of diag(p) − p pᵀ)`` (Ritter, Botev & Barber 2018; Daxberger et al. 2021), whose
+eigenvectors are products of the factors' eigenvectors. The prior's precision is added to each eigenvalue, so every
+variance has a closed form.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
 class Posterior:
     """The variance of a sample's logits in the directions ``rotation``.
 
-    With ``z`` (r,) the sample's features and ``rest`` the squared length of what they leave out, it is
+    With ``z`` (r,) the sample's features and ``rest`` the squared length of the part that they omit, it is
     ``z² @ variances + rest / precision + bias_variances``, (C,).
 
     Attributes:
         variances: (r, C), per feature and direction.
         bias_variances: (C,).
         rotation: (C, C), orthonormal directions as columns.
-        precision: Of the prior.
+        precision: Precision of the prior.
     """
 
     variances: Tensor
@@ -47,7 +48,7 @@ def laplace(features: Features, sample_weights: Tensor, weights: Tensor, precisi
         features: The labeled samples; orthogonal columns of mean zero.
         sample_weights: (M,).
         weights: The minimum, (r + 1, C), the bias last.
-        precision: Of the weights' prior.
+        precision: Precision of the weights' prior.
     """
     everything = torch.arange(len(features.rows), device=features.rows.device)
     p = features.log_probabilities(weights, everything).exp()

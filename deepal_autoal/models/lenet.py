@@ -1,4 +1,4 @@
-"""LeNet-5 (LeCun et al. 1998) in its present form: max-pooling and ReLU, for small images."""
+"""LeNet-5 (LeCun et al. 1998) in its modern form, with max-pooling and ReLU, for small images."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, cast
 from torch import nn
 
 from deepal_autoal.errors import InputError
-from deepal_autoal.models.base import TaskModel
 from deepal_autoal.models.shapes import image_shape
+from deepal_autoal.training.task_model import TaskModel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,21 +17,21 @@ WIDTHS = (6, 16)
 KERNEL = 5
 HIDDEN, EMBEDDING_DIM = 120, 84
 SMALLEST_SIDE = 8
-# The dense layers see a grid of at most this many cells a side, so that large images do not make them huge. LeNet-5
-# has 5 at 28 and 32 pixels.
+# The dense layers get a grid of at most this many cells a side, so large images do not make them huge. LeNet-5 has 5
+# at 28 and 32 pixels.
 GRID = 8
-# Half of so narrow an embedding is too much to drop: on digits and MNIST at 100 labels it costs 2 points of accuracy.
+# Dropping half of such a narrow embedding is too much: on digits and MNIST at 100 labels it costs 2 points of accuracy.
 DROPOUT = 0.2
 
 
 class LeNetBackbone(nn.Module):
     """Two 5x5 convolutions with pooling, and dense layers of 120 and 84 units.
 
-    Without BatchNorm it is the initial weights that let a few hundred steps suffice: He's, for ReLU (torch's own, two
-    fifths as wide, cost 7 points of accuracy on 100 digits).
+    Without BatchNorm, a few hundred steps suffice only with the right initial weights: He's, for ReLU (torch's own,
+    two fifths as wide, cost 7 points of accuracy on 100 digits).
 
-    At 28 pixels a side these are LeNet-5's maps: 28, 14, 10, 5. The second convolution is padded too where its maps
-    would otherwise become smaller than that.
+    At 28 pixels a side these are LeNet-5's maps: 28, 14, 10, 5. The second convolution is also padded if its maps would
+    otherwise become smaller than that.
 
     Args:
         input_shape: (C, H, W), any number of channels, 8 pixels a side or more.
@@ -85,7 +85,7 @@ def build(input_shape: tuple[int, ...], n_classes: int, dropout: float = DROPOUT
     shape = image_shape("lenet", input_shape)
     if min(shape[1:]) < SMALLEST_SIDE:
         raise InputError(
-            f"model 'lenet' takes images of at least {SMALLEST_SIDE} pixels a side, and these are "
+            f"model 'lenet' takes images of at least {SMALLEST_SIDE} pixels a side, but these are "
             f"{shape[1]}x{shape[2]}; use --model cnn"
         )
     return TaskModel(LeNetBackbone(shape), EMBEDDING_DIM, n_classes, dropout)

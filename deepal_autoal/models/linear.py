@@ -1,4 +1,4 @@
-"""Multinomial logistic regression, solved to the minimum: for vectors that are embeddings already."""
+"""Multinomial logistic regression, solved to the minimum, for vectors that are already embeddings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deepal_autoal.errors import InputError
 from deepal_autoal.models.laplace import laplace
 from deepal_autoal.models.prior_strength import choose_strength
 from deepal_autoal.models.softmax_regression import Features, minimize
-from deepal_autoal.models.solved import (
+from deepal_autoal.training.solved import (
     FlatInput,
     SizedByData,
     SolvedModel,
@@ -29,7 +29,7 @@ _NEGLIGIBLE = 1e-10
 
 
 class LinearPosterior(SizedByData):
-    """What the posterior of the logits needs; empty before the model is solved.
+    """State of the logits' posterior; empty before the model is solved.
 
     Attributes:
         center: (D,), mean of the labeled inputs.
@@ -57,12 +57,12 @@ class LinearPosterior(SizedByData):
 
 
 class Linear(SolvedModel):
-    """Softmax regression on the scaled inputs, which are its embeddings too.
+    """Softmax regression on the scaled inputs, which are also its embeddings.
 
     Args:
-        n_features: Numbers per input, once it is flattened.
+        n_features: Numbers per flattened input.
         n_classes: Number of outputs.
-        l2: Factor of ``‖W‖²/2`` beside the summed cross-entropy, scikit-learn's 1/C; None chooses it by
+        l2: Factor of ``‖W‖²/2`` in addition to the summed cross-entropy, scikit-learn's 1/C; None chooses it by
             cross-validation (see `prior_strength`).
         class_weights: ``none`` or ``balanced``.
         dropout: Rate of the dropout passes; None draws passes from the posterior instead.
@@ -101,7 +101,7 @@ class Linear(SolvedModel):
         start: Tensor | None = None
         steps, metrics = 0, {}
         if self._l2 is None:
-            # Samples that do not differ tell nothing of the spread: scaled features have variance one.
+            # Identical samples do not show the spread: scaled features have variance one.
             spread = float(centered.square().sum(dim=1).mean()) or float(flat.shape[1])
             chosen = choose_strength(features, wide, sample_weights, spread, seed)
             precision, start, steps = chosen.precision, chosen.start[None], chosen.steps
@@ -138,7 +138,7 @@ class Linear(SolvedModel):
         known = self.posterior
         if not len(known.rotation):
             raise InputError(
-                "the model has no posterior, as a strategy trained it by gradient steps; give --model "
+                "the model has no posterior, because a strategy trained it by gradient steps; give --model "
                 "linear[passes=dropout]"
             )
         centered = embeddings - known.center
@@ -148,7 +148,7 @@ class Linear(SolvedModel):
 
 
 def _row_space(centered: Tensor) -> Tensor:
-    """Return the right singular vectors (D, r) of (M, D) that matter, the largest first, by the smaller Gram matrix."""
+    """Return the relevant right singular vectors (D, r) of (M, D), largest first, from the smaller Gram matrix."""
     is_wide = len(centered) < centered.shape[1]
     gram = centered @ centered.T if is_wide else centered.T @ centered
     values, vectors = torch.linalg.eigh(gram)
@@ -171,11 +171,11 @@ def build(
     Args:
         input_shape: (D,), or (C, H, W), which is flattened.
         n_classes: Number of outputs.
-        l2: Strength of the penalty, ``l2/2 · ‖W‖²`` beside the summed cross-entropy (1/C of scikit-learn),
+        l2: Strength of the penalty, ``l2/2 · ‖W‖²`` added to the summed cross-entropy (1/C of scikit-learn),
             positive; by default chosen by cross-validation on the labeled set in every round.
-        class_weights: ``balanced`` weights each class alike, however many labels it has.
-        passes: What strategies such as ``bald`` get as passes: draws from the posterior (Laplace's approximation), or
-            ``dropout`` of features, at ``dropout``, which has no part in the fit.
+        class_weights: ``balanced`` gives each class the same weight, however many labels it has.
+        passes: The passes that strategies such as ``bald`` get: draws from the posterior (Laplace's approximation), or
+            ``dropout`` of features, at the rate ``dropout``, which does not affect the fit.
         dropout: Rate of that dropout.
     """
     if l2 is not None and not 0.0 < l2 < math.inf:

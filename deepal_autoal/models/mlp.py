@@ -1,4 +1,4 @@
-"""A small multi-layer perceptron: for feature vectors."""
+"""A small multilayer perceptron for feature vectors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from deepal_autoal.models.base import TaskModel
+from deepal_autoal.training.task_model import TaskModel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +20,7 @@ class MlpBackbone(nn.Module):
     """Hidden layers with BatchNorm.
 
     Args:
-        n_features: Numbers per input, once it is flattened.
+        n_features: Numbers per flattened input.
 
     Attributes:
         stages: The hidden layers.

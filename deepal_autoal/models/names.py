@@ -1,4 +1,4 @@
-"""How a task model is named: registered names, architectures of families, options. Imports nothing heavy."""
+"""Names of task models: registered names, architectures of families, options. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from deepal_autoal.errors import InputError
-from deepal_autoal.notation import Notation
-from deepal_autoal.options import call_options, fill_options
-from deepal_autoal.plain import plain
-from deepal_autoal.plugins import plugin_host
-from deepal_autoal.registry import call_arguments
+from deepal_autoal.jsonable import to_jsonable
+from deepal_autoal.plugins.contract import call_arguments
+from deepal_autoal.plugins.host import plugin_host
+from deepal_autoal.plugins.notation import Notation
+from deepal_autoal.plugins.options import call_options, fill_options
 
 if TYPE_CHECKING:
     import inspect
 
-    from deepal_autoal.registry import Entry
+    from deepal_autoal.plugins.registry import Entry
 
 AUTO = "auto"
 SMALL_IMAGE = 32
@@ -29,8 +29,8 @@ class ModelChoice:
     """Which task model to build.
 
     Attributes:
-        name: A registered name; of a family with the architecture, such as ``torchvision/resnet50``.
-        options: By name; all of them once it is resolved.
+        name: A registered name; for a family with the architecture, such as ``torchvision/resnet50``.
+        options: By name; complete once the choice is resolved.
     """
 
     name: str
@@ -38,19 +38,19 @@ class ModelChoice:
 
     @classmethod
     def recorded(cls, model: Mapping[str, Any]) -> ModelChoice:
-        """Return the choice that a record such as ``config.json``'s ``model`` tells of."""
+        """Return the choice in a record such as ``config.json``'s ``model``."""
         return cls(model["name"], model.get("options") or {})
 
     def describe(self) -> dict[str, Any]:
-        """Return it as a JSON-able dict."""
-        return {"name": self.name, "options": plain(dict(self.options), strict=False)}
+        """Return the choice as a JSON-able dict."""
+        return {"name": self.name, "options": to_jsonable(dict(self.options), strict=False)}
 
 
 def choose_model(input_shape: tuple[int, ...], *, scaling: str = "global", by_gradient: bool = False) -> str:
     """Return the name of the model that fits a kind of data.
 
-    Vectors: ``gp``, or ``tabular`` where features are scaled one by one, as those of mixed units are; images of at
-    most 32 pixels a side: ``cnn``; larger ones: ``resnet18``.
+    For vectors this is ``gp``, or ``tabular`` if features are scaled one by one, as for mixed units; for images of at
+    most 32 pixels a side ``cnn``; for larger ones ``resnet18``.
 
     Args:
         input_shape: (C, H, W) or (D,) of one input.
@@ -66,12 +66,12 @@ def choose_model(input_shape: tuple[int, ...], *, scaling: str = "global", by_gr
 
 
 def read_model(written: str) -> ModelChoice:
-    """Return what ``name``, ``family/architecture`` or either with ``[key=value,...]`` says; options as text.
+    """Parse ``name``, ``family/architecture`` or either with ``[key=value,...]``; options stay text.
 
     Raises:
-        UnknownNameError: If nothing registered the name, which may also be ``auto``.
+        UnknownNameError: If the name is neither registered nor ``auto``.
         PluginError: If its plugin failed to load.
-        InputError: If it is of another form.
+        InputError: If the text has another form.
     """
     if not isinstance(written, str):
         raise InputError(f"model {written!r}: give a name, such as cnn")
@@ -84,12 +84,12 @@ def read_model(written: str) -> ModelChoice:
 def resolve_model(
     model: str | ModelChoice, input_shape: tuple[int, ...], *, scaling: str = "global", by_gradient: bool = False
 ) -> ModelChoice:
-    """Return the registered model that is asked for, with all its options.
+    """Return the requested registered model, with all its options.
 
     Args:
-        model: As users write it, ``auto`` included, or a choice.
-        input_shape: (C, H, W) or (D,) of one input, by which ``auto`` picks.
-        scaling, by_gradient: Likewise (see `choose_model`).
+        model: As users write it, including ``auto``, or a choice.
+        input_shape: (C, H, W) or (D,) of one input; used by ``auto``.
+        scaling, by_gradient: Also used by ``auto`` (see `choose_model`).
 
     Raises:
         UnknownNameError: If there is no such model or option.
@@ -104,42 +104,40 @@ def resolve_model(
     given = {
         key: value
         for key, value in choice.options.items()
-        if key not in parameters or value != plain(parameters[key].default, strict=False)
+        if key not in parameters or value != to_jsonable(parameters[key].default, strict=False)
     }
     return ModelChoice(name, fill_options("model", name, entry.load(), parameters, given))
 
 
-def recorded_model(written: str, config: Mapping[str, Any]) -> str:
-    """Return a model as users write it, with ``auto`` as what it stood for in a recorded run.
+def recorded_model(written: str, model: Mapping[str, Any]) -> str:
+    """Return a model as users write it, with ``auto`` replaced by the model it selected in a recorded run.
 
     Args:
         written: As users write it.
-        config: The run's resolved settings.
+        model: The recorded model, with its ``name``.
     """
     if read_model(written).name != AUTO:
         return written
-    return str(config["model"]["name"]) + written.strip()[len(AUTO) :]
+    return str(model["name"]) + written.strip()[len(AUTO) :]
 
 
 def arguments_of(choice: ModelChoice) -> tuple[Entry, tuple[str, ...]]:
-    """Return a choice's entry, and what its function gets after shape and number of classes: an architecture, or
-    nothing.
-    """
+    """Return a choice's entry, and its function's arguments after shape and class count: the architecture, if any."""
     entry, architecture = _find(choice.name)
     return entry, (architecture,) if entry.is_family else ()
 
 
 def model_options(entry: Entry) -> dict[str, inspect.Parameter]:
-    """Return the options of a registered model, which takes importing it: its function's further parameters."""
+    """Import a registered model and return its options: its function's other parameters."""
     return call_options(entry.load(), len(call_arguments("model", entry.is_family)))
 
 
 def _find(name: str) -> tuple[Entry, str]:
-    """Return the entry of a name and the architecture, if it is of a family."""
+    """Return the entry of a name, and the architecture if the entry is a family."""
     entry = plugin_host().models.get(name)
     architecture = name.partition("/")[2]
     if entry.is_family and not architecture:
         raise InputError(
-            f"model {entry.name!r} stands for many: name one, as {entry.name}/ARCHITECTURE ({entry.summary})"
+            f"model {entry.name!r} is a family of models: name one, as {entry.name}/ARCHITECTURE ({entry.summary})"
         )
     return entry, architecture

@@ -1,4 +1,4 @@
-"""Published weights: fetched through torchvision, loaded into networks of another stem or number of channels."""
+"""Published weights: fetched through torchvision, loaded into networks with another stem or number of channels."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from deepal_autoal.errors import InputError, UnknownNameError, spell
-from deepal_autoal.inputs import Normalization
-from deepal_autoal.randomness import global_torch_seed
+from deepal_autoal.errors import InputError, UnknownNameError, format_error
+from deepal_autoal.numerics.random_streams import global_torch_seed
+from deepal_autoal.training.task_model import Published
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,37 +22,14 @@ NONE: Final = "none"
 IMAGENET: Final = "imagenet"
 
 
-@dataclass(frozen=True)
-class Published:
-    """What published weights were trained on.
-
-    Attributes:
-        mean: Of each channel of images scaled to [0, 1].
-        std: Likewise.
-        side: Pixels a side.
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    side: int
-
-    def normalization(self, channels: int) -> Normalization | None:
-        """Return what inputs are to be normalised by: theirs, or for grey images their mean; else None."""
-        if channels == len(self.mean):
-            return Normalization(torch.tensor(self.mean), torch.tensor(self.std))
-        if channels == 1:
-            return Normalization(torch.tensor([fmean(self.mean)]), torch.tensor([fmean(self.std)]))
-        return None
-
-
 _needed = ContextVar("needed", default=True)
 
 
 @contextmanager
 def replaced_weights() -> Iterator[None]:
-    """Build models without published weights inside the block: saved ones will take their place.
+    """Build models without published weights inside the block, because saved ones will replace them.
 
-    A saved model can so be rebuilt where the published file cannot be had.
+    A saved model can then be rebuilt even if the published file cannot be obtained.
     """
     token = _needed.set(False)
     try:
@@ -64,10 +39,10 @@ def replaced_weights() -> Iterator[None]:
 
 
 def are_needed(weights: str) -> bool:
-    """Whether a model is to be built with published weights.
+    """Return whether a model is to be built with published weights.
 
     Args:
-        weights: The model's option; ``none`` asks for none.
+        weights: The model's option; ``none`` means without.
     """
     return weights != NONE and _needed.get()
 
@@ -75,23 +50,23 @@ def are_needed(weights: str) -> bool:
 def load_torchvision_weights(
     network: nn.Module, architecture: str, weights: str, first: str, kept: Collection[str] = ()
 ) -> Published:
-    """Load torchvision's weights into a network of its own, in place; torch's global generator is left as it is.
+    """Load torchvision's weights into a torchvision network in place, without changing torch's global generator.
 
     Args:
         network: The network.
         architecture: Its name in torchvision.
-        weights: ``imagenet``, for the newest there are, or a name of torchvision's such as ``IMAGENET1K_V1``.
-        first: Name of the first convolution. Where the network's takes one channel, it gets the sum of the published
-            three, which sees in a grey image what they see in three equal channels; where its kernel or its number
-            of channels is another one, it keeps its initial weights.
+        weights: ``imagenet``, for the newest available, or a torchvision name such as ``IMAGENET1K_V1``.
+        first: Name of the first convolution. If it takes one channel, it gets the sum over the published three
+            channels, which responds to a gray image as they do to three equal channels; if its kernel or number of
+            channels differs in another way, it keeps its initial weights.
         kept: Names of parts that keep their initial weights, such as the classifier.
 
     Returns:
-        What they were trained on.
+        What the weights were trained on.
 
     Raises:
         UnknownNameError: If there are no such weights.
-        InputError: If they cannot be fetched, or do not fit this network.
+        InputError: If the weights cannot be fetched, or do not fit this network.
     """
     with global_torch_seed(0):
         chosen, published = _published(architecture, weights)
@@ -106,7 +81,7 @@ def load_torchvision_weights(
         if value is None or value.shape != initial[name].shape:
             raise InputError(
                 f"the weights {weights} of {architecture} do not fit the network as it is built here: {name} differs; "
-                f"use other ones of torchvision's, or weights={NONE}"
+                f"use other torchvision weights, or weights={NONE}"
             )
     network.load_state_dict(state)
     transforms: Any = chosen.transforms()
@@ -114,17 +89,17 @@ def load_torchvision_weights(
 
 
 def _fit_channels(published: Tensor | None, initial: Tensor) -> Tensor | None:
-    """Return the first convolution's weight, (width, C, k, k), as far as the published one is of use."""
+    """Return the first convolution's weight, (width, C, k, k), from the published one if it can be used."""
     if published is None or published.shape == initial.shape:
         return published
-    is_grey = initial.shape[1] == 1 and published.shape[2:] == initial.shape[2:]
-    return published.sum(dim=1, keepdim=True) if is_grey else initial
+    is_gray = initial.shape[1] == 1 and published.shape[2:] == initial.shape[2:]
+    return published.sum(dim=1, keepdim=True) if is_gray else initial
 
 
 def _published(architecture: str, weights: str) -> tuple[Any, Mapping[str, Tensor]]:
-    """Return torchvision's entry and the weights under today's names.
+    """Return torchvision's entry and the weights under current names.
 
-    Older files have other names, which torchvision's own code knows.
+    Older files use other names, which torchvision's own code converts.
     """
     from torchvision.models import get_model, get_model_weights
 
@@ -134,13 +109,13 @@ def _published(architecture: str, weights: str) -> tuple[Any, Mapping[str, Tenso
     chosen = known.DEFAULT if weights == IMAGENET else known[weights]
     file = Path(torch.hub.get_dir()) / "checkpoints" / chosen.url.rpartition("/")[2]
     try:
-        # Also a check: torchvision itself would unpickle whatever lies there.
+        # This is also a check: torchvision itself would unpickle any file at that path.
         with redirect_stdout(sys.stderr):  # torch.hub prints where it downloads from
             chosen.get_state_dict(progress=True, check_hash=True, weights_only=True)
             donor: nn.Module = get_model(architecture, weights=chosen)
-    except Exception as error:  # no network, no room, a damaged file
+    except Exception as error:  # no network, a full disk, a damaged file
         raise InputError(
-            f"the weights {weights} of {architecture} cannot be had ({spell(error)}): fetch {chosen.url} where there "
-            f"is a network and put it at {file}, or use weights={NONE}"
+            f"the weights {weights} of {architecture} cannot be obtained ({format_error(error)}): download "
+            f"{chosen.url} on a machine with a network and put it at {file}, or use weights={NONE}"
         ) from error
     return chosen, donor.state_dict()

@@ -1,4 +1,4 @@
-"""How strongly a model's weights are held to zero: chosen by cross-validation, and by a prior where labels are few."""
+"""How strongly a model's weights are shrunk to zero: chosen by cross-validation, and by a prior if labels are few."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from deepal_autoal.calibration import stratified_folds
 from deepal_autoal.models.softmax_regression import Features, minimize
-from deepal_autoal.randomness import numpy_stream
+from deepal_autoal.numerics.calibration import stratified_folds
+from deepal_autoal.numerics.random_streams import numpy_stream
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 N_FOLDS = 5
-# Labels that the choice looks at. The precision of a prior does not depend on how many labels there are.
+# Most labels that the choice uses. The precision of a prior does not depend on the number of labels.
 MOST_LABELS = 1000
 # Standard deviation of the prior of the variance, in decades.
 _SPREAD = 0.7
-# Decades of the variance about the usual one, from strong to weak; then half a decade about the best.
+# Decades of the variance relative to the usual one, from strong to weak; then half a decade around the best.
 _COARSE = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 _LARGEST_USUAL_VARIANCE = 50.0
 _TOLERANCE = 1e-4
@@ -31,19 +31,19 @@ _MAX_STEPS = 60
 
 
 def copies_of(rows: Tensor) -> NDArray[np.int64]:
-    """Return a number from 0 for each row, int64 (M,), the same for rows that are equal."""
+    """Return a number from 0 for each row, int64 (M,), the same for equal rows."""
     groups: NDArray[np.int64] = torch.unique(rows, dim=0, return_inverse=True)[1].cpu().numpy()
     return groups
 
 
 def usual_variance(rows: Tensor) -> float:
-    """Return the variance of a logit that is expected before any label is seen.
+    """Return the expected variance of a logit before any label is seen.
 
-    Weights of variance one on scaled features, as scikit-learn's C = 1 assumes, come to a variance of the number of
-    features; beyond 50 it does not grow, as features then repeat each other.
+    Weights of variance one on scaled features, as scikit-learn's C = 1 assumes, give a variance equal to the number of
+    features; beyond 50 it does not grow, because features are then redundant.
 
     Args:
-        rows: The labeled samples, (M, D); features that are the same in all do not count.
+        rows: The labeled samples, (M, D); constant features do not count.
     """
     n_varying = int((rows != rows[:1]).any(dim=0).sum())
     return min(float(max(n_varying, 1)), _LARGEST_USUAL_VARIANCE)
@@ -54,7 +54,7 @@ class HeldOut:
     """Predictions of labeled samples by models that were fitted without them.
 
     Attributes:
-        positions: Of the samples, int64 (n,).
+        positions: Positions of the samples, int64 (n,).
         log_probabilities: (n, C).
     """
 
@@ -64,13 +64,13 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Strength:
-    """What was chosen.
+    """The result of the choice.
 
     Attributes:
-        precision: Of the weights' prior: the factor of ``‖W‖²/2`` beside the summed cross-entropy.
-        held_out_loss: Mean cross-entropy of held-out labels; NaN where none could be held out.
-        start: Weights (r + 1, C) at that precision, roughly; on the labels that the choice looked at.
-        steps: Of optimization, over all.
+        precision: Precision of the weights' prior: the factor of ``‖W‖²/2`` added to the summed cross-entropy.
+        held_out_loss: Mean cross-entropy of held-out labels; NaN if none could be held out.
+        start: Approximate weights (r + 1, C) at that precision, on the labels that the choice used.
+        steps: Total number of optimization steps.
         held_out: The predictions at that precision.
     """
 
@@ -85,17 +85,17 @@ def choose_strength(features: Features, inputs: Tensor, sample_weights: Tensor, 
     """Choose the precision by stratified cross-validation.
 
     The score of a precision is the summed cross-entropy of the held-out labels, plus the negative log of a prior: the
-    variance of a logit under the weights' prior is log-normal about `usual_variance`, with a standard deviation of
-    0.7 decades. With a label or two a class the prior decides, with many the labels do. A class's only label stays in
-    every training part, and copies of a sample are held out together. The search goes from strong to weak by decades
-    until one is worse, then half a decade about the best.
+    variance of a logit under the weights' prior is log-normal around `usual_variance`, with a standard deviation of
+    0.7 decades. With one or two labels per class the prior decides, with many the labels do. A class's only label stays
+    in every training part, and copies of a sample are held out together. The search goes from strong to weak by decades
+    until one is worse, then tries half a decade around the best.
 
     Args:
         features: The labeled samples.
-        inputs: The same as they are, (M, D), which tell what are copies.
-        sample_weights: Of the samples, (M,).
+        inputs: The original samples, (M, D), used to find copies.
+        sample_weights: Weights of the samples, (M,).
         spread: Mean squared length of the features, positive.
-        seed: Of the folds.
+        seed: Seed of the folds.
     """
     rows, labels = features.rows, features.labels
     positions = torch.arange(len(labels), device=labels.device)
@@ -121,10 +121,10 @@ def choose_strength(features: Features, inputs: Tensor, sample_weights: Tensor, 
 
 
 def held_out_score(features: Features, inputs: Tensor, sample_weights: Tensor, spread: float, seed: int) -> float:
-    """Return the score of the best precision, roughly; lower is better. 0 where no label can be held out.
+    """Return the approximate score of the best precision; lower is better, 0 if no label can be held out.
 
     It compares features of the same samples. The search is that of `choose_strength`, by whole decades and less exact;
-    so are the arguments, but for the number of samples, all of which count.
+    the arguments are the same, but all samples are used.
     """
     parts = _parts_of(features.labels, inputs, seed)
     if not parts:
@@ -143,7 +143,7 @@ def _parts_of(labels: Tensor, inputs: Tensor, seed: int) -> list[Tensor]:
 
 @dataclass(frozen=True)
 class _Visit:
-    """One precision: decade of the variance about the usual one, summed held-out loss, score, and the fits' weights."""
+    """One precision: its decade relative to the usual variance, summed held-out loss, score, and the fits' weights."""
 
     decade: float
     precision: float
@@ -153,7 +153,7 @@ class _Visit:
 
 
 class _Search:
-    """Fits at one precision after the other, each starting at the nearest one that was fitted before."""
+    """Fits at one precision after another, each starting from the nearest one already fitted."""
 
     def __init__(
         self,
@@ -164,7 +164,7 @@ class _Search:
         tolerance: float = _TOLERANCE,
     ) -> None:
         self._features, self._sample_weights, self._parts = features, sample_weights, parts
-        # The first problem has all labels, the others lack a part each.
+        # The first problem has all labels; each of the others lacks one part.
         self._problems = sample_weights.repeat(1 + len(parts), 1)
         for number, part in enumerate(parts, 1):
             self._problems[number, part] = 0.0
@@ -175,7 +175,7 @@ class _Search:
 
     @property
     def best(self) -> _Visit:
-        """The precision of the lowest score."""
+        """The precision with the lowest score."""
         return min(self._visits, key=lambda visit: visit.score)
 
     def visit_decades(self) -> None:
@@ -185,7 +185,7 @@ class _Search:
                 break
 
     def visit(self, decade: float) -> bool:
-        """Fit, and return whether no better precision was seen before."""
+        """Fit, and return whether this is the best precision so far."""
         nearest = min(self._visits, key=lambda visit: abs(visit.decade - decade), default=None)
         start = None if nearest is None else nearest.weights
         precision = self._usual_precision / 10**decade

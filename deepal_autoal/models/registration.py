@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deepal_autoal.hookspecs import hookimpl
+from deepal_autoal.plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from deepal_autoal.registry import Registrar
+    from deepal_autoal.plugins.registry import Registrar
 
 
 @hookimpl
@@ -16,14 +16,14 @@ def deepal_register_models(registry: Registrar) -> None:
     registry.add(
         "gp",
         "deepal_autoal.models.gp:build",
-        summary="Gaussian-process classifier, for vectors with up to some thousand labels",
+        summary="Gaussian-process classifier, for vectors with up to a few thousand labels",
         reference="Williams & Barber 1998, Bayesian classification with Gaussian processes",
         inputs="any",
     )
     registry.add(
         "forest",
         "deepal_autoal.models.forest:build",
-        summary="Random forest of scikit-learn, for tables of mixed features",
+        summary="scikit-learn's random forest, for tables of mixed features",
         reference="Breiman 2001, Random forests",
         inputs="any",
     )
@@ -70,7 +70,7 @@ def deepal_register_models(registry: Registrar) -> None:
     registry.add(
         "torchvision",
         "deepal_autoal.models.torchvision_models:build",
-        summary="Any image classifier of torchvision by its name, such as torchvision/resnet50",
+        summary="Any torchvision image classifier by name, such as torchvision/resnet50",
         reference="TorchVision maintainers 2016, TorchVision: PyTorch's computer vision library",
         inputs="images",
         family=True,
@@ -78,7 +78,7 @@ def deepal_register_models(registry: Registrar) -> None:
     registry.add(
         "timm",
         "deepal_autoal.models.timm_models:build",
-        summary="Any model of timm by its name, such as timm/convnext_tiny, where timm is installed",
+        summary="Any timm model by name, such as timm/convnext_tiny, if timm is installed",
         reference="Wightman 2019, PyTorch image models",
         inputs="images",
         family=True,

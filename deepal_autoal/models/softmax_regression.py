@@ -1,10 +1,10 @@
-"""Multinomial logistic regression: several penalized problems over the same features, minimized at once.
+"""Multinomial logistic regression: several penalized problems on the same features, minimized together.
 
 A problem is to minimize ``sum_n w_n · cross_entropy(n) + precision/2 · ‖W‖² + BIAS_PRECISION/2 · ‖b‖²``, the negative
 log posterior under Gaussian priors. It is convex and has one minimum. L-BFGS (Nocedal & Wright 2006, algorithms 7.4 and
-3.1) finds it in coordinates that are scaled by Böhning's bound of the curvature (1992): where the columns of the
-features are orthogonal, as singular vectors are, the bound is diagonal, and the scaled problem is well conditioned.
-Problems share each product with the features, so that the folds of a cross-validation cost little more than one fit.
+3.1) finds it in coordinates scaled by Böhning's bound on the curvature (1992): if the columns of the features are
+orthogonal, as singular vectors are, the bound is diagonal, and the scaled problem is well conditioned. Problems share
+each product with the features, so the folds of a cross-validation cost little more than one fit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Of each class's bias, N(0, 10): weak, but a class without labels keeps a probability above zero.
+# Prior precision of each class's bias, N(0, 10): weak, but a class without labels keeps a probability above zero.
 BIAS_PRECISION = 0.1
 _HISTORY = 10
 _HALVINGS = 30
@@ -26,10 +26,10 @@ _SUFFICIENT = 1e-4
 
 @dataclass(frozen=True)
 class Features:
-    """What the problems have in common.
+    """The data that the problems share.
 
     Attributes:
-        rows: (M, r), columns orthogonal and of mean zero, or nearly so: that matters for speed alone.
+        rows: (M, r), columns orthogonal and of mean zero, or nearly so, which matters only for speed.
         labels: int64 (M,).
         n_classes: C.
     """
@@ -61,10 +61,10 @@ def minimize(
     Args:
         features: The samples.
         sample_weights: Weight of every sample in every problem, (P, M), at least 0.
-        precision: Of the weights' prior, positive.
+        precision: Precision of the weights' prior, positive.
         start: Weights to start from; zeros by default.
         tolerance: Steps end once each problem's predicted decrease is below this share of its value.
-        max_steps: Steps end here in any case.
+        max_steps: Maximum number of steps.
     """
     problem = _Scaled(features, sample_weights, precision)
     point = sample_weights.new_zeros(problem.scale.shape[0], problem.scale.shape[1], features.n_classes)
@@ -81,13 +81,13 @@ def minimize(
         following, new_value, new_gradient = _line_search(problem, point, value, direction, slope)
         moved, turned = following - point, new_gradient - gradient
         product = _dot(moved, turned)
-        # A step too short to tell the curvature by is left out of the history.
+        # A step too short to show the curvature is left out of the history.
         pairs.append((moved, turned, torch.where(product > 0, product.reciprocal(), torch.zeros_like(product))))
         del pairs[:-_HISTORY]
         stalled = (new_value >= value).all()
         point, value, gradient = following, new_value, new_gradient
         step += 1
-        if stalled:  # rounding: nothing is left to gain
+        if stalled:  # rounding: no further decrease is possible
             break
     return problem.scale * point, step
 
@@ -110,7 +110,7 @@ class _Scaled:
         self.scale = (bound[:, :, None] + penalties).rsqrt()
 
     def evaluate(self, point: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the values (P,) and gradients (P, r + 1, C) at a point of scaled coordinates."""
+        """Return the values (P,) and gradients (P, r + 1, C) at a point in scaled coordinates."""
         n_problems, n_columns, n_classes = point.shape
         weights = self.scale * point
         logits = self._rows @ weights.transpose(0, 1).reshape(n_columns, n_problems * n_classes)
@@ -145,7 +145,7 @@ def _direction(gradient: Tensor, pairs: list[tuple[Tensor, Tensor, Tensor]]) -> 
 def _line_search(
     problem: _Scaled, point: Tensor, value: Tensor, direction: Tensor, slope: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Halve each problem's step until it decreases enough; one that never does stays where it is."""
+    """Halve each problem's step until its value decreases enough; a problem where it never does keeps its point."""
     length = torch.ones_like(slope)
     for _ in range(_HALVINGS):
         following = point + length[:, None, None] * direction

@@ -1,7 +1,8 @@
-"""A Gaussian process and a random forest, averaged: for tables, where functions may be smooth or have thresholds.
+"""The average of a Gaussian process and a random forest, for tables, whose functions may be smooth or have thresholds.
 
-The share of each is the one under which labels that neither had seen are most likely: the process's by
-cross-validation, the forest's out of bag (stacking, Wolpert 1992; Breiman 1996).
+The shares are those under which labels that neither has seen are most likely, as predicted by cross-validation for the
+process and out of bag for the forest (stacking, Wolpert 1992; Breiman 1996). A forest of few labels is less confident
+than it is accurate, so its probabilities are calibrated on the same predictions first.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from torch import nn
 from deepal_autoal.errors import InputError
 from deepal_autoal.models.forest import Forest
 from deepal_autoal.models.gp import GaussianProcess
-from deepal_autoal.models.solved import FlatInput, SolvedModel, training_metrics
+from deepal_autoal.numerics.calibration import best_temperature
+from deepal_autoal.training.solved import FlatInput, SolvedModel, training_metrics
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Shares of the forest that are tried. Their prior is Beta(2, 2): without labels to go by, half.
+# Number of shares of the forest to try. Their prior is Beta(2, 2): one half without labels.
 _SHARES = 19
 
 
@@ -30,28 +32,31 @@ class MixtureHead(nn.Module):
 
     Attributes:
         first, second: Heads that return logits.
-        share: Of the second, in (0, 1).
+        share: Share of the second, in (0, 1).
+        temperature: Of the second's logits.
     """
 
     share: Tensor
+    temperature: Tensor
 
     def __init__(self, first: nn.Module, second: nn.Module) -> None:
         super().__init__()
         self.first = first
         self.second = second
         self.register_buffer("share", torch.tensor(0.5))
+        self.register_buffer("temperature", torch.tensor(1.0))
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Return log probabilities (n, C) of vectors (n, D)."""
         return self.mixed(self.first(vectors), self.second(vectors))
 
     def mixed(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return log probabilities (..., C) of the two heads' logits."""
-        return _mixed(first.log_softmax(dim=-1), second.log_softmax(dim=-1), self.share)
+        """Return log probabilities (..., C) from the two heads' logits."""
+        return _mixed(first.log_softmax(dim=-1), (second / self.temperature).log_softmax(dim=-1), self.share)
 
 
 class Tabular(SolvedModel):
-    """The mixture on the scaled inputs, which are its embeddings too.
+    """The mixture on the scaled inputs, which are also its embeddings.
 
     Args:
         process: The Gaussian process.
@@ -63,14 +68,14 @@ class Tabular(SolvedModel):
 
     def __init__(self, process: GaussianProcess, forest: Forest) -> None:
         super().__init__(FlatInput(), process.embedding_dim, process.n_classes, 0.0)
-        # Not registered as parts: their heads are, once.
+        # Not registered as modules: only their heads are, once.
         self._members = (process, forest)
         self.head = MixtureHead(process.head, forest.head)
 
     def solve(
         self, inputs: Tensor, labels: Tensor, *, seed: int, progress: Callable[[int, int], None] | None = None
     ) -> dict[str, Any]:
-        """Fit both and the shares; see `SolvedModel.solve`."""
+        """Fit both models and the shares; see `SolvedModel.solve`."""
         process, forest = self._members
         of_process = process.solve(inputs, labels, seed=seed)
         of_forest = forest.solve(inputs, labels, seed=seed)
@@ -78,15 +83,19 @@ class Tabular(SolvedModel):
             progress(1, 1)
         assert process.held_out is not None and forest.out_of_bag is not None
         positions = process.held_out.positions.to(labels.device)
-        share = _best_share(
-            process.held_out.log_probabilities.to(labels.device), forest.out_of_bag[positions], labels[positions]
-        )
+        first, second = process.held_out.log_probabilities.to(labels.device), forest.out_of_bag[positions]
+        known = second[:, 0].isfinite()
+        first, second, own = first[known], second[known], labels[positions][known]
+        temperature = best_temperature(second, own)
+        share = _best_share(first, (second / temperature).log_softmax(dim=1), own)
+        self.head.temperature.fill_(temperature)
         self.head.share.fill_(share)
         log_probabilities = self.head(inputs.flatten(1))
         return {
             "steps": of_process["steps"] + of_forest["steps"],
             **training_metrics(log_probabilities, labels),
             "forest_share": share,
+            "forest_temperature": temperature,
             "length": of_process["length"],
             "variance": of_process["variance"],
         }
@@ -104,11 +113,10 @@ def _best_share(first: Tensor, second: Tensor, labels: Tensor) -> float:
     """Return the share of the second that makes the labels most likely.
 
     Args:
-        first, second: Log probabilities (n, C) by models that have not seen the sample; NaN where there are none.
+        first, second: Log probabilities (n, C) by models that have not seen the sample.
         labels: (n,).
     """
-    known = second[:, 0].isfinite()
-    own = [table[known].gather(1, labels[known, None]).squeeze(1) for table in (first, second)]
+    own = [table.gather(1, labels[:, None]).squeeze(1) for table in (first, second)]
     shares = torch.linspace(0, 1, _SHARES + 2, device=labels.device, dtype=first.dtype)[1:-1]
     likelihood = _mixed(own[0], own[1], shares[:, None]).sum(dim=1)
     return float(shares[(likelihood + shares.log() + (1 - shares).log()).argmax()])
@@ -129,8 +137,8 @@ def build(
     Args:
         input_shape: (D,), or (C, H, W), which is flattened.
         n_classes: Number of outputs.
-        trees: How many trees.
-        class_weights: ``balanced`` weights each class alike, however many labels it has.
+        trees: Number of trees.
+        class_weights: ``balanced`` gives each class the same weight, however many labels it has.
     """
     if trees < 1:
         raise InputError(f"trees {trees}: give at least 1")

@@ -1,4 +1,4 @@
-"""What finished runs look like to a reader: tables, figures, and a page that holds them."""
+"""Reports on finished runs: tables, figures, and a page that shows them."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from deepal_autoal.report.contents import Contents
-    from deepal_autoal.report.drawings import Drawings
+    from deepal_autoal.report.figure_list import Drawings
+    from deepal_autoal.report.report_data import Contents
 
 PAGE = "report.html"
 
 
 def write_report(out: Path) -> Path:
-    """Write OUT/report.html from the finished runs in a benchmark's folder, and return where it lies.
+    """Write OUT/report.html from the finished runs in a benchmark's folder, and return its path.
 
     Raises:
         DeepALError: If there is no finished run, runs cannot be compared, or the page cannot be written.
     """
-    from deepal_autoal.report.drawings import Drawings
+    from deepal_autoal.report.figure_list import Drawings
 
     return write_page(Drawings(make_contents([out])), out / PAGE)
 
 
 def make_contents(paths: Sequence[str | Path], baseline: str | None = None) -> Contents:
-    """Read runs, and return what a report says of them.
+    """Read runs and return the contents of a report on them.
 
     Args:
         paths: Benchmark folders, run folders, results.csv files.
-        baseline: The label of the strategy that others should be better than; ``random`` unless given.
+        baseline: The label of the strategy that the others are compared to; ``random`` by default.
 
     Raises:
-        UnknownNameError: If no run is of a baseline that was given.
-        DeepALError: As `deepal_autoal.report.study.read_study`.
+        UnknownNameError: If no run has the given baseline's label.
+        DeepALError: As in `deepal_autoal.report.study.read_study`.
     """
     from deepal_autoal.errors import UnknownNameError
-    from deepal_autoal.report.contents import Contents
+    from deepal_autoal.report.report_data import Contents
     from deepal_autoal.report.study import read_study
     from deepal_autoal.statistics.savings import BASELINE
 
@@ -47,11 +47,11 @@ def make_contents(paths: Sequence[str | Path], baseline: str | None = None) -> C
 
 
 def write_page(drawings: Drawings, path: Path) -> Path:
-    """Write the page and return where it lies.
+    """Write the page and return its path.
 
     Args:
-        drawings: Its figures, and through them what it says.
-        path: The file.
+        drawings: Its figures, which also hold the report's contents.
+        path: The file to write.
 
     Raises:
         RunFolderError: If it cannot be written.
@@ -64,7 +64,7 @@ def write_page(drawings: Drawings, path: Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunFolderError(f"cannot make {path.parent}: {error.strerror}; choose another --out") from error
+        raise RunFolderError(f"cannot create {path.parent}: {error.strerror}; choose another --out") from error
     write_bytes(path, text.encode("utf-8", "replace"))
     return path
 
@@ -74,7 +74,7 @@ def write_plots(drawings: Drawings, folder: Path) -> int:
 
     Args:
         drawings: The figures.
-        folder: Where they go; made if it is missing.
+        folder: The folder to write to; created if it is missing.
 
     Raises:
         RunFolderError: If they cannot be written.
@@ -85,7 +85,7 @@ def write_plots(drawings: Drawings, folder: Path) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunFolderError(f"cannot make {folder}: {error.strerror}; choose another --plots") from error
+        raise RunFolderError(f"cannot create {folder}: {error.strerror}; choose another --plots") from error
     every = [drawing for dataset in drawings.contents.by_dataset for drawing in drawings.of(dataset)]
     every += drawings.over_datasets()
     for drawing in every:

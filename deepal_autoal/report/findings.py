@@ -1,22 +1,22 @@
-"""What the numbers say, in plain sentences; none says more than the tests do."""
+"""Writes the findings of a report as plain sentences; none claims more than the tests show."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from deepal_autoal.report import cells
-from deepal_autoal.report.contents import BETTER, UNDECIDED, WORSE, Contents, OnDataset
+from deepal_autoal.report.report_data import BETTER, UNDECIDED, WORSE, Contents, OnDataset
+from deepal_autoal.report.tables import cells
 from deepal_autoal.statistics import Ranking
 from deepal_autoal.statistics.paired import ALPHA, MIN_SEEDS
 from deepal_autoal.statistics.times import REFERENCE
 
-# Names in a sentence; a table holds the rest.
+# The most names in a sentence; the tables list the rest.
 MOST_NAMES = 6
 _MEASURE = "points of AUBC, seeds on which it is higher"
 
 
 def in_one_sentence(contents: Contents) -> str:
-    """Return what was compared: how many strategies, on what, how often, with how many labels."""
+    """Return what was compared: how many strategies, on which datasets, how many seeds and labels."""
     study = contents.study
     runs = study.results.runs
     seeds = sorted({run.seed for run in runs})
@@ -32,7 +32,7 @@ def in_one_sentence(contents: Contents) -> str:
 
 
 def find_findings(contents: Contents, dataset: str) -> list[str]:
-    """Return what a dataset's runs show, a sentence or two each."""
+    """Return a dataset's findings, a sentence or two each."""
     found = contents.by_dataset[dataset]
     return [
         line
@@ -42,14 +42,14 @@ def find_findings(contents: Contents, dataset: str) -> list[str]:
 
 
 def find_findings_over_datasets(contents: Contents) -> list[str]:
-    """Return what the ranking over datasets shows, and what it leaves out; nothing of a single one."""
+    """Return what the ranking over datasets shows and leaves out; empty for a single dataset."""
     if len(contents.study.results.datasets) < 2:
         return []
     ranking = contents.ranking
     if ranking is None:
         return [
-            "Nothing is ranked over the datasets: that takes two strategies on every dataset, and seeds in common "
-            "on at least two."
+            "Nothing is ranked over the datasets: that takes two strategies on every dataset, and common seeds on at "
+            "least two datasets."
         ]
     return [*_ranks(ranking), *_not_ranked(contents, ranking)]
 
@@ -61,7 +61,7 @@ def _not_ranked(contents: Contents, ranking: Ranking) -> Iterator[str]:
         yield f"Not ranked: {_names(strategies)}, which {verb} not run on every dataset."
     datasets = [name for name in contents.study.results.datasets if name not in ranking.datasets]
     if datasets:
-        yield f"Ranks are without {_names(datasets)}, where the ranked strategies have no seed in common."
+        yield f"Ranks leave out {_names(datasets)}, where the ranked strategies have no seed in common."
 
 
 def _ranks(ranking: Ranking) -> list[str]:
@@ -90,23 +90,23 @@ def _top(found: OnDataset) -> Iterator[str]:
         return
     best = found.estimates[found.best].aubc
     if found.is_tied:
-        yield f"All strategies have the same mean AUBC, {cells.percent(best.mean)} %."
+        yield f"All strategies have the same mean AUBC, {cells.percent(best.mean)}%."
         return
-    line = f"{found.best} has the highest mean AUBC{_of_which(found)}, {cells.percent(best.mean)} %"
+    line = f"{found.best} has the highest mean AUBC{_of_which(found)}, {cells.percent(best.mean)}%"
     others = len(found.estimates) - 1
-    untold = others - len(found.like_best) - sum(pair.winner == found.best for pair in found.pairs)
-    if untold == others:
-        yield f"{line}; there are too few seeds in common to test whether that is more than chance."
+    untested = others - len(found.like_best) - sum(pair.winner == found.best for pair in found.pairs)
+    if untested == others:
+        yield f"{line}; there are too few common seeds to test whether that is more than chance."
     elif not found.like_best:
-        yield f"{line}, significantly more than {'the other one' if others == 1 else 'each other one'}."
+        yield f"{line}, significantly above {'the other one' if others == 1 else 'every other strategy'}."
     elif len(found.like_best) == others:
-        yield f"{line}, but no test tells it from {'the other one' if others == 1 else 'any other'}."
+        yield f"{line}, but no test distinguishes it from {'the other one' if others == 1 else 'any other'}."
     else:
-        yield f"{line}; no test tells it from {_names(found.like_best)}."
+        yield f"{line}; no test distinguishes it from {_names(found.like_best)}."
 
 
 def _of_which(found: OnDataset) -> str:
-    """Return what a mean is the highest of, where some strategies have fewer seeds."""
+    """Return the group in which the mean is the highest, if some strategies have fewer seeds."""
     if found.is_even:
         return ""
     own = set(found.runs[found.best])
@@ -131,7 +131,7 @@ def _against_baseline(contents: Contents, dataset: str, found: OnDataset) -> Ite
         names = [name for name in found.order if name in found.to_baseline]
         if names:
             yield (
-                f"Below {MIN_SEEDS} common seeds nothing is tested. Against {base}, which may be chance ({_MEASURE}): "
+                f"Below {MIN_SEEDS} common seeds nothing is tested. Against {base}, may be chance ({_MEASURE}): "
                 f"{_with_seeds(names, found)}."
             )
 
@@ -153,12 +153,10 @@ def _labels(contents: Contents, found: OnDataset) -> Iterator[str]:
     if own is None or not reached:
         return
     least = min(reached, key=lambda saving: (saving.share, saving.strategy))
-    beside = (
-        f" ({base} itself passes that accuracy at {cells.percent(own.share, 0)} %)" if own.share is not None else ""
-    )
+    beside = f" ({base} itself passes that accuracy at {cells.percent(own.share, 0)}%)" if own.share is not None else ""
     yield (
         f"{least.strategy} has the lowest median (not tested) of labels needed for {base}'s final accuracy: "
-        f"{cells.percent(least.share, 0)} % of the budget, reached on {least.n_reached} of "
+        f"{cells.percent(least.share, 0)}% of the budget, reached on {least.n_reached} of "
         f"{cells.number_of(least.n_seeds, 'seed')}{beside}."
     )
 
@@ -167,9 +165,9 @@ def _times(found: OnDataset) -> Iterator[str]:
     slow = {name: times.total for name, times in found.times.items() if times.total is not None and times.total >= 1.5}
     names = sorted(slow, key=lambda name: (-slow[name], name))
     if names:
-        spelled = [f"{name} {cells.ratio(slow[name])} times" for name in names[:3]]
+        slowest = [f"{name} {cells.ratio(slow[name])} times" for name in names[:3]]
         more = f", and {len(names) - 3} more above 1.5 times" if len(names) > 3 else ""
-        yield f"Slowest in units of {REFERENCE}'s time: {', '.join(spelled)}{more}."
+        yield f"Slowest, in units of {REFERENCE}'s time: {', '.join(slowest)}{more}."
 
 
 def _names(names: Sequence[str]) -> str:

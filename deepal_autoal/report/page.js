@@ -1,5 +1,5 @@
 "use strict";
-// The page says all it has to say without this: here strategies are switched and pointed out, and tables sorted.
+// The page is complete without this script, which toggles and highlights strategies and sorts tables.
 (() => {
   const keys = [...document.querySelectorAll(".legend .key")];
   const names = keys.map((button) => button.dataset.strategy);
@@ -47,7 +47,7 @@
   function compare(one, other, kind, sign) {
     const a = one.dataset.sort;
     const b = other.dataset.sort;
-    if (a === "" || b === "") return (a === "") - (b === ""); // what is missing comes last either way
+    if (a === "" || b === "") return (a === "") - (b === ""); // missing values are last in both directions
     return sign * (kind === "number" ? Number(a) - Number(b) : a.localeCompare(b, "en", { numeric: true }));
   }
 
@@ -73,7 +73,7 @@
     });
   }
 
-  // What scrolls sideways can be reached with the keyboard.
+  // Frames that scroll sideways can be reached with the keyboard.
   const frames = [...document.querySelectorAll(".scroll")];
   const setFocusable = () => frames.forEach((frame) => {
     if (frame.scrollWidth > frame.clientWidth) frame.tabIndex = 0;

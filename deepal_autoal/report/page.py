@@ -1,21 +1,23 @@
-"""The report as one HTML page that needs nothing else: its style, script and figures are inside it."""
+"""Renders the report as one self-contained HTML page, with its style, script and figures inline."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
-from deepal_autoal.report import cells
-from deepal_autoal.report.all_tables import make_tables
-from deepal_autoal.report.contents import BETTER, UNDECIDED, UNTESTED, WORSE
-from deepal_autoal.report.drawings import Drawing, Drawings
+from deepal_autoal.isolation.blame import BUILTIN_DISTRIBUTION
+from deepal_autoal.report.figure_list import Drawing, Drawings
 from deepal_autoal.report.findings import find_findings, find_findings_over_datasets, in_one_sentence
+from deepal_autoal.report.report_data import BETTER, UNDECIDED, UNTESTED, WORSE
 from deepal_autoal.report.style import slug, swatch
-from deepal_autoal.report.tables import Column, Row, Table
+from deepal_autoal.report.tables import cells
+from deepal_autoal.report.tables.all_tables import make_tables
+from deepal_autoal.report.tables.table import Column, Row, Table
 
-# Which drawings and tables a dataset's section holds, in the order in which a newcomer reads.
+# The drawings before the tables of a dataset's section, and those tables, in the order in which a newcomer reads them.
 BEFORE_TABLES = ("deltas", "learning-curves")
 TABLES = ("accuracy", "wins", "cost")
 VERDICT_CLASSES = {BETTER: "better", WORSE: "worse", UNDECIDED: "undecided", UNTESTED: "undecided"}
@@ -36,11 +38,11 @@ class Section:
 
 
 def render_page(drawings: Drawings) -> str:
-    """Return the page that holds a report's figures, and what it says."""
+    """Return the page with a report's figures, tables and text."""
     import jinja2
 
     folder = files("deepal_autoal.report")
-    # Everything is escaped but what is marked as markup there.
+    # Everything is escaped except what the template marks as safe.
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
@@ -53,8 +55,6 @@ def render_page(drawings: Drawings) -> str:
 
 
 def _values(drawings: Drawings) -> dict[str, Any]:
-    from deepal_autoal import __version__
-
     contents = drawings.contents
     study = contents.study
     every = make_tables(contents)
@@ -62,7 +62,7 @@ def _values(drawings: Drawings) -> dict[str, Any]:
     sections = [_section(drawings, every, dataset, number) for number, dataset in enumerate(contents.by_dataset)]
     cautions = [caution.message for caution in contents.cautions if len(contents.by_dataset) > 1]
     return {
-        "version": __version__,
+        "version": version(BUILTIN_DISTRIBUTION),
         "sentence": in_one_sentence(contents),
         "legend": [(name, drawings.styles[name], swatch(drawings.styles[name])) for name in study.strategies],
         "sections": sections,

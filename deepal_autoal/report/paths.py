@@ -1,11 +1,11 @@
-"""Paths in what was recorded, without the folders of the machine: a report is made to be passed on."""
+"""Strips folders from recorded paths: a report is passed on and should not show the folders of a machine."""
 
 from __future__ import annotations
 
 import re
 
-# An address is none, nor is a name such as torchvision/resnet18. What ends a path are brackets, quotes and commas, as
-# in options of strategies; a space does not, since folders have them.
+# URLs and names such as torchvision/resnet18 are not paths. Brackets, quotes and commas end a path, as in options of
+# strategies; a space does not, since folder names may contain spaces.
 _ADDRESS_OR_PATH = re.compile(
     r"""
     (?P<address>(?!file:)[a-z][a-z0-9+.-]+://[^\s]*)
@@ -16,7 +16,7 @@ _ADDRESS_OR_PATH = re.compile(
 
 
 def without_folders(text: str) -> str:
-    """Return a text in which of each path no more than the last part is left; give words of a command one by one."""
+    """Return a text with each path cut to its last part; pass the words of a command one by one."""
     return _ADDRESS_OR_PATH.sub(lambda found: found["address"] or _last_part(found[0]), text)
 
 

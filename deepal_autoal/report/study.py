@@ -1,4 +1,4 @@
-"""`Study`: finished runs from one or several places, merged, with the settings that show that they may be paired."""
+"""Reads finished runs from one or more places and merges them into a `Study`, checking that they may be paired."""
 
 from __future__ import annotations
 
@@ -8,26 +8,34 @@ from pathlib import Path
 from typing import Any
 
 from deepal_autoal.errors import InputError, RunFolderError
+from deepal_autoal.experiment.results import (
+    RESULTS,
+    FinishedRun,
+    Results,
+    differs_from_table,
+    read_results,
+    run_folders,
+)
+from deepal_autoal.experiment.run_files import CONFIG, SUMMARY, read_rounds, recorded_scaling
+from deepal_autoal.experiment.settings import differences
 from deepal_autoal.files import read_json
 from deepal_autoal.report.paths import without_folders
-from deepal_autoal.results import RESULTS, FinishedRun, Results, differs_from_table, read_results, run_folders
-from deepal_autoal.run_files import CONFIG, SUMMARY, read_rounds, recorded_scaling
-from deepal_autoal.settings import COMPARED, differences
+from deepal_autoal.run_settings import COMPARED
 
-# What runs must share to be compared. Strategy and seed are what is compared and paired by; the initial set is one
-# seed's; a protocol is a name for settings that stand here themselves.
+# Settings that runs must share to be compared. Runs are compared by strategy and paired by seed; the initial set
+# belongs to a seed; a protocol is only a name for settings that are listed here themselves.
 PAIRED_BY = ("precision", *(key for key in COMPARED if key not in ("strategy", "seed", "initial", "protocol")))
-# What may differ, and is told: numbers change in their last digits, and those changes grow in training.
-TOLD_VERSIONS = ("torch", "torchvision", "numpy", "scikit-learn", "deepal_autoal")
+# May differ, but differences are reported: they change the last digits of numbers, and training amplifies that.
+REPORTED_VERSIONS = ("torch", "torchvision", "numpy", "scikit-learn", "deepal_autoal")
 MOST_DIFFERENCES = 4
-# What of config.json a report looks into, by dotted name; anything else is only written down.
+# The parts of config.json whose contents a report uses, by dotted name; everything else is only printed.
 KINDS: dict[str, type] = {
     "dataset": dict, "dataset.source": dict, "dataset.changes": dict, "dataset.input_shape": list,
     "strategy": dict, "strategy.options": dict, "initial": list, "settings": dict, "seed": int,
     "model": dict, "model.options": dict, "recipe": dict, "plugin_options": dict, "versions": dict, "plugins": dict,
     "command": list,
 }  # fmt: skip
-KIND_NAMES = {dict: "object", list: "list", int: "whole number"}
+KIND_NAMES = {dict: "an object", list: "a list", int: "a whole number"}
 NEEDED = ("dataset", "strategy", "initial", "settings", "seed")
 NULL_TOO = ("dataset.changes",)
 
@@ -36,12 +44,12 @@ RunKey = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a finished run's folder tells beside accuracies and times.
+    """The contents of a finished run's folder besides accuracies and times.
 
     Attributes:
-        config: ``config.json``.
-        weights: The weights a selector reported at each round, by candidate; None at a round without.
-        first_picks: The pool indices chosen after round 0, in the order in which the strategy gave them.
+        config: The contents of ``config.json``.
+        weights: The weights a selector reported at each round, by candidate; None for a round without weights.
+        first_picks: The pool indices chosen after round 0, in the order in which the strategy returned them.
     """
 
     config: Mapping[str, Any]
@@ -51,12 +59,12 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A run that was begun and has not finished.
+    """A run that was started and has not finished.
 
     Attributes:
-        folder: Where it lies.
-        n_done: Rounds recorded, the initial one among them.
-        n_planned: Rounds that it will have; None where its settings cannot be read.
+        folder: Its folder.
+        n_done: Rounds recorded, including the initial one.
+        n_planned: Rounds planned; None if its settings cannot be read.
     """
 
     folder: Path
@@ -71,9 +79,9 @@ class Study:
     Attributes:
         sources: The places that they were read from.
         results: The runs.
-        records: By dataset, strategy and seed; without the runs that were read from a results.csv.
-        unfinished: Runs that were passed over.
-        notes: What a reader must be told of how the runs came together, a sentence or two each.
+        records: By dataset, strategy and seed; runs that were read from a results.csv have none.
+        unfinished: Runs that were skipped.
+        notes: What a reader must know about how the runs were merged, a sentence or two each.
     """
 
     sources: tuple[Path, ...]
@@ -92,9 +100,9 @@ class Study:
         return [record.config for (name, _, _), record in sorted(self.records.items()) if name == dataset]
 
     def weights(self, dataset: str) -> dict[str, dict[int, tuple[Mapping[str, float] | None, ...]]]:
-        """Return what selectors reported as their candidates' weights on a dataset: by strategy and seed, a round each.
+        """Return the candidate weights that selectors reported on a dataset: by strategy and seed, one entry a round.
 
-        Strategies that reported none are left out.
+        Strategies that reported no weights are left out.
         """
         found: dict[str, dict[int, tuple[Mapping[str, float] | None, ...]]] = {}
         for (name, strategy, seed), record in sorted(self.records.items()):
@@ -109,9 +117,9 @@ def read_study(paths: Sequence[str | Path]) -> Study:
     A run that is found twice with the same numbers and settings counts once.
 
     Raises:
-        RunFolderError: If a place holds no runs, none has finished, or one is damaged.
+        RunFolderError: If a place holds no runs, no run has finished, or one is damaged.
         InputError: If two runs of one dataset, strategy and seed differ, or a dataset's runs had different settings;
-            says how they differ.
+            the message says how they differ.
     """
     places = tuple(dict.fromkeys(Path(path) for path in paths))
     if not places:
@@ -135,9 +143,7 @@ def read_study(paths: Sequence[str | Path]) -> Study:
             if record is not None:
                 records.setdefault(key, record)
     if not runs:
-        raise RunFolderError(
-            f"no run in {', '.join(map(str, places))} has finished: repeat its command to go on with it"
-        )
+        raise RunFolderError(f"no run in {', '.join(map(str, places))} has finished: repeat its command to resume it")
     results = Results(tuple(runs.values()))
     for dataset in results.datasets:
         _refuse_other_settings(dataset, runs, records)
@@ -151,7 +157,7 @@ def read_study(paths: Sequence[str | Path]) -> Study:
 
 
 def _read(place: Path) -> tuple[Iterable[FinishedRun], list[Unfinished]]:
-    """Return the finished runs of a place, and the others."""
+    """Return the finished and the unfinished runs of a place."""
     if (place / CONFIG).exists():
         if not (place / SUMMARY).exists():
             return (), [_unfinished(place)]
@@ -176,9 +182,9 @@ def _read_record(folder: Path) -> RunRecord:
     missing = [key for key in NEEDED if key not in config]
     if missing:
         raise RunFolderError(f"{folder / CONFIG} is damaged: it lacks {', '.join(missing)}; remove the run")
-    wrong = [f"{name} is no {KIND_NAMES[kind]}" for name, kind in _wrong_kinds(config)]
+    wrong = [f"{name} is not {KIND_NAMES[kind]}" for name, kind in _wrong_kinds(config)]
     if wrong:
-        raise RunFolderError(f"{folder / CONFIG} is damaged: {_spell(wrong)}; remove the run")
+        raise RunFolderError(f"{folder / CONFIG} is damaged: {_join_first(wrong)}; remove the run")
     try:
         weights = tuple(_weights(record.get("strategy")) for record in rounds)
         picks = tuple(int(index) for index in rounds[0]["queried"])
@@ -188,8 +194,8 @@ def _read_record(folder: Path) -> RunRecord:
 
 
 def _wrong_kinds(config: Mapping[str, Any]) -> Iterator[tuple[str, type]]:
-    """Yield what is there and not of its kind, under its dotted name."""
-    # A part comes before what it holds, which has nowhere to be where the part itself is wrong.
+    """Yield the dotted name and the expected kind of each entry of a wrong kind."""
+    # A part comes before its entries; if the part itself is wrong, they are skipped.
     parts: dict[str, Any] = {"": config}
     for name, kind in KINDS.items():
         above, _, key = name.rpartition(".")
@@ -203,7 +209,7 @@ def _wrong_kinds(config: Mapping[str, Any]) -> Iterator[tuple[str, type]]:
 
 
 def _wrong_candidates(name: str, strategy: Mapping[str, Any]) -> Iterator[tuple[str, type]]:
-    """Yield what is wrong in a selector's candidates, which may be selectors too."""
+    """Yield the wrong entries of a selector's candidates, which may be selectors too."""
     candidates = strategy.get("candidates", [])
     if not isinstance(candidates, list):
         yield f"{name}.candidates", list
@@ -219,7 +225,7 @@ def _wrong_candidates(name: str, strategy: Mapping[str, Any]) -> Iterator[tuple[
 
 
 def _weights(report: Any) -> Mapping[str, float] | None:
-    """Return the weights in a strategy's own report, where they are such: a third party may call anything weights."""
+    """Return the weights in a strategy's own report; None if they are not weights, as any plugin may use that key."""
     weights = report.get("weights") if isinstance(report, Mapping) else None
     if not isinstance(weights, Mapping) or not weights:
         return None
@@ -229,15 +235,15 @@ def _weights(report: Any) -> Mapping[str, float] | None:
 
 
 def _refuse_another(one: FinishedRun, other: FinishedRun, record: RunRecord | None, rival: RunRecord | None) -> None:
-    # Settings first: where they differ, other numbers are no surprise.
+    # Settings first: if they differ, different numbers are no surprise.
     if record is not None and rival is not None:
         found = [line for key in ("strategy", *PAIRED_BY, "initial") for line in _differing(key, record, rival)]
         if found:
-            raise InputError(f"two runs of {one}{_where(one, other)} had different settings: {_spell(found)}")
+            raise InputError(f"two runs of {one}{_where(one, other)} had different settings: {_join_first(found)}")
     if (one.n_labeled, one.accuracy) != (other.n_labeled, other.accuracy):
         raise InputError(
-            f"there are two different runs of {one}{_where(one, other)}: give one of the two places, or run one of "
-            "the strategies under another label (deepal benchmark --strategies LABEL=NAME)"
+            f"there are two different runs of {one}{_where(one, other)}: give only one of the two places, or run one "
+            "of the strategies under another label (deepal benchmark --strategies LABEL=NAME)"
         )
 
 
@@ -250,7 +256,7 @@ def _refuse_other_settings(
     dataset: str, runs: Mapping[RunKey, FinishedRun], records: Mapping[RunKey, RunRecord]
 ) -> None:
     """Refuse runs of a dataset that cannot be paired."""
-    # In the order in which they were read: the first place is what others are held to.
+    # In the order in which they were read: the others are compared to the first place.
     keys = [key for key in records if key[0] == dataset]
     first: dict[Any, RunKey] = {}
     for key in keys:
@@ -265,9 +271,9 @@ def _refuse_other_settings(
             found = [line for part in parts for line in _differing(part, records[reference], records[key])]
             if found:
                 raise InputError(
-                    f"runs on {dataset} had different settings and cannot be compared: {_spell(found)} "
-                    f"({runs[reference].folder} and {runs[key].folder}). Report them apart, or repeat one with the "
-                    "other's settings"
+                    f"runs on {dataset} had different settings and cannot be compared: {_join_first(found)} "
+                    f"({runs[reference].folder} and {runs[key].folder}). Report them separately, or repeat one with "
+                    "the other's settings"
                 )
 
 
@@ -278,7 +284,7 @@ def _differing(key: str, one: RunRecord, other: RunRecord) -> list[str]:
     return [f"{name} is {here} and {there}" for name, here, there in found]
 
 
-def _spell(found: Sequence[str]) -> str:
+def _join_first(found: Sequence[str]) -> str:
     more = len(found) - MOST_DIFFERENCES
     return "; ".join(found[:MOST_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
 
@@ -286,8 +292,8 @@ def _spell(found: Sequence[str]) -> str:
 def _unlike_tables(tables: Sequence[str]) -> Iterator[str]:
     for table in tables:
         yield (
-            f"{table} says something else than the run folders beside it and was not read: all numbers here are of "
-            "the folders. Repeat the benchmark's command to write it anew."
+            f"{table} differs from the run folders next to it and was not read: all numbers here are from the "
+            "folders. Repeat the benchmark's command to rewrite it."
         )
 
 
@@ -299,22 +305,22 @@ def _bare_tables(results: Results, records: Mapping[RunKey, RunRecord], places: 
             "that they may be paired with the others."
         )
     elif bare:
-        yield "Read from a results.csv, which records no settings: nothing shows how these runs were made."
+        yield "The runs were read from a results.csv, which records no settings: nothing shows how they were produced."
 
 
 def _unlike_versions(records: Mapping[RunKey, RunRecord]) -> Iterator[str]:
-    for name in TOLD_VERSIONS:
+    for name in REPORTED_VERSIONS:
         found = sorted({str(record.config.get("versions", {}).get(name)) for record in records.values()})
         if len(found) > 1:
-            yield f"Runs were made with different versions of {name}, which may change numbers: {', '.join(found)}."
+            yield f"Runs used different versions of {name}, which may change numbers: {', '.join(found)}."
 
 
 def _unlike_strategies(records: Mapping[RunKey, RunRecord]) -> Iterator[str]:
-    """Tell of labels that stand for one thing on one dataset and for another on another."""
+    """Report labels that mean different strategies or options on different datasets."""
     first: dict[str, tuple[str, RunRecord]] = {}
-    told = set()
+    reported = set()
     for (dataset, strategy, _), record in sorted(records.items()):
         where, reference = first.setdefault(strategy, (dataset, record))
-        if strategy not in told and (found := _differing("strategy", reference, record)):
-            told.add(strategy)
-            yield without_folders(f"{strategy} is not the same on {where} and on {dataset}: {_spell(found)}.")
+        if strategy not in reported and (found := _differing("strategy", reference, record)):
+            reported.add(strategy)
+            yield without_folders(f"{strategy} is not the same on {where} and on {dataset}: {_join_first(found)}.")

@@ -1,4 +1,4 @@
-"""How each strategy looks, in every figure and legend of a report, and the key by which a page finds its marks."""
+"""Assigns each strategy its style in all figures and legends, and the key by which a page finds its marks."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from deepal_autoal.statistics.savings import BASELINE
 
 # Okabe and Ito's vermillion and reddish purple, Tol's indigo, green and wine (muted) and blue (vibrant), and black:
-# the seven of their palettes that stay furthest apart for all kinds of color vision, among those with a contrast of
-# at least 3:1 on white.
+# of their colors with a contrast of at least 3:1 on white, the seven that differ most for all kinds of color vision.
 COLORS = ("#0077BB", "#D55E00", "#117733", "#CC79A7", "#332288", "#000000", "#882255")
 NEUTRAL = "#767676"
-# Lengths drawn and left out in turn, in units of the line's width.
+# Alternating lengths of dashes and gaps, in units of the line's width.
 DASHES: tuple[tuple[float, ...], ...] = ((), (5.0, 1.6), (1.3, 1.3), (7.0, 1.5, 1.3, 1.5))
 NEUTRAL_DASH = (3.0, 2.2)
-# Corners of each marker, x to the right and y down, in a square of ±1; the circle has none.
+# Corners of each marker, x to the right and y down, in a square of ±1; empty for the circle.
 MARKERS: dict[str, tuple[tuple[float, float], ...]] = {
     "o": (),
     "s": ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
@@ -40,11 +39,11 @@ class Style:
 
     Attributes:
         color: ``#RRGGBB``.
-        dash: Lengths drawn and left out in turn, in units of the line's width; empty is solid.
-        marker: A key of `MARKERS`, which are matplotlib's names too.
-        key: What the ids of its marks contain between two double hyphens: lower-case letters, digits and single
-            hyphens, different for each strategy.
-        is_highlighted: Whether it is drawn stronger than the others.
+        dash: Alternating lengths of dashes and gaps, in units of the line's width; empty is solid.
+        marker: A key of `MARKERS`, also matplotlib's name for it.
+        key: The part of its marks' ids between two double hyphens: lower-case letters, digits and single hyphens,
+            unique to each strategy.
+        is_highlighted: Whether it is drawn more strongly than the others.
     """
 
     color: str
@@ -55,14 +54,14 @@ class Style:
 
 
 def assign_styles(labels: Iterable[str], highlighted: Iterable[str] = ()) -> dict[str, Style]:
-    """Return each label's style, sorted by label; the same labels have the same styles, in whatever order they come.
+    """Return each label's style, sorted by label; the same labels get the same styles in any order.
 
-    Of up to 252 strategies no two look the same. The baseline, ``random``, is a neutral gray, dashed, which no other
-    strategy is, and takes no style from the others.
+    Up to 252 strategies all look different. The baseline, ``random``, is dashed in a neutral gray that no other
+    strategy has, and does not use up a style.
 
     Args:
-        labels: Of all strategies of a report, over all its datasets, and of selectors' candidates if these are drawn.
-        highlighted: Labels to draw stronger.
+        labels: Labels of all strategies of a report, over all its datasets, and of selectors' candidates if drawn.
+        highlighted: Labels to draw more strongly.
     """
     strong = set(highlighted)
     styles = {}
@@ -80,7 +79,7 @@ def assign_styles(labels: Iterable[str], highlighted: Iterable[str] = ()) -> dic
 
 
 def strategy_key(label: str, styles: Mapping[str, Style]) -> str:
-    """Return what ids of a strategy's marks contain: ``[id*="--KEY--"]`` selects them all on a page."""
+    """Return the key in the ids of a strategy's marks: ``[id*="--KEY--"]`` selects them all on a page."""
     return styles[label].key
 
 
@@ -90,9 +89,9 @@ def slug(text: str) -> str:
 
 
 def figure_id(kind: str, text: str = "") -> str:
-    """Return an id for a figure of a kind about a dataset or the like, different for different texts.
+    """Return an id for a figure of some kind on, for example, a dataset; different for different texts.
 
-    Where the slug says less than the text, a checksum of that follows.
+    If the slug differs from the text, a checksum of the text is appended.
     """
     if not text:
         return kind

@@ -1,4 +1,4 @@
-"""The report as Markdown, CSV and LaTeX."""
+"""Writes the report as Markdown, CSV and LaTeX."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from deepal_autoal.report.contents import Contents
 from deepal_autoal.report.findings import find_findings, find_findings_over_datasets, in_one_sentence
+from deepal_autoal.report.report_data import Contents
 from deepal_autoal.report.style import figure_id
-from deepal_autoal.report.tables import BEST, LIKE_BEST, Column, Row, Table
+from deepal_autoal.report.tables.table import BEST, LIKE_BEST, Column, Row, Table
 
-# What a page beside a paper's table needs; `--table` asks for others.
+# The default tables of each format; `--table` selects others.
 MARKDOWN_TABLES = ("accuracy", "wins", "cost", "penalties", "ranking")
 LATEX_TABLES = ("accuracy",)
 
 
 def to_csv(table: Table) -> str:
-    """Return a table's raw values; empty where there is none."""
+    """Return a table's raw values as CSV; missing values are empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, table.keys, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
@@ -28,17 +28,17 @@ def to_csv(table: Table) -> str:
 
 
 def _csv_cell(value: Any) -> Any:
-    """Return a value that no spreadsheet runs: a text that begins like a formula gets an apostrophe before it."""
+    """Return a value that no spreadsheet evaluates: a text that starts like a formula is prefixed by an apostrophe."""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
 
 
 def to_markdown(contents: Contents, tables: Sequence[Table], complete: bool) -> str:
-    """Return tables for GitHub.
+    """Return tables in GitHub's Markdown.
 
     Args:
-        contents: What the report says.
-        tables: Which.
-        complete: Whether sentences and cautions stand around them.
+        contents: The report's contents.
+        tables: The tables to write.
+        complete: Whether to add findings and cautions.
     """
     lines = ["# Active learning strategies compared", "", _markdown(in_one_sentence(contents)), ""] if complete else []
     datasets = contents.study.results.datasets
@@ -85,13 +85,13 @@ def _markdown_cell(column: Column, row: Row) -> str:
 
 
 def _markdown(text: str) -> str:
-    """Return text that no Markdown and no HTML is read in."""
+    """Return text with Markdown and HTML escaped."""
     escaped = re.sub(r"([\\`*_\[\]|~#$!])", r"\\\1", text)
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
 
 
 def to_latex(tables: Sequence[Table], datasets: Sequence[str]) -> str:
-    """Return tables for booktabs, one of each dataset where they are by dataset."""
+    """Return tables for booktabs; tables by dataset give one for each dataset."""
     parts = []
     for table in tables:
         for dataset in datasets if table.by_dataset else [None]:
@@ -101,7 +101,7 @@ def to_latex(tables: Sequence[Table], datasets: Sequence[str]) -> str:
     text = "\n\n".join(parts)
     head = "% \\usepackage{booktabs}\n"
     if not text.isascii():
-        head += "% Letters that pdfLaTeX does not know take XeLaTeX or LuaLaTeX, and a font that has them.\n"
+        head += "% Letters that pdfLaTeX does not know need XeLaTeX or LuaLaTeX, and a font that has them.\n"
     return f"{head}\n{text}\n"
 
 
@@ -130,13 +130,13 @@ def _latex_cell(column: Column, row: Row) -> str:
     return wrapped % text
 
 
-# Stands for a hyphen before another one until all else is escaped.
+# Placeholder for a hyphen before another one until everything else is escaped.
 _HYPHEN = "\0"
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "±": r"$\pm$",
     "\N{MINUS SIGN}": "$-$",
-    # After a line's end a star would belong to that.
+    # After the end of a row, \\ would take a star as its own.
     "*": "{*}", "|": r"\textbar{}", "`": r"\textasciigrave{}",
     "\N{EN DASH}": "--", "→": r"$\rightarrow$", "\N{MULTIPLICATION SIGN}": r"$\times$", "[": "{[}", "]": "{]}",
 }  # fmt: skip

@@ -1,1 +1,1 @@
-"""Writes a third party's plugin distribution, ready to install, from templates: what `deepal new-plugin` does."""
+"""Write a plugin distribution, ready to install, from templates, for `deepal new-plugin`."""

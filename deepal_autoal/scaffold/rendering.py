@@ -1,4 +1,4 @@
-"""Fills in the templates of a kind of plugin."""
+"""Fill in the templates for a kind of plugin."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from string import Template
 
 from deepal_autoal.scaffold.naming import PluginName
 
-# The kinds by name, each a folder of templates; what an author gets to start from.
+# The kinds by name, each a folder of templates, with a description of the strategy that an author starts from.
 KINDS = {
     "scoring": "a score for each candidate; the highest are queried",
     "batch": "a batch chosen as a whole, with an option",
@@ -23,10 +23,10 @@ _CLASS = "TheStrategyClass"
 
 
 def render(name: PluginName, kind: str) -> dict[str, str]:
-    """Return the files of a distribution: text by path, in the order in which to show them.
+    """Return the files of a distribution: text by path, in display order.
 
     Args:
-        name: Of the plugin.
+        name: The plugin's name.
         kind: A key of `KINDS`.
     """
     names = {"name": name.strategy, "distribution": name.distribution, "package": name.package}
@@ -52,6 +52,6 @@ def _template(folder: str, file: str) -> Template:
 
 
 def _names_in(source: str) -> set[str]:
-    """Return the names that a module uses and those that Python keeps, of which its class can be none."""
+    """Return the names that a module uses and those that Python reserves; its class cannot have any of them."""
     used = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
     return used.union(keyword.kwlist, dir(builtins))

@@ -1,4 +1,4 @@
-"""Writes a folder of text files, all of them or none."""
+"""Write a folder of text files atomically: all of them or none."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from deepal_autoal.errors import InputError
 
 
 def write_folder(folder: Path, texts: Mapping[str, str]) -> None:
-    """Make a folder, and those above it, with the given files.
+    """Create a folder, with its parents and the given files.
 
     Args:
         folder: Must not exist.
         texts: Text by path within the folder.
 
     Raises:
-        InputError: If it exists, or cannot be written; then nothing is left behind.
+        InputError: If it exists or cannot be written; then nothing is left behind.
     """
     final = Path(os.path.abspath(folder))
     if os.path.lexists(final):
-        raise InputError(f"{folder} exists already, and is left as it is: choose another folder with --out")
-    # The topmost folder that has to be made: moving it into place makes all below it at once.
+        raise InputError(f"{folder} already exists and was not changed: choose another folder with --out")
+    # The topmost folder that has to be created: moving it into place creates everything below it at once.
     top = final
     while not os.path.lexists(top.parent):
         top = top.parent
@@ -40,4 +40,6 @@ def write_folder(folder: Path, texts: Mapping[str, str]) -> None:
             shutil.rmtree(aside, ignore_errors=True)
             raise
     except OSError as error:
-        raise InputError(f"cannot make {folder}: {error.strerror or error}; choose another place with --out") from error
+        raise InputError(
+            f"cannot create {folder}: {error.strerror or error}; choose another place with --out"
+        ) from error

@@ -1,8 +1,8 @@
-"""What finished runs say, and how sure one may be of it: functions over runs, their answers as frozen data.
+"""Statistics of finished runs: functions that take runs and return frozen dataclasses.
 
-Strategies are compared on the seeds that both have, since runs of one seed share initial set, initialisation and
-order of data. Nothing here draws at random but bootstrap resamples, from fixed streams. scipy is imported when a test
-is made.
+Strategies are compared on the seeds that both have, since runs of one seed share the initial set, the initialization
+and the order of the data. Only bootstrap resamples are random, and they come from fixed streams. scipy is imported
+when a test is computed.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepal_autoal.randomness import numpy_stream
-from deepal_autoal.results import Results
+from deepal_autoal.experiment.results import Results
+from deepal_autoal.numerics.random_streams import numpy_stream
 
 CONFIDENCE = 0.95
 N_RESAMPLES = 9999
@@ -21,10 +21,10 @@ class Estimate:
     """A measure over seeds.
 
     Attributes:
-        n_seeds: Of how many.
+        n_seeds: Number of seeds.
         mean: The mean.
-        std: Sample standard deviation; None of a single seed.
-        low, high: 95 % bootstrap interval of the mean (see `bootstrap_interval`).
+        std: Sample standard deviation; None for a single seed.
+        low, high: 95% bootstrap interval of the mean (see `bootstrap_interval`).
     """
 
     n_seeds: int
@@ -52,7 +52,7 @@ class StrategyEstimates:
 
 
 def estimate_all(results: Results) -> list[StrategyEstimates]:
-    """Return AUBC and final accuracy of each dataset and strategy, sorted by these."""
+    """Return AUBC and final accuracy of each strategy on each dataset, sorted by dataset and strategy."""
     return [
         StrategyEstimates(
             dataset, strategy,
@@ -68,22 +68,22 @@ def estimate(values: Sequence[float]) -> Estimate:
     """Return mean, standard deviation and interval of at least one value."""
     mean = statistics.fmean(values)
     low, high = bootstrap_interval(values)
-    # Of equal values, means of resamples may differ from the mean in the last bit.
+    # If all values are equal, resampled means may still differ from the mean in the last bit.
     return Estimate(
         len(values), mean, statistics.stdev(values) if len(values) > 1 else None, min(low, mean), max(high, mean)
     )
 
 
 def bootstrap_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of a mean, from a fixed stream.
+    """Return the 95% bootstrap interval of a mean, from a fixed stream.
 
-    The percentile interval, which is defined for any values, also two seeds or equal ones. Of few values it is too
-    narrow; of a single one it is that value, which says nothing about the spread.
+    It is the percentile interval, which is defined for any values, even two or equal ones. For few values it is too
+    narrow; for a single one it is that value, which says nothing about the spread.
     """
     return _interval(tuple(map(float, values)))
 
 
-# A benchmark makes its tables anew after every run, and most strategies' values have not changed.
+# A benchmark rebuilds its tables after every run, when most strategies' values have not changed.
 @functools.lru_cache(maxsize=2**14)
 def _interval(values: tuple[float, ...]) -> tuple[float, float]:
     if len(values) < 2:

@@ -1,8 +1,9 @@
 """Paired differences over seeds, with test and correction.
 
-Tests are paired t-tests: of ten seeds no Wilcoxon signed-rank test has a p-value below 2/1024, which Holm's correction
-over some thirty comparisons makes 0.06 whatever the data say. An AUBC is a mean over rounds and thousands of test
-samples, so that normality of its differences is a mild assumption; how many seeds are above stands beside it.
+Tests are paired t-tests: with ten seeds a Wilcoxon signed-rank test cannot have a p-value below 2/1024, which Holm's
+correction over some thirty comparisons raises to 0.06 whatever the data are. An AUBC is a mean over rounds and
+thousands of test samples, so normality of its differences is a mild assumption; the number of seeds on which the
+difference is positive is reported beside it.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import numpy.typing as npt
 from deepal_autoal.statistics.estimates import bootstrap_interval
 
 ALPHA = 0.05
-# Below it no verdict is given: a test of three or four seeds hangs on the shape of what it cannot see.
+# Below this no verdict is given: a test of three or four seeds depends on a distribution that it cannot check.
 MIN_SEEDS = 5
-# Differences of decimal fractions that are equal on paper differ by less in floating point.
+# Differences of decimal fractions that are equal on paper differ by less than this in floating point.
 ROUNDING = 1e-9
 
 BySeed = Mapping[int, float]
@@ -31,11 +32,11 @@ class Difference:
     """A paired difference over the seeds that both have.
 
     Attributes:
-        n_seeds: How many seeds.
-        mean: Of ours minus theirs; above 0 ours is better.
-        low, high: 95 % bootstrap interval of the mean.
-        p: Of a two-sided paired t-test; None of fewer than two seeds.
-        n_above: Seeds on which ours is higher.
+        n_seeds: Number of seeds.
+        mean: Mean of ours minus theirs; above 0, ours is better.
+        low, high: 95% bootstrap interval of the mean.
+        p: p-value of a two-sided paired t-test; None for fewer than two seeds.
+        n_above: Number of seeds on which ours is higher.
     """
 
     n_seeds: int
@@ -48,12 +49,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two strategies on a dataset, in one of several comparisons that are made together.
+    """Two strategies on a dataset, as one of several comparisons that are corrected together.
 
     Attributes:
         ours, theirs: The strategies' labels.
         difference: Ours minus theirs.
-        p_holm: The p-value as Holm's correction over all comparisons of at least five seeds has it; None of fewer.
+        p_holm: The p-value after Holm's correction over all comparisons with at least five seeds; None with fewer.
     """
 
     ours: str
@@ -63,38 +64,38 @@ class Comparison:
 
     @property
     def winner(self) -> str | None:
-        """Whose mean is significantly higher at 5 %; None if that is nobody's, or fewer than five seeds tell."""
+        """The strategy whose mean is significantly higher at 5%; None if neither is, or with fewer than five seeds."""
         if self.p_holm is None or self.p_holm >= ALPHA:
             return None
         return self.ours if self.difference.mean > 0 else self.theirs
 
 
 def compare_all(values: Mapping[str, BySeed]) -> list[Comparison]:
-    """Compare each two strategies; Holm's correction is over all pairs with five seeds in common.
+    """Compare every pair of strategies, with Holm's correction over all pairs that have five seeds in common.
 
     Args:
-        values: A measure on one dataset, such as AUBC, by strategy and seed; higher is better.
+        values: A measure on one dataset, for example AUBC, by strategy and seed; higher is better.
     """
     pairs = itertools.combinations(values, 2)
     return _correct([(ours, theirs, compare(values[ours], values[theirs])) for ours, theirs in pairs])
 
 
 def compare_to(values: Mapping[str, BySeed], baseline: str) -> list[Comparison]:
-    """Compare each strategy to a baseline; Holm's correction is over those with five seeds in common with it.
+    """Compare each strategy to a baseline, with Holm's correction over those that share five seeds with it.
 
     Args:
-        values: A measure on one dataset, such as AUBC, by strategy and seed; higher is better.
+        values: A measure on one dataset, for example AUBC, by strategy and seed; higher is better.
         baseline: The label of ``theirs``.
 
     Returns:
-        A comparison for each strategy with a seed in common with the baseline; none where that is missing.
+        A comparison for each strategy that shares a seed with the baseline; empty if the baseline is missing.
     """
     theirs = values.get(baseline, {})
     return _correct([(name, baseline, compare(own, theirs)) for name, own in values.items() if name != baseline])
 
 
 def compare(ours: BySeed, theirs: BySeed) -> Difference | None:
-    """Return the paired difference; None where there is no seed in common."""
+    """Return the paired difference; None if there is no seed in common."""
     seeds = sorted(set(ours) & set(theirs))
     if not seeds:
         return None
@@ -107,18 +108,18 @@ def compare(ours: BySeed, theirs: BySeed) -> Difference | None:
 
 
 def paired_t_test(differences: npt.NDArray[Any]) -> float | None:
-    """Return the two-sided p-value that the mean difference is 0 (see `paired_t_tests`); None of a single one."""
+    """Return the two-sided p-value for a mean difference of 0 (see `paired_t_tests`); None for one difference."""
     return float(paired_t_tests(differences[None])[0]) if len(differences) > 1 else None
 
 
 def paired_t_tests(differences: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Return for each row the two-sided p-value that its mean difference is 0.
+    """Return for each row the two-sided p-value for a mean difference of 0.
 
-    Where all of a row's differences are 0, that is 1. Where they are all the same otherwise, there is no spread to
-    measure them by, as happens with small test sets; then it is that of the exact test which flips signs, 2 / 2**n.
+    If all of a row's differences are 0, it is 1. If they are all equal but not 0, as happens with small test sets,
+    there is no spread to measure them by; then it is the p-value of the exact sign-flip test, 2 / 2**n.
 
     Args:
-        differences: (tests, n), of at least two seeds.
+        differences: (tests, n), with at least two seeds.
 
     Returns:
         (tests,), in [0, 1].
@@ -134,7 +135,7 @@ def paired_t_tests(differences: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Return the p-values as Holm (1979) adjusts them for their number; None stays None and does not count."""
+    """Return the p-values adjusted for their number as in Holm (1979); None stays None and does not count."""
     order = sorted((p, number) for number, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
     highest = 0.0
@@ -145,7 +146,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def _correct(found: Sequence[tuple[str, str, Difference | None]]) -> list[Comparison]:
-    made = [(ours, theirs, difference) for ours, theirs, difference in found if difference is not None]
-    # What too few seeds compare gets no verdict, and must not make those of others harder.
-    adjusted = holm([difference.p if difference.n_seeds >= MIN_SEEDS else None for _, _, difference in made])
-    return [Comparison(*parts, p_holm=p) for parts, p in zip(made, adjusted, strict=True)]
+    compared = [(ours, theirs, difference) for ours, theirs, difference in found if difference is not None]
+    # A comparison on too few seeds gets no verdict, and must not make the correction of the others stricter.
+    adjusted = holm([difference.p if difference.n_seeds >= MIN_SEEDS else None for _, _, difference in compared])
+    return [Comparison(*parts, p_holm=p) for parts, p in zip(compared, adjusted, strict=True)]

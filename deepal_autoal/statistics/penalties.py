@@ -9,20 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from deepal_autoal.results import FinishedRun, Results
+from deepal_autoal.experiment.results import FinishedRun, Results
 from deepal_autoal.statistics.paired import ALPHA, MIN_SEEDS, paired_t_tests
 
 
 @dataclass(frozen=True)
 class PenaltyMatrix:
-    """How often each strategy beats each other one.
+    """How often each strategy beats each other strategy.
 
     Attributes:
         strategies: The labels of rows and columns, sorted.
-        values: ``values[i][j]`` is how often i beats j: for each dataset the share of checkpoints at which it does,
-            summed over datasets.
-        n_datasets: ``n_datasets[i][j]`` is on how many datasets both were compared, which ``values[i][j]`` cannot
-            exceed. Where these differ between pairs, so does what the means are of.
+        values: ``values[i][j]`` is how often i beats j: the share of checkpoints at which it does, summed over
+            datasets.
+        n_datasets: ``n_datasets[i][j]`` is the number of datasets on which both were compared, which ``values[i][j]``
+            cannot exceed. If it differs between pairs, the means mix different datasets.
     """
 
     strategies: tuple[str, ...]
@@ -31,21 +31,21 @@ class PenaltyMatrix:
 
     @property
     def column_means(self) -> tuple[float | None, ...]:
-        """How often each strategy is beaten, in the mean over those it was compared to; lower is better."""
+        """How often each strategy is beaten, averaged over those it was compared to; lower is better."""
         return tuple(
             self._mean([(row, column) for row in range(len(self.strategies))]) for column in range(len(self.strategies))
         )
 
     @property
     def row_means(self) -> tuple[float | None, ...]:
-        """How often each strategy beats another, in the mean over those it was compared to; higher is better."""
+        """How often each strategy beats another, averaged over those it was compared to; higher is better."""
         return tuple(
             self._mean([(row, column) for column in range(len(self.strategies))]) for row in range(len(self.strategies))
         )
 
     @property
     def order(self) -> tuple[str, ...]:
-        """The strategies, least beaten first, then most beating, then by name; without what was not compared."""
+        """The strategies that were compared: least beaten first, then those that beat most, then by name."""
         found = zip(self.strategies, self.column_means, self.row_means, strict=True)
         keys = [(lost, -won, name) for name, lost, won in found if lost is not None and won is not None]
         return tuple(name for _, _, name in sorted(keys))
@@ -59,12 +59,12 @@ def penalty_matrix(results: Results) -> PenaltyMatrix:
     """Return the pairwise penalty matrix (Ash et al. 2020, BADGE).
 
     Of two strategies on a dataset, one loses 1 / (number of checkpoints) to the other at every checkpoint at which a
-    two-sided paired t-test over their common seeds is significant at 5 %. Checkpoints are the numbers of labels at
+    two-sided paired t-test over their common seeds is significant at 5%. Checkpoints are the numbers of labels at
     which all these runs of both have an accuracy; the paper takes exponentially spaced ones, we take all. There is no
-    correction for the number of tests: 5 % of the checkpoints may be lost for nothing.
+    correction for the number of tests: 5% of the checkpoints may be lost by chance.
 
-    Two strategies with fewer than five common seeds, or without a checkpoint in common, are not compared on the
-    dataset. Pass one dataset's runs for its own matrix.
+    Two strategies with fewer than five common seeds, or without a common checkpoint, are not compared on the dataset.
+    Pass the runs of one dataset to get its own matrix.
     """
     strategies = tuple(sorted({run.strategy for run in results.runs}))
     number = {name: place for place, name in enumerate(strategies)}
@@ -86,7 +86,7 @@ def penalty_matrix(results: Results) -> PenaltyMatrix:
 
 
 def _differences(ours: Mapping[int, FinishedRun], theirs: Mapping[int, FinishedRun]) -> npt.NDArray[np.float64] | None:
-    """Return ours minus theirs, (checkpoints, seeds), or None where the two cannot be compared."""
+    """Return ours minus theirs, (checkpoints, seeds), or None if the two cannot be compared."""
     seeds = sorted(set(ours) & set(theirs))
     if len(seeds) < MIN_SEEDS:
         return None

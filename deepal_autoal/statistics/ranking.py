@@ -1,7 +1,7 @@
-"""Strategies over several datasets: Friedman's test, Wilcoxon's with Holm's correction, and groups that are not apart.
+"""Strategies over several datasets: Friedman's test, Wilcoxon's with Holm's correction, and groups without differences.
 
-What a critical-difference diagram shows (Demšar 2006), with Wilcoxon's signed-rank test in place of Nemenyi's, whose
-verdict on two strategies depends on which others are ranked beside them (Benavoli, Corani & Mangili 2016).
+This is what a critical-difference diagram shows (Demšar 2006), with Wilcoxon's signed-rank test in place of Nemenyi's,
+whose verdict on two strategies depends on which others are ranked with them (Benavoli, Corani & Mangili 2016).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deepal_autoal.results import Results
+from deepal_autoal.experiment.results import Results
 from deepal_autoal.statistics.paired import ALPHA, holm
 
 # Scores that are equal on paper tie, whatever their last bits.
 DECIMALS = 9
-# Up to here all signs of the differences are tried, 8192 of them, which is right with ties too; older scipy does not.
+# Up to this number all signs of the differences (8192) are tried, which is exact with ties too; older scipy is not.
 EXACT_UP_TO = 13
 
 
@@ -30,7 +30,7 @@ class FriedmanTest:
 
     Attributes:
         statistic: The chi-square statistic, corrected for ties.
-        p: Its p-value by the chi-square approximation, which of few datasets is rough.
+        p: Its p-value by the chi-square approximation, which is rough for few datasets.
     """
 
     statistic: float
@@ -43,10 +43,10 @@ class RankedPair:
 
     Attributes:
         better, worse: Their labels, by mean rank.
-        p: Of a two-sided Wilcoxon signed-rank test.
-        p_holm: After Holm's correction over all pairs.
-        is_different: Whether a difference may be claimed: ``p_holm`` is below 5 %, and so is Friedman's p where there
-            are more than two strategies.
+        p: p-value of a two-sided Wilcoxon signed-rank test.
+        p_holm: The p-value after Holm's correction over all pairs.
+        is_different: Whether a difference may be claimed: ``p_holm`` is below 5%, and so is Friedman's p if there are
+            more than two strategies.
     """
 
     better: str
@@ -62,16 +62,16 @@ class Ranking:
 
     Attributes:
         strategies: The labels, best mean rank first.
-        mean_ranks: Of these; 1 is best, ties share their ranks.
+        mean_ranks: Their mean ranks; 1 is best, ties share their ranks.
         datasets: The datasets that they are ranked on, sorted.
         left_out: Strategies that are missing on some of the datasets.
-        friedman: None of fewer than three strategies or two datasets.
+        friedman: None for fewer than three strategies or two datasets.
         pairs: All pairs, in the strategies' order.
-        cliques: Groups of neighbours no two of which are different, as a diagram connects them by bars; none lies
-            inside another, and none is of one strategy.
-        smallest_p_holm: The smallest ``p_holm`` that this many datasets and pairs allow, were one strategy better on
-            every dataset. At 0.05 or above no pair can be found different, whatever the data say.
-        n_datasets_needed: How many datasets it takes for that to be below 0.05.
+        cliques: Groups of neighbors no two of which are different, which a diagram connects by bars; none is inside
+            another, and none has a single strategy.
+        smallest_p_holm: The smallest ``p_holm`` possible with this many datasets and pairs, for a strategy that is
+            better on every dataset. At 0.05 or above no pair can be found different, whatever the data are.
+        n_datasets_needed: How many datasets bring that below 0.05.
     """
 
     strategies: tuple[str, ...]
@@ -93,8 +93,8 @@ class Ranking:
 def mean_areas(results: Results) -> dict[str, dict[str, float]]:
     """Return mean AUBC by dataset and strategy, for `rank`.
 
-    Means are over the seeds that all strategies have which are on every dataset. A dataset on which those have no
-    seed in common is left out.
+    Means are over the seeds that the strategies which are on every dataset have in common. A dataset on which these
+    have no seed in common is left out.
     """
     areas = {dataset: results.areas(dataset) for dataset in results.datasets}
     everywhere = _everywhere(areas)
@@ -114,11 +114,11 @@ def rank(scores: Mapping[str, Mapping[str, float]]) -> Ranking | None:
     """Rank strategies over datasets, and test which differ.
 
     Args:
-        scores: By dataset and strategy, such as from `mean_areas`; higher is better. One score each: seeds are no
-            independent samples of datasets.
+        scores: By dataset and strategy, for example from `mean_areas`; higher is better. One score each: seeds are
+            not independent samples of datasets.
 
     Returns:
-        None where fewer than two strategies are on every dataset.
+        None if fewer than two strategies are on every dataset.
     """
     everywhere = _everywhere(scores)
     if len(everywhere) < 2:
@@ -147,10 +147,10 @@ def rank(scores: Mapping[str, Mapping[str, float]]) -> Ranking | None:
 
 
 def signed_rank_test(differences: Sequence[float] | npt.NDArray[Any]) -> float:
-    """Return the two-sided p-value of Wilcoxon's signed-rank test; 1 where all differences are 0.
+    """Return the two-sided p-value of Wilcoxon's signed-rank test; 1 if all differences are 0.
 
-    Differences of 0 are dropped. Of up to 13 others the test is exact: below n = 6 no p-value is under 2 / 2**5 = 0.06.
-    Of more, where some are equal in size, it is the normal approximation.
+    Differences of 0 are dropped. With up to 13 others the test is exact: below n = 6 no p-value is under
+    2 / 2**5 = 0.06. With more it is the normal approximation if some are equal in size.
     """
     found = np.round(np.asarray(differences, dtype=float), DECIMALS)
     found = found[found != 0]
@@ -181,7 +181,7 @@ def _friedman(table: npt.NDArray[Any]) -> FriedmanTest | None:
     n_datasets, n_strategies = table.shape
     if n_strategies < 3 or n_datasets < 2:
         return None
-    if (table == table[:, :1]).all():  # ties alone
+    if (table == table[:, :1]).all():  # only ties
         return FriedmanTest(0.0, 1.0)
     from scipy.stats import friedmanchisquare
 
@@ -206,12 +206,12 @@ def _cliques(names: Sequence[str], pairs: Sequence[RankedPair]) -> tuple[tuple[s
         end = start + 1
         while end < len(names) and not any((name, names[end]) in different for name in names[start:end]):
             end += 1
-        if end - start > 1 and end > reached:  # else it lies inside the one before
+        if end - start > 1 and end > reached:  # else it is inside the previous one
             cliques.append(tuple(names[start:end]))
             reached = end
     return tuple(cliques)
 
 
 def _smallest_p(n_datasets: int, n_pairs: int) -> float:
-    """Return Holm's p of a pair that has the same sign on every dataset."""
+    """Return Holm's p for a pair whose differences have the same sign on every dataset."""
     return min(1.0, 2.0 ** (1 - n_datasets) * n_pairs)

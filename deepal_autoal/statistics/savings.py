@@ -1,4 +1,4 @@
-"""How many labels a strategy needs for the accuracy that random sampling reaches with all of them."""
+"""How many labels a strategy needs to reach the final accuracy of random sampling."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deepal_autoal.results import Results
+from deepal_autoal.experiment.results import Results
 
 BASELINE = "random"
 
@@ -19,11 +19,11 @@ class LabelSaving:
     Attributes:
         dataset: The dataset's label.
         strategy: The strategy's label.
-        n_seeds: How many seeds.
-        n_reached: On how many of them it was reached.
-        labels: Median over seeds of the labels needed, a seed on which it was not reached counting as more than any;
-            None where the median is such a one.
-        share: The same median of the labels needed divided by the baseline's at its end: 0.7 saves 30 %.
+        n_seeds: Number of seeds.
+        n_reached: Number of seeds on which it was reached.
+        labels: Median over seeds of the labels needed; a seed on which it was not reached counts as infinite. None if
+            the median is infinite.
+        share: The same median of the labels needed divided by the baseline's final number of labels: 0.7 saves 30%.
     """
 
     dataset: str
@@ -35,14 +35,14 @@ class LabelSaving:
 
 
 def label_savings(results: Results, baseline: str = BASELINE) -> list[LabelSaving]:
-    """Return the labels each strategy needs on each dataset, sorted by these; the baseline itself among them.
+    """Return the labels each strategy needs on each dataset, the baseline's included, sorted by dataset and strategy.
 
     The aim is the baseline's accuracy after its last round with the same seed. A curve is noisy, and passes any level
-    earlier than its trend: what the baseline seems to save over itself is due to that alone, and others' figures are
-    to be read beside it.
+    earlier than its trend: what the baseline seems to save over itself is due to that alone, so compare the other
+    strategies' figures with it.
 
     Args:
-        results: Finished runs; datasets without the baseline give nothing.
+        results: Finished runs; datasets without the baseline are skipped.
         baseline: The strategy whose final accuracy is the aim.
     """
     savings = []
@@ -67,15 +67,16 @@ def label_savings(results: Results, baseline: str = BASELINE) -> list[LabelSavin
 def labels_to_reach(n_labeled: Sequence[int], accuracy: Sequence[float], aim: float) -> float | None:
     """Return the number of labels at which a learning curve first reaches an accuracy.
 
-    Linear between rounds. A curve that starts above the aim needs at most its initial labels, which are returned.
+    Accuracy is interpolated linearly between rounds. If the curve starts at or above the aim, its initial number of
+    labels is returned.
 
     Args:
-        n_labeled: Labelled samples at each round, ascending.
+        n_labeled: Labeled samples at each round, ascending.
         accuracy: Test accuracy at each round.
         aim: The accuracy to reach.
 
     Returns:
-        None where it is never reached.
+        None if it is never reached.
     """
     if accuracy[0] >= aim:
         return float(n_labeled[0])

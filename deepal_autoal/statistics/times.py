@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deepal_autoal.results import FinishedRun
+from deepal_autoal.experiment.results import FinishedRun
 from deepal_autoal.statistics.paired import BySeed
 
 # The label whose runs are the unit of time.
@@ -14,10 +14,10 @@ REFERENCE = "entropy"
 
 @dataclass(frozen=True)
 class PhaseTimes:
-    """A strategy's seconds in units of the reference's on the same seeds, whole runs summed.
+    """A strategy's seconds in units of the reference's on the same seeds, summed over whole runs.
 
-    Each is None where there is nothing to measure by: no reference, no seed in common with it, a phase that is not
-    recorded (as evaluation in results.csv) or took the reference no time.
+    Each is None if there is nothing to compare with: no reference, no seed in common with it, or a phase that is not
+    recorded (evaluation in results.csv) or took the reference no time.
 
     Attributes:
         train: Training.
@@ -60,7 +60,7 @@ def relative_phase_times(
 def relative_times(seconds: Mapping[str, BySeed], reference: str) -> dict[str, float | None]:
     """Return the seconds of each strategy's runs in units of the reference's on the same seeds.
 
-    None where the reference, or a seed in common with it, is missing, or the reference took no time.
+    None if the reference or a seed in common with it is missing, or the reference took no time.
     """
     base = seconds.get(reference, {})
     relative: dict[str, float | None] = {}

@@ -12,7 +12,7 @@ TIE_MARGIN = 0.005
 def wins_ties_losses(areas: Mapping[str, BySeed]) -> dict[str, tuple[int, int, int]]:
     """Return how often each strategy's AUBC is above, about equal to and below another's.
 
-    Every other strategy on every seed that both have counts once. A difference of at most 0.005, half a percentage
+    Each other strategy counts once for every seed that both have. A difference of at most 0.005, half a percentage
     point, is a tie: the margin of the DeepAL+ survey (Zhan et al. 2022).
 
     Args:
@@ -32,11 +32,11 @@ def wins_ties_losses(areas: Mapping[str, BySeed]) -> dict[str, tuple[int, int, i
 def significant_wins_ties_losses(comparisons: Iterable[Comparison]) -> dict[str, tuple[int, int, int]]:
     """Return how many strategies each one is significantly above, not significantly different from, and below.
 
-    Every other strategy counts once. A tie says that nothing was shown, not that both are alike; what fewer than five
-    seeds compare is a tie always.
+    Each other strategy counts once. A tie means that no difference was shown, not that both are equal; a pair with
+    fewer than five seeds in common is always a tie.
 
     Args:
-        comparisons: Of all pairs on a dataset (see `compare_all`), whose paired tests are Holm-corrected over them.
+        comparisons: All pairs on a dataset, Holm-corrected together (see `compare_all`).
     """
     counts: dict[str, list[int]] = {}
     for comparison in comparisons:

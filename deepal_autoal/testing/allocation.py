@@ -1,4 +1,9 @@
-"""What a query takes for itself: its largest tensor, all its tensors, numpy's and Python's peak, and torch's work."""
+"""Measure what a query itself uses: its largest tensor, all its tensors, the peak of numpy and Python, torch's work.
+
+How it works: a `TorchDispatchMode` sees the result of every torch operation. It records the largest storage, keeps
+weak references to storages to sum those that are alive, and adds up work with `work_of`. tracemalloc gives the peak of
+numpy and Python. Both are paused while a view computes outputs.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +24,15 @@ from deepal_autoal.testing.work import work_of
 
 @dataclass
 class Usage:
-    """What a piece of work took.
+    """The resources that a piece of work used.
 
     Attributes:
         tensor_bytes: Bytes of the largest tensor that an operation of torch returned.
-        tensor: Its shape and type.
-        total_bytes: Most bytes of tensors that were alive at one time, a little less if many small ones were.
-        peak_bytes: Most bytes that numpy and Python held at one time, above what they held before.
-        work: What operations of torch did, as `work_of` counts it.
-        complete: Whether the work came to its end; else it was stopped when its time was up.
+        tensor: Its shape and dtype.
+        total_bytes: Peak bytes of tensors alive at one time; slightly less if there were many small ones.
+        peak_bytes: Peak bytes that numpy and Python held, above what they held before.
+        work: The work of torch operations, as counted by `work_of`.
+        complete: Whether the work finished; otherwise it was stopped when its time was up.
     """
 
     tensor_bytes: int = 0
@@ -39,17 +44,17 @@ class Usage:
 
 
 class _TimeIsUpError(BaseException):
-    """Ends the work from inside an operation of torch; nobody's ``except Exception`` catches it."""
+    """Stops the work from inside a torch operation; not an Exception, so ``except Exception`` does not catch it."""
 
 
 def measure(work: Callable[[], Any], seconds: float) -> tuple[Usage, ViewCalls]:
-    """Do the work once, and return what it took itself, and its calls of views.
+    """Run the work once, and return what it used itself and its calls of views.
 
-    What views compute on request is not counted: all strategies share it.
+    What views compute on request is not counted, since all strategies share it.
 
     Args:
-        work: What to do.
-        seconds: Processor time after which the work is stopped, at its next operation of torch.
+        work: The function to run.
+        seconds: CPU time after which the work is stopped, at its next torch operation.
     """
     tensors = _Tensors(time.process_time() + seconds)
     complete = True
@@ -78,12 +83,12 @@ def measure(work: Callable[[], Any], seconds: float) -> tuple[Usage, ViewCalls]:
 class _Living:
     """Adds up storages that are alive.
 
-    Whether they still are is looked at only when enough new ones have come, so that a query of many small operations
-    takes no longer: the peak may be missed by `_GRAIN` bytes or a quarter.
+    Expired ones are removed only when enough new ones have been added, so a query of many small operations is not
+    slowed down: the peak may be missed by `_GRAIN` bytes or a quarter.
     """
 
     _GRAIN = 1 << 20
-    # Smaller ones, single numbers mostly, are not worth a reference.
+    # Smaller storages, mostly single numbers, are not worth a reference.
     _SMALLEST = 1 << 10
     _FEWEST = 2000
 
@@ -101,9 +106,9 @@ class _Living:
         self._storages[storage._cdata] = StorageWeakRef(storage), n_bytes  # type: ignore[no-untyped-call]
         self._total += n_bytes
         if self._total > self._next_total or len(self._storages) > self._next_count:
-            self.look()
+            self.remove_expired()
 
-    def look(self) -> None:
+    def remove_expired(self) -> None:
         self._storages = {key: entry for key, entry in self._storages.items() if not entry[0].expired()}  # type: ignore[no-untyped-call]
         self._total = sum(n_bytes for _, n_bytes in self._storages.values())
         self.peak = max(self.peak, self._total)
@@ -112,7 +117,7 @@ class _Living:
 
 
 class _Tensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up work, and remembers the largest tensor by its storage: broadcast views count as what they take."""
+    """Adds up work, and records the largest tensor by its storage: broadcast views count as what they occupy."""
 
     def __init__(self, deadline: float) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -125,7 +130,7 @@ class _Tensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Torch's default, True, makes it import its whole compiler."""
+        """Return False: the default, True, makes torch import its whole compiler."""
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

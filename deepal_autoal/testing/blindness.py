@@ -1,4 +1,4 @@
-"""Checks that a batch does not depend on what the strategy must not know: hidden labels, and order."""
+"""Checks that a batch does not depend on what the strategy must not use: hidden labels and order."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepal_autoal.datasets.base import Dataset
-from deepal_autoal.loop import run
-from deepal_autoal.testing.faults import failing
+from deepal_autoal.experiment.loop import run
+from deepal_autoal.testing.failure_text import failing
 from deepal_autoal.testing.problems import QUICK, blobs
 from deepal_autoal.testing.report import CheckFailedError, CheckSkippedError
 from deepal_autoal.testing.subject import BATCH, KEYS
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def hidden_labels_do_not_matter(subject: Subject) -> None:
-    """In a run, scrambling the labels that were not bought, and those of the test set, changes no pick."""
+    """In a run, scrambling the hidden labels of the pool and of the test set changes no pick."""
     problem, test = blobs(subject.kind), blobs(subject.kind, n=24, n_labeled=3)
     rounds = 1 if subject.is_slow else 2
 
@@ -41,24 +41,24 @@ def hidden_labels_do_not_matter(subject: Subject) -> None:
     for number, (one, other) in enumerate(zip(expected, given, strict=True)):
         if one != other:
             raise CheckFailedError(
-                f"the batch {one} of round {number}, whatever the labels are that were not bought",
+                f"the batch {one} of round {number}, whatever the hidden labels are",
                 f"{other} with other hidden labels",
                 "use the labels in context.labeled.labels only",
             )
 
 
 def order_does_not_matter(subject: Subject) -> None:
-    """Listing candidates or labelled samples in another order changes no pick; if the picks are not random."""
+    """Listing candidates or labeled samples in another order changes no pick, unless the picks are random."""
     if subject.is_random:
         raise CheckSkippedError("its picks are random: they change with the context's random key")
     context = subject.context(subject.problem)
     candidates, labeled = context.candidates.indices, context.labeled.indices
-    # What `is_random` asked under the same random key, with everything in its usual order.
+    # What `is_random` got with the same random key and everything in its usual order.
     expected = set(subject.reference.indices.tolist())
     rng = np.random.default_rng(0)
     orders = [
         ("candidates", rng.permutation(candidates), labeled),
-        ("labelled samples", candidates, rng.permutation(labeled)),
+        ("labeled samples", candidates, rng.permutation(labeled)),
         ("candidates", candidates[::-1].copy(), labeled),
     ]
     for what, one, other in orders[:2] if subject.is_slow else orders:
@@ -68,7 +68,7 @@ def order_does_not_matter(subject: Subject) -> None:
             raise CheckFailedError(
                 f"the picks {sorted(expected)}, in whatever order the {what} are listed",
                 f"{sorted(given)} with the same {what} in another order",
-                "decide by the samples' outputs, never by their position; break ties with context.generator"
+                "decide by the samples' outputs, never by their positions; break ties with context.generator"
                 if what == "candidates"
                 else "take rows of context.labeled and its labels in the same order, that of context.labeled.indices",
             )

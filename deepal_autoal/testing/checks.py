@@ -1,7 +1,7 @@
 """All checks, in the order in which they run.
 
-Each is a function of a `Subject` that returns None or a note, raises `CheckFailedError` (expected, came, do) or
-`CheckSkippedError` (the reason). Its name says what holds where it passes, its docstring's first line says it in full.
+Each check is a function of a `Subject` that returns None or a note, or raises `CheckFailedError` (expected, got, fix)
+or `CheckSkippedError` (the reason). Its name says what holds if it passes; its docstring's first line says it in full.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ class Check:
     """One check.
 
     Attributes:
-        function: Does it.
+        function: Runs it.
     """
 
     function: Callable[[Subject], str | None]
 
     @property
     def name(self) -> str:
-        """What reports and pytest call it, such as ``"batch-is-exact"``."""
+        """Its name in reports and pytest, such as ``"batch-is-exact"``."""
         return self.function.__name__.replace("_", "-")
 
     @property
     def summary(self) -> str:
-        """What holds where it passes, in one line."""
+        """What holds if it passes, in one line."""
         return (self.function.__doc__ or "").strip().partition("\n")[0]
 
 
@@ -68,7 +68,7 @@ CHECKS = tuple(
         hard_cases.tiny_pool_works,
         hard_cases.vectors_work,
         hard_cases.images_work,
-        hard_cases.colour_images_work,
+        hard_cases.color_images_work,
         declarations.card_is_true,
         declarations.options_recreate_it,
         declarations.unknown_options_are_refused,
@@ -76,7 +76,7 @@ CHECKS = tuple(
         memory_class.memory_is_within_its_class,
         work_class.work_grows_as_its_card_says,
         declarations.needs_are_declared,
-        # Last: the other process needs its seconds.
+        # Last, since the other process needs some seconds.
         reproducibility.other_process_same_batch,
         reproducibility.memory_survives_saving,
         batches.cuda_gives_a_batch,

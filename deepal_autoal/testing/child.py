@@ -1,6 +1,7 @@
 """The other process: ``python -m deepal_autoal.testing.child`` (see `other_process`).
 
-Each line of standard input is a folder with a ``job.json``; ``answer.json`` is put beside it. It ends with its input.
+Each line of standard input is a folder with a ``job.json``; ``answer.json`` is written beside it. The process ends
+with its input.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepal_autoal.errors import RunFolderError
+from deepal_autoal.experiment.learner import ActiveLearner
 from deepal_autoal.files import write_json
-from deepal_autoal.hookspecs import hookimpl
-from deepal_autoal.learner import ActiveLearner
-from deepal_autoal.plugins import plugin_host
-from deepal_autoal.testing.faults import spell_error
+from deepal_autoal.plugins.hookspecs import hookimpl
+from deepal_autoal.plugins.host import plugin_host
+from deepal_autoal.testing.failure_text import format_failure
 from deepal_autoal.testing.other_process import find
 from deepal_autoal.testing.problems import blobs
 from deepal_autoal.testing.run import quiet_process
@@ -27,14 +28,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from deepal_autoal.registry import Registrar
+    from deepal_autoal.plugins.registry import Registrar
 
 
 def main() -> None:
-    """Do jobs until there are no more."""
+    """Run jobs until there are no more."""
     for line in sys.stdin:
         folder = Path(line.rstrip("\n"))
-        # The check that asked may have been interrupted, and its folder be gone.
+        # The check that asked may have been interrupted and its folder removed.
         with suppress(OSError, RunFolderError), quiet_process():
             write_json(folder / "answer.json", _answers(folder))
 
@@ -47,7 +48,7 @@ def _answers(folder: Path) -> dict[str, Any]:
         with _registered(targets):
             return _asked(_make(job["maker"]), folder, job)
     except Exception as error:
-        return {"impossible": spell_error(error)}
+        return {"impossible": format_failure(error)}
 
 
 def _asked(subject: Subject, folder: Path, job: dict[str, Any]) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def _make(maker: dict[str, Any]) -> Subject:
 
 @contextmanager
 def _registered(targets: dict[str, Any]) -> Iterator[None]:
-    """Register strategies inside the block that the asking process had registered in itself."""
+    """Register, inside the block, the strategies that the asking process had registered itself."""
 
     class Plugin:
         @staticmethod
@@ -95,7 +96,7 @@ def _attempt(ask: Callable[[], NDArray[np.int64]], subject: Subject) -> dict[str
     try:
         return {"indices": ask().tolist()}
     except Exception as error:
-        return {"error": spell_error(error, subject.home)}
+        return {"error": format_failure(error, subject.home)}
 
 
 if __name__ == "__main__":

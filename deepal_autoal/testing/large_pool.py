@@ -1,4 +1,4 @@
-"""One query on a pool that is large for a check: measured once, then held to the card by several checks."""
+"""One query on a pool that is large for a check, measured once and compared with the card by several checks."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from deepal_autoal.cost import degree_of_cost, evaluate_cost
 from deepal_autoal.errors import InputError
-from deepal_autoal.plugins import plugin_host
-from deepal_autoal.strategy import SelectorStrategy, Strategy
+from deepal_autoal.plugins.cost_formulas import degree_of_cost, evaluate_cost
+from deepal_autoal.plugins.host import plugin_host
+from deepal_autoal.querying.selector import SelectorStrategy
+from deepal_autoal.querying.strategy import Strategy
 from deepal_autoal.testing.allocation import Usage, measure
 from deepal_autoal.testing.problems import blobs
 
@@ -18,20 +19,20 @@ if TYPE_CHECKING:
     from deepal_autoal.testing.subject import Subject
 
 N_CANDIDATES, N_LABELED, BATCH, N_CLASSES, N_FEATURES = 2500, 60, 20, 4, 16
-# What is held to where the card is silent.
+# Used if the card gives no formula.
 LINEAR = {"memory": "N*(T*C + D + P) + L*(D + P)", "time": "b*(N + L)*(T*C + D + P)"}
-# Of the processor. A network that is trained on thousands of samples takes minutes; what it takes shows early.
+# CPU time. Training a network on thousands of samples takes minutes; what it uses shows early.
 SECONDS = 3.0
 
 
 @dataclass(frozen=True)
 class LargeQuery:
-    """A query that was watched.
+    """A measured query.
 
     Attributes:
-        usage: What it took.
-        strategy: Who answered.
-        sizes: Values of the symbols of cards' formulas; what selectors ask is added when a formula is evaluated.
+        usage: The resources it used.
+        strategy: The strategy that answered.
+        sizes: Values of the symbols in cards' formulas; ``ask`` is added when a formula is evaluated.
     """
 
     usage: Usage
@@ -42,8 +43,8 @@ class LargeQuery:
         """Return a formula's value for this query.
 
         Args:
-            formula: Of a card.
-            field: ``memory`` or ``time``: which formulas of a selector's candidates stand for ``ask``.
+            formula: A formula on a card.
+            field: ``memory`` or ``time``: which formulas of a selector's candidates give ``ask``.
         """
         return self._class_size(formula, field, self.strategy)
 
@@ -60,17 +61,17 @@ def query_large_pool(
     n_classes: int = N_CLASSES,
     seconds: float = SECONDS,
 ) -> LargeQuery:
-    """Return what a new strategy's query takes, asked for once.
+    """Return the measured query of a new strategy; it is run once.
 
     Args:
-        subject: Makes the strategy.
+        subject: Creates the strategy.
         n_candidates: N.
         batch_size: b.
         n_classes: C.
         seconds: See `measure`.
     """
-    key = (n_candidates, batch_size, n_classes)
-    if key not in subject.large_queries:
+
+    def ask() -> LargeQuery:
         strategy = subject.create()
         context = subject.context(_problem(subject, strategy, n_candidates, n_classes), strategy=strategy)
         usage, calls = measure(lambda: subject.ask_in(context, batch_size, strategy=strategy), seconds)
@@ -89,27 +90,29 @@ def query_large_pool(
             "sweep": len(context.candidates) * n_inputs,
             "fit": len(context.labeled) * n_inputs,
         }
-        subject.large_queries[key] = LargeQuery(usage, strategy, sizes)
-    return subject.large_queries[key]
+        return LargeQuery(usage, strategy, sizes)
+
+    found: LargeQuery = subject.measured(("large query", n_candidates, batch_size, n_classes), ask)
+    return found
 
 
 def growth_power(formula: str, field: str, symbol: str, strategy: Strategy) -> int:
     """Return the power of a symbol with which a formula grows.
 
     Args:
-        formula: Of the strategy's card.
+        formula: A formula on the strategy's card.
         field: ``memory`` or ``time``.
-        symbol: Such as ``N``.
-        strategy: A selector's candidates are what ``ask`` stands for.
+        symbol: A symbol, for example ``N``.
+        strategy: For a selector, its candidates' formulas give ``ask``.
     """
     asked = [growth_power(inner, field, symbol, candidate) for inner, candidate in _candidates(strategy, field)]
-    # A pass of the pool goes through all candidates, and through a head with an output a class.
+    # A pass over the pool covers all candidates, through a head with one output per class.
     passes = {"sweep": int(symbol in "NC"), "fit": int(symbol == "C")}
     return degree_of_cost(formula, {symbol: 1, **passes, "ask": max(asked, default=0)})
 
 
 def card_formula(name: str | None, field: str) -> str | None:
-    """Return a formula on a registered strategy's card, None where there is none."""
+    """Return a formula on a registered strategy's card; None if there is none."""
     registry = plugin_host().strategies
     if name is None or name not in registry:
         return None
@@ -118,14 +121,14 @@ def card_formula(name: str | None, field: str) -> str | None:
 
 
 def _candidates(strategy: Strategy, field: str) -> list[tuple[str, Strategy]]:
-    """Return the formula of each of a selector's candidates, and the candidate."""
+    """Return the formula and the strategy of each of a selector's candidates."""
     if not isinstance(strategy, SelectorStrategy):
         return []
-    return [(card_formula(name, field) or LINEAR[field], made) for name, made in strategy.candidates.items()]
+    return [(card_formula(name, field) or LINEAR[field], candidate) for name, candidate in strategy.candidates.items()]
 
 
 def _problem(subject: Subject, strategy: Strategy, n_candidates: int, n_classes: int) -> Problem:
-    """Return a large pool; on vectors with a model that adds little, if the strategy takes it."""
+    """Return a large pool; for vectors with a cheap model, if the strategy accepts it."""
     if subject.kind == "vectors":
         problem = _large("vectors", "linear[l2=1]", n_candidates, n_classes)
         try:

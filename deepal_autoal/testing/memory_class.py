@@ -1,45 +1,45 @@
-"""Checks that a query takes no more memory than its card says."""
+"""Checks that a query uses no more memory than its card says."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deepal_autoal.cost import spell_cost
+from deepal_autoal.plugins.cost_formulas import format_cost
 from deepal_autoal.testing.large_pool import LINEAR, SECONDS, card_formula, query_large_pool
 from deepal_autoal.testing.report import CheckFailedError
 
 if TYPE_CHECKING:
     from deepal_autoal.testing.subject import Subject
 
-# Bytes for each number of the class: one tensor may be four of them in float32 or two in float64; all tensors that
-# are alive at one time twice as much, all that numpy and Python hold then four times.
+# Bytes allowed per number in the card's memory class: one tensor may take four float32 or two float64 for each; all
+# tensors alive at one time twice as much; all that numpy and Python hold, four times.
 TENSOR_BYTES = 16
 TOTAL_BYTES = 32
 PEAK_BYTES = 64
-# What does not grow with N: weights of own networks, their batches, libraries' buffers. An N x N matrix of float32
-# takes 25 MB.
+# For what does not grow with N: weights of a strategy's own networks, their batches, libraries' buffers. An N x N
+# matrix of float32 takes 25 MB.
 ALLOWANCE = 4 << 20
-# Of all tensors: weights have gradients and an optimiser's state, and layers activations.
+# For all tensors: weights have gradients and optimizer state, and layers have activations.
 TOTAL_ALLOWANCE = 4 * ALLOWANCE
 
 
 def memory_is_within_its_class(subject: Subject) -> str | None:
-    """Tensors, the largest and all, and numpy's peak are within the card's `memory` (linear in N if it is silent)."""
+    """The largest tensor, all tensors and numpy's peak are within the card's `memory` (linear in N if it has none)."""
     query = query_large_pool(subject)
     used, n_candidates = query.usage, query.sizes["N"]
     formula = card_formula(subject.name if subject.entry is not None else None, "memory")
     class_size = query.class_size(formula or LINEAR["memory"], "memory")
     where = f"with N = {n_candidates} candidates"
     if formula is None:
-        source, advice = "linear in N, as the card has no memory class", ', or say memory="N*N" on the card'
+        source, advice = "linear in N, since the card has no memory class", ', or write memory="N*N" on the card'
     else:
-        source, advice = f"the card's memory {spell_cost(formula)}", ", or correct the card's memory"
-    advice = "work in chunks of candidates, or keep running minima instead of a matrix" + advice
+        source, advice = f"the card's memory {format_cost(formula)}", ", or correct the card's memory"
+    advice = "process candidates in chunks, or keep running minima instead of a matrix" + advice
     tensor_limit = TENSOR_BYTES * class_size + ALLOWANCE
     if used.tensor_bytes > tensor_limit:
         raise CheckFailedError(
             f"no tensor above {_mb(tensor_limit)} {where} ({source})",
-            f"one of {_mb(used.tensor_bytes)}: {used.tensor}",
+            f"a tensor of {_mb(used.tensor_bytes)}: {used.tensor}",
             advice,
         )
     peak_limit = PEAK_BYTES * class_size + ALLOWANCE
@@ -56,9 +56,11 @@ def memory_is_within_its_class(subject: Subject) -> str | None:
             f"{_mb(used.peak_bytes)}; an N x N matrix of float64 is {_mb(8 * n_candidates**2)}",
             advice,
         )
-    notes = [] if formula is not None else ['held to linear in N; say memory="..." in registry.add for its own class']
+    notes = (
+        [] if formula is not None else ['limited to linear in N; for another class write memory="..." in registry.add']
+    )
     if not used.complete:
-        notes.append(f"seen the first {SECONDS:.0f} s of a query on {n_candidates} candidates only")
+        notes.append(f"only the first {SECONDS:.0f} s of a query on {n_candidates} candidates were measured")
     return "; ".join(notes) or None
 
 

@@ -1,4 +1,4 @@
-"""What a query leaves behind, and which outputs it asks for."""
+"""Record the side effects of a query, and the outputs that it asks for."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from deepal_autoal import process
-from deepal_autoal.context import PoolView
-from deepal_autoal.process import Shared, changed
+from deepal_autoal.isolation import process_state as shared_state
+from deepal_autoal.isolation.process_state import Shared, changed
+from deepal_autoal.querying.context import PoolView
 
 if TYPE_CHECKING:
-    from deepal_autoal.context import QueryContext
-    from deepal_autoal.fitted import FittedModel
+    from deepal_autoal.querying.context import QueryContext
+    from deepal_autoal.training.fitted_model import FittedModel
 
-# Which need each method of a view stands for.
+# The need that each method of a view implies.
 NEEDS = {
     "inputs": "inputs",
     "batches": "inputs",
@@ -37,9 +37,9 @@ NEEDS = {
 }
 
 
-# Methods whose one parameter tells how much is computed.
+# Methods whose one parameter sets how much is computed.
 _COUNTED = ("mc_probabilities", "mc_batches", "ensemble_probabilities")
-# Methods that give what another one does, in another form.
+# Methods that return the same as another one, in another form.
 _SAME = {"mc_batches": "mc_probabilities"}
 
 
@@ -49,7 +49,7 @@ class ViewCall:
 
     Attributes:
         method: The method's name.
-        count: The number of passes or members asked for; None where left out, and of other methods.
+        count: The number of passes or members asked for; None if left out, and for other methods.
     """
 
     method: str
@@ -57,17 +57,17 @@ class ViewCall:
 
     @property
     def need(self) -> str:
-        """What the call needs of the model."""
+        """The output that the call needs from the model."""
         return NEEDS[self.method]
 
 
 @dataclass
 class ViewCalls:
-    """The calls of views' methods during a `record` block, without those that views make of each other.
+    """The calls of views' methods during a `record` block, without calls that views make themselves.
 
     Attributes:
-        calls: Each kind of call once, in the order of the first ones.
-        on_enter, on_exit: Called around each, for what must not be counted as the strategy's own work.
+        calls: Each kind of call once, in order of first occurrence.
+        on_enter, on_exit: Called around each call, whose work is not the strategy's own.
     """
 
     calls: dict[ViewCall, None] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class ViewCalls:
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the calls need of the model."""
+        """The outputs that the calls need from the model."""
         return frozenset(call.need for call in self.calls)
 
     def largest(self, method: str, default: int) -> int:
@@ -121,34 +121,34 @@ def _set_environment(variables: dict[str, str]) -> None:
     os.environ.update(variables)
 
 
-# All that a query must leave alone: also what the engine leaves to imports.
+# All that a query must not change, including what the engine allows imports to change.
 _SHARED: tuple[Shared, ...] = (
-    *process.SHARED,
+    *shared_state.SHARED,
     Shared("the environment variables", lambda: dict(os.environ), _set_environment),
 )
 
 
 def process_state() -> dict[str, Any]:
-    """Return the state that all code of a process shares, by what it is called."""
-    return process.process_state(_SHARED)
+    """Return the state that all code in a process shares, by name."""
+    return shared_state.process_state(_SHARED)
 
 
 def restore_process(state: Mapping[str, Any]) -> list[str]:
-    """Put the process back to a `process_state`, and return what was different."""
+    """Restore a `process_state`, and return the names of what was different."""
     different = changed(state, process_state())
-    process.restore_process(state, _SHARED)
+    shared_state.restore_process(state, _SHARED)
     return different
 
 
 def reseed_globals(seed: int) -> None:
-    """Seed all global generators of the CPU, so that whoever draws from them is found out."""
+    """Seed all global CPU generators, so strategies that draw from them are detected."""
     random.seed(seed)
     np.random.seed(seed)
     torch.default_generator.manual_seed(seed)
 
 
 def model_state(model: FittedModel) -> dict[str, dict[str, Any]]:
-    """Return what a query must leave alone in a fitted model: kind of state, then part, then value."""
+    """Return what a query must not change in a fitted model: kind of state, then part, then value."""
     module = model.objective
     return {
         "weights and statistics": {name: value.detach().clone() for name, value in module.state_dict().items()},
@@ -175,7 +175,7 @@ def model_state(model: FittedModel) -> dict[str, dict[str, Any]]:
 
 
 def context_state(context: QueryContext) -> dict[str, dict[str, Any]]:
-    """Return what a query must leave alone in its context, in the form of `model_state`."""
+    """Return what a query must not change in its context, in the form of `model_state`."""
     names = ("n_classes", "round", "n_rounds", "device")
     return {"values": {f"context.{name}": repr(getattr(context, name)) for name in names}}
 

@@ -1,4 +1,7 @@
-"""A second Python process that makes the same strategy and is asked the same: started early, read late."""
+"""A second Python process that creates the same strategy and runs the same queries.
+
+It is started early and read late, so it runs beside the other checks.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepal_autoal.plugins import IN_PROCESS, plugin_host
-from deepal_autoal.testing.faults import spell_error
+from deepal_autoal.plugins.host import IN_PROCESS, plugin_host
+from deepal_autoal.testing.failure_text import format_failure
 from deepal_autoal.testing.report import CheckFailedError, CheckSkippedError
 from deepal_autoal.testing.subject import OTHER_SIZE
 
@@ -26,22 +29,22 @@ if TYPE_CHECKING:
 
     from deepal_autoal.testing.subject import Subject
 
-# Odd: a memory that only tells every other round would be back where it began.
+# Odd: a memory that alternates between rounds would otherwise end where it began.
 ROUNDS = 3
 TIMEOUT = 120.0
 _POLL = 0.01
 
 
 class OtherProcess:
-    """Asks in a process without CUDA and with another order of hashes, and continues a saved learner there.
+    """Runs queries in a process without CUDA and with another hash order, and continues a saved learner there.
 
     Args:
-        subject: The strategy. Its memory is what some rounds in this process leave.
+        subject: The strategy. Its memory comes from some rounds in this process.
 
     Attributes:
-        expected: What the undisturbed learner of this process asks for after the last round, int64 (b,).
-        first_batch: What it asked for in the first round, int64 (b,); of slow strategies after another size.
-        n_rounds: How many rounds it went through before it was saved.
+        expected: The batch of this process's undisturbed learner after the last round, int64 (b,).
+        first_batch: Its batch in the first round, int64 (b,); for slow strategies, after a batch of another size.
+        n_rounds: Number of rounds before it was saved.
     """
 
     expected: NDArray[np.int64]
@@ -50,7 +53,7 @@ class OtherProcess:
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
         self._path = Path(tempfile.mkdtemp(prefix="deepal-check-"))
-        # Where pytest runs the checks, nobody knows which is the last one.
+        # Under pytest, it is unknown which check is the last.
         self._clean = weakref.finalize(self, shutil.rmtree, self._path, ignore_errors=True)
         self.n_rounds = ROUNDS
         self._saving_error: Exception | None = None
@@ -63,7 +66,7 @@ class OtherProcess:
             self._why_not = str(reason)
         try:
             self._save()
-        except Exception as error:  # the failure of a check, when it is read
+        except Exception as error:  # raised by the check that reads it
             self._saving_error = error
         if self._helper is not None:
             job = {"maker": maker, "saved": self._saving_error is None, "kind": subject.kind, "path": _import_path()}
@@ -72,11 +75,11 @@ class OtherProcess:
 
     @property
     def saved(self) -> Path:
-        """The file of the learner after the rounds."""
+        """The file of the learner saved after the rounds."""
         return self._path / "learner.pt"
 
     def require_saved(self) -> None:
-        """Raise why the learner could not go through its rounds and be saved, if so."""
+        """Raise the reason if the learner could not run its rounds and be saved."""
         error = self._saving_error
         if error is None:
             return
@@ -84,17 +87,17 @@ class OtherProcess:
             raise error
         raise CheckFailedError(
             f"{self.n_rounds} rounds, ActiveLearner.save, and one more round",
-            spell_error(error, self._subject.home),
-            "make query work in later rounds too, and let state_dict() hold numbers, strings, lists, dicts, arrays "
-            "and tensors only",
+            format_failure(error, self._subject.home),
+            "make query work in later rounds too, and keep only numbers, strings, lists, dicts, arrays and tensors "
+            "in state_dict()",
         ) from error
 
     @cached_property
     def answers(self) -> dict[str, Any]:
-        """What the other process answered; ``first`` and ``continued`` hold ``indices`` or ``error``.
+        """The answers of the other process; ``first`` and ``continued`` contain ``indices`` or ``error``.
 
         Raises:
-            CheckSkippedError: If the strategy cannot be made in another process.
+            CheckSkippedError: If the strategy cannot be created in another process.
             CheckFailedError: If that process died or did not answer in time.
         """
         if self._helper is None:
@@ -104,14 +107,14 @@ class OtherProcess:
         while not answer.exists():
             expected = "an answer from another Python process"
             if self._helper.has_ended and not answer.exists():
-                raise CheckFailedError(expected, self._helper.last_words(), "never end the process that asks")
+                raise CheckFailedError(expected, self._helper.last_words(), "do not end the process")
             if time.monotonic() > deadline:
                 self._helper.end()
                 raise CheckFailedError(expected, f"none in {TIMEOUT:.0f} s", "make import and query faster")
             time.sleep(_POLL)
         answers: dict[str, Any] = json.loads(answer.read_text())
         if "impossible" in answers:
-            raise CheckSkippedError(f"it cannot be made in another process: {answers['impossible']}")
+            raise CheckSkippedError(f"it cannot be created in another process: {answers['impossible']}")
         return answers
 
     def close(self) -> None:
@@ -134,7 +137,7 @@ class OtherProcess:
 
 
 class Helper:
-    """The process itself. It imports torch once for all strategies that are checked, and ends with this process."""
+    """The process itself. It imports torch once for all checked strategies, and ends with this process."""
 
     _current: Helper | None = None
 
@@ -147,36 +150,36 @@ class Helper:
         with open(self._errors, "wb") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "deepal_autoal.testing.child"],
-                cwd=folder,  # not here, where a file may bear a module's name
+                cwd=folder,  # not here, where a file may have a module's name
                 env={**os.environ, **own}, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors,
             )  # fmt: skip
         weakref.finalize(self, _kill, self._process)
 
     @classmethod
     def current(cls) -> Helper:
-        """Return the process; a new one if there is none or it has ended."""
+        """Return the process, a new one if there is none or it has ended."""
         if cls._current is None or cls._current.has_ended:
             cls._current = cls()
         return cls._current
 
     def send(self, folder: Path) -> None:
-        """Give it the folder of a job; it does one after the other."""
+        """Send it the folder of a job; it runs jobs one after the other."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{folder}\n".encode())
         self._process.stdin.flush()
 
     @property
     def has_ended(self) -> bool:
-        """Whether it takes no more jobs."""
+        """Whether the process has ended."""
         return self._process.poll() is not None
 
     def last_words(self) -> str:
-        """Return its exit status and the last line that it wrote to standard error."""
+        """Return its exit status and the last line of its standard error."""
         lines = self._errors.read_text(errors="replace").strip().splitlines()
         return f"exit status {self._process.returncode}: {lines[-1] if lines else 'no message'}"
 
     def end(self) -> None:
-        """End it at once."""
+        """Kill the process."""
         _kill(self._process)
 
 
@@ -193,10 +196,10 @@ def _import_path() -> list[str]:
 
 
 def describe_maker(subject: Subject) -> dict[str, Any]:
-    """Return how another process makes the subject: JSON-able.
+    """Return how another process creates the subject, as a JSON-able dict.
 
     Raises:
-        CheckSkippedError: If it cannot.
+        CheckSkippedError: If it cannot be created there.
     """
     try:
         options = json.loads(json.dumps(subject.options))
@@ -220,18 +223,18 @@ def address(target: Any) -> str:
     """Return ``"module:qualname"`` of a class or function.
 
     Raises:
-        CheckSkippedError: If it is not to be found there.
+        CheckSkippedError: If it cannot be found by that name.
     """
     module, name = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
     if module is None or name is None or module == "__main__" or "<" in name:
         raise CheckSkippedError(f"another process cannot import {module}.{name}: define it at the top of a module")
     if find(f"{module}:{name}") is not target:
-        raise CheckSkippedError(f"another process cannot import {module}.{name}: the name stands for something else")
+        raise CheckSkippedError(f"another process cannot import {module}.{name}: that name refers to something else")
     return f"{module}:{name}"
 
 
 def find(target: str) -> Any:
-    """Return what `address` describes; None if it is not there."""
+    """Return the object that `address` describes; None if it does not exist."""
     module, _, name = target.partition(":")
     found: Any = importlib.import_module(module)
     for part in name.split("."):

@@ -1,4 +1,4 @@
-"""Small labelled pools, the same in every process, on which strategies are checked."""
+"""Small labeled pools, the same in every process, on which strategies are checked."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Shape of one sample; images are uint8.
-SHAPES: dict[str, tuple[int, ...]] = {"vectors": (6,), "images": (8, 8, 1), "colour images": (9, 7, 3)}
+SHAPES: dict[str, tuple[int, ...]] = {"vectors": (6,), "images": (8, 8, 1), "color images": (9, 7, 3)}
 
-# A dozen steps: trained enough to have opinions, and nothing saturates.
+# A dozen steps: enough to learn something without saturating.
 QUICK: dict[str, Any] = {"epochs": 2, "min_steps": 12, "train_batch_size": 16, "precision": "float32"}
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A pool, its true labels, and what of it is labelled at first.
+    """A pool, its true labels, and its initially labeled samples.
 
     Attributes:
         pool: Vectors float32 (n, D), or images uint8 (n, H, W, C).
         labels: The true classes, int64 (n,).
         n_classes: Number of classes, C.
-        labeled: Pool indices of the labelled samples, scattered among the others, in no order.
-        model: Name of the task model; ``auto`` is a network: mlp for vectors and cnn for images.
-        n_rounds: How many rounds are planned; None when labels are given interactively.
+        labeled: Pool indices of the labeled samples, scattered among the others, in no order.
+        model: Name of the task model; ``auto`` is a network: mlp for vectors, cnn for images.
+        n_rounds: Number of planned rounds; None if labels are given interactively.
     """
 
     pool: NDArray[Any]
@@ -40,7 +40,7 @@ class Problem:
 
     @property
     def n_candidates(self) -> int:
-        """Number of unlabelled samples, N."""
+        """Number of unlabeled samples, N."""
         return len(self.pool) - len(self.labeled)
 
 
@@ -56,17 +56,17 @@ def blobs(
     model: str = "auto",
     n_rounds: int | None = 3,
 ) -> Problem:
-    """Return a pool of one Gaussian blob a class: generic data, in which no two samples are alike.
+    """Return a pool of one Gaussian blob per class: generic data without identical samples.
 
     Args:
         kind: A key of `SHAPES`.
         n: Samples in the pool.
-        n_labeled: How many of them are labelled, one of every class at least where they suffice.
+        n_labeled: How many of them are labeled; at least one of every class if there are enough.
         n_classes: Number of classes.
-        missing_class: Whether no labelled sample is of the last class.
-        n_features: Features of a vector, if not the usual number.
+        missing_class: Whether the last class has no labeled sample.
+        n_features: Features per vector, if not the default number.
         model: The task model.
-        n_rounds: Rounds planned.
+        n_rounds: Number of planned rounds.
     """
     rng = np.random.default_rng([n, n_labeled, n_classes])
     shape = SHAPES[kind] if n_features is None else (n_features,)
@@ -84,7 +84,7 @@ def blobs(
 
 @functools.cache
 def repeated(kind: str, everywhere: bool) -> Problem:
-    """Return a pool of candidates that are all alike, with equal or with different labelled samples."""
+    """Return a pool of identical candidates, with equal or different labeled samples."""
     base = blobs(kind)
     pool = base.pool.copy()
     rows = np.arange(len(pool)) if everywhere else np.setdiff1d(np.arange(len(pool)), base.labeled)

@@ -1,4 +1,4 @@
-"""What a check says: passed, failed with expected / came / do, or skipped with the reason."""
+"""Results of checks: passed, failed with expected / got / fix, or skipped with the reason."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
 
 class CheckFailedError(AssertionError):
-    """What a check promises does not hold.
+    """A check failed: what it guarantees does not hold.
 
     Args:
-        expected: What should have been.
-        came: What was there instead.
-        do: How to go on.
+        expected: The expected result.
+        got: The actual result.
+        fix: How to fix it.
     """
 
-    def __init__(self, expected: str, came: str, do: str) -> None:
-        super().__init__(f"expected {expected}; came {came}; {do}")
+    def __init__(self, expected: str, got: str, fix: str) -> None:
+        super().__init__(f"expected {expected}; got {got}; {fix}")
         self.expected = expected
-        self.came = came
-        self.do = do
+        self.got = got
+        self.fix = fix
 
 
 class CheckSkippedError(Exception):
@@ -36,11 +36,11 @@ class Result:
 
     Attributes:
         name: The check's name, such as ``"batch-is-exact"``.
-        summary: What holds where it passes, in one line.
+        summary: What holds if it passes, in one line.
         status: ``"passed"``, ``"failed"`` or ``"skipped"``.
         seconds: How long it took.
-        expected, came, do: Of a failure: what should have been, what was, how to go on. Else empty.
-        note: Why it was skipped, or what to know though it passed.
+        expected, got, fix: See `CheckFailedError`; empty unless the check failed.
+        note: Why it was skipped, or a remark although it passed.
     """
 
     name: str
@@ -48,16 +48,16 @@ class Result:
     status: str
     seconds: float
     expected: str = ""
-    came: str = ""
-    do: str = ""
+    got: str = ""
+    fix: str = ""
     note: str = ""
 
     @property
     def message(self) -> str:
-        """Of a failure its three parts, a line each; else the note, which may be empty."""
+        """The three parts of a failure, one per line; otherwise the note, which may be empty."""
         if self.status != FAILED:
             return self.note
-        return f"expected: {self.expected}\ncame:     {self.came}\ndo:       {self.do}"
+        return f"expected: {self.expected}\ngot:      {self.got}\nfix:      {self.fix}"
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ class Report:
 
     Attributes:
         strategy: The strategy's name.
-        origin: The distribution and version that it comes from; empty where it is not registered.
-        results: One for each check.
-        seconds: How long all took.
+        origin: The distribution and version that it comes from; empty if it is not registered.
+        results: One result for each check.
+        seconds: How long all checks took.
     """
 
     strategy: str
@@ -103,7 +103,7 @@ class Report:
 
     @property
     def headline(self) -> str:
-        """Counts and time in one line."""
+        """The counts and the total time in one line."""
         counts = ", ".join(f"{self.count(status)} {status}" for status in (PASSED, FAILED, SKIPPED))
         return f"{self.strategy}: {counts} in {self.seconds:.1f} s"
 
@@ -112,11 +112,11 @@ class Report:
 
 
 def describe_failures(failures: Iterable[Result]) -> list[str]:
-    """Return a paragraph for each failure, the widest first; checks in which the same thing came share one."""
+    """Return one paragraph per distinct failure, the most frequent first; checks that got the same share one."""
     alike: dict[str, list[Result]] = {}
     for failure in failures:
-        # The same fault comes with other sizes in other checks.
-        alike.setdefault(re.sub(r"\d+", "#", failure.came), []).append(failure)
+        # The same fault shows with other sizes in other checks.
+        alike.setdefault(re.sub(r"\d+", "#", failure.got), []).append(failure)
     return [_paragraph(results) for results in sorted(alike.values(), key=len, reverse=True)]
 
 

@@ -1,11 +1,12 @@
-"""Checks that a batch depends on seed, round and labels, and on nothing else."""
+"""Checks that a batch depends only on seed, round and labels."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from deepal_autoal.learner import ActiveLearner
-from deepal_autoal.testing.faults import failing
+from deepal_autoal.experiment.learner import ActiveLearner
+from deepal_autoal.testing.evidence import other_process_of, traces_of
+from deepal_autoal.testing.failure_text import failing
 from deepal_autoal.testing.observation import reseed_globals
 from deepal_autoal.testing.report import CheckFailedError, CheckSkippedError
 from deepal_autoal.testing.subject import BATCH, OTHER_SIZE
@@ -16,15 +17,15 @@ if TYPE_CHECKING:
 
     from deepal_autoal.testing.subject import Subject
 
-DRAW = "draw from context.rng and context.generator only, and iterate over nothing unordered, such as a set of strings"
+DRAW = "draw from context.rng and context.generator only; do not iterate over unordered things such as sets of strings"
 
 
 def same_seed_same_batch(subject: Subject) -> None:
-    """The same seed gives the same batch in the same order, whatever the global generators hold."""
+    """The same seed gives the same batch in the same order, whatever the state of the global generators."""
     expected = subject.reference.indices
     where = "with other global random states"
     if subject.is_slow:
-        _compare(expected, subject.traces.answer.indices, where, DRAW)
+        _compare(expected, traces_of(subject).answer.indices, where, DRAW)
         return
     for seed in (1, 2):
         reseed_globals(seed)
@@ -32,10 +33,10 @@ def same_seed_same_batch(subject: Subject) -> None:
 
 
 def instances_share_nothing(subject: Subject) -> None:
-    """A new instance asks what the first one asked, whatever other instances did in between."""
+    """A new instance picks the same batch as the first one, whatever other instances did in between."""
     expected = subject.reference.indices
     if subject.is_slow:
-        again = subject.traces.answer.indices  # another instance was asked with another seed before
+        again = traces_of(subject).answer.indices  # another instance ran with another seed before it
     else:
         learner = subject.learner(subject.problem, seed=1)
         with failing("rounds without an error", "see where it was raised", subject.home):
@@ -43,27 +44,27 @@ def instances_share_nothing(subject: Subject) -> None:
                 batch = subject.ask_learner(learner)
                 learner.tell(batch, subject.problem.labels[batch])
         again = subject.ask(subject.problem).indices
-    advice = "set what changes in __init__ on self, not on the class, in a module's global or in a default argument"
-    _compare(expected, again, "of a new instance after another one's rounds", advice)
+    advice = "set what changes on self in __init__, not on the class, in a module's global or in a default argument"
+    _compare(expected, again, "from a new instance after another one's rounds", advice)
 
 
 def other_process_same_batch(subject: Subject) -> None:
-    """Another Python process, without CUDA and with another order of hashes, gives the same batch."""
-    answers = subject.start_other_process().answers
-    # There the second seed comes first, so that what one seed leaves to the other on a class shows.
+    """Another Python process, without CUDA and with another hash order, gives the same batch."""
+    answers = other_process_of(subject).answers
+    # There the second seed runs first, which reveals state that one seed leaves to the other on a class.
     for expected, key in ((subject.reference, "first"), (subject.other_seed, "other_seed")):
         given = _indices(answers[key], "a batch in another process")
-        where = "in another process" if key == "first" else "in another process, with seed 1, which was asked first"
+        where = "in another process" if key == "first" else "in another process, with seed 1, which ran first"
         _compare(expected.indices, given, where, f"{DRAW}; keep nothing on the class or in a module's global")
 
 
 def memory_survives_saving(subject: Subject) -> str | None:
-    """After three rounds (one if slow) and saving, another process loads the file and asks for the same batch."""
-    other = subject.start_other_process()
+    """After three rounds (one if slow) and saving, another process loads the file and picks the same batch."""
+    other = other_process_of(subject)
     other.require_saved()
     advice = (
-        "return all that query remembers between rounds from state_dict() and restore it in load_state_dict(); "
-        "return copies of what changes"
+        "return everything that query remembers between rounds from state_dict(), as copies, and restore it in "
+        "load_state_dict()"
     )
     note = None
     try:
@@ -71,7 +72,7 @@ def memory_survives_saving(subject: Subject) -> str | None:
     except CheckSkippedError as reason:
         note = f"loaded in this process: {reason}"
         strategy = None if isinstance(subject.target, str) else subject.create()
-        with failing("the loaded learner to ask for a batch", advice, subject.home):
+        with failing("a batch from the loaded learner", advice, subject.home):
             pool = subject.problem.pool
             given = ActiveLearner.load(other.saved, pool, strategy=strategy, device="cpu").ask(BATCH).tolist()
     _compare(other.expected, given, f"from the learner that was saved after round {other.n_rounds} and loaded", advice)
@@ -79,9 +80,9 @@ def memory_survives_saving(subject: Subject) -> str | None:
 
 
 def asking_again_changes_nothing(subject: Subject) -> None:
-    """A batch of another size asked for before the labels come leaves no trace in the strategy's memory."""
+    """A batch of another size, asked for before labels are given, leaves no trace in the strategy's memory."""
     if subject.is_slow:
-        other = subject.start_other_process()
+        other = other_process_of(subject)
         other.require_saved()
         batch = other.first_batch
     else:
@@ -89,14 +90,14 @@ def asking_again_changes_nothing(subject: Subject) -> None:
         with failing("batches of two sizes in one round", "see where it was raised", subject.home):
             subject.ask_learner(learner, OTHER_SIZE)
             batch = subject.ask_learner(learner)
-    advice = "put all that query changes in the strategy into state_dict(), and take it back in load_state_dict()"
+    advice = "put everything that query changes on the strategy into state_dict(), and restore it in load_state_dict()"
     _compare(subject.reference.indices, batch, f"after a batch of {OTHER_SIZE} in the same round", advice)
 
 
 def _indices(answer: dict[str, Any], expected: str) -> list[int]:
     if "error" in answer:
         raise CheckFailedError(
-            expected, answer["error"], "make it work there as here: no CUDA, new process, memory from load_state_dict"
+            expected, answer["error"], "make it work in a new process without CUDA, with memory from load_state_dict"
         )
     indices: list[int] = answer["indices"]
     return indices

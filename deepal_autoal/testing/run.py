@@ -1,4 +1,4 @@
-"""`check_strategy`: all checks of one strategy, one after the other."""
+"""`check_strategy`: run all checks of one strategy, one after the other."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from deepal_autoal.testing.checks import CHECKS, Check
-from deepal_autoal.testing.faults import spell_error
+from deepal_autoal.testing.evidence import close, other_process_of
+from deepal_autoal.testing.failure_text import format_failure
 from deepal_autoal.testing.observation import process_state, restore_process
 from deepal_autoal.testing.report import FAILED, PASSED, SKIPPED, CheckFailedError, CheckSkippedError, Report, Result
 from deepal_autoal.testing.subject import Subject
 
 if TYPE_CHECKING:
-    from deepal_autoal.strategy import Strategy
+    from deepal_autoal.querying.strategy import Strategy
 
 
 def check_strategy(
@@ -28,12 +29,12 @@ def check_strategy(
     on_result: Callable[[Result], None] | None = None,
     **options: Any,
 ) -> Report:
-    """Check that a strategy keeps the contract; takes seconds, and changes nothing in this process.
+    """Check that a strategy keeps the contract; it takes seconds and changes nothing in this process.
 
     Args:
         strategy: A registered name, a `Strategy` class, or a function that returns a new strategy each time.
-        candidates: Names of a selector's candidates; its defaults otherwise.
-        on_result: Called with each result as it comes.
+        candidates: Names of a selector's candidates; its defaults if None.
+        on_result: Called with each result as soon as it is known.
         options: Constructor options, checked as given.
 
     Returns:
@@ -41,25 +42,25 @@ def check_strategy(
 
     Raises:
         UnknownNameError: If the strategy, a candidate or an option does not exist.
-        DeepALError: If the strategy cannot be made.
+        DeepALError: If the strategy cannot be created.
     """
     start = time.perf_counter()
     subject = Subject(strategy, candidates, options)
     results = []
     try:
         with quiet_process():
-            subject.start_other_process()  # it takes its seconds beside the other checks
+            other_process_of(subject)  # runs beside the other checks
             for check in CHECKS:
                 results.append(run_check(check, subject))
                 if on_result is not None:
                     on_result(results[-1])
     finally:
-        subject.close()
+        close(subject)
     return Report(subject.name, subject.origin, tuple(results), time.perf_counter() - start)
 
 
 def run_check(check: Check, subject: Subject) -> Result:
-    """Run one check; what it raises becomes the result."""
+    """Run one check; an error becomes part of the result."""
     start = time.perf_counter()
     status, parts, note = PASSED, {}, ""
     with quiet_process():
@@ -68,17 +69,17 @@ def run_check(check: Check, subject: Subject) -> Result:
         except CheckSkippedError as reason:
             status, note = SKIPPED, str(reason)
         except CheckFailedError as failure:
-            status, parts = FAILED, {"expected": failure.expected, "came": failure.came, "do": failure.do}
+            status, parts = FAILED, {"expected": failure.expected, "got": failure.got, "fix": failure.fix}
         except Exception as error:
-            came = spell_error(error, subject.home)
+            got = format_failure(error, subject.home)
             status = FAILED
-            parts = {"expected": "no error", "came": came, "do": "see where it was raised"}
+            parts = {"expected": "no error", "got": got, "fix": "see where it was raised"}
     return Result(check.name, check.summary, status, time.perf_counter() - start, note=note, **parts)
 
 
 @contextmanager
 def quiet_process() -> Iterator[None]:
-    """One thread, so that results depend on nothing else, and no log messages; all as before afterwards."""
+    """Use one thread, for reproducible results, and log errors only; restore the process state afterwards."""
     before = process_state()
     logger = logging.getLogger("deepal_autoal")
     level = logger.level

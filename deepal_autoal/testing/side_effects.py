@@ -1,9 +1,10 @@
-"""Checks that a query leaves everything as it was; all read one watched query."""
+"""Checks that a query has no side effects; all read one observed query."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from deepal_autoal.testing.evidence import traces_of
 from deepal_autoal.testing.report import CheckFailedError
 from deepal_autoal.testing.traces import watch
 
@@ -13,15 +14,15 @@ if TYPE_CHECKING:
 _REMEDY = {
     "random's": "draw from context.rng",
     "numpy's": "draw from context.rng, and use numpy.errstate for error handling",
-    "torch's": "draw from context.generator; where torch has the global one only (new layers, dropout), use "
+    "torch's": "draw from context.generator; where torch has only the global one (new layers, dropout), use "
     "deepal_autoal.global_torch_seed; set modes with torch's context managers",
     "the warnings": "use warnings.catch_warnings",
 }
 
 
 def process_is_untouched(subject: Subject) -> None:
-    """Global generators, torch's modes and threads, warnings filters and environment are as before the query."""
-    different = subject.traces.process
+    """Global generators, torch's modes and threads, warnings filters and environment are unchanged by the query."""
+    different = traces_of(subject).process
     if different:
         remedies = {remedy for name in different for start, remedy in _REMEDY.items() if name.startswith(start)}
         raise CheckFailedError(
@@ -32,27 +33,27 @@ def process_is_untouched(subject: Subject) -> None:
 
 
 def model_is_untouched(subject: Subject) -> None:
-    """Weights, statistics, modes, flags, gradients, hooks and settings of the model, and the context, are as before."""
-    if subject.traces.model:
+    """The model's weights, statistics, modes, flags, gradients, hooks and settings, and the context, are unchanged."""
+    if traces_of(subject).model:
         raise CheckFailedError(
             "context and context.model as they were before the query",
-            f"changed: {'; '.join(subject.traces.model)}",
+            f"changed: {'; '.join(traces_of(subject).model)}",
             "work on copy.deepcopy(context.model.module), or use the views' methods, which change nothing",
         )
 
 
 def outputs_are_untouched(subject: Subject) -> None:
-    """What views hand out to all strategies of a round (tensors, labels, indices) is as before; so is the pool."""
-    lines = subject.traces.outputs
+    """The tensors, labels and indices that views return to all strategies of a round, and the pool, are unchanged."""
+    lines = traces_of(subject).outputs
     if not lines and not subject.is_slow:
         try:
             lines = watch(subject, sharp=True).outputs
         except CheckFailedError:
-            return  # a matter of `certain_predictions_work`
+            return  # reported by `certain_predictions_work`
     if lines:
         raise CheckFailedError(
-            "what the context hands out as it was before the query",
+            "the context's outputs as they were before the query",
             f"changed: {', '.join(lines)}",
             "clone() a tensor before operations that end in _ or assign to its elements (also through .numpy()), "
-            "and set nothing on the context and its views",
+            "and set nothing on the context or its views",
         )

@@ -1,4 +1,4 @@
-"""The strategy under test: makes fresh ones, and the learners and contexts to ask them in."""
+"""The strategy under test: creates new instances, and learners and contexts to query them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from deepal_autoal.candidates import names_of, resolve_words
 from deepal_autoal.errors import InputError, QueryError
-from deepal_autoal.factory import create_strategy
-from deepal_autoal.learner import ActiveLearner
+from deepal_autoal.experiment.learner import ActiveLearner
 from deepal_autoal.models import AUTO, choose_model
-from deepal_autoal.options import resolve_options
-from deepal_autoal.plugins import plugin_host
-from deepal_autoal.strategy import Query, ScoringStrategy, SelectorStrategy, Strategy, check_query
-from deepal_autoal.testing.faults import spell_error
+from deepal_autoal.plugins.host import plugin_host
+from deepal_autoal.plugins.options import resolve_options
+from deepal_autoal.querying.selector import SelectorStrategy
+from deepal_autoal.querying.strategy import Query, ScoringStrategy, Strategy, check_query
+from deepal_autoal.strategies.candidate_sets import names_of, resolve_names
+from deepal_autoal.strategies.factory import create_strategy
+from deepal_autoal.testing.failure_text import format_failure
 from deepal_autoal.testing.observation import ViewCalls, process_state, restore_process
 from deepal_autoal.testing.problems import QUICK, Problem, blobs
 from deepal_autoal.testing.report import CheckFailedError, CheckSkippedError
@@ -28,24 +29,21 @@ from deepal_autoal.testing.report import CheckFailedError, CheckSkippedError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from deepal_autoal.context import QueryContext
-    from deepal_autoal.fitted import FittedModel
-    from deepal_autoal.registry import Entry
-    from deepal_autoal.testing.large_pool import LargeQuery
-    from deepal_autoal.testing.other_process import OtherProcess
-    from deepal_autoal.testing.traces import Traces
-    from deepal_autoal.training import TrainerProtocol
+    from deepal_autoal.plugins.registry import Entry
+    from deepal_autoal.querying.context import QueryContext
+    from deepal_autoal.training.fitted_model import FittedModel
+    from deepal_autoal.training.trainer import TrainerProtocol
 
 BATCH = 7
-# For a batch that is asked for before the one that counts.
+# Size of a batch that is asked for before the one that counts.
 OTHER_SIZE = 4
-# Seconds of the processor for one query above which checks make fewer of them.
+# CPU seconds for one query above which checks run fewer of them.
 SLOW = 0.15
 # Names of random streams of rebuilt contexts.
 KEYS = ("again", "and again", "once more")
 CPU = torch.device("cpu")
 
-# States of learners that plain training made; all subjects share them.
+# States of learners after plain training; all subjects share them.
 _plain_states: dict[tuple[Problem, int], dict[str, Any]] = {}
 
 
@@ -55,9 +53,9 @@ class Answer:
 
     Attributes:
         indices: Pool indices, int64 (b,).
-        report: As the strategy gave it, unchecked.
+        report: The report as the strategy gave it, unchecked.
         seconds: How long the query took.
-        cpu_seconds: Of the processor, which do not depend on what else the machine does.
+        cpu_seconds: Its CPU time, which does not depend on what else the machine does.
         calls: The outputs that it asked for.
     """
 
@@ -73,17 +71,16 @@ class Subject:
 
     Args:
         strategy: A registered name, a `Strategy` class, or a function without arguments that returns a new strategy.
-        candidates: Names of a selector's candidates; its defaults otherwise.
+        candidates: Names of a selector's candidates; its defaults if None.
         options: Constructor options.
 
     Attributes:
-        name: The registered name, or the class's.
+        name: The registered name, or the name of the class.
         entry: The registered entry, or None.
         calls: The outputs that it asked for in all queries so far.
-        large_queries: What was measured of queries on large pools, by their sizes.
 
     Raises:
-        DeepALError: If the strategy cannot be made (see `create_strategy`).
+        DeepALError: If the strategy cannot be created (see `create_strategy`).
     """
 
     def __init__(
@@ -94,27 +91,26 @@ class Subject:
     ) -> None:
         if not callable(strategy) and not isinstance(strategy, str):
             raise InputError(
-                f"{strategy!r} is checked many times over, each time anew: give its name, its class or a function "
-                "that makes one"
+                f"{strategy!r} is an instance, but each check needs a new one: give its name, its class or a function "
+                "that returns one"
             )
         self.target = strategy
         self.candidates = candidates.split(",") if isinstance(candidates, str) else candidates
         self.options = dict(options or {})
         self.entry: Entry | None = plugin_host().strategies.get(strategy) if isinstance(strategy, str) else None
-        made = self.create()
-        self.name = made.name or type(made).__name__
+        first = self.create()
+        self.name = first.name or type(first).__name__
         self.origin = str(self.entry.provider) if self.entry is not None else ""
-        self.is_selector = isinstance(made, SelectorStrategy)
-        if isinstance(made, SelectorStrategy) and made.candidate_words:
-            self.candidates = list(made.candidates)  # the other process may know others
-        self.changes_training = made.changes_training
-        self.home = _file_of(type(made))
+        self.is_selector = isinstance(first, SelectorStrategy)
+        if isinstance(first, SelectorStrategy) and first.candidate_words:
+            self.candidates = list(first.candidates)  # the other process may know others
+        self.changes_training = first.changes_training
+        self.home = _file_of(type(first))
         self.calls = ViewCalls()
-        self.large_queries: dict[tuple[int, ...], LargeQuery] = {}
+        self._measured: dict[object, Any] = {}
         self._answers: dict[tuple[Problem, int], Answer] = {}
         self._states: dict[tuple[Problem, int], dict[str, Any]] = {}
         self._refusals: dict[str, str | None] = {}
-        self._other_process: OtherProcess | None = None
 
     def create(self) -> Strategy:
         """Return a new strategy."""
@@ -125,28 +121,28 @@ class Subject:
             arguments = resolve_options(self.target.__name__, self.target, arguments)
             if issubclass(self.target, SelectorStrategy):
                 given = self.candidates or self.target.default_candidates
-                names = names_of(resolve_words(self.target.__name__, given))
+                names = names_of(resolve_names(self.target.__name__, given))
                 arguments["candidates"] = {name: create_strategy(name) for name in names}
-        made = self.target(**arguments)
-        if not isinstance(made, Strategy):
-            raise InputError(f"{self.target!r} gives {type(made).__name__}, no Strategy")
-        return made
+        strategy = self.target(**arguments)
+        if not isinstance(strategy, Strategy):
+            raise InputError(f"{self.target!r} returns {type(strategy).__name__}, not a Strategy")
+        return strategy
 
     @cached_property
     def kind(self) -> str:
-        """The kind of data that checks use where it does not matter: vectors, or images if it takes no vectors."""
+        """The kind of data that checks use by default: vectors, or images if the strategy refuses vectors."""
         for kind in ("vectors", "images"):
             if self.refusal(kind) is None:
                 return kind
         raise CheckFailedError(
-            "a strategy that takes vectors or images with the built-in models",
+            "a strategy that accepts vectors or images with the built-in models",
             f"both were refused: {self.refusal('vectors')}",
-            "say in wrap_trainer's InputError what model it needs, or take plain ones",
+            "say in wrap_trainer's InputError which model it needs, or accept the built-in ones",
         )
 
     @cached_property
     def problem(self) -> Problem:
-        """The pool that checks use where it does not matter."""
+        """The pool that checks use by default."""
         return blobs(self.kind)
 
     @cached_property
@@ -162,9 +158,9 @@ class Subject:
 
     @cached_property
     def is_slow(self) -> bool:
-        """Whether checks should make as few queries as they can."""
+        """Whether checks should run as few queries as possible."""
         try:
-            # A first query may have imports of its own.
+            # The first query may include imports.
             return self.reference.cpu_seconds > SLOW and self.other_seed.cpu_seconds > SLOW
         except CheckFailedError:
             return False
@@ -176,12 +172,15 @@ class Subject:
         context = self.context(self.problem)
         return any(set(self.ask_in(context.rebuild(purpose=key), BATCH).indices.tolist()) != expected for key in KEYS)
 
-    @cached_property
-    def traces(self) -> Traces:
-        """What a query on `problem` leaves behind."""
-        from deepal_autoal.testing.traces import watch
+    def measured(self, what: object, measure: Callable[[], Any]) -> Any:
+        """Return the measurement of this name, which is made when it is first asked for."""
+        if what not in self._measured:
+            self._measured[what] = measure()
+        return self._measured[what]
 
-        return watch(self)
+    def forget(self, what: object) -> Any:
+        """Remove and return the measurement of this name; None if there is none."""
+        return self._measured.pop(what, None)
 
     def refusal(self, kind: str) -> str | None:
         """Return why a learner with this strategy refuses a kind of data before any training, or None."""
@@ -195,9 +194,9 @@ class Subject:
 
     def require(self, kind: str) -> None:
         """Skip the check if the strategy refuses a kind of data."""
-        words = self.refusal(kind)
-        if words is not None:
-            raise CheckSkippedError(f"the strategy refuses {kind}: {words}")
+        reason = self.refusal(kind)
+        if reason is not None:
+            raise CheckSkippedError(f"the strategy refuses {kind}: {reason}")
 
     def learner(
         self,
@@ -208,16 +207,16 @@ class Subject:
         device: torch.device = CPU,
         sharp: bool = False,
     ) -> ActiveLearner:
-        """Return a learner that has been told the problem's labels and whose model is trained.
+        """Return a learner that has the problem's labels and a trained model.
 
-        Models are trained once and loaded from then on, so that nobody's changes reach the next check.
+        Models are trained once and loaded afterwards, so a strategy's changes do not reach the next check.
 
         Args:
             problem: The pool.
-            seed: Of everything random.
-            strategy: A new one by default.
-            device: Where it computes.
-            sharp: Whether to scale the classifier, so that probabilities are exactly 0 and 1.
+            seed: Seed of everything random.
+            strategy: The strategy; by default a new one.
+            device: The device for computing.
+            sharp: Whether to scale the classifier so that probabilities are exactly 0 and 1.
         """
         known = self._states if self.changes_training else _plain_states
         key = (problem, seed)
@@ -247,9 +246,9 @@ class Subject:
         return learner._context(learner.fit(), learner.unlabeled_indices)
 
     def answer(self, problem: Problem, *, seed: int = 0) -> Answer:
-        """Return the answer of a new strategy; asked for once, for checks that need it to compare with."""
+        """Return the answer of a new strategy; it is queried once, and checks compare with the result."""
         if (problem, seed) not in self._answers:
-            before = process_state()  # what it changes there must not reach the next one
+            before = process_state()  # its changes must not reach the next query
             try:
                 self._answers[problem, seed] = self.ask(problem, seed=seed)
             finally:
@@ -265,13 +264,13 @@ class Subject:
         strategy: Strategy | None = None,
         sharp: bool = False,
     ) -> Answer:
-        """Ask a strategy, a new one by default, in a new context; fails unless the batch is exact."""
+        """Query a strategy, by default a new one, in a new context; fail unless the batch is exact."""
         strategy = strategy or self.create()
         context = self.context(problem, seed=seed, strategy=strategy, sharp=sharp)
         return self.ask_in(context, batch_size, strategy=strategy)
 
     def ask_in(self, context: QueryContext, batch_size: int, *, strategy: Strategy | None = None) -> Answer:
-        """Ask a strategy, a new one by default, in a context; fails unless the batch is exact."""
+        """Query a strategy, by default a new one, in a context; fail unless the batch is exact."""
         strategy = strategy or self.create()
         size = len(context.candidates)
         expected = f"{batch_size} distinct pool indices of the {size} candidates"
@@ -281,10 +280,10 @@ class Subject:
             with calls.record():
                 given = strategy.query(context, batch_size)
         except Exception as error:
-            advice = "make query work in the case that the check is named after"
+            advice = "make query work in the case that gives the check its name"
             if isinstance(error, QueryError) and isinstance(strategy, ScoringStrategy):
-                advice = "return one number, no NaN, for each candidate from score"
-            raise CheckFailedError(expected, spell_error(error, self.home), advice) from error
+                advice = "return one number for each candidate from score, and no NaN"
+            raise CheckFailedError(expected, format_failure(error, self.home), advice) from error
         finally:
             self.calls.calls.update(calls.calls)
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
@@ -303,26 +302,12 @@ class Subject:
         return Answer(np.asarray(checked.indices), report, seconds, cpu_seconds, calls)
 
     def ask_learner(self, learner: ActiveLearner, batch_size: int = BATCH) -> NDArray[np.int64]:
-        """Ask a learner; its own errors come through."""
+        """Ask a learner for a batch; its errors are not caught."""
         with self.calls.record():
             return learner.ask(batch_size)
 
-    def start_other_process(self) -> OtherProcess:
-        """Return the process that asks the same questions; started once."""
-        if self._other_process is None:
-            from deepal_autoal.testing.other_process import OtherProcess
-
-            self._other_process = OtherProcess(self)
-        return self._other_process
-
-    def close(self) -> None:
-        """End the other process, if it still runs."""
-        if self._other_process is not None:
-            self._other_process.close()
-            self._other_process = None
-
     def _new_learner(self, problem: Problem, strategy: Strategy, seed: int, device: torch.device) -> ActiveLearner:
-        # A network, whatever fits the data best: checks look at its weights, modes and statistics.
+        # Always a network: checks look at its weights, modes and statistics.
         shape = problem.pool.shape[1:] if problem.pool.ndim == 2 else problem.pool.transpose(0, 3, 1, 2).shape[1:]
         model = choose_model(shape, by_gradient=True) if problem.model == AUTO else problem.model
         return ActiveLearner(
@@ -332,7 +317,7 @@ class Subject:
 
 
 class _SharpTrainer:
-    """Trains as another trainer does, then makes the model's probabilities exactly 0 and 1."""
+    """Trains like another trainer, then makes the model's probabilities exactly 0 and 1."""
 
     def __init__(self, trainer: TrainerProtocol) -> None:
         self._trainer = trainer
@@ -352,5 +337,5 @@ def _sharpen(model: FittedModel) -> FittedModel:
 def _file_of(cls: type) -> str | None:
     try:
         return inspect.getsourcefile(cls)
-    except TypeError:  # a class typed into an interpreter
+    except TypeError:  # a class defined in an interactive session
         return None

@@ -1,4 +1,4 @@
-"""What one watched query leaves behind in the process, in the model and the context, and in what views hand out."""
+"""Observe one query, and record what it changes in the process, the model, the context and the views' outputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from deepal_autoal.process import changed
+from deepal_autoal.isolation.process_state import changed
 from deepal_autoal.testing.observation import (
     context_state,
     model_state,
@@ -21,7 +21,7 @@ from deepal_autoal.testing.observation import (
 from deepal_autoal.testing.subject import BATCH
 
 if TYPE_CHECKING:
-    from deepal_autoal.context import PoolView, QueryContext
+    from deepal_autoal.querying.context import PoolView, QueryContext
     from deepal_autoal.testing.observation import ViewCall
     from deepal_autoal.testing.subject import Answer, Subject
 
@@ -30,13 +30,13 @@ _MOST_PARTS = 3
 
 @dataclass(frozen=True)
 class Traces:
-    """A watched query.
+    """The side effects of an observed query.
 
     Attributes:
-        answer: What a new strategy answered, after another instance and with other global random states.
-        process: What it changed of the process.
-        model: What it changed of the model and the context.
-        outputs: What it changed of the views' results, indices and labels, and of the pool.
+        answer: The answer of a new strategy, after another instance and with other global random states.
+        process: What it changed in the process.
+        model: What it changed in the model and the context.
+        outputs: What it changed in the views' results, indices and labels, and in the pool.
     """
 
     answer: Answer
@@ -46,13 +46,13 @@ class Traces:
 
 
 def watch(subject: Subject, *, sharp: bool = False) -> Traces:
-    """Ask a new strategy, and look at everything before and after.
+    """Query a new strategy, and compare everything before and after.
 
     Args:
-        subject: Makes it.
+        subject: Creates the strategy.
         sharp: See `Subject.learner`.
     """
-    asked = subject.reference.calls.calls  # its imports may set filters and variables, once
+    asked = subject.reference.calls.calls  # run first: imports may set filters and variables, once
     _ = subject.other_seed
     strategy = subject.create()
     pool = subject.problem.pool.copy()
@@ -70,7 +70,7 @@ def watch(subject: Subject, *, sharp: bool = False) -> Traces:
         pool_changed = not np.array_equal(pool, subject.problem.pool)
         subject.problem.pool[...] = pool
     lines = _changed_parts(model, {**model_state(context.model), **context_state(context)})
-    # The tensors themselves, and what a strategy that comes next would be given instead of them.
+    # The tensors themselves, and what the next strategy would get instead of them.
     again = _tensors(context, asked)
     outputs = [
         name
@@ -98,7 +98,7 @@ def _changed_parts(before: dict[str, dict[str, Any]], after: dict[str, dict[str,
 
 
 def _tensors(context: QueryContext, asked: Iterable[ViewCall]) -> dict[str, torch.Tensor]:
-    """Return the tensors that the strategy is going to ask for, and the cheap ones that it might, by name."""
+    """Return, by name, the tensors that the strategy will ask for, and the cheap ones that it might ask for."""
     tensors = {"labeled.labels": context.labeled.labels}
     for name in ("candidates", "labeled"):
         view = _view(context, name)

@@ -1,4 +1,8 @@
-"""How much one operation of torch does: multiplications in products of matrices, numbers read and written elsewhere."""
+"""Count the work of one torch operation from the shapes of its arguments and its result.
+
+Matrix products, convolutions and decompositions count their multiplications; other operations count the numbers that
+they read and write; views and allocations are free.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +12,25 @@ from typing import Any
 
 import torch
 
-# Products of matrices: where the left one stands among the arguments; the right one follows it.
+# Matrix products: the position of the left matrix among the arguments; the right one follows it.
 _PRODUCTS = {
     "mm": 0, "bmm": 0, "mv": 0, "dot": 0, "vdot": 0, "addmm": 1, "addbmm": 1, "addmv": 1, "baddbmm": 1,
     "_addmm_activation": 1,
 }  # fmt: skip
-# Of these the right one's rows are what the left one is multiplied with.
+# These multiply the left matrix by the rows of the right one.
 _TRANSPOSED = {"linear", "cdist", "_cdist_forward", "_euclidean_dist"}
 _CONVOLUTIONS = {"convolution", "_convolution", "mkldnn_convolution"}
-# Read as many numbers as they return, not all of their source.
+# These read as many numbers as they return, not their whole source.
 _GATHERS = {"index", "index_select", "gather", "take", "embedding"}
-# In place they write as many numbers as they are given, not all of their target.
+# In place, these write as many numbers as they are given, not their whole target.
 _SCATTERS = {
     "index_put", "_index_put_impl", "index_fill", "index_copy", "index_add", "index_reduce", "scatter", "scatter_add",
     "scatter_reduce",
 }  # fmt: skip
-# Of matrices, and solutions with them: a dimension times the largest matrix.
+# Matrix decompositions and solvers: a dimension times the size of the largest matrix.
 _DECOMPOSITION = re.compile("_?linalg_(cholesky|eig|inv|ldl|lstsq|lu|qr|solve|svd)|cholesky|triangular_solve")
 _SEARCHES = {"searchsorted", "bucketize"}
-# Steps of a binary search among a million.
+# Steps of a binary search among a million numbers.
 _SEARCH_STEPS = 20
 _ALLOCATIONS = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "resize"}
 
@@ -34,14 +38,14 @@ _ALLOCATIONS = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_
 def work_of(operation: Any, arguments: Sequence[Any], named: Mapping[str, Any], result: Any) -> int:
     """Return the work of an operation, in multiplications and in numbers read or written; views are free.
 
-    It depends on shapes alone, so it is the same on every machine. A fixed factor between operations means nothing:
+    It depends on shapes alone, so it is the same on every machine. Factors between kinds of operations mean nothing:
     compare the work of one piece of code at several sizes.
 
     Args:
-        operation: As a `TorchDispatchMode` gets it.
-        arguments: Positional ones.
-        named: Others.
-        result: What the operation returned.
+        operation: The operation, as passed to a `TorchDispatchMode`.
+        arguments: Its positional arguments.
+        named: Its keyword arguments.
+        result: What it returned.
     """
     if operation.is_view:
         return 0
@@ -70,7 +74,7 @@ def work_of(operation: Any, arguments: Sequence[Any], named: Mapping[str, Any], 
         return sum(part.numel() for part in given[1:])
     written = list(_tensors((result,)))
     if not operation._schema.is_mutable and given and _is_same(given[0], written):
-        return 0  # a view by another name, such as _unsafe_view
+        return 0  # a view in disguise, for example _unsafe_view
     return sum(part.numel() for part in (*given, *written))
 
 
@@ -83,7 +87,7 @@ def _tensors(values: Iterable[Any]) -> Iterator[torch.Tensor]:
 
 
 def _is_same(given: torch.Tensor, written: Sequence[torch.Tensor]) -> bool:
-    """Return whether all that was written is the memory of what was given."""
+    """Return whether all results share the memory of the argument."""
     return bool(written) and all(
         part.untyped_storage().data_ptr() == given.untyped_storage().data_ptr() for part in written
     )

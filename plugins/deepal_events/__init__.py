@@ -1,1 +1,1 @@
-"""Built-in plugins that watch runs and may stop them; all are off until an option of `deepal run` asks for them."""
+"""Built-in plugins that watch runs and may stop them; all are off unless an option of `deepal run` turns them on."""

@@ -1,4 +1,4 @@
-"""Stops a run early: at a target accuracy, or when further labels bring nothing."""
+"""Stop a run early: at a target accuracy, or when further labels bring no gain."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ def deepal_register_options(registry: Registrar) -> None:
         "min-gain",
         f"{__name__}:as_gain",
         metavar="G",
-        summary="With --patience: a gain is more than G over the best accuracy before, in [0, 1); default 0.",
+        summary="With --patience: a gain is more than G above the best earlier accuracy; G in [0, 1), default 0.",
     )
 
 
 @hookimpl
 def deepal_run_started(run: ActiveRun) -> None:
-    """Say so where an option has no effect."""
+    """Warn if an option has no effect."""
     if run.options["min-gain"] is not None and run.options["patience"] is None:
         logger.warning("--min-gain has no effect without --patience")
 
 
 @hookimpl
 def deepal_should_stop(run: ActiveRun) -> str | None:
-    """Return why to stop, or None."""
+    """Return the reason to stop, or None."""
     accuracies = [record["accuracy"] for record in run.records] + [run.metrics["accuracy"]]
     target, patience = run.options["target-accuracy"], run.options["patience"]
     if target is not None and accuracies[-1] >= target:
@@ -60,12 +60,12 @@ def deepal_should_stop(run: ActiveRun) -> str | None:
 
 
 def no_gain(accuracies: Sequence[float], patience: int, min_gain: float) -> str | None:
-    """Return a reason to stop if none of the last rounds is better than the best before them, else None.
+    """Return a reason to stop if none of the last rounds improves on the best one before them, else None.
 
     Args:
-        accuracies: Of all rounds so far.
+        accuracies: Test accuracies of all rounds so far.
         patience: How many of the last rounds to look at, at least 1.
-        min_gain: How much better one of them must be than the best before them: more than this.
+        min_gain: One of them must exceed the best one before them by more than this.
     """
     if len(accuracies) <= patience:
         return None
@@ -80,7 +80,7 @@ def as_accuracy(text: str | float) -> float:
     """Return an accuracy in (0, 1]."""
     accuracy = _number(text)
     if not 0.0 < accuracy <= 1.0:
-        raise ValueError("give a share above 0 and up to 1, such as 0.95")
+        raise ValueError("give a fraction above 0 and at most 1, for example 0.95")
     return accuracy
 
 
@@ -96,7 +96,7 @@ def as_gain(text: str | float) -> float:
     """Return a gain in [0, 1)."""
     gain = _number(text)
     if not 0.0 <= gain < 1.0:
-        raise ValueError("give a share from 0 to below 1, such as 0.001")
+        raise ValueError("give a fraction of at least 0 and below 1, for example 0.001")
     return gain
 
 
@@ -104,4 +104,4 @@ def _number(text: str | float) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ValueError("this is no number") from None
+        raise ValueError("give a number") from None

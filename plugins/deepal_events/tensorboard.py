@@ -1,4 +1,4 @@
-"""Writes a run's records as TensorBoard scalars, into ``tensorboard/`` in the run folder."""
+"""Write a run's records as TensorBoard scalars into ``tensorboard/`` in the run folder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def deepal_register_options(registry: Registrar) -> None:
         "tensorboard",
         f"{__name__}:switch_on",
         flag=True,
-        summary="Write TensorBoard scalars into the run folder; look at them with tensorboard --logdir runs.",
+        summary="Write TensorBoard scalars into the run folder; view them with tensorboard --logdir runs.",
     )
 
 
@@ -40,13 +40,13 @@ def switch_on(given: bool) -> bool:
         InputError: If TensorBoard is not installed.
     """
     if given and importlib.util.find_spec("tensorboard") is None:
-        raise InputError("--tensorboard needs the package tensorboard: pip install tensorboard")
+        raise InputError("--tensorboard needs the tensorboard package: pip install tensorboard")
     return bool(given)
 
 
 @hookimpl
 def deepal_run_started(run: ActiveRun) -> None:
-    """Open the file; of a resumed run, write what was recorded before anew, so that nothing is missing or twice."""
+    """Open the file; for a resumed run, rewrite all earlier records, so none is missing or duplicated."""
     if not run.options["tensorboard"]:
         return
     if run.folder is None:
@@ -77,7 +77,7 @@ def deepal_run_finished(run: ActiveRun) -> None:
 
 
 def write_record(writer: SummaryWriter, record: Mapping[str, Any]) -> None:
-    """Write every number of a round's record; the step is the number of labelled samples."""
+    """Write every number of a round's record; the step is the number of labeled samples."""
     written = {key: value for key, value in record.items() if key not in ("round", "n_labeled", "queried")}
     for tag, value in scalars(written):
         writer.add_scalar(tag, value, record["n_labeled"])
@@ -85,7 +85,7 @@ def write_record(writer: SummaryWriter, record: Mapping[str, Any]) -> None:
 
 
 def scalars(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Yield the numbers of nested mappings with their paths, such as ``("strategy/weights/entropy", 0.5)``."""
+    """Yield the numbers in nested mappings with their paths, such as ``("strategy/weights/entropy", 0.5)``."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from scalars(value, f"{prefix}{key}/")

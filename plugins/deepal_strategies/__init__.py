@@ -1,1 +1,1 @@
-"""The built-in query strategies, one module each; they use public names of `deepal_autoal` only."""
+"""The built-in query strategies, one module each; they use only public names of `deepal_autoal`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deepal_autoal import Strategy
-from deepal_strategies.seeding import seed_by_distance
+from deepal_strategies.shared.seeding import seed_by_distance
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,12 +18,12 @@ class BADGE(Strategy):
     """k-means++ seeding on gradient embeddings (Ash, Zhang, Krishnamurthy, Langford & Agarwal, ICLR 2020).
 
     A sample's gradient embedding g = q ⊗ h is the gradient of the cross-entropy of its predicted label with respect
-    to the last layer's weights: q = p - onehot(argmax p), h the embedding. The first sample is that of the largest
-    ‖g‖, as in the authors' code (the paper's k-means++ draws it uniformly); each further one is drawn in proportion
-    to its squared distance to the nearest one chosen. Where all samples coincide with chosen ones, the rest is
-    random.
+    to the last layer's weights: q = p - onehot(argmax p), h the embedding. The first sample is the one with the
+    largest ‖g‖, as in the authors' code (the paper's k-means++ draws it uniformly); each further one is drawn in
+    proportion to its squared distance to the nearest chosen one. Where all samples coincide with chosen ones, the
+    rest are random.
 
-    g, of C·D numbers a sample, is never built: (q_i ⊗ h_i)·(q_j ⊗ h_j) = (q_i·q_j)(h_i·h_j).
+    g, with C·D numbers per sample, is never formed: (q_i ⊗ h_i)·(q_j ⊗ h_j) = (q_i·q_j)(h_i·h_j).
     """
 
     requires = frozenset({"gradients"})

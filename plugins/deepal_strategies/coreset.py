@@ -1,4 +1,9 @@
-"""Core-set selection: k-center greedy on the embeddings."""
+"""Core-set selection: k-center greedy on the embeddings.
+
+How it works: the next sample is always the one farthest from its nearest center, and then becomes a center itself
+(farthest-first traversal, Gonzalez 1985). Distances to the nearest center only fall, so an outdated distance is an
+upper bound, and its negative a key of a lazy greedy choice (see `lazy_greedy`).
+"""
 
 from __future__ import annotations
 
@@ -7,8 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from deepal_autoal import Strategy
-from deepal_strategies.magnitude import scaled, squared_norms, unit_of
-from deepal_strategies.race import choose_eagerly, choose_lazily
+from deepal_strategies.shared.lazy_greedy import choose_eagerly, choose_lazily
+from deepal_strategies.shared.scaling import scaled, squared_norms, unit_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,11 +28,11 @@ _DEVICE_BLOCK = 1 << 26
 
 
 class CoreSet(Strategy):
-    """Again and again the candidate farthest from all labelled and chosen ones (Sener & Savarese, ICLR 2018).
+    """Repeatedly the candidate farthest from all labeled and chosen ones (Sener & Savarese, ICLR 2018).
 
-    The paper's greedy 2-approximation of k-center on the task model's embeddings, by Euclidean distance. Its
-    refinement of that by a mixed-integer program is not part of this strategy. With no labelled sample the first
-    one is random.
+    The paper's greedy 2-approximation of k-center on the task model's embeddings, by Euclidean distance. The paper
+    refines it by a mixed-integer program, which is not part of this strategy. Without labeled samples the first
+    sample is random.
     """
 
     requires = frozenset({"embeddings"})
@@ -42,51 +47,49 @@ class CoreSet(Strategy):
 
 
 def farthest_first(rows: Tensor, centers: Tensor, n_chosen: int, generator: torch.Generator) -> Tensor:
-    """Return rows by farthest-first traversal, starting from given centres.
+    """Return rows by farthest-first traversal, starting from given centers.
 
-    Distances to the nearest centre only fall, so what a row's was earlier is an upper bound, and on a CPU most rows
-    are never asked again (`choose_lazily`). Distances are computed from differences: by way of squared norms and
-    inner products, single precision would lose those inside of tight clusters. On a CPU such products say, with a
-    bound of their rounding, for which pairs the difference need not be computed. Equal distances are decided at
-    random.
+    On a CPU most rows are never updated again (`choose_lazily`). Distances are computed from differences: from squared
+    norms and inner products, single precision would lose those within tight clusters. On a CPU such products show,
+    with a bound on their rounding, which pairs need no difference. Ties are broken at random.
 
-    Time: products of all rows with the m centres, and of those pairs of a row and a choice that have to be looked
-    at, at worst all n · n_chosen. Memory: the centres, the chosen rows, some 40 bytes a row, blocks of bounded size,
-    and a front of rows that is small where most are pruned, and at most half of all.
+    Time: products of all rows with the m centers, and of those pairs of a row and a choice that have to be computed,
+    at worst all n · n_chosen. Memory: the centers, the chosen rows, some 40 bytes a row, blocks of bounded size, and
+    an active set of rows that is small where most are pruned, and at most half of all.
 
     Args:
         rows: Shape (n, D), float32, finite.
         centers: Shape (m, D); may be empty.
-        n_chosen: How many, 1 ... n.
+        n_chosen: Number of rows to choose, 1 ... n.
         generator: On the rows' device.
 
     Returns:
         Distinct row numbers, int64 (n_chosen,), in the order of the choices.
 
     Raises:
-        QueryError: If a row or centre is not finite.
+        QueryError: If a row or center is not finite.
     """
-    line = _Uncovered.at_start(rows, centers, n_chosen, generator)
+    queue = _DistanceQueue.at_start(rows, centers, n_chosen, generator)
     n_centers = len(centers)
     if n_centers:
-        line.tell(0, n_centers)
+        queue.update(0, n_centers)
     if rows.device.type != "cpu":
-        return choose_eagerly(line, n_centers, n_centers + n_chosen)
-    # Without a centre all are as far: the first choice says something about every row.
+        return choose_eagerly(queue, n_centers, n_centers + n_chosen)
+    # Without a center all distances are infinite, and the first choice changes every one.
     n_first = 0 if n_centers else 1
-    first = choose_eagerly(line, n_centers, n_centers + n_first)
-    return torch.cat([first, choose_lazily(line, n_centers + n_first, n_centers + n_chosen)])
+    first = choose_eagerly(queue, n_centers, n_centers + n_first)
+    return torch.cat([first, choose_lazily(queue, n_centers + n_first, n_centers + n_chosen)])
 
 
-class _Uncovered:
-    """Rows with their distance to the nearest centre, as a `Line`: the farthest is next.
+class _DistanceQueue:
+    """Rows with their distance to the nearest center, as a `PriorityQueue`: the farthest row is next.
 
     Attributes:
         rows: Shape (n, D).
         squares: Their squared lengths, (n,).
-        priority: Decides between equal distances, the highest first, int64 (n,).
-        distances: Distance to the nearest centre that the row was told of, float32 (n,); -1 for chosen rows.
-        centers: The given centres and then the chosen rows, (m + b, D), with their squared lengths.
+        priority: Breaks ties between equal distances, the highest first, int64 (n,).
+        distances: Distance to the nearest of the centers that the row includes, float32 (n,); -1 for chosen rows.
+        centers: The given centers and then the chosen rows, (m + b, D), with their squared lengths.
     """
 
     rows: Tensor
@@ -96,8 +99,8 @@ class _Uncovered:
     centers: tuple[Tensor, Tensor]
 
     @classmethod
-    def at_start(cls, rows: Tensor, centers: Tensor, n_chosen: int, generator: torch.Generator) -> _Uncovered:
-        """Return all rows, told of no centre."""
+    def at_start(cls, rows: Tensor, centers: Tensor, n_chosen: int, generator: torch.Generator) -> _DistanceQueue:
+        """Return all rows, not yet updated for any center."""
         self = cls()
         self.priority = torch.randperm(len(rows), generator=generator, device=rows.device)
         unit = unit_of(rows, centers)
@@ -112,30 +115,30 @@ class _Uncovered:
     def __len__(self) -> int:
         return len(self.distances)
 
-    def take(self, rows: Tensor) -> _Uncovered:
-        part = _Uncovered()
+    def take(self, rows: Tensor) -> _DistanceQueue:
+        part = _DistanceQueue()
         part.rows, part.squares = self.rows[rows], self.squares[rows]
         part.priority, part.distances = self.priority[rows], self.distances[rows]
         part.centers = self.centers
         return part
 
-    def put(self, rows: Tensor, part: _Uncovered) -> None:
+    def put(self, rows: Tensor, part: _DistanceQueue) -> None:
         self.distances[rows] = part.distances
 
     def keys(self) -> Tensor:
-        # Bits of floats that are not negative are in the order of the floats; negative ones come before.
+        # As integers, the bits of non-negative floats have the order of the floats; negative floats come before them.
         return -((self.distances.view(torch.int32).to(torch.int64) << 32) + self.priority)
 
     def record(self, number: int, row: Tensor, key: Tensor) -> None:
         centers, squares = self.centers
         centers[number : number + 1], squares[number : number + 1] = self.rows[row], self.squares[row]
-        # Never again, though others may coincide with it.
+        # It is never chosen again, though other rows may coincide with it.
         self.distances.index_fill_(0, row, -1.0)
 
-    def tell(self, first: int, last: int) -> None:
+    def update(self, first: int, last: int) -> None:
         centers, squares = (part[first:last] for part in self.centers)
         on_cpu = self.rows.device.type == "cpu"
-        # Off the CPU, differences take no memory of their own.
+        # Off the CPU, differences need no memory of their own.
         size = _BLOCK // max(last - first, self.rows.shape[1]) if on_cpu else _DEVICE_BLOCK // (last - first)
         for start in range(0, len(self), max(1, size)):
             part = slice(start, start + max(1, size))
@@ -149,17 +152,16 @@ class _Uncovered:
 
 
 def _lower(distances: Tensor, rows: Tensor, squares: Tensor, centers: Tensor, center_squares: Tensor) -> None:
-    """Lower distances (n,) to those to the nearest of some centres, in place.
+    """Lower distances (n,) to the distance from the nearest of some centers where that is less, in place.
 
-    Products tell which rows have no centre among these that is nearer than before, and which centre is a row's
-    nearest; where their rounding leaves that open, products in double precision do. The distance itself is that of
-    the difference.
+    Products show which rows have no nearer center among these, and which center is a row's nearest; where their
+    rounding leaves that open, products in double precision decide. The distance itself is that of the difference.
     """
     # Sums of D products round by at most D units in the last place of the sum of their sizes, in any order.
     slack = (rows.shape[1] + 8) * torch.finfo(rows.dtype).eps
     margin = slack * (squares + center_squares.max())
     squared = (rows @ centers.T).mul_(-2.0).add_(squares[:, None]).add_(center_squares)
-    # A distance of 0 cannot fall, and -1 stands for a chosen row.
+    # A distance of 0 cannot fall, and -1 marks a chosen row.
     limit = (distances.square() + margin).where(distances > 0, -torch.inf)
     if len(centers) == 1:
         changed = (squared.squeeze(1) <= limit).nonzero().squeeze(1)
@@ -171,7 +173,7 @@ def _lower(distances: Tensor, rows: Tensor, squares: Tensor, centers: Tensor, ce
         unsure = changed[rivals > 1]
         if len(unsure):
             precise = centers.double()
-            # The row's own square is the same for all centres.
+            # The row's own square is the same for all centers.
             nearest[unsure] = (precise.square().sum(dim=1) - 2.0 * rows[unsure].double() @ precise.T).argmin(dim=1)
         others = centers[nearest[changed]]
     if len(changed):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deepal_autoal import Strategy
-from deepal_strategies.diversity import select_final
-from deepal_strategies.options import check_at_least
-from deepal_strategies.uncertainty import negative_margin
+from deepal_strategies.shared.diverse_batches import select_final
+from deepal_strategies.shared.option_checks import check_at_least
+from deepal_strategies.shared.uncertainty import negative_margin
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class DBAL(Strategy):
-    """The most informative candidates, thinned to a batch by k-means weighted with their informativeness.
+    """The most informative candidates, reduced to a batch by k-means weighted with their informativeness.
 
-    Zhdanov 2019, "Diverse mini-batch active learning": the β·b candidates of the highest informativeness
-    1 - (p_(1) - p_(2)), then b clusters of their embeddings in which each counts as much as it is informative, and
-    from each cluster the sample nearest to the centre. Chosen here: k-means starts once, from weighted k-means++;
-    the nearest sample is one of the cluster's own members, so that no two clusters want the same one; where all
-    candidates have informativeness 0, all count alike.
+    Zhdanov 2019, "Diverse mini-batch active learning": takes the β·b candidates with the highest informativeness
+    1 - (p_(1) - p_(2)), clusters their embeddings into b clusters with the informativeness as weights, and takes the
+    sample nearest to the center from each cluster. Our choices: k-means starts once, from weighted k-means++; the
+    nearest sample is one of the cluster's own members, so two clusters never choose the same one; where all
+    candidates have informativeness 0, all weights are equal.
 
     Args:
         beta: Width of the filter in batches, β. With 1 the batch is the b smallest margins.

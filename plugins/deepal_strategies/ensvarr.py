@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deepal_autoal import ScoringStrategy
-from deepal_strategies.options import check_at_least
-from deepal_strategies.uncertainty import variation_ratio
+from deepal_strategies.shared.option_checks import check_at_least
+from deepal_strategies.shared.uncertainty import variation_ratio
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 class EnsembleVariationRatio(ScoringStrategy):
     """Largest share of an ensemble's members that do not vote for the modal class.
 
-    Beluch et al. 2018: networks of one architecture, each trained on all labels from other initial weights and in
-    another order of the data. The first is the task model, so a query trains M - 1 more. With M members there are
-    at most M different scores; equal ones go at random.
+    Beluch et al. 2018: networks of one architecture, each trained on all labels from different initial weights and in
+    a different order of the data. The first is the task model, so a query trains M - 1 more. With M members there are
+    at most M different scores; ties are broken at random.
 
     Args:
-        n_members: Members M, the task model among them. A single one cannot disagree, so at least 2.
+        n_members: Members M including the task model, at least 2: a single one cannot disagree.
 
     Raises:
         InputError: If an option is out of range.

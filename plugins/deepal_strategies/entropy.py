@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deepal_strategies.one_prediction import OnePrediction
-from deepal_strategies.uncertainty import entropy
+from deepal_strategies.shared.one_prediction import OnePrediction
+from deepal_strategies.shared.uncertainty import entropy
 
 if TYPE_CHECKING:
     from torch import Tensor

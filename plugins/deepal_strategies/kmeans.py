@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deepal_autoal import Query, Strategy
-from deepal_strategies.clustering import FULL_PASS_LIMIT
-from deepal_strategies.diversity import cluster_members
-from deepal_strategies.options import check_at_least
+from deepal_strategies.shared.clustering import FULL_PASS_LIMIT
+from deepal_strategies.shared.diverse_batches import cluster_members
+from deepal_strategies.shared.option_checks import check_at_least
 
 if TYPE_CHECKING:
     from deepal_autoal import QueryContext
 
 
 class KMeansSampling(Strategy):
-    """The samples nearest to the centres of k-means clusters of the embeddings, one for each.
+    """The samples nearest to the centers of k-means clusters of the embeddings, one for each center.
 
     Args:
-        full_pass_limit: N·b·D, the multiplications of one pass of all candidates over all centres, above which the
-            centres come from a random subset of the candidates (see `k_means`). The round's record says which form
-            ran, with its iterations and inertia.
+        full_pass_limit: N·b·D, the multiplications that compare all candidates with all centers once, above which the
+            centers come from a random subset of the candidates (see `k_means`). The round's record holds the form
+            used, its iterations and inertia.
 
     Raises:
         InputError: If an option is out of range.

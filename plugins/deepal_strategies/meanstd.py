@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from deepal_autoal import ScoringStrategy
-from deepal_strategies.options import check_at_least
-from deepal_strategies.uncertainty import mean_of_passes, score_passes
+from deepal_strategies.shared.option_checks import check_at_least
+from deepal_strategies.shared.uncertainty import mean_of_passes, score_passes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class MeanStd(ScoringStrategy):
-    """Largest standard deviation of a class probability over T dropout passes, mean over classes.
+    """Largest standard deviation of a class probability over T dropout passes, averaged over classes.
 
-    From Kampffmeyer, Salberg & Jenssen 2016, who use it per pixel. The standard deviation is the population's,
-    √(mean_t p² - (mean_t p)²) with 1/T, as Gal, Islam & Ghahramani 2017 write the score and numpy, and so DeepAL+,
-    computes it; with 1/(T-1) the ranking would be the same.
+    From Kampffmeyer, Salberg & Jenssen 2016, who use it per pixel. It is the population's standard deviation,
+    √(mean_t p² - (mean_t p)²) with 1/T, as in Gal, Islam & Ghahramani 2017 and in numpy, which DeepAL+ uses; with
+    1/(T-1) the ranking would be the same.
 
     Args:
-        n_passes: Dropout passes T. A single one has no spread, so at least 2.
+        n_passes: Dropout passes T, at least 2: a single one has no spread.
 
     Raises:
         InputError: If an option is out of range.
@@ -42,9 +42,9 @@ class MeanStd(ScoringStrategy):
 
 
 def mean_standard_deviation(passes: Tensor) -> Tensor:
-    """Return the mean over classes of the population's standard deviation, (n,), of passes (T, n, C)."""
+    """Return the population's standard deviation, averaged over classes, (n,), of passes (T, n, C)."""
     mean = mean_of_passes(passes)
-    # Squares of differences, not the difference of squares, which cancels where the spread is small.
+    # Squares of differences: the difference of squares would cancel where the spread is small.
     squares = torch.zeros_like(mean)
     for one in passes:
         squares += (one - mean).square_()

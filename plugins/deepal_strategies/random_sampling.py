@@ -18,7 +18,7 @@ class RandomSampling(ScoringStrategy):
     """Uniformly random samples, without replacement."""
 
     def score(self, context: QueryContext) -> Tensor:
-        """Return a random permutation of 0 ... N-1, so that no two scores are equal; float32 (N,)."""
+        """Return a random permutation of 0 ... N-1, so no two scores are equal; float32 (N,)."""
         order = torch.randperm(len(context.candidates), generator=context.generator, device=context.generator.device)
         return order.float()
 

@@ -1,4 +1,4 @@
-"""Registers the built-in strategies; imports none of them."""
+"""Registers the built-in strategies without importing any of them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
     )
     registry.add(
         "entropy-dropout",
-        "deepal_strategies.entropy_dropout:EntropyDropout",
+        "deepal_strategies.dropout_scores:EntropyDropout",
         summary="Highest entropy of the mean of dropout or posterior passes",
         family="uncertainty",
         requires={"mc_dropout"},
@@ -65,7 +65,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
     )
     registry.add(
         "margin-dropout",
-        "deepal_strategies.margin_dropout:MarginDropout",
+        "deepal_strategies.dropout_scores:MarginDropout",
         summary="Smallest gap between the two most probable classes in the mean of dropout or posterior passes",
         family="uncertainty",
         requires={"mc_dropout"},
@@ -75,7 +75,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
     )
     registry.add(
         "leastconf-dropout",
-        "deepal_strategies.leastconf_dropout:LeastConfidenceDropout",
+        "deepal_strategies.dropout_scores:LeastConfidenceDropout",
         summary="Lowest probability of the most probable class in the mean of dropout or posterior passes",
         family="uncertainty",
         requires={"mc_dropout"},
@@ -126,7 +126,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
     registry.add(
         "ddu",
         "deepal_strategies.ddu.strategy:DDU",
-        summary="Lowest density of the embedding under one Gaussian a class, on a spectrally normalised network",
+        summary="Lowest density of the embedding under one Gaussian per class, on a spectrally normalized network",
         family="uncertainty",
         requires={"embeddings"},
         changes_training=True,
@@ -137,7 +137,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
     registry.add(
         "kmeans",
         "deepal_strategies.kmeans:KMeansSampling",
-        summary="The samples nearest to the centres of k-means clusters of the embeddings",
+        summary="The samples nearest to the centers of k-means clusters of the embeddings",
         family="diversity",
         requires={"embeddings"},
         time="N*b*D",
@@ -147,7 +147,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
     registry.add(
         "coreset",
         "deepal_strategies.coreset:CoreSet",
-        summary="k-center greedy: again and again the embedding farthest from all labelled and chosen ones",
+        summary="k-center greedy: repeatedly the embedding farthest from all labeled and chosen ones",
         family="diversity",
         requires={"embeddings"},
         time="(L + b)*N*D",
@@ -157,7 +157,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
     registry.add(
         "vaal",
         "deepal_strategies.vaal.strategy:VAAL",
-        summary="What a discriminator, on the latent means of a VAE, tells most surely from the labelled set",
+        summary="Lowest probability of being labeled, by a discriminator on the latent means of a VAE",
         family="learned",
         requires={"inputs"},
         time="E*(N + L)*P",
@@ -218,7 +218,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
     registry.add(
         "autoal",
         "deepal_strategies.autoal.strategy:AutoAL",
-        summary="Learns, sample by sample, how far to trust each candidate strategy, inside the labelled pool",
+        summary="Learns inside the labeled pool how far to trust each candidate strategy, sample by sample",
         family="selector",
         requires={"probabilities", "embeddings", "mc_dropout"},
         time="ask + fit + N*(D + K) + b*b*D",

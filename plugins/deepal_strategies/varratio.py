@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from deepal_autoal import ScoringStrategy
-from deepal_strategies.options import check_at_least, check_choice
-from deepal_strategies.uncertainty import mean_of_passes, score_passes, variation_ratio
+from deepal_strategies.shared.option_checks import check_at_least, check_choice
+from deepal_strategies.shared.uncertainty import mean_of_passes, score_passes, variation_ratio
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,14 +18,14 @@ class VariationRatio(ScoringStrategy):
     """Largest share of dropout passes that do not vote for the modal class (Freeman 1965).
 
     1 - (votes for the modal class) / T over the most probable class of each pass, as in Gal, Islam & Ghahramani
-    2017. With T passes there are at most T different scores; equal ones go at random. A pass that finds several
-    classes equally probable votes for the first of them (see `variation_ratio`).
+    2017. With T passes there are at most T different scores; ties are broken at random. A pass in which several
+    classes are equally probable votes for the first of them (see `variation_ratio`).
 
     Args:
-        n_passes: Dropout passes T. A single one cannot disagree, so at least 2.
+        n_passes: Dropout passes T, at least 2: a single one cannot disagree.
         votes: ``"passes"`` counts the passes' votes. ``"probabilities"`` is what DeepAL+ (Zhan et al. 2022) calls
-            variation ratio: 1 - max_c p_c, here on the mean of the passes. No votes are counted there, and it
-            ranks as ``leastconf-dropout`` does; it is for comparisons with their results.
+            variation ratio: 1 - max_c p_c, here of the mean of the passes. It counts no votes and ranks as
+            ``leastconf-dropout`` does; use it to compare with their results.
 
     Raises:
         InputError: If an option is out of range.
@@ -40,7 +40,7 @@ class VariationRatio(ScoringStrategy):
         self.votes = votes
 
     def score(self, context: QueryContext) -> Tensor:
-        """Return the share of votes against the modal class, or what stands for it, in [0, 1), float32 (N,)."""
+        """Return the share of votes against the modal class, or 1 - max_c p_c, in [0, 1), float32 (N,)."""
         score = variation_ratio if self.votes == "passes" else _lack_of_confidence
         return score_passes(score, context.candidates, self.n_passes)
 

@@ -1,4 +1,4 @@
-"""Uniform vote of the candidates: what AutoAL has to beat."""
+"""Uniform vote of the candidates: the baseline that AutoAL has to beat."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from deepal_autoal import Query, SelectorStrategy, Strategy
-from deepal_strategies.diversity import select_final
-from deepal_strategies.options import check_at_least, check_choice
-from deepal_strategies.votes import Votes, collect_votes
+from deepal_strategies.shared.diverse_batches import select_final
+from deepal_strategies.shared.option_checks import check_at_least, check_choice
+from deepal_strategies.shared.votes import Votes, collect_votes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,10 +21,10 @@ class Vote(SelectorStrategy):
 
     Args:
         candidates: Strategies by name.
-        scores: ``"ranks"``, the mean rank; or ``"picks"``, the number of candidates that would query the sample, ties
-            by mean rank.
-        final: ``"diverse"`` filters by the votes and takes a diverse batch out of that; ``"top"`` takes the
-            samples of most votes (see `select_final`).
+        scores: ``"ranks"``, the mean rank; or ``"picks"``, the number of candidates that would query the sample, with
+            ties broken by mean rank.
+        final: ``"diverse"`` filters by the votes and takes a diverse batch of what is left; ``"top"`` takes the
+            samples with the most votes (see `select_final`).
         oversample: Width of the diverse stage's filter in batches; by default it follows the number of labels (see
             `budget_width`).
 
@@ -52,7 +52,7 @@ class Vote(SelectorStrategy):
         self.oversample = oversample
 
     def query(self, context: QueryContext, batch_size: int) -> Query:
-        """Return the batch; the report holds the weights, which are all alike."""
+        """Return the batch; the report holds the weights, which are all equal."""
         votes = collect_votes(self, context, batch_size)
         indices = select_final(context, vote_scores(votes, self.scores), batch_size, self.final, self.oversample)
         weight = 1.0 / len(self.candidates)
@@ -60,10 +60,10 @@ class Vote(SelectorStrategy):
 
 
 def vote_scores(votes: Votes, scores: str) -> Tensor:
-    """Return the mean rank, (n,); of ``"picks"`` their number plus half of it, so that it decides between equals only.
+    """Return the mean rank, (n,); for ``"picks"`` their number plus half the mean rank, which then only breaks ties.
 
-    In float64, which tells the ranks of large pools apart next to the counts, and on the CPU, as not every device
-    has it.
+    In float64, which resolves the ranks of large pools beside the counts, and on the CPU, as not every device
+    supports it.
     """
     ranks = votes.ranks.cpu().double().mean(dim=0)
     return ranks if scores == "ranks" else votes.picks.cpu().double().sum(dim=0) + 0.5 * ranks

@@ -1,8 +1,8 @@
-"""TypiClust against others at very low budgets: the tables of the README.
+"""TypiClust against other strategies at very low budgets: the tables of the README.
 
-Every strategy starts from the same initial set, weights and data order of a seed, on one thread. The table gives, over
-seeds, the area under the budget curve (AUBC), the accuracy with the first batch's labels and with the last one's, and
-the paired difference of AUBC to ``random`` with a 95 % bootstrap interval.
+For each seed every strategy starts from the same initial set, weights and data order, on one thread. The table gives,
+over seeds, the area under the budget curve (AUBC), the accuracy after the first batch and after the last, and the
+paired difference of AUBC to ``random`` with a 95% bootstrap interval.
 """
 
 from __future__ import annotations
@@ -42,21 +42,22 @@ def main() -> None:
             results[label].append(result)
             print(f"seed {seed} {label}: {result.aubc:.4f}", file=sys.stderr)
     areas = {label: [result.aubc for result in runs] for label, runs in results.items()}
-    print("| strategy | AUBC | after one batch | at the end | AUBC - random, points (95 %) | seeds above |")
+    print("| strategy | AUBC | after one batch | at the end | AUBC - random, points (95%) | seeds above |")
     print("|---|---|---|---|---|---|")
     for label in sorted(STRATEGIES, key=lambda label: -np.mean(areas[label])):
-        first = spell([result.rounds[1]["accuracy"] for result in results[label]])
-        last = spell([result.accuracy for result in results[label]])
-        print(f"| {label} | {spell(areas[label])} | {first} | {last} | {compare(areas[label], areas['random'])} |")
+        first = format_mean([result.rounds[1]["accuracy"] for result in results[label]])
+        last = format_mean([result.accuracy for result in results[label]])
+        area, difference = format_mean(areas[label]), compare(areas[label], areas["random"])
+        print(f"| {label} | {area} | {first} | {last} | {difference} |")
 
 
-def spell(values: list[float]) -> str:
+def format_mean(values: list[float]) -> str:
     """Return mean and standard deviation."""
     return f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}"
 
 
 def compare(values: list[float], others: list[float]) -> str:
-    """Return the mean paired difference in points, its bootstrap interval, and how many differences are positive."""
+    """Return the mean paired difference in points, its bootstrap interval, and the number of positive differences."""
     differences = 100 * (np.array(values) - np.array(others))
     if not differences.any():
         return "|"

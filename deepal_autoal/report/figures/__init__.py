@@ -1,8 +1,8 @@
-"""The figures of a report: data in, a matplotlib figure out. Nothing here is imported but by whom draws.
+"""The figures of a report: functions that take data and return a matplotlib figure. Import this only to draw.
 
-Every mark that belongs to a strategy has the id ``FIGURE--KEY--PART``, where FIGURE is the figure's own id, KEY the
-strategy's (`deepal_autoal.report.style.strategy_key`), so that a page can hide or show all marks of a strategy.
-matplotlib is imported when a figure is drawn, never pyplot: nothing global is left behind.
+Every mark of a strategy has the id ``FIGURE--KEY--PART``, with the figure's own id and the strategy's key
+(`deepal_autoal.report.style.strategy_key`), so a page can hide or show all marks of a strategy. matplotlib is
+imported when a figure is drawn, and pyplot never: no global state is changed.
 """
 
 from __future__ import annotations

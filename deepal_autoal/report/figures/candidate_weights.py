@@ -1,4 +1,4 @@
-"""Which candidates a selector trusts, round by round."""
+"""Draws which candidates a selector trusts, round by round."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deepal_autoal.errors import InputError
 from deepal_autoal.report.figures import canvas
 from deepal_autoal.report.figures.curves import Curve, draw_curves
 from deepal_autoal.report.figures.end_labels import LINE_HEIGHT, label_width
-from deepal_autoal.report.figures.wording import percent, spell_seeds
+from deepal_autoal.report.figures.wording import format_seeds, percent
 from deepal_autoal.report.style import NEUTRAL, Style, figure_id
 from deepal_autoal.statistics import estimate
 
@@ -29,18 +29,18 @@ def candidate_weights(
     *,
     id_prefix: str | None = None,
 ) -> Figure:
-    """Draw each candidate's mean weight against the round, with 95 % bootstrap intervals over seeds.
+    """Draw each candidate's mean weight against the round, with 95% bootstrap intervals over seeds.
 
-    Lines, not stacked areas: they show which candidate leads, and by how much, where areas show only the lowest one's
-    course. A dashed line is the weight that all would have alike.
+    Lines show which candidate leads, and by how much; stacked areas would show only the course of the lowest one. The
+    dashed line is the weight if all were equal.
 
     Args:
-        weights: For each candidate (seeds, rounds), all of the same shape, from round 0; NaN where a seed has no such
+        weights: (seeds, rounds) for each candidate, all of the same shape, from round 0; NaN if a seed has no such
             round, which counts as missing.
-        label: The selector's.
+        label: The selector's label.
         dataset: The dataset's label.
-        styles: Of the candidates.
-        id_prefix: The figure's id; without one it is made of label and dataset.
+        styles: Styles of the candidates.
+        id_prefix: The figure's id; derived from label and dataset by default.
 
     Raises:
         InputError: If there is no candidate, or the shapes differ, or a candidate has no weight at all.
@@ -50,12 +50,14 @@ def candidate_weights(
     arrays = {name: np.asarray(values, dtype=float) for name, values in weights.items()}
     shapes = {values.shape for values in arrays.values()}
     if len(shapes) != 1 or any(len(shape) != 2 for shape in shapes):
-        raise InputError(f"weights of {label} must be (seeds, rounds), alike for all candidates, not {sorted(shapes)}")
+        raise InputError(
+            f"weights of {label} must be (seeds, rounds), the same for all candidates, not {sorted(shapes)}"
+        )
     curves = {name: _curve(values, name) for name, values in arrays.items()}
     n_seeds = next(iter(shapes))[0]
-    note = f"Mean over {spell_seeds({label: range(n_seeds)})}"
-    note += "; shaded: 95 % bootstrap interval of the mean. " if n_seeds > 1 else ". "
-    note += f"Dashed: all {len(curves)} candidates trusted alike."
+    note = f"Mean over {format_seeds({label: range(n_seeds)})}"
+    note += "; shaded: 95% bootstrap interval of the mean. " if n_seeds > 1 else ". "
+    note += f"Dashed: equal weights for all {len(curves)} candidates."
     tips = {}
     for name, curve in curves.items():
         end = curve.estimates[-1]
@@ -68,7 +70,7 @@ def candidate_weights(
     axes = canvas.add_axes(figure, 48, 40, canvas.WIDTH - 48 - right, height)
     axes.set_xlabel("round (after which the batch is chosen)")
     canvas.name_vertical_axis(axes, "mean weight")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.6g} %"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.6g}%"))
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     axes.axhline(1 / len(curves), color=NEUTRAL, linewidth=1, linestyle=(0, (4, 2)), zorder=0.9)
     draw_curves(axes, curves, styles, tips)

@@ -1,4 +1,4 @@
-"""What all figures share: settings that no user's matplotlibrc reaches, sizes in points, texts that fit, and ids."""
+"""Helpers for all figures: settings independent of the user's matplotlibrc, sizes in points, text that fits, ids."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ MARGIN = 10.0
 _SETTINGS: dict[str, Any] = {
     "font.size": FONT_SIZE, "axes.titlesize": FONT_SIZE, "axes.labelsize": FONT_SIZE,
     "xtick.labelsize": SMALL, "ytick.labelsize": SMALL,
-    # Labels are anybody's text: a dollar sign is no formula.
+    # Labels are arbitrary text: a dollar sign does not start a formula.
     "text.parse_math": False,
     "text.color": INK, "axes.labelcolor": INK, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
     "axes.edgecolor": "#888888", "xtick.color": "#888888", "ytick.color": "#888888",
     "axes.linewidth": 0.7, "xtick.major.width": 0.7, "ytick.major.width": 0.7,
     "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
     "lines.linewidth": 1.3, "lines.markeredgewidth": 0.0, "lines.scale_dashes": True,
-    # What is drawn is what the data are.
+    # Draw every point of the data.
     "path.simplify": False, "axes.unicode_minus": True,
-    # Widths are those that a browser finds, whatever the resolution.
+    # Text widths match a browser's at any resolution.
     "text.hinting": "no_hinting",
     "svg.fonttype": "none", "image.composite_image": False,
 }  # fmt: skip
@@ -45,7 +45,7 @@ _SETTINGS: dict[str, Any] = {
 
 @contextlib.contextmanager
 def drawing(**more: Any) -> Iterator[None]:
-    """Draw by matplotlib's defaults and these settings, whatever the user's are; as a decorator too.
+    """Draw with matplotlib's defaults and these settings, whatever the user's are; also works as a decorator.
 
     Args:
         more: Further settings.
@@ -53,7 +53,7 @@ def drawing(**more: Any) -> Iterator[None]:
     import matplotlib as mpl
 
     with mpl.rc_context(), warnings.catch_warnings():
-        # Labels may be written in any script; SVG leaves the choice of a font to the browser.
+        # Labels may be in any script; in SVG the browser chooses the font.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from")
         mpl.rcdefaults()
         settings: Any = {**_SETTINGS, **more}
@@ -65,11 +65,11 @@ def new_figure(height: float, figure_id: str, title: str, note: str, width: floa
     """Return an empty figure with a title and a smaller note below it.
 
     Args:
-        height: Of the space below title and note, in points.
-        figure_id: Its id, which ids of everything in it start with.
-        title: One line.
-        note: What else must be known to read the figure; wrapped to its width.
-        width: In points.
+        height: Height of the space below title and note, in points.
+        figure_id: Its id, and the prefix of all ids in it.
+        title: The title, in one line.
+        note: What else a reader must know; wrapped to the figure's width.
+        width: Width of the figure, in points.
     """
     from matplotlib.figure import Figure
 
@@ -88,13 +88,13 @@ def new_figure(height: float, figure_id: str, title: str, note: str, width: floa
 
 
 def add_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """Return axes at a place in points from the figure's lower left corner."""
+    """Return axes at a position in points from the figure's lower left corner."""
     full_width, full_height = size(figure)
     return figure.add_axes((left / full_width, bottom / full_height, width / full_width, height / full_height))
 
 
 def name_vertical_axis(axes: Axes, text: str) -> None:
-    """Write what the vertical axis is above it, where no width of numbers is in the way."""
+    """Write the vertical axis's name above it, where wide tick labels are not in the way."""
     axes.annotate(
         text, (0, 1), (-30, 7), xycoords="axes fraction", textcoords="offset points", fontsize=FONT_SIZE, color=INK,
         annotation_clip=False,
@@ -108,14 +108,14 @@ def size(figure: Figure) -> tuple[float, float]:
 
 
 def mark(artist: Artist, label: str, part: str, styles: Mapping[str, Style], tip: str | None = None) -> None:
-    """Give a strategy's mark its id, and what a pointer that rests on it is told.
+    """Give a strategy's mark its id and its tooltip.
 
     Args:
         artist: The mark, already in its figure.
-        label: The strategy's.
-        part: What of the strategy it is; different for each of its marks in the figure.
-        styles: Of all strategies.
-        tip: The tooltip in SVG; without one the pointer finds what is below the mark.
+        label: The strategy's label.
+        part: The mark's name; different for each mark of the strategy in the figure.
+        styles: Styles of all strategies.
+        tip: The tooltip in SVG; without one the pointer passes through to what is below the mark.
     """
     figure = artist.get_figure()
     assert figure is not None
@@ -124,7 +124,7 @@ def mark(artist: Artist, label: str, part: str, styles: Mapping[str, Style], tip
 
 
 def text_width(text: str, font_size: float, bold: bool = False) -> float:
-    """Return a line's width in points, in matplotlib's own font, which is wider than most."""
+    """Return a line's width in points in matplotlib's own font, which is wider than most."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextToPath
 
@@ -133,7 +133,7 @@ def text_width(text: str, font_size: float, bold: bool = False) -> float:
 
 
 def shorten(text: str, width: float, font_size: float = FONT_SIZE, bold: bool = False) -> str:
-    """Return a line that fits a width in points, its middle left out where it must be."""
+    """Return a line that fits a width in points, with its middle left out if necessary."""
     text = printable(text)
     if text_width(text, font_size, bold) <= width:
         return text
@@ -145,5 +145,5 @@ def shorten(text: str, width: float, font_size: float = FONT_SIZE, bold: bool = 
 
 
 def printable(text: str) -> str:
-    """Return a text in one line that XML can hold."""
+    """Return a text as one line of characters that are valid in XML."""
     return "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -1,4 +1,4 @@
-"""Mean ranks over datasets, and which strategies these do not tell apart."""
+"""Draws mean ranks over datasets, and which strategies are not significantly different."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ BAR = 6.0
 def critical_difference(
     ranking: Ranking, styles: Mapping[str, Style], *, id_prefix: str = "critical-difference"
 ) -> Figure:
-    """Draw a critical-difference diagram (Demšar 2006): mean ranks on a line, bars over what is not different.
+    """Draw a critical-difference diagram (Demšar 2006): mean ranks on a line, bars join strategies that do not differ.
 
-    Bars are drawn only where there are enough datasets for any difference to be found; else the note says how many
-    it takes, and that the ranks are no more than a description.
+    Bars are drawn only if there are enough datasets to find any difference; otherwise the note says how many it takes,
+    and that the ranks are only a description.
 
     Args:
-        ranking: Of at least two strategies.
-        styles: Of these.
+        ranking: Ranks of at least two strategies.
+        styles: Styles of these strategies.
         id_prefix: The figure's id.
     """
     n = len(ranking.strategies)
@@ -43,7 +43,7 @@ def critical_difference(
     widths = [canvas.text_width(name, canvas.FONT_SIZE, bold=True) for name in short.values()]
     side = canvas.MARGIN + max(widths[:n_left]) + 40
     width = canvas.WIDTH - side - canvas.MARGIN - max(widths[n_left:]) - 40
-    # Everything in points from here on; the axis runs from the best rank to the worst.
+    # From here on everything is in points; the axis runs from the best rank to the worst.
     axes = canvas.add_axes(figure, 0, 0, canvas.WIDTH, height)
     axes.set_xlim(0, canvas.WIDTH)
     axes.set_ylim(0, height)
@@ -102,7 +102,7 @@ def _ends(clique: tuple[str, ...], ranking: Ranking) -> tuple[float, float]:
 
 
 def _lanes(ends: list[tuple[float, float]]) -> list[int]:
-    """Return for each bar the first lane in which it meets none before it."""
+    """Return for each bar the first lane in which it does not overlap an earlier one."""
     reached: list[float] = []
     lanes = []
     for low, high in ends:
@@ -119,17 +119,17 @@ def _note(ranking: Ranking) -> str:
     if not ranking.can_tell:
         note += (
             f"{n} dataset{'s' if n > 1 else ''} cannot show that any of {len(ranking.strategies)} strategies differ, "
-            f"whatever the data say: that takes at least {ranking.n_datasets_needed}. The ranks describe "
-            f"{'these datasets' if n > 1 else 'this dataset'} and claim nothing."
+            f"whatever the data are: that takes at least {ranking.n_datasets_needed}. The ranks only describe "
+            f"{'these datasets' if n > 1 else 'this dataset'}."
         )
     elif friedman is not None and friedman.p >= ALPHA:
         note += f"Friedman's test finds no difference (p = {friedman.p:.2g}): the bar joins all."
     else:
         test = f"Friedman's test: p = {friedman.p:.2g}. " if friedman is not None else ""
         note += f"{test}Bars join strategies that are not significantly different (Wilcoxon's test, Holm's correction, "
-        note += "5 %)."
+        note += "5%)."
         if not ranking.cliques:
-            note += " There is none: every two differ."
+            note += " There are no bars: all pairs differ."
     if ranking.left_out:
-        note += f" Left out, as they are missing on some dataset: {listed(ranking.left_out)}."
+        note += f" Left out because they are missing on some dataset: {listed(ranking.left_out)}."
     return note

@@ -1,4 +1,4 @@
-"""Means over seeds by round, with their intervals, as lines with direct labels."""
+"""Draws means over seeds by round with their intervals, as lines with labels at their ends."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from deepal_autoal.statistics import Estimate, estimate
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# So many markers a line tell it apart without hiding it; fewer among many lines.
+# Enough markers to distinguish a line without hiding it; fewer if there are many lines.
 N_MARKERS, N_MARKERS_OF_MANY, MANY = 6, 4, 10
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Estimates over seeds at ascending places.
+    """Estimates over seeds at ascending positions.
 
     Attributes:
-        x: The places.
-        estimates: One at each.
+        x: The positions.
+        estimates: One at each position.
     """
 
     x: tuple[float, ...]
@@ -32,12 +32,12 @@ class Curve:
 
 
 def common_curve(by_seed: Sequence[Mapping[int, float]]) -> Curve:
-    """Return the curve over the places that all seeds have; over all places where they have none in common.
+    """Return the curve over the positions that all seeds have; over all positions if they have none in common.
 
-    A mean over fewer seeds further on would jump where a seed ends.
+    A mean over fewer seeds beyond would jump where a seed ends.
 
     Args:
-        by_seed: For each seed its values by place.
+        by_seed: Values by position, for each seed.
     """
     places = set.intersection(*(set(values) for values in by_seed)) or {x for values in by_seed for x in values}
     x = sorted(places)
@@ -47,13 +47,13 @@ def common_curve(by_seed: Sequence[Mapping[int, float]]) -> Curve:
 def draw_curves(axes: Axes, curves: Mapping[str, Curve], styles: Mapping[str, Style], tips: Mapping[str, str]) -> None:
     """Draw lines, bands where there are at least two seeds, and labels.
 
-    The axes' size must be final; limits are set here, so that they hold all bands.
+    The axes' size must be final; limits are set here to include all bands.
 
     Args:
         axes: Empty axes.
-        curves: By strategy's label.
-        styles: Of the strategies.
-        tips: What a pointer on each strategy's marks is told.
+        curves: Curves by strategy label.
+        styles: Styles of the strategies.
+        tips: The tooltip of each strategy's marks.
     """
     axes.grid(True, color=GRID, linewidth=0.6)
     band_alpha = 0.18 if len(curves) <= 5 else 0.10 if len(curves) <= MANY else 0.06

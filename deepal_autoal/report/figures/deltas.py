@@ -1,4 +1,4 @@
-"""How much better than random: what to read first."""
+"""Draws how much better than random each strategy is: the figure to read first."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from deepal_autoal.errors import InputError
+from deepal_autoal.experiment.results import Results
 from deepal_autoal.report.figures import canvas
-from deepal_autoal.report.figures.wording import listed, points, runs_on, spell_seeds
+from deepal_autoal.report.figures.wording import format_seeds, listed, points, runs_on
 from deepal_autoal.report.style import NEUTRAL, Style, figure_id
-from deepal_autoal.results import Results
 from deepal_autoal.statistics import Comparison, compare_to
 from deepal_autoal.statistics.paired import MIN_SEEDS
 from deepal_autoal.statistics.savings import BASELINE
@@ -33,15 +33,15 @@ def deltas(
 ) -> Figure:
     """Draw each strategy's mean paired difference of AUBC to a baseline with its interval, the best on top.
 
-    All are taken over the same seeds (see `same_seeds`). A filled marker stands for a difference that is significant
-    at 5 % after Holm's correction over the figure's rows.
+    All means are over the same seeds (see `same_seeds`). A filled marker means that the difference is significant at
+    5% after Holm's correction over the figure's rows.
 
     Args:
         results: Finished runs.
-        dataset: Which dataset's.
-        styles: Of all its strategies.
+        dataset: The dataset to draw.
+        styles: Styles of all its strategies.
         baseline: The strategy that the others are compared to.
-        id_prefix: The figure's id; without one it is made of the dataset.
+        id_prefix: The figure's id; derived from the dataset by default.
 
     Raises:
         InputError: If there are no runs on the dataset, none of the baseline, or none to compare to it.
@@ -51,7 +51,7 @@ def deltas(
         raise InputError(
             f"{dataset} has no runs of {baseline} to compare to: run it too"
             if baseline not in runs
-            else f"{dataset} has runs of {baseline} alone: run another strategy too"
+            else f"{dataset} has only runs of {baseline}: run another strategy too"
         )
     seeds, left_out = same_seeds({label: set(by_seed) for label, by_seed in runs.items()}, baseline)
     areas = {
@@ -82,7 +82,7 @@ def deltas(
     axes.axvline(0, color=NEUTRAL, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
     axes.set_xlabel(f"difference of AUBC to {canvas.shorten(baseline, 80)}, in percentage points")
     axes.text(
-        1 + 10 / width, 1 + 3 / height, "mean [95 % interval]", transform=axes.transAxes,
+        1 + 10 / width, 1 + 3 / height, "mean [95% interval]", transform=axes.transAxes,
         color=canvas.MUTED, fontsize=canvas.SMALL,
     )  # fmt: skip
     for place, row in enumerate(rows):
@@ -120,7 +120,7 @@ def deltas(
 
 
 def _name_side(axes: Axes, baseline: str, width: float) -> None:
-    """Say above the zero line what one side of it means; the right one if there is room."""
+    """Write above the zero line what one side of it means; the right side if there is room."""
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, 0), max(high, 0))
     low, high = axes.get_xlim()
@@ -134,10 +134,10 @@ def _name_side(axes: Axes, baseline: str, width: float) -> None:
 
 
 def same_seeds(seeds: Mapping[str, set[int]], baseline: str) -> tuple[list[int], list[str]]:
-    """Return seeds to compare all strategies on, and the strategies that lack too many of them.
+    """Return the seeds to compare all strategies on, and the strategies that lack too many of them.
 
-    Strategies are taken in, those with the most seeds in common with the baseline first, as long as what all have
-    stays at least half of the baseline's seeds: one strategy that failed does not take the others' seeds away.
+    Strategies are added in descending order of seeds in common with the baseline, as long as the seeds that all have
+    are at least half of the baseline's: one strategy that failed does not take away the others' seeds.
 
     Args:
         seeds: By strategy.
@@ -164,15 +164,15 @@ def _verdict(row: Comparison) -> str:
 
 
 def _note(runs: Mapping[str, Mapping[int, object]], seeds: list[int], left_out: list[str], baseline: str) -> str:
-    note = f"Mean paired difference of the area under the learning curve (AUBC) over {spell_seeds({'': seeds})}"
+    note = f"Mean paired difference of the area under the learning curve (AUBC) over {format_seeds({'': seeds})}"
     note += ", the same for all" if len(seeds) > 1 else ""
-    note += "; lines: 95 % bootstrap interval. " if len(seeds) > 1 else ". One seed shows no interval. "
+    note += "; lines: 95% bootstrap interval. " if len(seeds) > 1 else ". One seed shows no interval. "
     if len(seeds) >= MIN_SEEDS:
-        note += "Filled: significant at 5 % after Holm's correction; hollow: not shown to differ."
+        note += "Filled: significant at 5% after Holm's correction; hollow: not shown to differ."
     else:
         note += f"Too few seeds for any test: below {MIN_SEEDS} nothing is called different, and all are hollow."
     if any(set(by_seed) != set(seeds) for label, by_seed in runs.items() if label not in left_out):
-        note += " Seeds that one of them lacks are left out."
+        note += " Seeds that any of them lacks are left out."
     if left_out:
-        note += f" Left out, as they lack too many of {baseline}'s seeds: {listed(left_out)}."
+        note += f" Left out because they lack too many of {baseline}'s seeds: {listed(left_out)}."
     return note

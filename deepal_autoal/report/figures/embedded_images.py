@@ -1,4 +1,4 @@
-"""Images inside SVG, in as few bytes as show the same."""
+"""Shrinks images inside SVG without changing what they show."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _JPEG_QUALITY = 88
 
 
 def smaller_image(address: str) -> str:
-    """Return a data address of the same image: gray as gray, else as PNG or JPEG, whichever is smaller.
+    """Return a data URL of the same image: gray as gray PNG, color as PNG or JPEG, whichever is smaller.
 
     Args:
-        address: A PNG image's data address; others are returned as they are.
+        address: A PNG image's data URL; others are returned unchanged.
     """
     if not address.startswith(_PREFIX):
         return address

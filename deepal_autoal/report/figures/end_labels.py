@@ -1,4 +1,4 @@
-"""Direct labels beside a plot, each joined to what it names by a line in its strategy's color."""
+"""Draws labels to the right of a plot, each joined to its point by a line in its strategy's color."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from deepal_autoal.report.figures.canvas import FONT_SIZE, INK, LABEL_WIDTH, mark, shorten, text_width
-from deepal_autoal.report.figures.placing import spread
+from deepal_autoal.report.figures.label_layout import spread
 from deepal_autoal.report.style import Style
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ LEADER = 22.0
 
 
 def label_width(labels: Sequence[str], styles: Mapping[str, Style]) -> float:
-    """Return the width that labels and their leaders take right of a plot, in points."""
+    """Return the width that labels and their leader lines take to the right of a plot, in points."""
     longest = 0.0
     for label in labels:
         bold = styles[label].is_highlighted
@@ -32,18 +32,18 @@ def draw_end_labels(
     tips: Mapping[str, str],
     leader_dash: tuple[float, ...] = (),
 ) -> None:
-    """Label what ends at given points, right of the axes, whose limits are final.
+    """Draw labels for given points to the right of the axes, whose limits must be final.
 
     Args:
-        axes: Where the points are.
-        ends: For each strategy's label a point in data coordinates.
-        styles: Of the strategies.
-        tips: What a pointer on each label is told.
-        leader_dash: Of the leaders, as `Style.dash`; where they cross the plot they should not look like data.
+        axes: The axes with the points.
+        ends: A point in data coordinates by strategy label.
+        styles: Styles of the strategies.
+        tips: The tooltip of each label.
+        leader_dash: Dashes of the leader lines, as `Style.dash`; lines that cross the plot should not look like data.
     """
     width, height = axes.bbox.width, axes.bbox.height  # in points, as figures have 72 dots an inch
     points = axes.transAxes.inverted().transform(axes.transData.transform([ends[label] for label in ends]))
-    # Of points as high as each other, the label that is first in the alphabet is on top.
+    # For points of equal height, labels are in alphabetical order from the top.
     names = sorted(ends, reverse=True)
     at = {label: (float(x), float(y)) for label, (x, y) in zip(ends, points, strict=True)}
     places = spread([at[label][1] * height for label in names], LINE_HEIGHT, 0.0, height)

@@ -1,4 +1,4 @@
-"""The first images that each strategy picked."""
+"""Draws the first images that each strategy picked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deepal_autoal.report.style import Style, figure_id
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Pixels between images, and pixels of an image's longer side at most: the page is to stay small.
+# Pixels between images, and the most pixels on an image's longer side: the page should stay small.
 GAP = 2
 MAX_SIDE = 40
 IMAGE_HEIGHT = 26.0
@@ -33,19 +33,19 @@ def first_picks(
     """Draw a row of images for each strategy.
 
     Args:
-        thumbnails: By strategy's label its first picks in order, uint8 (k, H, W), (k, H, W, 1) or (k, H, W, 3); rows in
-            this order. k may differ, not H and W.
+        thumbnails: The first picks in order by strategy label, uint8 (k, H, W), (k, H, W, 1) or (k, H, W, 3); rows are
+            drawn in this order. k may differ, H and W may not.
         dataset: The dataset's label.
-        styles: Of the strategies.
-        seed: Of the runs they are from, if it is one.
-        id_prefix: The figure's id; without one it is made of the dataset.
+        styles: Styles of the strategies.
+        seed: The seed of the runs, if there is a single one.
+        id_prefix: The figure's id; derived from the dataset by default.
 
     Raises:
         InputError: If there are no images, or they are not such arrays.
     """
     strips = {label: _strip(_as_rgb(images, label)) for label, images in thumbnails.items()}
     if len({strip.shape[0] for strip in strips.values()}) != 1:
-        raise InputError(f"first picks on {dataset} need images of one height for at least one strategy")
+        raise InputError(f"first picks on {dataset} need images of the same height for at least one strategy")
     short = {label: canvas.shorten(label, canvas.LABEL_WIDTH, bold=styles[label].is_highlighted) for label in strips}
     left = canvas.MARGIN + 8 + max(
         canvas.text_width(name, canvas.FONT_SIZE, styles[label].is_highlighted) for label, name in short.items()
@@ -82,7 +82,7 @@ def first_picks(
 
 
 def _as_rgb(images: npt.NDArray[np.uint8], label: str) -> npt.NDArray[np.uint8]:
-    """Return (k, H, W, 3), no larger than need be."""
+    """Return (k, H, W, 3), shrunk to `MAX_SIDE` if larger."""
     images = np.asarray(images)
     if images.ndim == 3:
         images = images[..., None]

@@ -1,4 +1,4 @@
-"""Figures as files and as SVG for a page: the same data give the same bytes."""
+"""Writes figures as files and as SVG for a page: the same data give the same bytes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 def to_svg(figure: Figure, title: str, description: str) -> str:
-    """Return a figure as an ``svg`` element to stand in a page.
+    """Return a figure as an ``svg`` element for use in a page.
 
-    It has a view box but no size, so that it takes the width that it is given; texts stay texts. All ids begin with
-    the figure's own, which must be different for each figure of a page.
+    It has a view box but no size, so it takes the available width; text stays text. All ids start with the figure's
+    own id, which must be unique on the page.
 
     Args:
         figure: From a function of this package.
-        title: What it is, for those who do not see it.
-        description: What it shows.
+        title: A title for screen readers.
+        description: What the figure shows, for screen readers.
     """
     figure_id = figure.get_gid()
     assert figure_id is not None
@@ -52,7 +52,7 @@ def to_png(figure: Figure, path: str | Path, dpi: int = 200) -> None:
     Args:
         figure: From a function of this package.
         path: The file.
-        dpi: Pixels an inch; figures are between seven and eight inches wide.
+        dpi: Pixels per inch; figures are between seven and eight inches wide.
 
     Raises:
         RunFolderError: If it cannot be written.

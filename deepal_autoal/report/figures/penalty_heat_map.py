@@ -1,4 +1,4 @@
-"""Who beats whom: BADGE's pairwise penalty matrix."""
+"""Draws who beats whom: BADGE's pairwise penalty matrix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CELL = 18.0
-# White to Tol's indigo: dark is often beaten. Text turns white where that is easier to read.
+# White to Tol's indigo: a dark cell means beaten often. Text is white where that is easier to read.
 _LIGHT, _DARK = (1.0, 1.0, 1.0), (0x33 / 255, 0x22 / 255, 0x88 / 255)
 
 
@@ -25,14 +25,14 @@ def penalty_heat_map(
 ) -> Figure:
     """Draw the matrix, least beaten strategies first, with each column's sum and mean below it.
 
-    A cell says how often the strategy of its row beats that of its column; an empty one never, a gray one that the two
-    were not compared. Its id has the keys of both, so that hiding either hides it.
+    A cell says how often the strategy of its row beats that of its column; an empty cell means never, a gray one that
+    the two were not compared. Its id contains the keys of both, so hiding either hides it.
 
     Args:
-        matrix: Over one dataset or several.
-        styles: Of its strategies.
-        dataset: The dataset's label, if the matrix is of one.
-        id_prefix: The figure's id; without one it is made of the dataset.
+        matrix: Over one or more datasets.
+        styles: Styles of its strategies.
+        dataset: The dataset's label, if the matrix is of a single one.
+        id_prefix: The figure's id; derived from the dataset by default.
     """
     names = [*matrix.order, *sorted(set(matrix.strategies) - set(matrix.order))]
     at = {label: place for place, label in enumerate(matrix.strategies)}
@@ -80,7 +80,7 @@ def _note(n_most: int) -> str:
     over = "on one dataset" if n_most == 1 else f"summed over up to {n_most} datasets"
     return (
         "Each cell: share of checkpoints at which the row's strategy is significantly better than the column's "
-        f"(paired t-test at 5 %), {over}. Empty: never. Read down a column: how often that strategy is beaten; lower "
+        f"(paired t-test at 5%), {over}. Empty: never. Read down a column: how often that strategy is beaten; lower "
         "is better, and the best are first. Not corrected for the number of tests: about one checkpoint in forty is "
         "lost by chance alone."
     )

@@ -1,4 +1,4 @@
-"""matplotlib's SVG made fit for a page: no ids that two figures share, no rules for the whole page, fewer bytes."""
+"""Cleans matplotlib's SVG for use in a page: unique ids, no page-wide style rules, fewer bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ROTATED_BY_NOTHING = re.compile(r"rotate\(-?0(?: [^)]*)?\)")
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 # Attributes that hold coordinates.
 _COORDINATES = ("d", "x", "y", "transform", "width", "height")
-# Narrower than matplotlib's own font, by which texts were placed.
+# Narrower than matplotlib's own font, which was used to place the text.
 _FONTS = "'Helvetica Neue', Helvetica, Arial, 'DejaVu Sans', sans-serif"
 _CONTAINERS = ("g", "defs")
 
@@ -25,14 +25,14 @@ def clean_svg(text: str, figure_id: str, title: str, description: str, tips: Map
     """Return an SVG element for use in a page.
 
     Args:
-        text: What matplotlib's SVG backend wrote.
-        figure_id: Which all ids start with.
-        title: The figure's, in plain text.
-        description: The figure's, in plain text.
-        tips: By id of a mark what its tooltip says; of an empty one the pointer does not find the mark.
+        text: The output of matplotlib's SVG backend.
+        figure_id: The prefix of all ids.
+        title: The figure's title, in plain text.
+        description: The figure's description, in plain text.
+        tips: Tooltips by id of a mark; a mark with an empty one ignores the pointer.
     """
     text = text[text.index("<svg") :]
-    # Without name spaces the elements' names are as they are written.
+    # Without namespaces, ElementTree keeps the elements' names as they are.
     root = ElementTree.fromstring(_NAMESPACES.sub("", text).replace("xlink:href", "href"))
     for parent in list(root.iter()):
         for child in list(parent):
@@ -64,20 +64,20 @@ def clean_svg(text: str, figure_id: str, title: str, description: str, tips: Map
 
 
 def _shorten(element: ElementTree.Element) -> None:
-    """Leave out what says nothing: digits beyond a hundredth of a point, fonts of each text, white space."""
+    """Remove redundant detail: digits beyond a hundredth of a point, the font of each text, white space."""
     for name in _COORDINATES:
         value = element.get(name)
         if value is not None:
             value = " ".join(_ROTATED_BY_NOTHING.sub("", _NUMBER.sub(_rounded, value)).split())
             if name == "d" and not set("CQ") & set(value):
-                value = value.replace(" L ", " ")  # what follows a first point is a line anyway
+                value = value.replace(" L ", " ")  # points after the first are lines by default
             if value:
                 element.set(name, value)
             else:
                 del element.attrib[name]
     style = element.get("style")
     if style is not None:
-        # As attributes, which a page's style sheet goes before.
+        # As attributes, which a page's style sheet overrides.
         del element.attrib["style"]
         for name, value in _DECLARATION.findall(style):
             if name == "font":  # older matplotlib: "font: 700 8px 'DejaVu Sans', ..."
@@ -114,7 +114,7 @@ def _rename(element: ElementTree.Element, new_names: Mapping[str, str], kept: se
 
 
 def _flatten(element: ElementTree.Element) -> None:
-    """Replace groups without attributes by what they hold."""
+    """Replace groups without attributes by their children."""
     children = []
     for child in element:
         _flatten(child)

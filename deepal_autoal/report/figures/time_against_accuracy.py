@@ -1,4 +1,4 @@
-"""What a strategy's time buys."""
+"""Draws each strategy's accuracy against its time."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from deepal_autoal.errors import InputError
+from deepal_autoal.experiment.results import FinishedRun, Results
 from deepal_autoal.report.figures import canvas
 from deepal_autoal.report.figures.end_labels import LINE_HEIGHT, draw_end_labels, label_width
-from deepal_autoal.report.figures.wording import listed, percent, runs_on, spell_seeds
+from deepal_autoal.report.figures.wording import format_seeds, listed, percent, runs_on
 from deepal_autoal.report.style import Style, figure_id
-from deepal_autoal.results import FinishedRun, Results
 from deepal_autoal.statistics import estimate, relative_phase_times
 from deepal_autoal.statistics.times import REFERENCE
 
@@ -37,17 +37,17 @@ def time_against_accuracy(
     reference: str = REFERENCE,
     id_prefix: str | None = None,
 ) -> Figure:
-    """Draw AUBC with its 95 % bootstrap interval against time in units of a reference strategy's, on a log scale.
+    """Draw AUBC with its 95% bootstrap interval against time in units of a reference strategy's, on a log scale.
 
-    Without runs of the reference, times are seconds a run. Strategies without a time to speak of are named instead.
+    Without runs of the reference, times are seconds a run. Strategies without a positive time are named in the note.
 
     Args:
         results: Finished runs.
-        dataset: Which dataset's.
-        styles: Of all its strategies.
-        phase: ``total`` is whole runs, ``query`` choosing batches alone.
+        dataset: The dataset to draw.
+        styles: Styles of all its strategies.
+        phase: ``total`` for whole runs, ``query`` for choosing batches only.
         reference: The strategy whose time is 1.
-        id_prefix: The figure's id; without one it is made of phase and dataset.
+        id_prefix: The figure's id; derived from phase and dataset by default.
 
     Raises:
         InputError: If there are no runs on the dataset, or none with a time.
@@ -60,15 +60,15 @@ def time_against_accuracy(
         raise InputError(f"the runs on {dataset} have no times: there is nothing to draw")
     areas = {label: estimate([run.aubc for run in runs[label].values()]) for label in times}
     unit = f"units of {reference}'s" if is_relative else "seconds a run"
-    note = f"AUBC: mean over {spell_seeds({label: runs[label] for label in times})}"
-    note += "; lines: 95 % bootstrap interval. " if any(len(runs[label]) > 1 for label in times) else ". "
+    note = f"AUBC: mean over {format_seeds({label: runs[label] for label in times})}"
+    note += "; lines: 95% bootstrap interval. " if any(len(runs[label]) > 1 for label in times) else ". "
     note += (
         f"Time in units of {reference}'s on the same seeds."
         if is_relative
         else f"Time in seconds a run, as {reference} was not run."
     )
     note += " Upper left is best: accurate and fast. Dotted lines lead to the labels. "
-    note += "Times depend on the machine and what else it did."
+    note += "Times depend on the machine and its load."
     missing = sorted(set(runs) - set(times))
     if missing:
         note += f" Without a time to compare: {listed(missing)}."
@@ -93,7 +93,7 @@ def time_against_accuracy(
     axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=20))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}{_TIMES}" if is_relative else f"{x:g}"))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.6g} %"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.6g}%"))
     axes.grid(True, color=canvas.GRID, linewidth=0.6)
     axes.set_xlabel(canvas.shorten(f"{_WORDS[phase]} in {unit} (log scale)", 300))
     canvas.name_vertical_axis(axes, "AUBC")

@@ -1,11 +1,11 @@
-"""Words and numbers as figures write them, and the runs that they are about."""
+"""Formats words and numbers for figures, and selects the runs that a figure shows."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
 from deepal_autoal.errors import UnknownNameError
-from deepal_autoal.results import FinishedRun, Results
+from deepal_autoal.experiment.results import FinishedRun, Results
 
 
 def runs_on(results: Results, dataset: str) -> dict[str, dict[int, FinishedRun]]:
@@ -20,8 +20,8 @@ def runs_on(results: Results, dataset: str) -> dict[str, dict[int, FinishedRun]]
     return runs
 
 
-def spell_seeds(runs: Mapping[str, Collection[int]]) -> str:
-    """Return over how many seeds runs are, a range where strategies differ: ``5 seeds``, ``3 to 5 seeds``."""
+def format_seeds(runs: Mapping[str, Collection[int]]) -> str:
+    """Return the number of seeds, a range if strategies differ: ``5 seeds``, ``3 to 5 seeds``."""
     counts = sorted({len(seeds) for seeds in runs.values()})
     if len(counts) > 1:
         return f"{counts[0]} to {counts[-1]} seeds"
@@ -29,8 +29,8 @@ def spell_seeds(runs: Mapping[str, Collection[int]]) -> str:
 
 
 def percent(share: float, decimals: int = 1) -> str:
-    """Return a share in percent, such as ``91.3 %``."""
-    return f"{100 * share:.{decimals}f} %"
+    """Return a share in percent, such as ``91.3%``."""
+    return f"{100 * share:.{decimals}f}%"
 
 
 def points(difference: float, decimals: int = 2) -> str:
@@ -41,6 +41,6 @@ def points(difference: float, decimals: int = 2) -> str:
 
 
 def listed(names: Sequence[str], most: int = 6) -> str:
-    """Return names in a row, the number of those that are too many."""
+    """Return names joined by commas; names beyond the most are only counted."""
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -3,8 +3,8 @@
 Beygelzimer et al., Contextual bandit algorithms with supervised learning guarantees, AISTATS 2011; Hsu & Lin, Active
 learning by learning, AAAI 2015. K arms, the candidate strategies; b samples in a batch; T rounds; all float64.
 
-A batch is drawn by drawing an arm, all of whose batch is then queried. ψ_κ(x), the arm's own choice distribution, is
-the probability that its batch holds x: 1 or 0 for an arm that decides, b/N for one that draws uniformly.
+A batch is drawn by drawing an arm, whose whole batch is then queried. ψ_κ(x), the arm's own choice distribution, is
+the probability that its batch holds x: 1 or 0 for a deterministic arm, b/N for one that draws uniformly.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def minimum_probability(n_arms: int, horizon: int) -> float:
-    """Return p_min = √(ln K/(K·T)), at most 1/K, which it would exceed where T < K·ln K."""
+    """Return p_min = √(ln K/(K·T)), limited to 1/K, which it would exceed where T < K·ln K."""
     return min(math.sqrt(math.log(n_arms) / (n_arms * horizon)), 1.0 / n_arms)
 
 
@@ -29,7 +29,7 @@ def arm_probabilities(log_weights: Floats, p_min: float) -> Floats:
     """Return p_κ = (1 - K·p_min)·w_κ/Σw + p_min, (K,), sums to 1.
 
     Args:
-        log_weights: ln w, (K,); a common summand changes nothing.
+        log_weights: ln w, (K,); a common offset changes nothing.
         p_min: From `minimum_probability`.
     """
     weights = np.exp(normalized(log_weights))
@@ -47,10 +47,10 @@ def query_probabilities(probabilities: Floats, choices: Floats) -> Floats:
 
 
 def arm_credits(choices: Floats, q: Floats, drawn: int) -> Floats:
-    """Return what one unit of reward adds to every arm's estimate: r̂_κ = reward·credit_κ, (K,) of at least 0.
+    """Return what one unit of reward adds to every arm's estimate: r̂_κ = reward·credit_κ, (K,), at least 0.
 
-    With one sample in a batch it is ψ_κ(x)/q(x), for all arms that could have queried x. With more, the mean of that
-    over the batch for the drawn arm, and 0 for the others.
+    With one sample in a batch it is ψ_κ(x)/q(x) for all arms that could have queried x. With more, it is the mean of
+    that over the batch for the drawn arm, and 0 for the others.
 
     Args:
         choices: ψ of the samples of the drawn batch, (K, b).
@@ -67,9 +67,9 @@ def importance_weighted_accuracy(correct: NDArray[np.bool_], q: Floats, n_sample
     """Return the reward (1/(n·T))·Σ_τ [f is correct on x_τ]/q_τ over the queried samples.
 
     Args:
-        correct: Whether the task model f predicts the label, for all samples queried so far whose label came.
-        q: Of each of them, at the time of its query.
-        n_samples: n, labelled and unlabelled samples.
+        correct: Whether the task model f predicts the label, for all samples queried so far that have a label.
+        q: The q of each of them at the time of its query.
+        n_samples: n, labeled and unlabeled samples.
         horizon: T.
     """
     return float((correct / q).sum()) / (n_samples * horizon)
@@ -78,12 +78,12 @@ def importance_weighted_accuracy(correct: NDArray[np.bool_], q: Floats, n_sample
 def updated_log_weights(
     log_weights: Floats, estimates: Floats, probabilities: Floats, p_min: float, delta: float, horizon: int
 ) -> Floats:
-    """Return ln of w_κ·exp(p_min/2·(r̂_κ + (1/p_κ)·√(ln(K/δ)/(K·T)))), normalised, (K,).
+    """Return ln of w_κ·exp(p_min/2·(r̂_κ + (1/p_κ)·√(ln(K/δ)/(K·T)))), normalized, (K,).
 
     Args:
         log_weights: ln w, (K,).
         estimates: r̂, (K,).
-        probabilities: p that the arm was drawn with, (K,).
+        probabilities: p with which the arm was drawn, (K,).
         p_min: From `minimum_probability`.
         delta: δ, the probability with which the bound on the regret may fail.
         horizon: T.
@@ -94,7 +94,7 @@ def updated_log_weights(
 
 
 def normalized(log_weights: Floats) -> Floats:
-    """Return ln(w/Σw), (K,); weights only grow, so that without it they would overflow in long runs."""
+    """Return ln(w/Σw), (K,); weights only grow and would otherwise overflow in long runs."""
     shifted = log_weights - log_weights.max()
     result: Floats = shifted - np.log(np.exp(shifted).sum())
     return result

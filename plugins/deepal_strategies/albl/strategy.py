@@ -1,4 +1,4 @@
-"""The ALBL strategy: a bandit draws the candidate whose batch is queried, and learns from what came of it."""
+"""The ALBL strategy: a bandit draws the candidate whose batch is queried, and learns from the outcome."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from deepal_strategies.albl.exp4p import (
     query_probabilities,
     updated_log_weights,
 )
-from deepal_strategies.options import check_at_least, check_positive
+from deepal_strategies.shared.option_checks import check_at_least, check_positive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deepal_autoal import QueryContext
 
-# T where neither the run nor the option tells it.
+# T where neither the run nor the option gives it.
 DEFAULT_HORIZON = 10
 
 
 @dataclass(frozen=True)
 class Draw:
-    """The last draw of an arm, whose reward the next round's task model will tell.
+    """The last draw of an arm; its reward comes from the next round's task model.
 
     Attributes:
-        batch: Pool indices that were queried, int64 (b,).
+        batch: Queried pool indices, int64 (b,).
         probabilities: p of all arms, float64 (K,).
         credits: What one unit of reward adds to each arm's estimate, float64 (K,).
     """
@@ -47,33 +47,33 @@ class Draw:
 class ALBL(SelectorStrategy):
     """Active learning by learning: a bandit over the candidates, rewarded by importance-weighted accuracy.
 
-    Every candidate names its batch; EXP4.P draws the one that is queried. In the next round the reward is the
+    Every candidate proposes a batch; EXP4.P draws the one that is queried. In the next round the reward is the
     accuracy of the new task model on the samples queried so far, each weighted by 1/q, the inverse of the
-    probability with which it was queried, over the number of samples and of rounds. Samples that were labelled
-    otherwise, such as the initial set, have no q and never count.
+    probability with which it was queried, divided by the number of samples and of rounds. Samples labeled in another
+    way, such as the initial set, have no q and never count.
     Hsu & Lin, Active learning by learning, AAAI 2015, with the bandit of Beygelzimer et al., AISTATS 2011.
 
-    The paper queries one sample a round. For batches, one arm is drawn a batch; ψ_κ(x) is the probability that the
-    arm's batch holds x: b/N for ``random``, 1 or 0 for an arm whose batch is decided (see
+    The paper queries one sample per round. With batches, one arm is drawn per batch; ψ_κ(x) is the probability that
+    the arm's batch holds x: b/N for ``random``, 1 or 0 for a deterministic arm (see
     `Strategy.choice_probabilities`). q(x) = Σ_κ p_κ ψ_κ(x), and the drawn arm's estimate is the reward times the
     mean of ψ/q over its batch, that of the others 0; with one sample all arms that could have queried it are
-    credited, as in the paper. Unlike the paper's, arms never name labelled samples again. Without an arm that may
-    query any sample, such as ``random``, the reward stays far below the accuracy on the pool, as q is 0 for whatever
-    no batch holds, and the weights hardly move.
+    credited, as in the paper. Unlike the paper's, arms never propose labeled samples again. Without an arm that may
+    query any sample, such as ``random``, the reward stays far below the accuracy on the pool, as q is 0 for samples
+    that no batch holds, and the weights hardly move.
 
-    T is the number of rounds of the run, or ``horizon``; where neither is known, as with interactive labelling, 10.
-    When more rounds come than that, it goes on with the same T.
+    T is the number of rounds of the run, or ``horizon``; where neither is known, as with interactive labeling, 10.
+    If there are more rounds than that, T stays the same.
 
-    Not all labels need to come. Queried samples count once their label is there, with the q of the last query that
-    named them. An arm of whose batch no label has come when the next query is made, for example because the same
-    round was queried again, has no outcome: weights stay, and the new draw takes its place.
+    Labels may be missing. A queried sample counts once it has a label, with the q of the last query that contained
+    it. An arm whose batch has no label yet at the next query, for example because the same round was queried again,
+    has no outcome: the weights stay, and the new draw takes its place.
 
-    As a candidate of another selector it cannot know whether its batch was queried: it counts the samples of which a
-    label came. While T < K·ln K, as with seven arms and ten rounds, EXP4.P draws uniformly: p_min is 1/K.
+    As a candidate of another selector it cannot know whether its batch was queried: it counts the samples that got a
+    label. While T < K·ln K, as with seven arms and ten rounds, EXP4.P draws uniformly: p_min is 1/K.
 
     Args:
         candidates: Strategies by name, the arms.
-        delta: δ, the probability with which EXP4.P's bound on the regret may fail; between 0 and 1.
+        delta: δ, the probability with which EXP4.P's regret bound may fail; between 0 and 1.
         horizon: T, by default the number of rounds of the run.
 
     Raises:
@@ -97,13 +97,13 @@ class ALBL(SelectorStrategy):
         self._last: Draw | None = None
 
     def query(self, context: QueryContext, batch_size: int) -> Query:
-        """Take in the last arm's reward, draw an arm, and return its batch.
+        """Apply the last arm's reward, draw an arm, and return its batch.
 
-        The report holds the drawn ``arm``, the ``probabilities`` it was drawn with, the normalised ``weights``
-        behind them, and the ``reward`` of the last round's arm, None where there is none.
+        The report holds the drawn ``arm``, the ``probabilities`` of the draw, the normalized ``weights``
+        behind them, and the ``reward`` of the last round's arm, None if there is none.
         """
         names = list(self.candidates)
-        # First, as a candidate may fail: a query that is then tried again must not count the reward twice.
+        # First, as a candidate may fail: a query that is then repeated must not count the reward twice.
         batches = [self.ask_candidate(name, context, batch_size) for name in names]
         horizon = self.horizon or context.n_rounds or DEFAULT_HORIZON
         p_min = minimum_probability(len(names), horizon)
@@ -139,7 +139,7 @@ class ALBL(SelectorStrategy):
         return chosen
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the bandit's memory and the candidates'; never empty, so that the first query can be undone too."""
+        """Return the bandit's memory and the candidates'; never empty, so the first query can be undone too."""
         bandit = {
             "arms": list(self.candidates),
             "log_weights": self._log_weights.copy(),
@@ -153,18 +153,21 @@ class ALBL(SelectorStrategy):
         """Restore what `state_dict` returned.
 
         Raises:
-            InputError: If it is not a memory of these arms, in this order.
+            InputError: If it does not belong to these arms, in this order.
         """
         bandit = state.get("bandit", {})
         if bandit.get("arms") != list(self.candidates):
-            raise InputError(f"{self} has the arms {list(self.candidates)}, but the state is of {bandit.get('arms')}")
+            raise InputError(
+                f"{self} has the arms {list(self.candidates)}, but the state has {bandit.get('arms')}; "
+                "create it with the arms of the state, in that order"
+            )
         super().load_state_dict(state)
         self._log_weights = np.array(bandit["log_weights"])
         self._queried = dict(zip(bandit["queried"].tolist(), bandit["q"].tolist(), strict=True))
         self._last = Draw(**bandit["last"]) if bandit["last"] else None
 
     def _settle(self, context: QueryContext, p_min: float, horizon: int) -> float | None:
-        """Update the weights by the last draw's reward and return it; None if there was no draw, or no label came."""
+        """Update the weights by the last draw's reward and return it; None without a draw or any of its labels."""
         last, labeled = self._last, context.labeled
         if last is None or not np.isin(last.batch, labeled.indices).any():
             return None

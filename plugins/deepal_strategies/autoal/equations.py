@@ -1,6 +1,6 @@
-"""Equations (5)-(9) of AutoAL, one function each, with what is read differently from the print and why.
+"""Equations (5)-(9) of AutoAL, one function each, and where and why we depart from the printed form.
 
-n samples of a batch B, K candidates. (2)-(4) are in `threshold`.
+A batch B has n samples; there are K candidates. (2)-(4) are in `threshold`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from deepal_strategies.ranks import mid_ranks
+from deepal_strategies.shared.ranks import mid_ranks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,12 +25,12 @@ def thresholded(scores: Tensor, threshold: float, weights: Tensor) -> Tensor:
     """Equation (5): Ŝ_κ(x_j) = (S_κ(x_j) - ϑ)·W_κ,j.
 
     S_κ is the candidate's rank of the sample in [0, 1] by default. With binary picks of share ρ (as printed,
-    ``scores="picks"``) the top-ρ quantile lies on the jump: near 1 picked samples, near 0 all others lose their
-    signal.
+    ``scores="picks"``) the top-ρ quantile is at the jump: with ϑ near 1 picked samples lose their signal, near 0 all
+    others do.
 
     Args:
         scores: S, (n, K) in [0, 1].
-        threshold: ϑ, one for all candidates.
+        threshold: ϑ, the same for all candidates.
         weights: W, (n, K), rows sum to 1.
 
     Returns:
@@ -42,12 +42,13 @@ def thresholded(scores: Tensor, threshold: float, weights: Tensor) -> Tensor:
 def combined(thresholded_scores: Tensor, mixing_logits: Tensor, scale: float = 1.0) -> Tensor:
     """Equation (6): S̄(x_j) = Σ_κ λ·sigmoid(Θ_κ^(j))·Ŝ_κ(x_j); each row depends on its own sample only.
 
-    Θ is SearchNet's second output: as free parameters of the labelled samples it could not score unlabelled ones.
+    Θ is SearchNet's second output: if it were free parameters of the labeled samples, it could not score unlabeled
+    ones.
 
     Args:
         thresholded_scores: Ŝ, (n, K).
         mixing_logits: Θ, (n, K).
-        scale: λ. A constant factor changes no order of samples.
+        scale: λ. A constant factor does not change the order of samples.
 
     Returns:
         (n,).
@@ -58,9 +59,9 @@ def combined(thresholded_scores: Tensor, mixing_logits: Tensor, scale: float = 1
 def spread(search_scores: Tensor) -> Tensor:
     """Return the root mean square of S̄ over the batch, with its gradient.
 
-    Dividing by it frees losses and counts of the arbitrary scale of W, Θ and λ. The gradient must pass through it:
-    were it a constant, the losses' values would not depend on the scale but their gradients would, and a search
-    whose picks have low loss would shrink all of S̄, and with it sigmoid(Θ), towards 0.
+    Dividing by it makes losses and counts independent of the arbitrary scale of W, Θ and λ. The gradient must pass
+    through it: if it were a constant, the losses' values would not depend on the scale but their gradients would, and
+    a search whose picks have low loss would shrink all of S̄, and with it sigmoid(Θ), toward 0.
     """
     return search_scores.square().mean().clamp_min(_TINY).sqrt()
 
@@ -68,8 +69,8 @@ def spread(search_scores: Tensor) -> Tensor:
 def fit_weights(search_scores: Tensor, method: str) -> Tensor:
     """Return the weights of equation (7), constants to the gradient.
 
-    ``"printed"`` is S̄/n itself, negative for most samples that nobody picked: FitNet then maximises their
-    cross-entropy, without bound. ``"softmax"`` keeps the order and makes the weights positive and sum to 1.
+    ``"printed"`` is S̄/n itself, negative for most samples that no candidate picked: FitNet then maximizes their
+    cross-entropy without bound. ``"softmax"`` keeps the order and makes the weights positive and sum to 1.
 
     Args:
         search_scores: S̄, (n,).
@@ -85,7 +86,7 @@ def fit_loss(weights: Tensor, cross_entropy: Tensor, regularizer: Tensor, regula
     """Equation (7): L_F = Σ_j w_j·CE_j + λ̄·L_re, which updates FitNet.
 
     α counts what SearchNet selects, so L_re is a constant here: it is part of the value, not of the gradient.
-    The print adds L_re to both losses with opposite signs, which is right only because of that.
+    The paper adds L_re to both losses with opposite signs, which is right only for this reason.
 
     Args:
         weights: From `fit_weights`, (n,).
@@ -99,16 +100,16 @@ def fit_loss(weights: Tensor, cross_entropy: Tensor, regularizer: Tensor, regula
 def utilities(cross_entropy: Tensor, alignment: Tensor, objective: str) -> Tensor:
     """Return what equation (8) rewards for selecting each sample; sums to 0 over the batch unless ``"loss"``.
 
-    ``"loss"`` is CE as printed. Every CE is positive and only scales its own sample's term, so that the best W
-    and Θ of a sample hardly depend on it: the search imitates the picks. A preference for candidates whose
-    picks have *high* loss needs a comparison between samples: ``"centred"`` is CE minus the batch's mean over
-    its standard deviation, ``"ranked"`` the mid-rank of CE from -1 to 1, which no outlier dominates.
-    ``"alignment"``, not in the paper, asks for another thing than high loss: the mid-rank of `gradient_alignment`,
+    ``"loss"`` is CE as printed. Every CE is positive and only scales its own sample's term, so the best W and Θ of
+    a sample hardly depend on it: the search imitates the picks. A preference for candidates whose picks have *high*
+    loss needs a comparison between samples: ``"centred"`` is the difference of CE from the batch's mean, divided by
+    its standard deviation; ``"ranked"`` is the mid-rank of CE from -1 to 1, which no outlier dominates.
+    ``"alignment"``, not in the paper, rewards something other than high loss: the mid-rank of `gradient_alignment`,
     how far a step on the sample lowers the loss of the others.
 
     Args:
-        cross_entropy: CE of samples FitNet was not trained on (else it is about 0), (n,).
-        alignment: Of the same samples, (n,).
+        cross_entropy: CE of samples that FitNet was not trained on (otherwise it is about 0), (n,).
+        alignment: Gradient alignment of the same samples, (n,).
         objective: ``"ranked"``, ``"centred"``, ``"alignment"`` or ``"loss"``.
     """
     losses = cross_entropy.detach()
@@ -123,13 +124,13 @@ def utilities(cross_entropy: Tensor, alignment: Tensor, objective: str) -> Tenso
 
 
 def gradient_alignment(residuals: Tensor, features: Tensor) -> Tensor:
-    """Return u_j = Σ_{i≠j} ⟨∇CE_i, ∇CE_j⟩ over the gradients in the last layer's weights, r_j h_jᵀ.
+    """Return u_j = Σ_{i≠j} ⟨∇CE_i, ∇CE_j⟩ for the gradients with respect to the last layer's weights, r_j h_jᵀ.
 
     To first order, a gradient step on sample j lowers the summed loss of the others in proportion to u_j.
 
     Args:
         residuals: r, softmax(logits) - onehot(label), (n, C).
-        features: h, the last layer's inputs, with a 1 for its bias, (n, D).
+        features: h, the last layer's inputs, with a 1 appended for its bias, (n, D).
 
     Returns:
         (n,), in O(n·C·D): no gradient is formed.
@@ -141,12 +142,12 @@ def gradient_alignment(residuals: Tensor, features: Tensor) -> Tensor:
 def search_loss(search_scores: Tensor, utility: Tensor, penalty: Tensor, regularizer_weight: float) -> Tensor:
     """Equation (8): L_S = -mean_j S̄(x_j)·u_j + λ̄·penalty, which updates SearchNet.
 
-    Ascent on the loss of what it selects. As printed u is CE, and the penalty -L_re.
+    Gradient ascent on the loss of the selected samples. As printed, u is CE and the penalty is -L_re.
 
     Args:
-        search_scores: S̄, (n,), with SearchNet's gradient; over `spread` in the default variant.
+        search_scores: S̄, (n,), with SearchNet's gradient; divided by `spread` in the default variant.
         utility: u of `utilities`, (n,).
-        penalty: 0 where the right number is selected, higher elsewhere.
+        penalty: 0 if the right number is selected, otherwise higher.
         regularizer_weight: λ̄.
     """
     return -(search_scores * utility).mean() + regularizer_weight * penalty
@@ -155,8 +156,8 @@ def search_loss(search_scores: Tensor, utility: Tensor, penalty: Tensor, regular
 def soft_count(search_scores: Tensor) -> Tensor:
     """Return α, the number of selected samples (S̄ > 0), as Σ_j sigmoid(S̄_j/τ): a count with a gradient.
 
-    τ is `TEMPERATURE` times the batch's `spread`. As a count of comparisons α is a constant to SearchNet; with a
-    step as steep as 1e11 the gradient is 0 in all float arithmetic.
+    τ is `TEMPERATURE` times the batch's `spread`. A count of comparisons would be a constant to SearchNet, and with a
+    step as steep as 1e11 the gradient is 0 in any float arithmetic.
     """
     return (search_scores / (TEMPERATURE * spread(search_scores))).sigmoid().sum()
 
@@ -166,30 +167,31 @@ def selection_regularizer(n_selected: Tensor, n_wanted: float) -> Tensor:
 
     Args:
         n_selected: α, a scalar.
-        n_wanted: t·B; here ρ·B with the rate ρ that also limits the candidates' picks, as t·B can be below 1.
+        n_wanted: t·B; here ρ·B with the rate ρ that also limits the candidates' picks, as t·B can be less than 1.
     """
     return torch.sigmoid(-0.5 * (n_selected - n_wanted).abs()) - 0.5
 
 
 def selection_penalty(n_selected: Tensor, n_wanted: float) -> Tensor:
-    """Return -log(2·(L_re + 1/2)) of the relative distance |α - ρB|/ρB: `selection_regularizer` that reaches far.
+    """Return -log(2·(L_re + 1/2)) of the relative distance |α - ρB|/ρB: a `selection_regularizer` with far reach.
 
-    The print is flat away from its optimum (slope 0.125 at distance 0, 2e-5 at 20) and pulls nowhere from an α of
-    half a batch. The logarithm's slope never falls below a quarter, and distances count in units of the goal.
+    The printed form is flat away from its optimum (slope 0.125 at distance 0, 2e-5 at 20) and has no effect at an α
+    of half a batch. The logarithm's slope never falls below a quarter, and distances are relative to the goal.
 
     Returns:
-        At least 0; 0 at α = ρB.
+        A scalar of at least 0; 0 at α = ρB.
     """
     distance = (n_selected - n_wanted).abs() / n_wanted
-    # log(1 + e^(d/2)) - log 2 is the same, without forming L_re + 1/2, which underflows.
+    # The same as log(1 + e^(d/2)) - log 2, without forming L_re + 1/2, which underflows.
     return F.softplus(0.5 * distance) - math.log(2.0)
 
 
 def pair_ranking_loss(predicted: Tensor, losses: Tensor, margin: float = 1.0) -> Tensor:
-    """Return the loss-prediction module's loss (Yoo & Kweon 2019): wrongly ordered pairs pay a hinge.
+    """Return the loss-prediction module's loss (Yoo & Kweon 2019): a hinge on wrongly ordered pairs.
 
     Mean over all pairs of max(0, ξ - sign(l_i - l_j)·(l̂_i - l̂_j)). The original pairs each sample with one other;
-    all pairs are its expectation and do not depend on the order of the batch. Pairs of equal losses have no order.
+    the mean over all pairs is its expectation and does not depend on the order of the batch. Pairs with equal losses
+    have no order and are left out.
 
     Args:
         predicted: l̂, (n,).

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 WIDTH = 64
 _LOSS_WIDTH = 32
-# Small heads: the search starts from weights that are nearly uniform.
+# Small initial weights of the heads: the search starts from nearly uniform trust.
 _INITIAL_DEVIATION = 0.01
 
 
 class Standardize(nn.Module):
-    """Shifts and scales features by fixed statistics, so that one learning rate serves all models.
+    """Shifts and scales features by fixed statistics, so one learning rate works for all models.
 
-    Statistics belong to the data, not to a batch: a sample's outputs do not depend on its neighbours.
+    Statistics are those of the data, not of a batch: a sample's outputs do not depend on other samples.
     """
 
     mean: Tensor
@@ -34,7 +34,7 @@ class Standardize(nn.Module):
         mean = torch.stack([share * own for share, (_, own) in zip(shares, moments, strict=True)]).sum(dim=0)
         within = [share * (own + (at - mean).square()) for share, (own, at) in zip(shares, moments, strict=True)]
         deviation = torch.stack(within).sum(dim=0).sqrt()
-        # A dead unit says nothing; dividing by its deviation would blow rounding errors up.
+        # A dead unit holds no information; dividing by its deviation would amplify rounding errors.
         deviation[deviation < 1e-6 * deviation.max().clamp_min(1e-6)] = 1.0
         self.register_buffer("mean", mean)
         self.register_buffer("deviation", deviation)
@@ -47,8 +47,8 @@ class Standardize(nn.Module):
 class Backbone(nn.Module):
     """A trainable copy of a fitted model's backbone: model inputs → embeddings.
 
-    It stays in evaluation mode: BatchNorm keeps the fitted statistics, which a handful of labelled samples could
-    only spoil, and the search is free of dropout noise.
+    It stays in evaluation mode: BatchNorm keeps the fitted statistics, which a few labeled samples would only
+    degrade, and the search has no dropout noise.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -65,7 +65,7 @@ class Backbone(nn.Module):
 
 
 class Detached(nn.Module):
-    """Another network's body, to be looked through but not trained: neither its gradient nor its parameters show."""
+    """Another network's body, used but not trained: its parameters are hidden and get no gradient."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class FitNet(nn.Module):
     """Ω_F, a classifier: features of the half's model → logits (n, C).
 
     Args:
-        body: Turns the given samples into embeddings; identity where they are embeddings already.
+        body: Turns the given samples into embeddings; the identity if they already are embeddings.
         standardize: Statistics of the embeddings.
         n_features: D.
         n_classes: C.
@@ -110,7 +110,7 @@ class SearchNet(nn.Module):
         standardize: As for `FitNet`.
         n_features: D.
         n_candidates: K.
-        weights: ``"softmax"``: a sample's W sum to 1, candidates compete. ``"sigmoid"``: each is in (0, 1).
+        weights: ``"softmax"``: a sample's W sum to 1, so candidates compete. ``"sigmoid"``: each W is in (0, 1).
     """
 
     def __init__(
@@ -142,8 +142,7 @@ class SearchNet(nn.Module):
 class LossPrediction(nn.Module):
     """Predicts a sample's loss from SearchNet's hidden stages (Yoo & Kweon 2019).
 
-    Each stage → FC → ReLU, concatenated → FC 1. It learns together with SearchNet, so that its gradient shapes
-    SearchNet's stages.
+    Each stage → FC → ReLU, concatenated → FC 1. It is trained together with SearchNet, whose stages get its gradient.
     """
 
     def __init__(self, n_stages: int) -> None:
@@ -152,6 +151,6 @@ class LossPrediction(nn.Module):
         self.head = nn.Linear(n_stages * _LOSS_WIDTH, 1)
 
     def forward(self, stages: list[Tensor]) -> Tensor:
-        """Return predicted losses, (n,); only their order means something."""
+        """Return predicted losses, (n,); only their order is meaningful."""
         parts = [layer(stage).relu() for layer, stage in zip(self.stages, stages, strict=True)]
         return cast("Tensor", self.head(torch.cat(parts, dim=1)).squeeze(1))

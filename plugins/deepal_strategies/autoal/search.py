@@ -12,15 +12,15 @@ from torch import nn
 
 from deepal_autoal import DeepALError, global_torch_seed, without_compiler
 from deepal_strategies.autoal import equations
-from deepal_strategies.autoal.judge import Judge
 from deepal_strategies.autoal.networks import Backbone, Detached, FitNet, LossPrediction, SearchNet, Standardize
+from deepal_strategies.autoal.score_pool import Judge
 from deepal_strategies.autoal.settings import OF_INPUTS, PER_CYCLE
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from deepal_autoal import PoolView, QueryContext
-    from deepal_strategies.autoal.judge import Fetch
+    from deepal_strategies.autoal.score_pool import Fetch
     from deepal_strategies.autoal.settings import Settings
     from deepal_strategies.autoal.simulation import Cycle, Half
 
@@ -35,24 +35,25 @@ class Search:
 
     What SearchNet sees of a sample (``networks``):
 
-    - ``"votes"``: the candidates' scores S of it: K numbers, which mean the same on labelled samples and on the pool,
-      and are too few to learn half a labelled set by heart. SearchNet is new in each cycle, and S̄ the mean over them.
-    - ``"heads"``: the task model's embeddings, which are there already: one space of features for the labelled
-      samples of all cycles and for the pool, and no further pass over the pool. The embeddings of labelled samples
-      come from a model that has learnt them.
-    - ``"half-heads"``: the embeddings of the half's model, which tell the halves from the pool less. Also by
+    - ``"votes"``: the candidates' scores S of the sample: K numbers, which mean the same on labeled samples and on the
+      pool, and are too few to memorize half a labeled set. SearchNet is new in each cycle, and S̄ is the mean over
+      cycles.
+    - ``"heads"``: the task model's embeddings, which already exist: one feature space for the labeled samples of all
+      cycles and for the pool, and no further pass over the pool. The embeddings of labeled samples come from a model
+      that has learned them.
+    - ``"half-heads"``: the embeddings of the half's model, in which the halves differ less from the pool. Also by
       cycle; the pool passes through each cycle's model.
-    - ``"trunk"``: inputs, through a copy of the half's model that it shares with FitNet, who alone trains it: were
-      SearchNet's gradient let in, FitNet's losses on the held-out half would no longer be of unseen samples. Also by
+    - ``"trunk"``: inputs, through a copy of the half's model shared with FitNet, which alone trains it: with
+      SearchNet's gradient, FitNet's losses on the held-out half would no longer be those of unseen samples. Also by
       cycle.
-    - ``"backbones"``: inputs, through a trained copy of the task model of its own, as FitNet has one of the half's
-      model; the paper's size.
+    - ``"backbones"``: inputs, through its own trained copy of the task model, as FitNet has one of the half's model;
+      the paper's size.
 
     Args:
         context: The round; its generators seed the networks.
         n_candidates: K.
         settings: See `AutoAL`.
-        memory: A former `state_dict` to start from, or None to start anew.
+        memory: An earlier `state_dict` to start from, or None to start from scratch.
     """
 
     def __init__(
@@ -93,15 +94,15 @@ class Search:
         self.judges.append(Judge(self.net, pool, labeled, chunk))
 
     def _fetches(self, context: QueryContext) -> tuple[Fetch, Fetch]:
-        """Return what fetches SearchNet's samples of the labelled set, and of the candidates, by rows."""
+        """Return functions that fetch SearchNet's samples of the labeled set, and of the candidates, by rows."""
         samples = _inputs_of if self.settings.networks in OF_INPUTS else _embeddings_of
         return samples(context.labeled), samples(context.candidates)
 
     def run(self, cycle: Cycle) -> dict[str, float]:
-        """Warm FitNet up on one half, then alternate (7) on it and (8) on the other half.
+        """Warm FitNet up on one half, then alternate (7) on that half and (8) on the other half.
 
-        FitNet is new in every cycle, since it must not have seen the held-out half. In the search it only ever
-        learns from the half that the cycle's model was trained on.
+        FitNet is new in every cycle, as it must not have seen the held-out half. In the search it learns only from
+        the half that the cycle's model was trained on.
 
         Returns:
             Mean losses of the cycle by name (`LOSS_NAMES`).
@@ -117,7 +118,7 @@ class Search:
                 body, standardize = self._body(cycle.model.module), Standardize(cycle.embeddings)
                 fit_net = FitNet(body, standardize, len(standardize.mean), self.context.n_classes)
                 if settings.networks == "votes":
-                    # Scores are in [0, 1], whatever the sample; they become -1 ... 1.
+                    # Scores are in [0, 1] for all samples; they become -1 ... 1.
                     ends = torch.tensor([[0.0], [1.0]]).expand(2, self._n_candidates)
                     self._begin(nn.Identity(), Standardize(ends), lambda rows: self._votes[rows], None)
                 elif settings.networks in PER_CYCLE:
@@ -182,13 +183,13 @@ class Search:
         return {"search_loss": search_loss, "regularizer": regularizer, "loss_prediction_loss": prediction_loss}
 
     def scores(self, half: Half, rows: Tensor, threshold: float) -> tuple[Tensor, list[Tensor]]:
-        """Return S̄, (n,), of a batch of a half, and SearchNet's hidden stages there."""
+        """Return S̄, (n,), of a batch of a half, and SearchNet's hidden stages for it."""
         log_weights, mixing_logits, stages = self.net(self.judges[-1].labeled(half.rows[rows]))
         thresholded = equations.thresholded(half.scores[rows], threshold, log_weights.exp())
         return equations.combined(thresholded, mixing_logits), stages
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return what the search has learnt in its last cycle; bodies and features' statistics belong to the round."""
+        """Return what the search learned in its last cycle; bodies and feature statistics belong to the round."""
         return {
             f"{name}.{key}": value.detach().cpu().clone()
             for name, part in self._learned()
@@ -212,7 +213,7 @@ class Search:
 
     @contextlib.contextmanager
     def _threads(self) -> Iterator[None]:
-        """Use one thread where tensors are small: others would only wait for each other, longest on shared cores."""
+        """Use one thread where tensors are small: more would only wait for each other, longest on shared cores."""
         before = torch.get_num_threads()
         try:
             if self.settings.networks not in OF_INPUTS:
@@ -222,7 +223,7 @@ class Search:
             torch.set_num_threads(before)
 
     def _batches(self, n_samples: int) -> Iterator[Tensor]:
-        """Yield batches of row numbers for ever, each epoch in a new order; a batch never has a single row."""
+        """Yield batches of row numbers without end, each epoch in a new order; a batch never has a single row."""
         generator = self.context.generator
         n_batches = max(1, n_samples // self.settings.train_batch_size)
         while True:
@@ -231,9 +232,9 @@ class Search:
 
 
 def judge_samples(fit_net: FitNet, samples: Tensor, labels: Tensor, aligned: bool) -> tuple[Tensor, Tensor]:
-    """Return FitNet's cross-entropy of labelled samples and, if wanted, `equations.gradient_alignment`, (n,) each.
+    """Return FitNet's cross-entropy of labeled samples and `equations.gradient_alignment`, (n,) each.
 
-    Without the alignment, the cross-entropy stands in its place.
+    Unless ``aligned``, the cross-entropy is returned instead of the alignment.
     """
     features = fit_net.features(samples)
     logits = fit_net.head(features)
@@ -254,7 +255,7 @@ def _inputs_of(view: PoolView) -> Fetch:
 
 
 def _can_fuse(device: torch.device) -> bool:
-    """Whether torch has a step for all parameters in one call; with small networks, calls are what a step costs."""
+    """Whether torch can update all parameters in one call; with small networks, calls dominate a step's cost."""
     return device.type in ("cpu", "cuda")
 
 

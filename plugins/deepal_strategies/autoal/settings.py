@@ -1,11 +1,11 @@
-"""AutoAL's settings, and what the variants stand for."""
+"""AutoAL's settings, and those of its variants."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from deepal_strategies.options import check_at_least, check_choice, check_positive, check_share
+from deepal_strategies.shared.option_checks import check_at_least, check_choice, check_positive, check_share
 
 SCORES = ("ranks", "picks")
 OBJECTIVES = ("ranked", "centred", "alignment", "loss")
@@ -17,16 +17,16 @@ WEIGHTS = ("softmax", "sigmoid")
 SEARCHES = ("trained", "frozen", "random")
 SCORERS = ("half", "task")
 NETWORKS = ("votes", "heads", "half-heads", "trunk", "backbones")
-# SearchNet is new in every cycle, and the cycles' verdicts are averaged.
+# SearchNet is new in every cycle, and the cycles' scores are averaged.
 PER_CYCLE = ("votes", "half-heads", "trunk")
 # Networks that start from raw inputs.
 OF_INPUTS = ("trunk", "backbones")
-# Cheap on samples whose votes or embeddings are there: all of the pool is passed, and the weights are its mean.
+# Cheap where votes or embeddings already exist: the whole pool is scored, and the weights are means over it.
 OF_OUTPUTS = ("votes", "heads")
 MEMORIES = ("fresh", "warm")
 FINALS = ("diverse", "top")
 
-# The equations leave these open or fail where taken literally; see the functions of `equations`, and docs/autoal.md.
+# Where the equations leave something open or fail as printed; see the functions of `equations`, and docs/autoal.md.
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {
         "scores": "ranks",
@@ -59,7 +59,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything the search needs to know besides the data; `AutoAL` describes the options.
+    """Everything the search needs besides the data; `AutoAL` describes the options.
 
     Raises:
         InputError: If a value is out of range.

@@ -1,4 +1,4 @@
-"""One cycle of AutoAL: selection played inside the labelled set, whose labels are known."""
+"""One cycle of AutoAL: selection simulated inside the labeled set, whose labels are known."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 from deepal_autoal import Strategy
 from deepal_strategies.autoal.threshold import shared_threshold
-from deepal_strategies.votes import Votes, collect_votes
+from deepal_strategies.shared.votes import Votes, collect_votes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from deepal_autoal import FittedModel, PoolView, QueryContext, SelectorStrategy
     from deepal_strategies.autoal.settings import Settings
 
-# Below this many labelled samples no half has two samples to compare.
+# With fewer labeled samples a half would not have two samples to compare.
 MIN_LABELED = 4
-# A share t = b/(M+N) of a half is often below one sample; of this share of it, and of two, more can be learnt.
+# A share t = b/(M+N) of a half is often less than one sample; at least this share and this number are selected.
 MIN_RATE = 0.1
 MIN_SELECTED = 2
 
 
 @dataclass(frozen=True)
 class Half:
-    """A random half of the labelled set, n samples.
+    """A random half of the labeled set, n samples.
 
     Attributes:
-        rows: Which rows of the labelled set, int64 (n,).
+        rows: Its rows in the labeled set, int64 (n,).
         labels: int64 (n,).
         scores: S_κ(x_j), float32 (n, K) in [0, 1].
-        view: The half through the model of the cycle.
+        view: The half as seen by the model of the cycle.
     """
 
     rows: Tensor
@@ -51,13 +51,13 @@ class Half:
 
 @dataclass(frozen=True)
 class Cycle:
-    """A split of the labelled set, the model of its first half, and the candidates' votes on both halves.
+    """A split of the labeled set, the model of its first half, and the candidates' votes on both halves.
 
     Attributes:
-        seen: The half that plays the labelled pool; ``model`` was trained on it.
-        held_out: The half that plays the unlabelled pool; its labels are for SearchNet's losses only.
-        model: Fitted on ``seen``; the task model, which has learnt both halves, with ``scorer="task"``.
-        embeddings: ``model``'s embeddings of both halves, to take statistics of.
+        seen: The half that acts as the labeled set; ``model`` was trained on it.
+        held_out: The half that acts as the unlabeled pool; its labels are used only for SearchNet's losses.
+        model: Fitted on ``seen``; with ``scorer="task"`` the task model, which has learned both halves.
+        embeddings: ``model``'s embeddings of both halves, for feature statistics.
         rate: Share ρ of a half that is selected, the same for the candidates' picks, ϑ and L_re.
         threshold: ϑ.
     """
@@ -71,14 +71,14 @@ class Cycle:
 
 
 def selection_rate(n_half: int, n_pool: int, batch_size: int) -> float:
-    """Return ρ, the share of a half to select: t = b/(M+N), but at least a few samples and less than all.
+    """Return ρ, the share of a half to select: t = b/(M+N), but at least a few samples and fewer than all.
 
-    A few are two samples or a tenth of the half, whichever is more: the picks of a share of 1 % of 50 samples
-    would say nothing about a candidate.
+    A few means two samples or a tenth of the half, whichever is more: picks of 1% of 50 samples would say nothing
+    about a candidate.
 
     Args:
         n_half: Samples in the half, at least 2.
-        n_pool: M + N, labelled and unlabelled samples.
+        n_pool: M + N, labeled and unlabeled samples.
         batch_size: b.
     """
     few = max(MIN_SELECTED, math.ceil(MIN_RATE * n_half))
@@ -93,18 +93,18 @@ def vote_scores_of(votes: Votes, scores: str) -> Tensor:
 def simulate_cycle(
     selector: SelectorStrategy, context: QueryContext, batch_size: int, number: int, settings: Settings
 ) -> Cycle:
-    """Split the labelled set, train a model on one half, and ask every candidate once about each half.
+    """Split the labeled set, train a model on one half, and query every candidate once on each half.
 
     The candidates' votes, and later FitNet's losses, on the held-out half thus come from models that have not seen
-    it. The votes on the other half, which only weigh FitNet's samples in (7), come from the model trained on it:
+    it. The votes on the other half, which only weight FitNet's samples in (7), come from the model trained on it:
     votes from a second model would double the cost of a cycle.
 
     Args:
-        selector: Whose candidates vote.
-        context: The round's context, with at least `MIN_LABELED` labelled samples.
+        selector: Its candidates vote.
+        context: The round's context, with at least `MIN_LABELED` labeled samples.
         batch_size: The round's batch size b.
-        number: Of the cycle, from 0; it names the random streams.
-        settings: Which scores, threshold and networks.
+        number: The cycle's number, from 0; part of the random streams' names.
+        settings: The scores, threshold and networks to use.
     """
     n_labeled = len(context.labeled)
     order = context.rng.permutation(n_labeled)
@@ -133,8 +133,10 @@ def simulate_cycle(
 
 
 def _half_model(context: QueryContext, half: NDArray[np.int64], number: int, effort: float) -> FittedModel:
-    """Return a model of a half. To rank samples it need not be trained to the end, nor on changed images, which would
-    keep it from knowing all labels and ending early.
+    """Return a model of a half.
+
+    To rank samples it need not be fully trained. It is trained without augmentation, which would keep it from
+    learning all labels and stopping early.
     """
     full = context.model.recipe
     recipe = dataclasses.replace(
@@ -148,7 +150,7 @@ def _half_model(context: QueryContext, half: NDArray[np.int64], number: int, eff
 
 
 def rehearsing(selector: SelectorStrategy) -> SelectorStrategy:
-    """Return the selector with copies of the candidates that have a memory: rehearsals leave no trace in it."""
+    """Return the selector with copies of the candidates that have a memory, which simulations must not change."""
     actors = copy.copy(selector)
     actors.candidates = {
         name: copy.deepcopy(candidate) if type(candidate).state_dict is not Strategy.state_dict else candidate

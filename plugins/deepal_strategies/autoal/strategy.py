@@ -1,4 +1,4 @@
-"""The AutoAL strategy: search inside the labelled pool, then one query of the unlabelled pool."""
+"""The AutoAL strategy: a search inside the labeled pool, then one query of the unlabeled pool."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 import torch
 
 from deepal_autoal import InputError, Query, SelectorStrategy, Strategy
-from deepal_strategies.autoal.judge import score_pool
+from deepal_strategies.autoal.score_pool import score_pool
 from deepal_strategies.autoal.search import LOSS_NAMES, Search
 from deepal_strategies.autoal.settings import FINALS, OF_INPUTS, OF_OUTPUTS, VARIANTS, Settings
 from deepal_strategies.autoal.simulation import MIN_LABELED, simulate_cycle, vote_scores_of
 from deepal_strategies.autoal.threshold import top_quantile
-from deepal_strategies.diversity import final_width, select_final
-from deepal_strategies.options import check_at_least, check_choice
-from deepal_strategies.votes import collect_votes
+from deepal_strategies.shared.diverse_batches import final_width, select_final
+from deepal_strategies.shared.option_checks import check_at_least, check_choice
+from deepal_strategies.shared.votes import collect_votes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,51 +27,52 @@ if TYPE_CHECKING:
 class AutoAL(SelectorStrategy):
     """Learns, sample by sample, how far to trust each candidate strategy (Wang, Zhan & Huang, ICML 2025).
 
-    In each cycle the labelled set is halved. A model trained on one half and the candidates play active learning
-    on the other, whose labels tell FitNet's loss on what was selected; SearchNet learns the candidates' weights
-    from that by gradient. It then scores the unlabelled pool, on which every candidate votes with the task model.
+    Each cycle halves the labeled set and simulates active learning: with a model trained on one half, the candidates
+    select from the other, whose labels give FitNet's loss on the selected samples; from that loss SearchNet learns the
+    candidates' weights by gradient. It then scores the unlabeled pool, on which every candidate votes with the task
+    model.
 
     Args:
         candidates: Strategies by name.
         variant: ``"default"``, or ``"paper"`` for the equations as printed, which are known to fail in places (see
-            `equations`). It stands for the values of all options below that default to None.
-        n_cycles: Halvings C; each trains a task model on half the labelled set.
-        half_effort: Share of the recipe's epochs and steps that the model of a half gets, at most; it stops earlier
-            once it has learnt its half.
+            `equations`). It sets all options below that default to None.
+        n_cycles: Halvings C; each trains a task model on half the labeled set.
+        half_effort: Greatest share of the recipe's epochs and steps for the model of a half; it stops earlier once it
+            has learned its half.
         warmup_steps: FitNet's steps before the search, in each cycle.
         steps: Alternating steps of FitNet and SearchNet, in each cycle.
-        learning_rate: FitNet's.
+        learning_rate: Learning rate of FitNet.
         regularizer_weight: λ̄.
-        train_batch_size: Samples in a step, at least; up to twice as many, so that no step has a rest of one.
+        train_batch_size: Smallest number of samples in a step; it can be up to twice as large, so no step is left
+            with a single sample.
         loss_module: Whether the loss-prediction module is trained with SearchNet.
-        search: Controls: ``"frozen"`` leaves SearchNet at its initialisation, and all else takes place;
-            ``"random"`` draws the candidates' weights at random in each round (uniformly from the simplex), alike
+        search: Controls: ``"frozen"`` leaves SearchNet at its initialization but does everything else;
+            ``"random"`` draws the candidates' weights at random in each round (uniformly from the simplex), the same
             for all samples, and searches nothing.
-        scorer: Which model's outputs the candidates see in a cycle: ``"half"``, of one trained on the other half;
-            or ``"task"``, of the task model, which has learnt the labels of both halves: no half is trained.
+        scorer: Model whose outputs the candidates see in a cycle: ``"half"``, one trained on the other half;
+            or ``"task"``, the task model, which has learned the labels of both halves: no half is trained.
         threshold: ``"mixture"``, equations (2)-(4), or ``"quantile"`` of the scores themselves.
         weights: W is the ``"softmax"`` or the ``"sigmoid"`` of SearchNet's output.
-        memory: ``"fresh"`` networks in each round, or ``"warm"`` ones that continue from the last round's, but for
-            bodies. Votes mean the same in all rounds; the dimensions of embeddings of a model that was trained anew
-            do not.
+        memory: ``"fresh"`` networks in each round, or ``"warm"`` ones that continue from the last round's, except for
+            bodies. Votes mean the same in all rounds; embedding dimensions do not, as the model is retrained.
         scores: S_κ: ``"ranks"`` in [0, 1] or binary ``"picks"``.
-        objective: Of equation (8): ``"ranked"``, ``"centred"`` or ``"loss"``, and ``"alignment"``, which is not the
-            paper's; see `equations.utilities`.
+        objective: Objective of equation (8): ``"ranked"``, ``"centred"`` or ``"loss"``, or ``"alignment"``, which is
+            not in the paper; see `equations.utilities`.
         regularizer: ``"relative"`` or ``"printed"``; see `equations.selection_penalty`.
         fit_weights: ``"softmax"`` or ``"printed"``; see `equations.fit_weights`.
-        pool_threshold: ϑ of the pool: ``"own"``, the quantile of its own combined scores that the final stage's
-            filter takes; or ``"labeled"``, the cycles', which lets another share of the pool pass than the stage
-            wants, and below ϑ more trust means a lower score.
+        pool_threshold: ϑ of the pool: ``"own"``, the quantile of its own combined scores at the share that the final
+            stage's filter takes; or ``"labeled"``, that of the cycles, which lets a different share of the pool pass
+            than the stage takes, and below ϑ more trust means a lower score.
         networks: What SearchNet sees of a sample: the candidates' ``"votes"`` on it; ``"heads"`` on the task model's
             embeddings, ``"half-heads"`` on those of the half's model, a ``"trunk"`` that FitNet and SearchNet share,
             or ``"backbones"`` of their own as in the paper; see `Search`.
-        search_learning_rate: SearchNet's, and the loss-prediction module's.
+        search_learning_rate: Learning rate of SearchNet and the loss-prediction module.
         weight_decay: L2 penalty on SearchNet's weights, not on its biases: the higher, the less the trust depends on
             the sample.
-        shrinkage: Labelled samples n₀ for which the learned trust is believed by half: it is mixed with the weights
-            of former rounds (see ``carry``) in the share n₀/(n₀ + M). 0 believes SearchNet alone.
-        carry: Share of the former rounds' mean weights that is kept when a round's are added to them; 0 shrinks to
-            the last round's alone. In the first round the weights are uniform.
+        shrinkage: Number of labeled samples n₀ at which the learned trust gets half the weight: the weights of earlier
+            rounds (see ``carry``) have the share n₀/(n₀ + M). 0 uses SearchNet alone.
+        carry: Share of the mean weights of earlier rounds that is kept when a round's weights are added; 0 shrinks to
+            those of the last round alone. In the first round the weights are uniform.
         final: ``"diverse"`` or ``"top"``; see `select_final`.
         oversample: Width of the diverse stage's filter in batches; by default it follows the number of labels (see
             `budget_width`).
@@ -153,12 +154,12 @@ class AutoAL(SelectorStrategy):
         check_choice("final", self.final, FINALS)
         if oversample is not None:
             check_at_least("oversample", oversample, 1)
-        # Mean weights of former rounds, and what SearchNet had learnt in the last.
+        # Mean weights of earlier rounds, and what SearchNet learned in the last one.
         self._evidence = torch.full((len(self.candidates),), 1.0 / len(self.candidates), dtype=torch.float64)
         self._learned: dict[str, Tensor] | None = None
 
     def describe_options(self) -> dict[str, Any]:
-        """Return the options with what the variant stands for."""
+        """Return the options, with the values that the variant sets."""
         described = {**super().describe_options(), "final": self.final}
         return {key: getattr(self.settings, key, value) for key, value in described.items()}
 
@@ -171,7 +172,7 @@ class AutoAL(SelectorStrategy):
     def query(self, context: QueryContext, batch_size: int) -> Query:
         """Search, then return the batch; the report holds the weights and the search's losses by cycle.
 
-        With fewer than four labelled samples there is nothing to split: the candidates then weigh alike.
+        Fewer than four labeled samples cannot be split: the search is then skipped, and the weights stay as they are.
         """
         scores, report = self.search_scores(context, batch_size)
         with context.timed("selection"):
@@ -181,14 +182,14 @@ class AutoAL(SelectorStrategy):
     def search_scores(self, context: QueryContext, batch_size: int) -> tuple[Tensor, dict[str, Any]]:
         """Search, and return S̄ of the candidates, (N,), with the report.
 
-        Where SearchNet wants a pass of its own over the pool, samples that cannot be in the batch are -inf.
+        If SearchNet needs its own pass over the pool, samples that cannot be in the batch get -inf.
         """
         settings, prior = self.settings, self._evidence
         width = final_width(context, batch_size, self.final, self.oversample)
         report: dict[str, Any] = {"searched": False, "n_cycles": 0}
         search, share, threshold = None, 1.0, 0.0
         with context.timed("candidates"):
-            # The pass that all share; not the search's, whoever asks first.
+            # The pass that all share is timed here, as it does not belong to the search.
             context.candidates.embeddings()
         if settings.search == "random":
             prior = torch.as_tensor(context.rng.dirichlet(np.ones(len(self.candidates))))
@@ -226,7 +227,7 @@ class AutoAL(SelectorStrategy):
         }  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the candidates' memories, the former rounds' weights, and SearchNet's with ``memory="warm"``."""
+        """Return the candidates' memories, the weights of earlier rounds, and SearchNet's with ``memory="warm"``."""
         if not self._remembers:
             return super().state_dict()
         own = {"candidates": list(self.candidates), "evidence": self._evidence.numpy().copy()}
@@ -236,13 +237,14 @@ class AutoAL(SelectorStrategy):
         """Restore what `state_dict` returned.
 
         Raises:
-            InputError: If it is a memory of other candidates.
+            InputError: If it belongs to other candidates.
         """
         own = state.get("autoal")
         if own is not None:
             if own["candidates"] != list(self.candidates):
                 raise InputError(
-                    f"{self} has the candidates {list(self.candidates)}, but the state {own['candidates']}"
+                    f"{self} has the candidates {list(self.candidates)}, but the state has {own['candidates']}; "
+                    "create it with the candidates of the state, in that order"
                 )
             self._evidence = torch.as_tensor(own["evidence"], dtype=torch.float64).clone()
             self._learned = (self.settings.memory == "warm" and dict(own["learned"])) or None

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 N_COMPONENTS = 3
 N_DRAWS = 1000
-# Of expectation-maximisation, on standardised scores: the variance floor, when to stop, and at the latest.
+# Expectation-maximization on standardized scores: variance floor, tolerance, and greatest number of iterations.
 FLOOR = 1e-3
 TOLERANCE = 1e-3
 MAX_ITERATIONS = 100
@@ -20,17 +20,17 @@ MAX_ITERATIONS = 100
 def fit_mixture(
     scores: NDArray[np.float64], n_components: int = N_COMPONENTS
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Equation (2): fit a Gaussian mixture to the combined score S(x) of the labelled data.
+    """Equation (2): fit a Gaussian mixture to the combined score S(x) of the labeled data.
 
-    Expectation-maximisation (Dempster, Laird & Rubin 1977) from equal weights, means at quantiles of the distinct
+    Expectation-maximization (Dempster, Laird & Rubin 1977) from equal weights, means at quantiles of the distinct
     values, and the scores' own variance: nothing is random. The variance floor is relative to the scores' own
-    variance. An absolute one can exceed the variance of small scores and lets almost nothing pass.
+    variance: an absolute one could exceed the variance of small scores, and almost nothing would pass.
 
-    (Written out, as it is a few lines in one dimension, and scikit-learn takes three seconds to import.)
+    (Implemented here, as it is a few lines in one dimension, and scikit-learn takes three seconds to import.)
 
     Args:
         scores: S(x), (n,), with at least two distinct values.
-        n_components: At most; fewer where there are fewer distinct values.
+        n_components: Greatest number of components; fewer if there are fewer distinct values.
 
     Returns:
         Weights (summing to 1), means and standard deviations of the components, (n_components,) each.
@@ -75,16 +75,16 @@ def top_quantile(samples: NDArray[np.float64], rate: float) -> float:
 
 
 def shared_threshold(scores: NDArray[np.float64], rate: float, rng: np.random.Generator, method: str) -> float:
-    """Return ϑ for the combined scores of the labelled data.
+    """Return ϑ for the combined scores of the labeled data.
 
-    Departures: equal scores have no spread to fit and are their own threshold. A Gaussian's tail can lie above
-    all scores that exist, where nothing could pass; ϑ is kept within their range.
+    Departures: equal scores have no spread to fit and are their own threshold. A quantile of the mixture can exceed
+    all scores, and nothing would pass; ϑ is kept within their range.
 
     Args:
-        scores: S(x) = mean over the candidates of S_κ(x), (n,). The mean puts S and S_κ on one scale, so that one
-            threshold serves all candidates. It varies less than a single S_κ: where one candidate gets all the
-            weight, more than ρ pass, and a heavy λ̄ then pulls back towards equal weights.
-        rate: Share ρ to pass, the one rate also of the candidates' picks and of L_re.
+        scores: S(x) = mean over the candidates of S_κ(x), (n,). The mean puts S and S_κ on one scale, so one
+            threshold works for all candidates. It varies less than a single S_κ: if one candidate gets all the
+            weight, a larger share than ρ passes, and a large λ̄ then pulls back toward equal weights.
+        rate: Share ρ to pass, the same rate as for the candidates' picks and L_re.
         rng: Draws the sample.
         method: ``"mixture"``, the equations, or ``"quantile"``, of the scores themselves.
     """

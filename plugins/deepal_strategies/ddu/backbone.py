@@ -1,4 +1,4 @@
-"""What keeps a backbone sensitive: leaky activations, averaged shortcuts, bounded layers."""
+"""Changes that keep a backbone smooth and sensitive: leaky activations, averaged shortcuts, bounded layers."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _SLOPE = 0.01
 class SensitiveObjective(Objective):
     """Cross-entropy of a task model whose backbone is made smooth and sensitive.
 
-    Smooth: soft spectral normalisation (see `SoftSpectralNorm`). Sensitive, so that inputs that differ do not
-    fall together: LeakyReLU in place of every `nn.ReLU` module, and averages in place of strided projections
+    Smooth: soft spectral normalization (see `SoftSpectralNorm`). Sensitive, so different inputs keep different
+    embeddings: LeakyReLU in place of every `nn.ReLU` module, and averages in place of strided projections
     beside residual blocks (see `average_shortcuts`). Initial weights stay.
 
     Args:
@@ -30,7 +30,7 @@ class SensitiveObjective(Objective):
         coefficient: Greatest norm of a layer.
 
     Raises:
-        InputError: If the model does not say the shape of its inputs.
+        InputError: If the model has no ``input_shape``.
     """
 
     def __init__(self, model: TaskModel, coefficient: float) -> None:
@@ -41,14 +41,14 @@ class SensitiveObjective(Objective):
 
 
 class AveragedShortcut(nn.Module):
-    """The mean of each stride × stride square, with channels of zeros added: a projection that learns nothing.
+    """The mean of each stride × stride square, with channels of zeros added: a projection without parameters.
 
-    It halves odd sides as a strided 1×1 convolution does, rounding up. (The authors' code averages even sides
-    only, and drops pixels of odd ones.)
+    It halves odd sides as a strided 1×1 convolution does, rounding up. (The authors' code rounds down, dropping
+    pixels at odd sides.)
 
     Args:
         n_added: Channels to add.
-        stride: As of the convolution in its place.
+        stride: Stride of the convolution it replaces.
     """
 
     def __init__(self, n_added: int, stride: tuple[int, ...]) -> None:
@@ -63,9 +63,9 @@ class AveragedShortcut(nn.Module):
 
 
 def make_leaky(backbone: nn.Module) -> None:
-    """Replace every `nn.ReLU` inside a network by a LeakyReLU of slope 0.01; functional ones cannot be seen."""
+    """Replace every `nn.ReLU` in a network by a LeakyReLU with slope 0.01; functional ones cannot be found."""
     for parent in backbone.modules():
-        # Not named_children(), which leaves out the second place of a module that is used twice.
+        # Not named_children(), which yields a module that is used twice only once.
         for name, child in parent._modules.items():
             if isinstance(child, nn.ReLU):
                 setattr(parent, name, nn.LeakyReLU(_SLOPE, child.inplace))
@@ -74,8 +74,8 @@ def make_leaky(backbone: nn.Module) -> None:
 def average_shortcuts(backbone: nn.Module) -> None:
     """Replace the projections of residual blocks by `AveragedShortcut`.
 
-    They are recognised as torchvision and timm build them: a block's ``downsample``, a sequence that starts with
-    a 1×1 convolution to no fewer channels.
+    They are recognized in the form that torchvision and timm build: a block's ``downsample``, a sequence that starts
+    with a 1×1 convolution to at least as many channels.
     """
     for block in backbone.modules():
         shortcut = getattr(block, "downsample", None)

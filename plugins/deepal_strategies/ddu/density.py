@@ -1,4 +1,4 @@
-"""Gaussian discriminant analysis: the density of embeddings under one Gaussian a class."""
+"""Gaussian discriminant analysis: the density of embeddings under one Gaussian per class."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import torch
 
 from deepal_autoal import QueryError
-from deepal_strategies.ddu.thin import ThinGaussians, thin_whitening
+from deepal_strategies.ddu.low_rank_density import ThinGaussians, thin_whitening
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Added to the covariances' diagonals, in units of the mean variance: the first that is enough.
+# Added to the covariances' diagonals, in units of the mean variance: the first sufficient one.
 JITTERS = (0.0, *(10.0**power for power in range(-20, 1)))
-# How many times its greatest rounding error a pivot must be, so that noise does not choose the jitter.
+# A pivot must be this many times its greatest rounding error, or noise would choose the jitter.
 _CLEARANCE = 10
-# Covariances, or bases of thin classes, that are held at a time, and what candidates take in the course of them.
+# Memory for the covariances, or bases of thin classes, held at a time, and for the candidates' temporaries.
 _COVARIANCE_BYTES = 64 << 20
 _CANDIDATE_BYTES = 64 << 20
 
@@ -26,49 +26,50 @@ _CANDIDATE_BYTES = 64 << 20
 class ClassGaussians:
     """p(h) = Σ_c π_c N(h; μ_c, Σ_c + jitter), with the classes' shares, means and full covariances.
 
-    Everything is computed in float64. Covariances are divided by n_c - 1. Classes without samples have no part.
-    A class of one sample takes the covariance that all classes share, Σ_c (n_c - 1) Σ_c / (M - C); where no
-    class has two samples, a sphere of the samples' mean variance.
+    Everything is computed in float64. Covariances are divided by n_c - 1. Classes without samples are ignored.
+    A class of one sample takes the shared covariance of all classes, Σ_c (n_c - 1) Σ_c / (M - C); where no
+    class has two samples, a sphere with the samples' mean variance.
 
-    Fewer samples than dimensions leave a covariance singular. One jitter for all classes makes up for it: the
+    With fewer samples than dimensions a covariance is singular. One jitter for all classes fixes that: the
     smallest of `JITTERS`, in units of the shared covariance's mean variance, with which every Cholesky
-    decomposition succeeds (as in the authors' code, whose jitters have no unit). A pivot that is within rounding
-    errors counts as failure: whether it is positive is chance. Directions in which a class does not vary then
-    dominate its density.
+    decomposition succeeds (as in the authors' code, whose jitters have no unit). A pivot within rounding errors
+    counts as a failure, as its sign is random. Directions in which a class does not vary then dominate its density.
 
     A class of at most D samples is never decomposed (see `ThinGaussians`). Without the jitter its last pivots would be
-    0, so the jitter must by itself be well above the rounding errors of the class's mean variance. Its decomposition
-    would ask for the same within a power of ten, but for more or less by the order of the dimensions.
+    0, so the jitter alone must be well above the rounding errors of the class's mean variance. Its decomposition
+    would need the same jitter within a power of ten, but the value would depend on the order of the dimensions.
 
     Args:
-        embeddings: Of labelled samples, (M, D), at least one.
+        embeddings: Of labeled samples, (M, D), at least one.
         labels: Their classes, int64 (M,).
 
     Attributes:
-        jitter: What was added to the variances.
+        jitter: Amount added to the variances.
 
     Raises:
-        QueryError: If embeddings are not finite, or no jitter is enough.
+        QueryError: If embeddings are not finite, or no jitter is sufficient.
     """
 
     def __init__(self, embeddings: Tensor, labels: Tensor) -> None:
         order = torch.argsort(labels, stable=True)
         rows = _wide(embeddings[order])
         if not rows.isfinite().all():
-            raise QueryError("the embeddings of the labelled samples are not finite: no covariance is definite")
-        # Means near 0 keep digits; densities do not change. Rounded, so that differences of single precision have bits
-        # to spare: the mean of equal rows is then exactly theirs, and their variance 0.
+            raise QueryError(
+                "the embeddings of the labeled samples are not finite; train the model at a lower learning rate"
+            )
+        # Means near 0 keep digits; densities do not change. The origin is rounded, so differences of single precision
+        # have bits to spare: the mean of equal rows is then exact, and their variance 0.
         self._origin = _wide(rows.mean(dim=0).to(embeddings.dtype))
         rows = rows - self._origin
         n_dims = rows.shape[1]
         self._counts: list[int] = [count for count in labels.bincount().tolist() if count]
-        # Class by class, in the samples' order: sums by atomic additions would differ from run to run on CUDA.
+        # Class by class, in the samples' order: on CUDA, atomic additions would make sums differ from run to run.
         parts = torch.split(rows, self._counts)
         self._means = torch.stack([part.mean(dim=0) for part in parts])
         self._centered = [part - mean for part, mean in zip(parts, self._means, strict=True)]
         sizes = list(enumerate(self._counts))
         self._full = [number for number, count in sizes if count > n_dims and count > 1]
-        # By size, as the classes of a group are filled up to the largest.
+        # Sorted by size, as the classes of a group are padded to the largest.
         thin = [number for number, count in sizes if 1 < count <= n_dims]
         self._thin = sorted(thin, key=lambda number: self._counts[number])
         self._single = [number for number, count in sizes if count == 1]
@@ -86,7 +87,7 @@ class ClassGaussians:
         shares = [math.log(count / sum(self._counts)) for count in self._counts]
 
         def add(numbers: list[int], n_numbers: int, log_densities: Callable[[Tensor], Tensor]) -> None:
-            """Add some classes' part; ``n_numbers`` says how many float64 numbers a candidate takes meanwhile."""
+            """Add the part of some classes; ``n_numbers`` is how many float64 numbers a candidate needs meanwhile."""
             own = torch.tensor([shares[number] for number in numbers], dtype=total.dtype).to(total.device)
             n_rows = max(1, _CANDIDATE_BYTES // (8 * n_numbers))
             for start in range(0, len(embeddings), n_rows):
@@ -107,27 +108,30 @@ class ClassGaussians:
         return total
 
     def _enough_jitter(self, unit: float) -> float:
-        """Return the smallest jitter, in units, that all classes can do with."""
+        """Return the smallest jitter, in units, that is sufficient for all classes."""
         level = 0
         variance = self._thin_variance()
         if variance is not None:
-            # The last of the ladder is far above any rounding.
+            # The last of the jitters is far above any rounding.
             enough = (jitter * unit > self._rounding() * (variance + jitter * unit) for jitter in JITTERS)
             level = list(enough).index(True)
         for covariances in self._full_covariances():
-            # What was enough for the groups before stays so: every pivot grows with the jitter.
+            # A jitter sufficient for earlier groups remains so: every pivot grows with the jitter.
             while not _is_definite(_jittered(covariances, JITTERS[level] * unit), self._rounding()):
                 level += 1
                 if level == len(JITTERS):
-                    raise QueryError("no jitter makes the covariances of the labelled samples' embeddings definite")
+                    raise QueryError(
+                        "no jitter makes the covariances of the labeled samples' embeddings definite; "
+                        "train the model at a lower learning rate"
+                    )
         return JITTERS[level]
 
     def _rounding(self) -> float:
-        """Return what a pivot must be above, as a share of its variance."""
+        """Return the value that a pivot must exceed, as a share of its variance."""
         return _CLEARANCE * len(self._origin) * torch.finfo(self._origin.dtype).eps
 
     def _thin_variance(self) -> float | None:
-        """Return the mean variance of that class which has the greatest, of those not decomposed; None without any."""
+        """Return the greatest mean variance of the classes that are not decomposed; None if there are none."""
         sums = [self._centered[number].square().sum() / (self._counts[number] - 1) for number in self._thin]
         if self._single and 0 < self._degrees < len(self._origin):
             sums.append(self._shared.square().sum() / self._degrees)
@@ -163,7 +167,7 @@ class ClassGaussians:
         return self._shared.T @ self._shared / self._degrees
 
     def _single_log_densities(self) -> Callable[[Tensor], Tensor]:
-        """Return log N(h; class) of the classes of one sample, (n, S), as a function of samples (n, D)."""
+        """Return log N(h; class) of the classes with one sample, (n, S), as a function of samples (n, D)."""
         n_dims = len(self._origin)
         if not self._degrees:
             deviation = math.sqrt(self._sphere + self.jitter)
@@ -179,7 +183,7 @@ class ClassGaussians:
         scale = 0.5 * (log_determinant.to(means.device) + n_dims * math.log(2 * math.pi))
 
         def log_densities(samples: Tensor) -> Tensor:
-            # By differences: products would lose the digits of samples near a mean.
+            # From differences: products would lose the digits of samples near a mean.
             distances = torch.cdist(whiten(samples), means, compute_mode="donot_use_mm_for_euclid_dist")
             return -0.5 * distances.square() - scale
 
@@ -217,5 +221,5 @@ def _is_definite(covariances: Tensor, rounding: float) -> bool:
 
 
 def _wide(tensor: Tensor) -> Tensor:
-    """Return a tensor in float64, on the CPU where its device has no such type."""
+    """Return a tensor in float64, on the CPU if its device lacks that type."""
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()

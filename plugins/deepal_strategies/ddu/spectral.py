@@ -1,4 +1,4 @@
-"""Soft spectral normalisation: no layer may stretch a vector by more than a coefficient."""
+"""Soft spectral normalization: no layer may stretch a vector by more than a coefficient."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from deepal_strategies.dry_run import dry_run
+from deepal_strategies.shared.zero_pass import dry_run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 Layer: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 _KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-# Steps of the power iteration before the training, which adds one to each of its own steps.
+# Steps of the power iteration before the training; each training step then adds one.
 _FIRST_ITERATIONS = 5
 
 
 class SoftSpectralNorm(nn.Module):
-    """Parametrisation W ↦ W · min(1, c/σ), with σ the norm of the layer as a linear map (Gouk et al. 2021).
+    """Parametrization W ↦ W · min(1, c/σ), with σ the norm of the layer as a linear map (Gouk et al. 2021).
 
-    Of a convolution that is the norm of the map from images to images, at the size of its inputs, with its
+    For a convolution this is the norm of the map from images to images, at the size of its inputs, with its
     stride and padding, not that of the reshaped kernel. Power iteration finds it: σ = ‖A v‖ for a unit vector v,
-    the buffer, which moves towards the first right singular vector with each training step (a forward pass in
+    a buffer, which moves toward the first right singular vector with each training step (a forward pass in
     training mode that tracks gradients), and at no other time. σ approaches the norm from below.
 
     Args:
-        layer: Whose weight is parametrised; read only.
+        layer: The layer whose weight is parametrized; not changed.
         input_shape: Shape of one of its inputs: (C, ...) or (D,).
         coefficient: c.
     """
@@ -60,28 +60,28 @@ class SoftSpectralNorm(nn.Module):
             return normalized
 
     def iterate(self, weight: Tensor) -> None:
-        """Do one step of the power iteration: v ← AᵀA v, normalised."""
+        """Do one step of the power iteration: v ← AᵀA v, normalized."""
         with torch.enable_grad():
             vector = self.direction.detach().requires_grad_()
-            # AᵀA v is the gradient of ½‖A v‖², which spares us the adjoint of every kind of layer.
+            # AᵀA v is the gradient of ½‖A v‖², so no layer's adjoint is needed.
             energy = 0.5 * self._map(vector, weight.detach()).square().sum()
             (moved,) = torch.autograd.grad(energy, vector)
         length = moved.norm()
-        # A new tensor: the old one may be part of a graph. A zero weight gives no direction.
+        # A new tensor, as the old one may be part of a graph. A zero weight has no direction.
         self.direction = torch.where(length > 0, moved / length, self.direction)
 
 
 def normalize_layers(model: TaskModel, coefficient: float) -> None:
-    """Parametrise the linear and convolutional layers of a backbone in place; the head stays as it is.
+    """Parametrize the linear and convolutional layers of a backbone in place; the head stays as it is.
 
     Layers that no sample passes through, and transposed convolutions, are left out.
 
     Args:
-        model: With its ``input_shape``, from which follow the layers'.
+        model: Its ``input_shape`` determines those of the layers.
         coefficient: Greatest norm of a layer.
 
     Raises:
-        InputError: If the model does not say the shape of its inputs.
+        InputError: If the model has no ``input_shape``.
     """
     layers = {name: part for name, part in model.backbone.named_modules() if isinstance(part, _KINDS)}
     for name, (inputs, _) in dry_run(model, layers).items():

@@ -1,4 +1,4 @@
-"""The lowest feature-space density."""
+"""The DDU strategy: the lowest feature-space density."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from deepal_autoal import ScoringStrategy
 from deepal_strategies.ddu.backbone import SensitiveObjective
 from deepal_strategies.ddu.density import ClassGaussians
-from deepal_strategies.options import check_positive
+from deepal_strategies.shared.option_checks import check_positive
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 class DDU(ScoringStrategy):
-    """Lowest density of the embedding under one Gaussian a class (Mukhoti et al., CVPR 2023).
+    """Lowest density of the embedding under one Gaussian per class (Mukhoti et al., CVPR 2023).
 
-    The Gaussians, with full covariances, are fitted to the labelled samples' embeddings (see `ClassGaussians`).
-    Density tells the unfamiliar only if the network is smooth and sensitive: every convolution and linear layer
-    of the backbone has at most the norm ``coefficient``, activations leak, and residual blocks average where they
-    would project. Normalisation layers are as they were, as in the authors' code. A backbone without layers, such
-    as that of ``linear``, stays as it is.
+    The Gaussians, with full covariances, are fitted to the labeled samples' embeddings (see `ClassGaussians`).
+    Density identifies unfamiliar samples only if the network is smooth and sensitive: every convolution and linear
+    layer of the backbone has at most the norm ``coefficient``, activations leak, and residual blocks average where
+    they would project. Normalization layers are not changed, as in the authors' code. A backbone without layers, such
+    as that of ``linear``, is not changed.
 
     Args:
-        coefficient: Greatest norm of a layer; None trains the network as it is, and fits Gaussians to that.
+        coefficient: Greatest norm of a layer; None leaves the network and its training unchanged.
 
     Raises:
         InputError: If the coefficient is not positive.
@@ -42,11 +42,11 @@ class DDU(ScoringStrategy):
 
     @property
     def changes_training(self) -> bool:
-        """Whether there is a coefficient."""
+        """Whether a coefficient is set."""
         return self.coefficient is not None
 
     def wrap_trainer(self, trainer: Trainer) -> TrainerProtocol:
-        """Return a trainer of smooth and sensitive networks, or the same one where there is no coefficient."""
+        """Return a trainer of smooth and sensitive networks, or the same trainer without a coefficient."""
         coefficient = self.coefficient
         if coefficient is None:
             return trainer

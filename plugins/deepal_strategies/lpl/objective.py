@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from deepal_autoal import InputError, Objective
-from deepal_strategies.dry_run import dry_run
+from deepal_strategies.shared.zero_pass import dry_run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class LossPredictor(nn.Module):
-    """Each stage's pooled output → FC → ReLU; all of them concatenated → FC → one number.
+    """Each stage's pooled output → FC → ReLU; all concatenated → FC → one number.
 
     Args:
         widths: Channels of the stages' outputs, at least one stage.
@@ -42,18 +42,18 @@ class LossPredictionObjective(Objective):
     """Mean cross-entropy + ``weight`` · ranking loss of the predicted losses.
 
     The losses to predict are the samples' own cross-entropies, without gradients. The predictor and both losses
-    compute in float32, also where the backbone does not.
+    are computed in float32, even if the backbone is not.
 
     Args:
-        model: A task model whose backbone has ``stages``, whose outputs are (n, d) or (n, C, H, W); maps are
+        model: A task model whose backbone has ``stages`` with outputs (n, d) or (n, C, H, W); maps are
             averaged over their pixels.
         margin: ξ of `ranking_loss`.
         weight: λ of the ranking loss.
         width: Width of the predictor's first layers.
-        detach_after: Share of the training from which on the ranking loss trains the predictor alone.
+        detach_after: Share of the training after which the ranking loss trains only the predictor.
 
     Raises:
-        InputError: If the backbone has no stages, or their outputs are of another form.
+        InputError: If the backbone has no stages, or their outputs have another shape.
     """
 
     def __init__(self, model: TaskModel, margin: float, weight: float, width: int, detach_after: float) -> None:
@@ -73,13 +73,13 @@ class LossPredictionObjective(Objective):
         return logits, loss + self.weight * ranking_loss(self._predict(features), losses, self.margin)
 
     def predicted_losses(self, inputs: Tensor) -> Tensor:
-        """Return the predicted losses, float32 (n,), of normalised inputs; only their order means something."""
+        """Return the predicted losses, float32 (n,), of normalized inputs; only their order is meaningful."""
         with self._tapped() as features:
             self.model.features(inputs)
         return self._predict(features)
 
     def _predict(self, features: Sequence[Tensor]) -> Tensor:
-        # Rounded to bfloat16, predictions of many samples would be equal.
+        # In bfloat16 the predictions of many samples would be equal.
         with torch.autocast(features[0].device.type, enabled=False):
             return cast("Tensor", self.predictor(features))
 
@@ -88,7 +88,7 @@ class LossPredictionObjective(Objective):
         """Yield a list that holds the stages' pooled outputs once the model has run inside the block."""
         stages = _stages(self.model)
         features = [torch.empty(0)] * len(stages)
-        # Only for the block: hooks that stay would go into every copy that somebody makes of the model.
+        # Only for the block: every copy of the model would contain permanent hooks.
         handles = [stage.register_forward_hook(_keep(features, number)) for number, stage in enumerate(stages)]
         try:
             yield features
@@ -100,9 +100,9 @@ class LossPredictionObjective(Objective):
 def ranking_loss(predicted: Tensor, losses: Tensor, margin: float) -> Tensor:
     """Return the mean of max(0, ξ - sign(l_i - l_j)(l̂_i - l̂_j)) over the pairs (i, n + 1 - i), counted from 1.
 
-    The middle one of an odd number of samples has no partner; one sample alone has the loss 0. Of equal losses
-    there is no order to learn: such a pair has the constant loss ξ, as sign(0) = 0. (The paper's text has -1
-    instead of 0, which would teach the order in which the two happen to lie.)
+    The middle one of an odd number of samples has no partner; a single sample has the loss 0. Equal losses have no
+    order to learn: such a pair has the constant loss ξ, as sign(0) = 0. (The paper's text has -1 instead of 0, which
+    would teach the pair's arbitrary order in the batch.)
 
     Args:
         predicted: l̂, (n,).
@@ -112,7 +112,7 @@ def ranking_loss(predicted: Tensor, losses: Tensor, margin: float) -> Tensor:
     n_pairs = len(predicted) // 2
     if not n_pairs:
         return predicted.sum() * 0.0
-    # flip: sample n + 1 - i stands where i stood.
+    # flip puts sample n + 1 - i at the position of i.
     sign = (losses - losses.flip(0))[:n_pairs].sign()
     gap = (predicted - predicted.flip(0))[:n_pairs]
     return (margin - sign * gap).clamp(min=0.0).mean()
@@ -132,7 +132,7 @@ def stage_widths(model: TaskModel) -> list[int]:
         if not isinstance(output, torch.Tensor) or output.ndim not in (2, 4):
             form = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
             raise InputError(
-                f"loss prediction needs stages that give (n, d) or (n, C, H, W), and backbone.{name} gives {form}; "
+                f"loss prediction needs stages that return (n, d) or (n, C, H, W), but backbone.{name} returns {form}; "
                 "choose another --model, such as mlp, cnn or resnet18"
             )
         widths.append(output.shape[1])
@@ -143,7 +143,7 @@ def _stages(model: TaskModel) -> nn.ModuleList:
     stages = getattr(model.backbone, "stages", None)
     if not isinstance(stages, nn.ModuleList) or not len(stages):
         raise InputError(
-            "loss prediction reads the outputs of the backbone's stages, and this model has none; "
+            "loss prediction reads the outputs of the backbone's stages, but this model has none; "
             "choose another --model, such as mlp, cnn or resnet18, or give your backbone an nn.ModuleList 'stages'"
         )
     return stages
@@ -151,7 +151,7 @@ def _stages(model: TaskModel) -> nn.ModuleList:
 
 def _keep(features: list[Tensor], number: int) -> Any:
     def keep(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        # A copy even of vectors: the next layer may work in place.
+        # Vectors are copied too, as the next layer may work in place.
         pooled = output.to(torch.float32, copy=True) if output.ndim == 2 else output.mean((2, 3), dtype=torch.float32)
         features[number] = pooled
 

@@ -1,4 +1,4 @@
-"""The highest predicted losses."""
+"""The LPL strategy: the highest predicted losses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from deepal_autoal import QueryError, Strategy, top_scores
 from deepal_strategies.lpl.objective import LossPredictionObjective
-from deepal_strategies.options import check_at_least, check_positive
+from deepal_strategies.shared.option_checks import check_at_least, check_positive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,16 +21,15 @@ _CHUNK_ROWS = 128
 
 
 class LPL(Strategy):
-    """Highest loss as predicted by a module that is trained with the task model (Yoo & Kweon, CVPR 2019).
+    """Highest loss predicted by a module that is trained with the task model (Yoo & Kweon, CVPR 2019).
 
-    The module reads the outputs of the backbone's stages, and learns in every round anew to order pairs of
-    samples by their cross-entropy. Candidates are a random subset of the pool, so that the batch does not
-    consist of near-duplicates; it is never smaller than the batch. The training loss of the record contains the
-    module's.
+    The module reads the outputs of the backbone's stages and learns, from scratch in every round, to order pairs of
+    samples by their cross-entropy. Only a random subset of the pool is ranked, so the batch does not consist of
+    near-duplicates; the subset is never smaller than the batch. The recorded training loss contains the module's.
 
     Args:
         margin: ξ, by which the predictions of a pair should differ.
-        weight: λ, weight of the module's loss beside the task's.
+        weight: λ, weight of the module's loss relative to the task's.
         width: Width of the module's layer for each stage.
         detach_after: Share of the training's steps after which the module's loss no longer reaches the backbone
             (in the paper, after 120 of 200 epochs); 1 = never.
@@ -70,7 +69,7 @@ class LPL(Strategy):
         return trainer.with_objective(objective)
 
     def query(self, context: QueryContext, batch_size: int) -> NDArray[np.int64]:
-        """Return the ``batch_size`` samples of the highest predicted loss within the random subset."""
+        """Return the ``batch_size`` samples with the highest predicted loss in the random subset."""
         n_candidates = len(context.candidates)
         n_subset = min(n_candidates, max(self.subset, batch_size))
         positions = np.sort(context.rng.choice(n_candidates, n_subset, replace=False))
@@ -93,5 +92,8 @@ class LPL(Strategy):
                 rows = slice(start, start + _CHUNK_ROWS)
                 predicted[rows] = objective.predicted_losses(context.candidates.inputs(positions[rows]))
         if predicted.isnan().any():
-            raise QueryError(f"{self}: predicted losses are NaN for {int(predicted.isnan().sum())} samples")
+            raise QueryError(
+                f"{self}: predicted losses are NaN for {int(predicted.isnan().sum())} samples; train the model at a "
+                "lower learning rate"
+            )
         return predicted

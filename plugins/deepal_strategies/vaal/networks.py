@@ -1,4 +1,4 @@
-"""VAAL's two networks: a variational autoencoder that fits the shape of the inputs, and the discriminator."""
+"""VAAL's two networks: a variational autoencoder for inputs of any shape, and the discriminator."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 DISCRIMINATOR_WIDTH = 512
 # Maps wider than this are halved again.
 _LARGEST_LAST_SIDE = 2
-# Images of fewer pixels a side are taken as vectors: there is nothing to halve twice.
+# Images with fewer pixels per side are treated as vectors: they cannot be halved twice.
 _SMALLEST_SIDE = 4
 # Channels double with every layer up to the width of the paper's fourth.
 _LARGEST_FACTOR = 8
-# exp(±30) is finite with its square, and far beyond any deviation that training arrives at.
+# exp(±30) and its square are finite, and far beyond any deviation that training reaches.
 _LARGEST_LOG_VARIANCE = 30.0
 
 
@@ -48,7 +48,7 @@ class VAE(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Tells labelled from unlabelled samples by their latent mean: three linear layers, z → 512 → 512 → 1."""
+    """Distinguishes labeled from unlabeled samples by their latent mean: three linear layers, z → 512 → 512 → 1."""
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
@@ -63,18 +63,18 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Return the log odds of being labelled, (n,)."""
+        """Return the log odds of being labeled, (n,)."""
         return cast("Tensor", self.layers(latents).squeeze(1))
 
 
 def build_vae(input_shape: tuple[int, ...], latent_dim: int, width: int) -> VAE:
-    """Return a VAE for model inputs of one shape, freshly initialised by torch's global generator.
+    """Return a VAE for model inputs of one shape, initialized from torch's global generator.
 
     Args:
         input_shape: (C, H, W) of images, each at least 1, or (D,) of vectors.
         latent_dim: z.
-        width: Channels of the first convolution, or of both hidden layers where there are no convolutions: for
-            vectors, and for images of at most 3 pixels a side.
+        width: Channels of the first convolution, or width of both hidden layers where there are no convolutions: for
+            vectors, and for images of at most 3 pixels per side.
     """
     if len(input_shape) == 1 or max(input_shape[1:]) < _SMALLEST_SIDE:
         return _dense_vae(input_shape, latent_dim, width)
@@ -104,8 +104,8 @@ def _dense_vae(input_shape: tuple[int, ...], latent_dim: int, width: int) -> VAE
 def _convolutional_vae(input_shape: tuple[int, ...], latent_dim: int, width: int) -> VAE:
     """Return the paper's network at 32x32 and width 128: 128, 256, 512, 1024 channels, down to 2x2 and back.
 
-    At other sizes maps are halved until they have at most two pixels a side, at least twice. The decoder mirrors
-    the encoder, except that it starts one size up, as the authors' does.
+    At other sizes maps are halved until they have at most two pixels per side, at least twice. The decoder mirrors
+    the encoder, but starts one size larger, as the authors' does.
     """
     sizes = [(input_shape[1], input_shape[2])]
     while max(sizes[-1]) > _LARGEST_LAST_SIDE or len(sizes) < 3:
@@ -127,7 +127,7 @@ def _convolutional_vae(input_shape: tuple[int, ...], latent_dim: int, width: int
     for layer in range(n_layers - 1, 0, -1):
         before, after = channels[layer + 1], channels[layer]
         kernel, stride, padding = _window(sizes[layer - 1])
-        # Odd sides come back by one more pixel than twice their half.
+        # Odd sides need one pixel more than twice their half.
         missing = [
             side - times * half for side, half, times in zip(sizes[layer - 1], sizes[layer], stride, strict=True)
         ]
@@ -136,7 +136,7 @@ def _convolutional_vae(input_shape: tuple[int, ...], latent_dim: int, width: int
             nn.BatchNorm2d(after),
             nn.ReLU(),
         ]
-    # The authors' transposed convolution of one pixel is an ordinary one, which CPUs do faster.
+    # The authors' transposed convolution with one pixel equals an ordinary one, which is faster on CPUs.
     up.append(nn.Conv2d(width, input_shape[0], 1))
     encoder = _he_initialized(nn.Sequential(*down, nn.Flatten()))
     return VAE(encoder, n_features, _he_initialized(nn.Sequential(*up)), latent_dim)
@@ -157,7 +157,7 @@ def _window(size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int], tu
 
 
 def _he_initialized(network: nn.Sequential) -> nn.Sequential:
-    """Initialise linear layers and convolutions as the authors' code does; all else stays as torch made it."""
+    """Initialize linear layers and convolutions as the authors' code does; all else keeps torch's initialization."""
     for layer in network:
         if isinstance(layer, (nn.Linear, nn.Conv2d)):
             nn.init.kaiming_normal_(layer.weight)

@@ -1,4 +1,4 @@
-"""The VAAL strategy: candidates that a discriminator tells most surely from the labelled set."""
+"""The VAAL strategy: candidates that a discriminator gives the lowest probability of being labeled."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ if TYPE_CHECKING:
 
 
 class VAAL(ScoringStrategy):
-    """What a discriminator, on the latent means of a VAE, tells most surely from the labelled set.
+    """Lowest probability of being labeled, by a discriminator on the latent means of a VAE.
 
-    A VAE learns to describe labelled and unlabelled samples alike; a discriminator learns to tell the two by the
-    latent mean μ, and the VAE to prevent that. The candidates of the lowest D(μ), the probability of being
-    labelled, resemble the labelled set least. Both networks are new in every query and use model inputs alone;
-    neither labels nor the task model matter (Sinha, Ebrahimi & Darrell, ICCV 2019, Variational adversarial active
+    A VAE learns to reconstruct labeled and unlabeled samples alike; a discriminator learns to distinguish them by the
+    latent mean μ, and the VAE learns to prevent that. The candidates with the lowest D(μ), the probability of being
+    labeled, resemble the labeled set least. Both networks are new in every query and use only model inputs,
+    neither labels nor the task model (Sinha, Ebrahimi & Darrell, ICCV 2019, Variational adversarial active
     learning).
 
-    The VAE minimises, on each pool, squared error + β·KL - λ·log D(μ); the discriminator
-    -log D(μ_labelled) - log(1 - D(μ_unlabelled)). Where paper and released code differ or are silent:
+    On each pool the VAE minimizes squared error + β·KL - λ·log D(μ), and the discriminator
+    -log D(μ_labeled) - log(1 - D(μ_unlabeled)). Where paper and released code differ or leave something open:
 
-    - The paper's equations hold the evidence lower bound; so error and divergence are sums over a sample's
-      dimensions and means over the batch here. The code adds the *mean* squared error over pixels to the *sum* of
+    - The paper's equations contain the evidence lower bound, so here error and divergence are sums over a sample's
+      dimensions and means over the batch. The code adds the *mean* squared error over pixels to the *sum* of
       the divergences over the batch, which at 32x32 pixels weighs the divergence almost 400,000 times as much.
-    - A batch of labelled and one of unlabelled samples pass through the VAE together; see `Game`.
-    - Pools of fewer samples than a batch give all they have; of larger pools, each epoch's rest is left out.
+    - A batch of labeled and one of unlabeled samples pass through the VAE together; see `Game`.
+    - A pool smaller than a batch is used whole; of larger pools, each epoch's remainder is dropped.
     - Inputs come through the evaluation transform, without augmentation.
-    - Depth fits the image size; at 32x32 pixels it is the paper's. Vectors get two hidden layers.
-    - The discriminator has three linear layers, as in the latest released code; it had five before.
+    - The depth depends on the image size; at 32x32 pixels it is the paper's. Vectors get two hidden layers.
+    - The discriminator has three linear layers, as in the latest released code; earlier it had five.
 
     Args:
-        epochs: Of ceil((labelled + candidates) / train_batch_size) iterations each.
+        epochs: Epochs of ceil((labeled + candidates) / train_batch_size) iterations each.
         train_batch_size: Samples of each pool in a step.
         latent_dim: Dimension z of the latent space.
         width: Channels of the VAE's first layer; they double with each of the next three. For vectors, the width
-            of the hidden layers. The paper's costs a GPU: a CPU wants about 16 on images.
-        learning_rate: Of both Adam optimisers.
+            of the hidden layers. The default is the paper's and needs a GPU; on a CPU use about 16 for images.
+        learning_rate: Learning rate of both Adam optimizers.
         beta: β, weight of the divergence.
-        adversary_weight: λ, how much the VAE cares to deceive the discriminator.
+        adversary_weight: λ, weight of the VAE's loss for not deceiving the discriminator.
         vae_steps: Steps of the VAE in an iteration, each on a batch of its own; the discriminator takes one.
 
     Raises:
@@ -74,10 +74,10 @@ class VAAL(ScoringStrategy):
         )
 
     def score(self, context: QueryContext) -> Tensor:
-        """Return the log odds of being unlabelled, -log D(μ)/(1 - D(μ)), float32 (N,).
+        """Return the log odds of being unlabeled, -log D(μ)/(1 - D(μ)), float32 (N,).
 
-        They rank as -D(μ) does, and still tell samples apart where D(μ) rounds to 0 or 1. Losses and the
-        discriminator's accuracy in the last epoch go into the report.
+        They rank as -D(μ) does, and still differ where D(μ) rounds to 0 or 1. Losses and the discriminator's accuracy
+        in the last epoch go into the report.
         """
         game = Game(context, self.settings)
         context.report(**game.run())

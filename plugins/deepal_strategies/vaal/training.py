@@ -1,4 +1,4 @@
-"""The game of VAAL: a VAE that hides which samples are labelled, against a discriminator that finds out."""
+"""VAAL's adversarial training: a VAE hides which samples are labeled, and a discriminator tries to find out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from deepal_autoal import DeepALError, global_torch_seed, without_compiler
-from deepal_strategies.options import check_at_least, check_positive
+from deepal_strategies.shared.option_checks import check_at_least, check_positive
 from deepal_strategies.vaal.networks import Discriminator, build_vae
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _SCORING_CHUNK = 256
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything the training needs to know besides the data; `VAAL` describes the options.
+    """Everything the training needs besides the data; `VAAL` describes the options.
 
     Raises:
         InputError: If a value is out of range.
@@ -51,11 +51,11 @@ class Settings:
 
 
 class Game:
-    """Both players, new in every query, and their alternating training.
+    """Both networks, new in every query, and their alternating training.
 
-    A batch holds samples of both pools, so that BatchNorm sees the mixture, in training as in its running
-    statistics, and never a single sample. (The authors' code normalises each pool by itself in training, which
-    hides differences from the discriminator that are there in scoring.) Losses are means over each pool, added.
+    A batch holds samples of both pools, so BatchNorm sees the mixture both in training and in its running
+    statistics, and never a single sample. (The authors' code normalizes each pool separately in training, which
+    hides differences from the discriminator that exist in scoring.) Losses are means over each pool, added.
 
     Args:
         context: The round; its generators seed networks, batches and noise.
@@ -63,22 +63,22 @@ class Game:
 
     Attributes:
         vae: The variational autoencoder.
-        discriminator: Gives the log odds of being labelled.
-        weights: 1/(size of its pool's part) for each sample of a batch, (n,); labelled samples come first.
-        is_labeled: 1 for the labelled samples of a batch, 0 for the others, float32 (n,).
+        discriminator: Returns the log odds of being labeled.
+        weights: 1/(size of its pool's part) for each sample of a batch, (n,); labeled samples come first.
+        is_labeled: 1 for the labeled samples of a batch, 0 for the others, float32 (n,).
 
     Raises:
-        DeepALError: If there is no labelled sample.
+        DeepALError: If there is no labeled sample.
     """
 
     def __init__(self, context: QueryContext, settings: Settings) -> None:
         labeled, candidates, device = context.labeled, context.candidates, context.device
         if not len(labeled):
-            raise DeepALError("vaal tells candidates from labelled samples: label at least one sample first")
+            raise DeepALError("vaal compares candidates with labeled samples: label at least one sample first")
         self.settings = settings
         self.context = context
         input_shape = tuple(labeled.inputs([0]).shape[1:])
-        # Made on the CPU: all devices start from the same networks.
+        # Created on the CPU, so all devices start from the same networks.
         with global_torch_seed(int(context.rng.integers(2**63))):
             self.vae = build_vae(input_shape, settings.latent_dim, settings.width)
             self.discriminator = Discriminator(settings.latent_dim)
@@ -95,11 +95,11 @@ class Game:
         self._candidate_batches = _batches(len(candidates), parts[1], context.rng)
 
     def run(self) -> dict[str, float]:
-        """Train both players, and return the last epoch's means by name (`REPORTED`).
+        """Train both networks, and return the last epoch's means by name (`REPORTED`).
 
-        ``vae_loss`` and ``discriminator_loss`` are what the players minimise; ``discriminator_accuracy`` is the
-        mean of the shares of labelled and of unlabelled samples that the discriminator recognises, in [0, 1]: at
-        1/2 it is blind, and the query no better than a random one.
+        ``vae_loss`` and ``discriminator_loss`` are what the networks minimize; ``discriminator_accuracy`` is the
+        mean of the shares of labeled and of unlabeled samples that the discriminator recognizes, in [0, 1]: at
+        1/2 it distinguishes nothing, and the query is no better than a random one.
 
         Raises:
             DeepALError: If a loss is not finite.
@@ -129,18 +129,18 @@ class Game:
         return report
 
     def next_batch(self) -> Tensor:
-        """Return model inputs of both pools, the labelled ones first, (n, ...)."""
+        """Return model inputs of both pools, the labeled ones first, (n, ...)."""
         labeled = self.context.labeled.inputs(next(self._labeled_batches))
         return torch.cat([labeled, self.context.candidates.inputs(next(self._candidate_batches))])
 
     def vae_step(self, inputs: Tensor) -> Tensor:
-        """Move the VAE alone, and return its loss: it describes both pools and makes both look labelled."""
+        """Update only the VAE, to reconstruct both pools and make both look labeled, and return its loss."""
         mean, log_variance = self.vae.encode(inputs)
         generator = self.context.generator
         noise = torch.randn(mean.shape, generator=generator, device=generator.device)
         reconstructions = self.vae.decode(mean + noise * (0.5 * log_variance).exp())
         losses = negative_elbo(inputs, reconstructions, mean, log_variance, self.settings.beta)
-        # -log D(μ), whichever pool the sample is from.
+        # -log D(μ), for samples of both pools.
         unlike_labeled = F.softplus(-self.discriminator(mean))
         loss = self.weights @ (losses + self.settings.adversary_weight * unlike_labeled)
         self._vae_optimizer.zero_grad()
@@ -149,7 +149,7 @@ class Game:
         return loss.detach()
 
     def discriminator_step(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Move the discriminator alone, and return its loss and its accuracy before the step, in [0, 1]."""
+        """Update only the discriminator, and return its loss and its accuracy before the step, in [0, 1]."""
         with torch.no_grad():
             mean, _ = self.vae.encode(inputs)
         logits = self.discriminator(mean)
@@ -162,7 +162,7 @@ class Game:
 
     @torch.no_grad()
     def log_odds(self, view: PoolView) -> Tensor:
-        """Return the log odds of being labelled of a view's samples, log D(μ)/(1 - D(μ)), float32 (N,).
+        """Return the log odds of being labeled of a view's samples, log D(μ)/(1 - D(μ)), float32 (N,).
 
         Raises:
             DeepALError: If one is not finite.
@@ -172,7 +172,7 @@ class Game:
         chunks = [self.discriminator(self.vae.encode(inputs)[0]) for inputs in view.batches(_SCORING_CHUNK)]
         result = torch.cat(chunks)
         if not result.isfinite().all():
-            raise DeepALError("vaal's discriminator gave values that are not finite: use a lower learning_rate")
+            raise DeepALError("vaal's discriminator returned values that are not finite: use a lower learning_rate")
         return result
 
 
@@ -197,13 +197,13 @@ def negative_elbo(
 
 
 def _adam(network: nn.Module, settings: Settings, device: torch.device) -> torch.optim.Adam:
-    # Fused where torch has it: small networks spend most of a step's time in the optimiser's calls otherwise.
+    # Fused where torch supports it: otherwise small networks spend most of a step in the optimizer's calls.
     adam = without_compiler(torch.optim.Adam)
     return adam(network.parameters(), settings.learning_rate, fused=device.type in ("cpu", "cuda"))
 
 
 def _batches(n_samples: int, size: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """Yield ``size`` positions at a time, for ever; each epoch has a new order, and its rest is left out."""
+    """Yield ``size`` positions at a time, without end; each epoch has a new order, and its remainder is dropped."""
     while True:
         order = rng.permutation(n_samples)
         for start in range(0, n_samples - size + 1, size):

@@ -1,6 +1,6 @@
 """Active learning with the first few labels: a strategy, a dataset and a model for deepal_autoal.
 
-Every listing of ``deepal`` imports this module: it registers names and imports nothing else.
+Every listing of ``deepal`` imports this module, so it registers names and imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from deepal_autoal import hookimpl
 if TYPE_CHECKING:
     from deepal_autoal import Registrar
 
-# The version of deepal_autoal's plugin contract that this was written for.
+# The version of deepal_autoal's plugin contract that this plugin was written for.
 deepal_contract = 1
 
 
@@ -37,7 +37,7 @@ def deepal_register_datasets(registry: Registrar) -> None:
     registry.add(
         "breast-cancer",
         "deepal_lowbudget.breast_cancer:load",
-        summary="569 tumours as 30 measurements of cell nuclei, 2 classes, bundled with scikit-learn: no download",
+        summary="569 tumors as 30 measurements of cell nuclei, 2 classes, bundled with scikit-learn: no download",
         reference="Street, Wolberg & Mangasarian 1993, Nuclear feature extraction for breast tumor diagnosis",
     )
 

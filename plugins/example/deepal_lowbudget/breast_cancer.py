@@ -1,4 +1,4 @@
-"""The Wisconsin breast cancer table that scikit-learn brings along."""
+"""The Wisconsin breast cancer table bundled with scikit-learn."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ SPLIT_SEED = 0
 
 
 def load(data_dir: Path) -> Dataset:
-    """Return 369 training and 200 test samples: 30 features, float64, as they are; malignant (0) or benign (1).
+    """Return 369 training and 200 test samples: 30 features, float64, unchanged; malignant (0) or benign (1).
 
-    The table has no test split of its own. A random one is held out, the same for every seed of a run; as large as
-    that since one of the usual fifth's 113 samples would be most of a point of accuracy.
+    The table has no test split of its own. A random one is held out, the same for every seed of a run. It is this
+    large because with the usual fifth, 113 samples, each sample would be most of a point of accuracy.
 
     Args:
-        data_dir: Not used: the data come with scikit-learn.
+        data_dir: Not used, as the data are part of scikit-learn.
     """
-    # Seconds to import, which listings need not wait for.
+    # Imported here, as it takes seconds, for which listings need not wait.
     from sklearn.datasets import load_breast_cancer
 
     table = load_breast_cancer()
-    # numpy promises that this old generator's stream never changes; of the new ones it does not.
+    # numpy guarantees that this legacy generator's stream never changes, but not those of the new generators.
     order = np.random.RandomState(SPLIT_SEED).permutation(len(table.data))
     test, train = np.sort(order[:N_TEST]), np.sort(order[N_TEST:])
     return Dataset(

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_ITERATIONS = 50
-# n·K·D, the multiplications of one iteration over all rows, above which mini-batches stand in for full passes.
+# n·K·D, the multiplications of one iteration over all rows, above which mini-batches replace full passes.
 FULL_PASS_LIMIT = 10**9
 
 
 def cluster(rows: NDArray[np.float32], n_clusters: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Return each row's cluster, int64 (n,), in 0 ... ``n_clusters`` - 1.
 
-    Fewer clusters have members where rows coincide.
+    Where rows coincide, some clusters may be empty.
 
     Args:
         rows: Shape (n, D), finite.
@@ -35,8 +35,8 @@ def cluster(rows: NDArray[np.float32], n_clusters: int, rng: np.random.Generator
         model = MiniBatchKMeans(
             n_clusters, n_init=1, max_iter=MAX_ITERATIONS, batch_size=max(1024, 4 * n_clusters), random_state=seed
         )
-    # One thread: scikit-learn adds the threads' partial sums in the order of their arrival, which would change the
-    # last bits, and with them the clusters.
+    # One thread: scikit-learn adds the threads' partial sums in the order in which they finish, which changes the last
+    # bits, and with them the clusters.
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters
         labels: NDArray[np.int64] = model.fit(rows).labels_.astype(np.int64)

@@ -20,18 +20,18 @@ DROPOUT = 0.2
 class FourierFeatures(nn.Module):
     """The random map z(x) = √2 · cos(Wx + c) of Rahimi & Recht (NeurIPS 2007), drawn once and never trained.
 
-    W is Gaussian with variance 1/σ² and c uniform on [0, 2π), so that z(x)·z(y)/m estimates the Gaussian kernel
-    exp(-‖x - y‖²/(2σ²)) with m features. The paper's z is divided by √m; without that features have the scale that
+    W is Gaussian with variance 1/σ² and c uniform on [0, 2π), so z(x)·z(y)/m estimates the Gaussian kernel
+    exp(-‖x - y‖²/(2σ²)) with m features. The paper divides z by √m; without that, features have the scale that
     a network's head and its learning rate expect.
 
-    The bandwidth is σ² = P for P inputs. The core standardises them, so two samples drawn at random are 2P apart in
-    mean squared distance, however the inputs correlate, and the kernel there is about exp(-1): neither do all samples
-    look alike, nor each like itself only. So no distance needs to be measured, as for the usual median rule. Images
-    are standardised per channel over all pixels; where single pixels vary less than that the kernel is wider.
+    The bandwidth is σ² = P for P inputs. The core standardizes them, so two random samples are 2P apart in
+    mean squared distance, however the inputs correlate, and their kernel is about exp(-1): samples are neither all
+    similar nor all different. Unlike the usual median rule, this needs no distances. Images are standardized per
+    channel over all pixels; where single pixels vary less than that, the kernel is wider.
 
     Args:
-        n_inputs: Numbers per input, P, once it is flattened.
-        n_features: Features, m.
+        n_inputs: Numbers in a flattened input, P.
+        n_features: Number of features, m.
 
     Attributes:
         frequencies: W, a buffer (m, P).

@@ -1,4 +1,4 @@
-"""Typicality: how close a sample's nearest neighbours are."""
+"""Typicality: how close a sample's nearest neighbors are."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# Numbers in a block of distances: bounds the memory, and should fit a processor's cache.
+# Numbers in a block of distances: limits the memory, and should fit a processor's cache.
 _BLOCK = 1 << 18
 
 
 def mean_neighbor_distances(rows: NDArray[Any], n_neighbors: int) -> NDArray[np.float64]:
     """Return each row's mean Euclidean distance to its nearest other rows: the inverse of its typicality.
 
-    Small is typical. The inverse is not taken: it would be infinite where samples coincide. Neighbours are found by
-    inner products, block by block; their distances are then computed from differences, so that those of rows that
-    coincide are exactly 0 and equal neighbourhoods tie.
+    Small is typical. The inverse is not taken, as it would be infinite where samples coincide. Neighbors are found by
+    inner products, block by block; their distances are then computed from differences, so those of coinciding rows
+    are exactly 0 and equal neighborhoods tie.
 
     Args:
         rows: Shape (n, D), finite, at least one row.
-        n_neighbors: How many neighbours count, at least 1; in small sets no more than half of the rows, as in the
-            authors' code.
+        n_neighbors: Number of neighbors, at least 1; in small sets at most half of the rows, as in the authors' code.
 
     Returns:
         Shape (n,); 0 for a single row.
@@ -34,13 +33,13 @@ def mean_neighbor_distances(rows: NDArray[Any], n_neighbors: int) -> NDArray[np.
     means = np.zeros(len(rows))
     if not count:
         return means
-    # In single precision the differences of products would lose what tells close neighbours apart.
+    # In single precision the differences of products could not distinguish close neighbors.
     precise = rows.astype(np.float64)
     squares = np.square(precise).sum(axis=1)
     size = max(1, _BLOCK // len(rows))
     for start in range(0, len(rows), size):
         part = precise[start : start + size]
-        # The squared distances but for each row's own square, which is the same for all its neighbours.
+        # The squared distances without each row's own square, which is the same for all its neighbors.
         closeness = part @ precise.T
         closeness *= -2.0
         closeness += squares
@@ -48,6 +47,6 @@ def mean_neighbor_distances(rows: NDArray[Any], n_neighbors: int) -> NDArray[np.
         closeness[own, start + own] = np.inf
         nearest = np.argpartition(closeness, count - 1, axis=1)[:, :count]
         distances = np.stack([np.linalg.norm(part - precise[column], axis=1) for column in nearest.T], axis=1)
-        # argpartition leaves their order open, on which a sum's last bit depends; and ties should be ties.
+        # argpartition returns them in any order, which affects a sum's last bit; ties should remain ties.
         means[start : start + size] = np.sort(distances, axis=1).mean(axis=1)
     return means

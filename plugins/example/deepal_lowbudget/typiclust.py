@@ -19,41 +19,41 @@ if TYPE_CHECKING:
 
     from deepal_autoal import PoolView, QueryContext
 
-# Clusters of no more samples are outliers rather than groups.
+# Clusters with at most this many samples are outliers rather than groups.
 TINY_CLUSTER = 5
-# Samples that are read at a time.
+# Samples read at a time.
 _READ_ROWS = 4096
 
 
 class TypiClust(Strategy):
     """Typical samples of uncovered clusters (Hacohen, Dekel & Weinshall, ICML 2022).
 
-    All samples, labelled or not, are clustered by k-means into |L| + b clusters, so that at least b of them hold no
+    All samples, labeled or not, are clustered by k-means into |L| + b clusters, so at least b of them have no
     label. The batch is the most typical sample of each of the b largest such clusters; typicality is the inverse of
-    the mean Euclidean distance to the 20 nearest neighbours within the cluster.
+    the mean Euclidean distance to the 20 nearest neighbors within the cluster.
 
-    As in the authors' code: at most 500 clusters; no more neighbours than half of the cluster; clusters of at most
-    five samples come last; and where large clusters without a label run out, those with the fewest labels follow,
-    again the largest first. (There one round's order is gone through again and again; here a sample that was chosen
-    counts as a label of its cluster, which also holds where some clusters run empty.)
+    As in the authors' code: at most 500 clusters; at most half of the cluster as neighbors; clusters of at most
+    five samples come last; and when large clusters without a label run out, those with the fewest labels follow,
+    again the largest first. (Their code repeats one round's order; here a chosen sample counts as a label of its
+    cluster, which also works when some clusters run empty.)
 
     Departures:
 
     - The paper clusters self-supervised features, scaled to length 1, of a network that has seen the whole pool.
-      Here ``features`` are what a run has at hand, unscaled: the inputs as the model gets them, or the task model's
-      embeddings, which know only the labels so far and change with every round. What comes closest to the paper is
-      a pool of precomputed embeddings with ``features=inputs``.
-    - k-means starts once instead of several times, and takes mini-batches where a pass over everything would be long
-      (there: beyond 50 clusters).
-    - Distances are Euclidean as in the paper; the authors' code averages squared ones.
-    - Equal typicality and equally large clusters are decided at random.
+      Here ``features`` are available in any run and unscaled: the inputs as the model gets them, or the task model's
+      embeddings, which depend only on the labels so far and change with every round. A pool of precomputed
+      embeddings with ``features=inputs`` is closest to the paper.
+    - k-means starts once instead of several times, and uses mini-batches where a full pass would take long
+      (their code: beyond 50 clusters).
+    - Distances are Euclidean as in the paper; the authors' code averages squared distances.
+    - Ties between samples of equal typicality and clusters of equal size are broken at random.
 
     Args:
-        features: ``inputs``: the samples themselves, normalised, images as vectors of pixels. ``embeddings``: the
-            task model's. ``auto``: inputs where the data are vectors, which may be embeddings of a foundation model
-            or a table, else embeddings.
-        neighbors: How many nearest neighbours typicality looks at.
-        max_clusters: Most clusters, whatever |L| + b is.
+        features: ``inputs``: the samples themselves, normalized, images as vectors of pixels. ``embeddings``: the
+            task model's. ``auto``: inputs if the data are vectors, which may be a table or embeddings of a foundation
+            model, otherwise embeddings.
+        neighbors: Number of nearest neighbors used for typicality.
+        max_clusters: Greatest number of clusters, whatever |L| + b is.
 
     Raises:
         InputError: If an option is out of range.
@@ -79,10 +79,10 @@ class TypiClust(Strategy):
             self.requires = frozenset({features})
 
     def query(self, context: QueryContext, batch_size: int) -> Query:
-        """Return the batch; the report holds the features used, and how many clusters there are and lack a label."""
+        """Return the batch; the report holds the features used and the numbers of clusters and of uncovered ones."""
         source = self._source(context)
         rows = feature_rows(context, source)
-        # In random order, so that nothing goes by position.
+        # In random order, so no tie is broken by position.
         shuffle = context.rng.permutation(len(rows))
         rows, is_labeled = rows[shuffle], shuffle >= len(context.candidates)
         n_clusters = min(len(context.labeled) + batch_size, self.max_clusters, len(rows))
@@ -100,9 +100,9 @@ class TypiClust(Strategy):
 
 
 def feature_rows(context: QueryContext, source: str) -> NDArray[np.float32]:
-    """Return the features of the candidates, then of the labelled samples, (N + L, D).
+    """Return the features of the candidates, then of the labeled samples, (N + L, D).
 
-    They are in units of the largest, so that squares neither overflow nor vanish.
+    They are in units of the largest, so squares neither overflow nor vanish.
 
     Args:
         context: The round.
@@ -131,18 +131,18 @@ def choose(
     rng: np.random.Generator,
     progress: Callable[[int, int], None],
 ) -> NDArray[np.int64]:
-    """Return the most typical unlabelled samples of the clusters whose turn it is.
+    """Return the most typical unlabeled samples of the clusters that give samples.
 
-    Labelled samples count as neighbours. Of equally typical samples the first is chosen.
+    Labeled samples count as neighbors. Of equally typical samples the first is chosen.
 
     Args:
         rows: Features, (n, D).
         clusters: Each sample's cluster, (n,).
-        is_labeled: Which samples are labelled, (n,).
-        batch_size: b, at most as many as there are unlabelled samples.
-        n_neighbors: How many neighbours typicality looks at.
-        rng: Decides between equal clusters.
-        progress: Called with the clusters done and all.
+        is_labeled: Which samples are labeled, (n,).
+        batch_size: b, at most as many as there are unlabeled samples.
+        n_neighbors: Number of neighbors used for typicality.
+        rng: Breaks ties between clusters.
+        progress: Called with the number of clusters done and their total.
 
     Returns:
         Distinct row numbers, int64 (b,).
@@ -168,26 +168,25 @@ def share_out(
 ) -> NDArray[np.int64]:
     """Return how many samples of the batch each cluster gives.
 
-    Sample by sample, the next one comes from the cluster of the fewest labelled and chosen samples, of these the
-    largest; equal ones are decided at random. Clusters of at most `TINY_CLUSTER` samples give theirs only when all
-    others are used up.
+    Each sample comes from the cluster with the fewest labeled and chosen samples, of several from the largest; ties
+    are broken at random. Clusters of at most `TINY_CLUSTER` samples give theirs only when all others are used up.
 
     Args:
         clusters: Each sample's cluster, (n,).
-        is_labeled: Which samples are labelled, (n,).
-        batch_size: At most as many as there are unlabelled samples.
-        rng: Decides between equal clusters.
+        is_labeled: Which samples are labeled, (n,).
+        batch_size: At most as many as there are unlabeled samples.
+        rng: Breaks ties between clusters.
 
     Returns:
-        int64 (largest cluster number + 1,), summing to ``batch_size``; never more than a cluster's unlabelled samples.
+        int64 (largest cluster number + 1,), summing to ``batch_size``; at most each cluster's unlabeled samples.
     """
     sizes = np.bincount(clusters)
     n_clusters = len(sizes)
     covered = np.bincount(clusters[is_labeled], minlength=n_clusters)
     available = sizes - covered
-    # A turn for every unlabelled sample: at its turn t a cluster has given t samples already.
+    # One entry per unlabeled sample: at entry t of a cluster it has already given t samples.
     owners = np.repeat(np.arange(n_clusters), available)
-    turns = np.arange(len(owners)) - np.repeat(np.cumsum(available) - available, available)
-    lots = rng.permutation(n_clusters)
-    order = np.lexsort((lots[owners], -sizes[owners], covered[owners] + turns, sizes[owners] <= TINY_CLUSTER))
+    n_given = np.arange(len(owners)) - np.repeat(np.cumsum(available) - available, available)
+    priority = rng.permutation(n_clusters)
+    order = np.lexsort((priority[owners], -sizes[owners], covered[owners] + n_given, sizes[owners] <= TINY_CLUSTER))
     return np.bincount(owners[order[:batch_size]], minlength=n_clusters)

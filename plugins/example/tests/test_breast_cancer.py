@@ -1,4 +1,4 @@
-"""The table: whole, as it is, and always split alike."""
+"""The table: complete, unchanged, and always split the same way."""
 
 import numpy as np
 from sklearn.datasets import load_breast_cancer
@@ -23,11 +23,11 @@ def test_table_and_split():
 
 
 def test_the_split_is_the_published_one():
-    # Figures measured on it mean another thing when it changes.
+    # If it changes, numbers measured on it are no longer comparable.
     assert load_dataset("breast-cancer").fingerprint == "ce897277bc02b2701cf56ef8945b3dcb"
 
 
-def test_a_run_learns_it_and_records_who_provides_it():
+def test_a_run_learns_it_and_records_its_provider():
     result = run("typiclust", "breast-cancer", model="mlp", initial=20, batch_size=20, rounds=1, seed=0, threads=1)
     assert result.accuracy > 0.85
     assert result.config["dataset"]["source"]["test split"].startswith("200 of 569")

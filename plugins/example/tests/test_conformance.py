@@ -1,4 +1,4 @@
-"""TypiClust keeps what every strategy must keep: alone, with its options, and as a selector's candidate."""
+"""TypiClust passes the conformance kit: alone, with its options, and as a selector's candidate."""
 
 from deepal_autoal.testing import conformance_test
 

@@ -1,4 +1,4 @@
-"""Random Fourier features: the kernel they approximate, and a model that trains, saves and keeps them."""
+"""Random Fourier features: the kernel they approximate, and a model that is trained and saved with them."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def test_inner_products_approximate_the_gaussian_kernel():
             assert kernel[i, j] == pytest.approx(np.exp(-((x - y) ** 2).sum() / (2 * 9)), abs=0.03)
 
 
-def test_standardised_inputs_are_neither_all_alike_nor_all_different():
+def test_standardized_inputs_are_neither_all_similar_nor_all_different():
     # The mean kernel of independent standard normal inputs: (1 + 2/P)^(-P/2), between 1/2 and 1/e for any P above 1.
     for n_inputs in (2, 30, 784):
         rng = np.random.default_rng(n_inputs)
@@ -31,7 +31,7 @@ def test_standardised_inputs_are_neither_all_alike_nor_all_different():
 
 
 @pytest.mark.parametrize("shape", [(7,), (3, 5, 4)])
-def test_form(shape):
+def test_shapes_and_parameters(shape):
     model = build(shape, 4)
     inputs = torch.randn(6, *shape)
     embeddings = model.features(inputs)
@@ -40,7 +40,7 @@ def test_form(shape):
     assert {name for name, _ in model.named_parameters()} == {"head.weight", "head.bias"}
 
 
-def test_features_are_drawn_once_by_the_seed_and_saved(tmp_path):
+def test_features_are_drawn_once_from_the_seed_and_saved(tmp_path):
     settings = {"model": "rff", "initial": 30, "batch_size": 10, "rounds": 1, "epochs": 2, "threads": 1}
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         run("random", "breast-cancer", seed=seed, out=tmp_path / name, device="cpu", **settings)

@@ -1,4 +1,4 @@
-"""The mean distance to the nearest neighbours, against loops."""
+"""The mean distance to the nearest neighbors, against loops."""
 
 import warnings
 
@@ -34,13 +34,13 @@ def test_against_loops(monkeypatch, block, offset, n, n_neighbors):
 
 
 def test_by_hand():
-    # Half of four rows: two neighbours each.
+    # Half of four rows: two neighbors each.
     rows = np.array([[0.0], [1.0], [3.0], [10.0]])
     assert mean_neighbor_distances(rows, 20).tolist() == [2.0, 1.5, 2.5, 8.0]
     assert mean_neighbor_distances(rows, 1).tolist() == [1.0, 1.0, 2.0, 7.0]
 
 
-def test_samples_that_coincide_far_from_zero_are_exactly_as_typical():
+def test_coinciding_samples_far_from_zero_are_equally_typical():
     rng = np.random.default_rng(0)
     rows = (1000 + rng.normal(size=(40, 3))).astype(np.float32)
     rows[[3, 17, 30]] = rows[8]
@@ -49,8 +49,8 @@ def test_samples_that_coincide_far_from_zero_are_exactly_as_typical():
     assert (np.delete(means, [3, 8, 17, 30]) > 0).all()
 
 
-def test_equal_neighbourhoods_tie():
-    # In another order a sum of the same distances would end in another bit. Whole numbers: differences are exact.
+def test_equal_neighborhoods_tie():
+    # In another order a sum of the same distances could differ in its last bit. Integers have exact differences.
     rng = np.random.default_rng(5)
     shape = rng.integers(0, 100, size=(40, 3)).astype(np.float64)
     order = rng.permutation(80)

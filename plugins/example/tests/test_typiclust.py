@@ -1,4 +1,4 @@
-"""Which clusters give a sample, and which of their samples: against loops, and in cases made by hand."""
+"""Which clusters give a sample, and which of their samples: against loops, and in hand-made cases."""
 
 from types import SimpleNamespace
 
@@ -44,7 +44,7 @@ def naive_batch(rows, clusters, is_labeled, batch_size, n_neighbors):
 
 @pytest.mark.parametrize("batch_size", [1, 4, 9, 30, 77])
 @pytest.mark.parametrize("n_neighbors", [1, 20])
-def test_the_batch_against_loops(batch_size, n_neighbors):
+def test_the_batch_equals_that_of_loops(batch_size, n_neighbors):
     rng = np.random.default_rng(batch_size)
     clusters = rng.permutation(np.repeat(np.arange(11), [40, 23, 17, 11, 0, 9, 6, 5, 4, 2, 1]))
     rows = rng.normal(size=(len(clusters), 4)).astype(np.float32)
@@ -60,7 +60,7 @@ def test_the_batch_against_loops(batch_size, n_neighbors):
 
 
 def test_clusters_take_turns():
-    # Sizes 8, 7, 6 and three tiny ones; the largest has a label already, and so has one of the tiny ones.
+    # Sizes 8, 7, 6 and three tiny ones; the largest and one of the tiny ones already have a label.
     clusters = np.repeat(np.arange(6), [8, 7, 6, 5, 5, 1])
     is_labeled = np.zeros(len(clusters), dtype=bool)
     is_labeled[[0, 21]] = True
@@ -77,7 +77,7 @@ def test_clusters_take_turns():
     assert shares(30) == [7, 7, 6, 4, 5, 1]
 
 
-def test_equal_clusters_are_decided_at_random():
+def test_ties_between_clusters_are_broken_at_random():
     clusters = np.repeat(np.arange(4), 6)
     none = np.zeros(len(clusters), dtype=bool)
     first = {int(np.argmax(share_out(clusters, none, 1, np.random.default_rng(seed)))) for seed in range(40)}
@@ -85,7 +85,7 @@ def test_equal_clusters_are_decided_at_random():
 
 
 class View:
-    """Rows of a table, as a context shows them."""
+    """Rows of a table, in the form of a context's view."""
 
     def __init__(self, indices, embeddings):
         self.indices = np.array(indices)
@@ -108,7 +108,7 @@ def test_uncovered_groups_get_their_most_typical_sample(features):
     pool = np.concatenate(groups)
     owners = np.repeat(np.arange(4), [30, 28, 20, 12])
     query = ask(pool, [3, 40], 2, features=features)
-    # The linear model's embeddings are the inputs as it gets them: of unit variance.
+    # The linear model's embeddings are its inputs, which have unit variance.
     rows = (pool - pool.mean(axis=0)) / pool.std(axis=0)
     expected = set()
     for number in (2, 3):
@@ -119,7 +119,7 @@ def test_uncovered_groups_get_their_most_typical_sample(features):
     assert query.report == {"features": source, "clusters": 4, "uncovered": 2}
 
 
-def test_outliers_wait_until_groups_are_used_up():
+def test_outliers_come_after_groups_are_used_up():
     rng = np.random.default_rng(2)
     pool = np.concatenate([blob(rng, (0, 0), 20), blob(rng, (40, 0), 10), [[20.0, 300.0]]])
     picked = set(ask(pool, [0], 2).indices.tolist())
@@ -143,7 +143,7 @@ def test_fewer_distinct_samples_than_clusters():
     assert counts.tolist() == [1, 3, 3, 3]
 
 
-def test_images_go_by_embeddings_and_the_record_says_so():
+def test_images_are_clustered_by_embeddings_and_the_record_says_so():
     rng = np.random.default_rng(4)
     images = rng.integers(0, 255, size=(40, 4, 4, 1), dtype=np.uint8)
     data = Dataset("noise", images[:30], np.arange(30) % 2, images[30:], np.arange(10) % 2, ("a", "b"))
@@ -153,13 +153,13 @@ def test_images_go_by_embeddings_and_the_record_says_so():
     assert sources == ["embeddings", "inputs"]
 
 
-def test_needs_depend_on_the_features():
+def test_requirements_depend_on_the_features():
     assert TypiClust().requires == {"inputs", "embeddings"}
     assert TypiClust("inputs").requires == {"inputs"} and TypiClust("embeddings").requires == {"embeddings"}
 
 
 @pytest.mark.parametrize("options", [{"features": "pixels"}, {"neighbors": 0}, {"max_clusters": 0}])
-def test_wrong_options_are_refused(options):
+def test_invalid_options_are_refused(options):
     with pytest.raises(InputError, match=next(iter(options))):
         TypiClust(**options)
     with pytest.raises(InputError, match=next(iter(options))):
@@ -167,7 +167,7 @@ def test_wrong_options_are_refused(options):
 
 
 @pytest.mark.parametrize("scale", [1e30, 1e-30])
-def test_huge_and_tiny_embeddings_are_as_good_as_others(scale):
+def test_the_scale_of_embeddings_does_not_matter(scale):
     rng = np.random.default_rng(5)
     groups = [blob(rng, center, 12) for center in ((0, 0), (9, 0), (0, 9), (9, 9))]
     embeddings = torch.as_tensor(np.concatenate(groups), dtype=torch.float32)
@@ -184,7 +184,7 @@ def test_huge_and_tiny_embeddings_are_as_good_as_others(scale):
 
 
 @pytest.mark.parametrize("limit", [10**9, 0], ids=["full passes", "mini-batches"])
-def test_clusters_are_seeded_and_on_one_thread(monkeypatch, limit):
+def test_clustering_is_seeded_and_uses_one_thread(monkeypatch, limit):
     threads = []
 
     def watched(base):

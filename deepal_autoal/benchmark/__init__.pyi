@@ -1,0 +1,2 @@
+from .runner import BenchmarkResult as BenchmarkResult
+from .runner import run_benchmark as run_benchmark

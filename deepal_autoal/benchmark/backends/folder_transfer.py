@@ -1,0 +1,87 @@
+"""Transfer a run folder's files as bytes, where the machine that writes them shares no folder with the benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from deepal_autoal.experiment.records import LOCK, ROUNDS, SUMMARY
+from deepal_autoal.files import TEMPORARY_SUFFIX, write_bytes
+
+__all__ = ["ROUNDS", "Changes", "Files", "all_files", "put"]
+
+Files = dict[str, bytes]
+_STATE = "state-{:05d}.pt"
+_STATES = "state-*.pt"
+
+
+class Changes:
+    """The changes in a run folder from one call to the next, while the run continues.
+
+    Args:
+        folder: The run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._seen: dict[str, tuple[int, int]] = {}
+
+    def take(self) -> Files:
+        """Return the files that are new or changed since the last call; the rounds match the state saved after them."""
+        pair = self._rounds_and_state()
+        found: Files = {}
+        for path in sorted(self._folder.rglob("*")):
+            name = path.relative_to(self._folder).as_posix()
+            if name in (LOCK, ROUNDS) or path.match(_STATES) or path.name.endswith(TEMPORARY_SUFFIX):
+                continue
+            try:
+                if path.is_file() and self._is_new(name, path):
+                    found[name] = path.read_bytes()
+            except FileNotFoundError:  # just replaced: the next call returns it
+                continue
+        return {**found, **pair}
+
+    def _rounds_and_state(self) -> Files:
+        while (self._folder / ROUNDS).exists():
+            rounds = (self._folder / ROUNDS).read_bytes()
+            state = self._folder / _STATE.format(rounds.count(b"\n") - 1)
+            try:
+                return {state.name: state.read_bytes(), ROUNDS: rounds}
+            except FileNotFoundError:  # the run is one round further, or finished
+                if (self._folder / SUMMARY).exists():
+                    return {ROUNDS: rounds}
+        return {}
+
+    def _is_new(self, name: str, path: Path) -> bool:
+        status = path.stat()
+        before, self._seen[name] = self._seen.get(name), (status.st_mtime_ns, status.st_size)
+        return before != self._seen[name]
+
+
+def all_files(folder: Path) -> Files:
+    """Return all files of a run folder, which may not exist."""
+    return Changes(folder).take() if folder.exists() else {}
+
+
+def put(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files into a run folder, each atomically, in the order in which a run writes them.
+
+    Whenever this process dies, the rounds match the state saved after them; the summary is written last.
+
+    Args:
+        folder: The run folder; created if it does not exist.
+        files: Contents by path inside the folder.
+
+    Raises:
+        RunFolderError: If they cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    last = [ROUNDS, SUMMARY]
+    for name in [*(name for name in files if name not in last), *(name for name in last if name in files)]:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, files[name])
+    if ROUNDS in files:
+        for path in folder.glob(_STATES):
+            if path.name not in files:
+                path.unlink(missing_ok=True)

@@ -1,0 +1,214 @@
+"""A run on a node of a Ray cluster: in its own process, in the shared folder or in a temporary one.
+
+Ray calls `do_on_node` in one of its worker processes. That process trains nothing: it starts the same process that
+``--jobs`` starts on one machine and forwards its messages, so a run is the same on every backend.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from deepal_autoal.benchmark.backends.job import Job
+from deepal_autoal.benchmark.backends.processes import WorkerProcess, thread_variables
+from deepal_autoal.experiment.versions import versions
+
+Message = dict[str, Any]
+
+# Between two messages of a phase, and between two checks that the node's Ray daemon is alive.
+_SECONDS = 1.0
+# How long to wait for the lock of a process that ended or was lost. NFS 4 servers keep locks for 90 s.
+_LOCK_SECONDS = 10.0
+_LOST_LOCK_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Token:
+    """Detects whether two machines share a folder.
+
+    Attributes:
+        path: The absolute path of a file in it.
+        content: The file's content.
+    """
+
+    path: str
+    content: str
+
+    def is_here(self) -> bool:
+        """Return whether this machine can read the file."""
+        with suppress(OSError, ValueError):
+            return Path(self.path).read_text() == self.content
+        return False
+
+
+@dataclass(frozen=True)
+class Order:
+    """All that a node needs to execute a run.
+
+    Attributes:
+        job: The run, with absolute paths.
+        token: Detects whether the node shares the benchmark's folder.
+        versions: The required versions by distribution.
+        environment: Environment variables for the run's process.
+        folder: The command's working directory; relative paths start there.
+        level: The level from which the run logs.
+        lock: Name of the lock file in a run folder; the module that defines it imports torch.
+        is_retry: Whether an earlier process of this run was lost.
+        files: A reference to the run folder's files, by path; None if there are none.
+        initial_model: A reference to the shared round 0's file; None if it is not trained yet.
+    """
+
+    job: Job
+    token: Token
+    versions: Mapping[str, str]
+    environment: Mapping[str, str]
+    folder: str
+    level: int
+    lock: str
+    is_retry: bool = False
+    files: Any = None
+    initial_model: Any = None
+
+
+def do_on_node(order: Order) -> Iterator[Message]:
+    """Execute or continue a run; yield a backend's messages, and three more.
+
+    ``{"kind": "place", "node": ..., "is_shared": ...}`` comes first. If the folder is not shared, messages of
+    rounds and the end hold ``"files"`` and perhaps ``"initial_model"``. ``{"kind": "lost", "reason": ...}`` instead of
+    an end means that the run's process has died.
+    """
+    node, is_shared = socket.gethostname(), order.token.is_here()
+    yield {"kind": "place", "node": node, "is_shared": is_shared}
+    difference = _difference(order.versions)
+    if difference is not None:
+        yield {"kind": "end", "failure": f"{difference}; install the same on all nodes"}
+    elif is_shared:
+        _await_lock(Path(order.job.folder, order.lock), order.is_retry)
+        yield from _follow(order, order.job)
+    else:
+        with tempfile.TemporaryDirectory(prefix="deepal-", ignore_cleanup_errors=True) as place:
+            yield from _follow_apart(order, Path(place))
+
+
+def _difference(expected: Mapping[str, str]) -> str | None:
+    """Return which required distribution is missing here or has another version; None if all match."""
+    here = versions()
+    for name, wanted in expected.items():
+        found = here.get(name)
+        if found is None:
+            with suppress(PackageNotFoundError):
+                found = version(name)
+        if found != wanted:
+            return f"{name} is {found or 'not installed'} there and {wanted} here"
+    return None
+
+
+def _await_lock(lock: Path, is_retry: bool) -> None:
+    """Wait while a process that is ending, or a lost node, holds the run folder's lock.
+
+    A lost node's lock may outlive it on network file systems; its file is then removed. Should its process still be
+    alive, it would write the same rounds, each file atomically.
+    """
+    if not lock.exists():
+        return
+    try:
+        with filelock.FileLock(lock, timeout=_LOST_LOCK_SECONDS if is_retry else _LOCK_SECONDS):
+            pass
+    except filelock.Timeout:
+        if is_retry:
+            lock.unlink(missing_ok=True)
+    except (OSError, NotImplementedError):
+        pass  # the run itself reports the problem with its folder
+
+
+def _follow_apart(order: Order, place: Path) -> Iterator[Message]:
+    """Execute a run in a folder on this node, and send its files with the messages."""
+    from deepal_autoal.benchmark.backends import folder_transfer
+
+    # Messages quote the last parts of the path.
+    folder = place.joinpath(*Path(order.job.folder).parts[-3:])
+    if order.files is not None:
+        folder_transfer.put(folder, _fetch(order.files))
+    common = None
+    if order.job.initial_model is not None:
+        common = place / "round-0" / Path(order.job.initial_model).name
+        common.parent.mkdir()
+        if order.initial_model is not None:
+            common.write_bytes(_fetch(order.initial_model))
+    is_common_new = common is not None and not common.exists()
+    changes = folder_transfer.Changes(folder)
+    job = replace(order.job, folder=str(folder), initial_model=None if common is None else str(common))
+    for message in _follow(order, job):
+        if message["kind"] in ("round", "end"):
+            message = {**message, "files": changes.take()}
+            if is_common_new and common is not None and common.exists():
+                message["initial_model"] = common.read_bytes()
+                is_common_new = False
+            if message["kind"] == "round" and folder_transfer.ROUNDS not in message["files"]:
+                continue  # the run has finished meanwhile; its end brings all files
+        yield message
+
+
+def _fetch(reference: Any) -> Any:
+    import ray
+
+    return ray.get(reference)
+
+
+_Messages = queue.SimpleQueue[tuple[WorkerProcess, dict[str, Any] | None]]
+# Kept for later runs in this process, which saves them the start.
+_spare: list[tuple[dict[str, str], str | None, WorkerProcess, _Messages]] = []
+
+
+def _follow(order: Order, job: Job) -> Iterator[Message]:
+    """Let a process execute a job; yield its messages."""
+    environment = {**os.environ, **order.environment, **thread_variables(job.settings.get("threads"))}
+    folder = order.folder if os.path.isdir(order.folder) else None
+    process, messages = _process(environment, folder)
+    process.send(job, order.level)
+    reported_at, daemon = 0.0, os.getppid()
+    while True:
+        try:
+            _, message = messages.get(timeout=_SECONDS)
+        except queue.Empty:
+            if process.is_alive:
+                continue
+            message = None  # a child of it may keep the pipe open
+        finally:
+            if os.getppid() != daemon:  # the node's Ray daemon has died: the run continues elsewhere
+                os._exit(1)
+        if message is None:
+            yield {"kind": "lost", "reason": process.reason()}
+            return
+        if message["kind"] == "phase":
+            if time.monotonic() - reported_at < _SECONDS:
+                continue
+            reported_at = time.monotonic()
+        if message["kind"] == "end":
+            _spare.append((environment, folder, process, messages))
+            yield message
+            return
+        yield message
+
+
+def _process(environment: dict[str, str], folder: str | None) -> tuple[WorkerProcess, _Messages]:
+    """Return the process of the last run here, if it fits and is alive, or a new one."""
+    while _spare:
+        *setup, process, messages = _spare.pop()
+        if setup == [environment, folder] and process.is_alive:
+            return process, messages
+        process.process.terminate()
+        process.end()
+    messages = queue.SimpleQueue()
+    return WorkerProcess(environment, messages, folder=folder), messages

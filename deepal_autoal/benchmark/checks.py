@@ -1,0 +1,285 @@
+"""Whether a grid's strategies can run on a dataset, and whether earlier runs there were done with the same settings."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deepal_autoal.benchmark.notation import Contender
+from deepal_autoal.datasets import Dataset, load_dataset
+from deepal_autoal.errors import DeepALError, InputError, QueryError
+from deepal_autoal.experiment.learner import ActiveLearner
+from deepal_autoal.experiment.pool import draw_members
+from deepal_autoal.experiment.records import CONFIG
+from deepal_autoal.experiment.run_config import RunConfig, describe_recipe
+from deepal_autoal.experiment.settings import (
+    Settings,
+    check_budget,
+    check_same_settings,
+    recipe_changes,
+    resolve_plugin_options,
+)
+from deepal_autoal.files import read_json
+from deepal_autoal.models import AUTO, ModelChoice, choose_model, read_model, recorded_model
+from deepal_autoal.numerics.devices import device_elsewhere, resolve_device
+from deepal_autoal.querying.selector import describe_strategy
+from deepal_autoal.querying.strategy import Strategy
+from deepal_autoal.run_settings import SHARED, definitions
+from deepal_autoal.strategies.factory import create_strategy
+from deepal_autoal.training.recipe import Recipe
+from deepal_autoal.training.scaling import resolve_scaling
+
+logger = logging.getLogger(__name__)
+
+
+# What decides, beside the recipe, which runs a dataset allows.
+@dataclass(frozen=True)
+class LeftOut:
+    """Strategies of ``all`` that cannot run on a dataset, for one reason."""
+
+    dataset: str
+    strategies: tuple[str, ...]
+    reason: str
+
+    def __str__(self) -> str:
+        return f"left out on {self.dataset}: {', '.join(self.strategies)} ({self.reason})"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all runs on a dataset have in common.
+
+    Attributes:
+        model: The task model.
+        scaling: Of the inputs.
+        recipe: How it is trained.
+        device: Where.
+        pool_size: Samples in the pool, labeled ones included.
+        initial: Size of the initial labeled set.
+        batch_size: Samples labeled a round.
+        n_rounds: How many queries a run makes.
+    """
+
+    model: ModelChoice
+    scaling: str
+    recipe: Recipe
+    device: torch.device
+    pool_size: int
+    initial: int
+    batch_size: int
+    n_rounds: int
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What can run on a dataset.
+
+    Attributes:
+        setup: What its runs have in common.
+        calls: What `run` is called with, but for seed and folder, by the strategies' labels.
+        changing: Labels of the strategies that change training.
+        left_out: What cannot run, of ``all``.
+    """
+
+    setup: Setup
+    calls: Mapping[str, Mapping[str, Any]]
+    changing: frozenset[str]
+    left_out: tuple[LeftOut, ...]
+
+
+def admit(
+    label: str,
+    dataset: str,
+    contenders: Iterable[Contender],
+    settings: Mapping[str, Any],
+    earlier: Iterable[Path],
+    is_elsewhere: bool = False,
+    data: Dataset | None = None,
+) -> Admission:
+    """Return what can run on a dataset.
+
+    Args:
+        label: The dataset's label.
+        dataset: Its registered name or path.
+        contenders: The strategies.
+        settings: What all runs share, by the names of `run`'s arguments.
+        earlier: Run folders that lie there already.
+        is_elsewhere: Whether runs are done on other machines: their device need not be here.
+        data: The dataset, where it is loaded already.
+
+    Raises:
+        InputError: If the data or a setting cannot be used, a strategy that was named cannot run, or none can.
+        RunFolderError: If an earlier run was done with other settings; names the differences.
+        PluginError: If the plugin of a strategy that was named is broken.
+    """
+    configs = {folder: read_config(folder) for folder in earlier}
+    threads = settings.get("threads")
+    if threads is not None and threads < 1:
+        raise InputError(f"--threads {threads}: give at least 1")
+    if data is None:
+        data = load_dataset(dataset, settings.get("data_dir"))
+    given: dict[str, Any] = {name: settings.get(name) for name in SHARED}
+    given["recipe"] = recipe_changes(settings)
+    for config in list(configs.values())[:1]:  # as a resumed run does
+        given["recipe"].setdefault("precision", config.recipe["precision"])
+        if given["scaling"] in (None, "auto"):
+            given["scaling"] = config.scaling
+        given["recipe"] = {**config.recipe_defaults, **given["recipe"]}
+    given["plugin_options"] = resolve_plugin_options(settings.get("plugin_options") or {})
+    wanted = Settings(**given).with_protocol()
+    recipe = Recipe.for_data(data.input_shape, data.augmentation, **wanted.recipe)
+    scaling = resolve_scaling(wanted.scaling, data.x_train, data.is_embeddings).name
+    device = recorded_device = resolve_device("cpu" if is_elsewhere else settings.get("device") or "auto")
+    if is_elsewhere:
+        recorded_device = device_elsewhere(settings["device"])
+    changes = wanted.changes.describe(data)
+    pool_size = len(draw_members(sum(changes["class_counts"]), 0, wanted.pool_size))
+    initial, batch_size, n_rounds = check_budget(wanted, pool_size)
+    plugin_options = wanted.plugin_options
+
+    model = _common_model(wanted.model or AUTO, data, scaling, contenders, configs)
+
+    def new_learner(strategy: Strategy) -> ActiveLearner:
+        # What a model has and what it lacks does not depend on the samples: two are enough.
+        return ActiveLearner(
+            data.x_train[:2], strategy, data.n_classes, model=model, recipe=recipe,
+            device=device, n_rounds=n_rounds, scaling=scaling,
+        )  # fmt: skip
+
+    plain = new_learner(Strategy())
+    plain.new_module()  # a model that cannot take the data says so here
+    made, left_out = _create(label, contenders, new_learner, configs)
+    if configs:
+        shared = {
+            "dataset": data.describe() | ({"changes": changes} if wanted.changes else {}),
+            "protocol": wanted.protocol,
+            "pool_size": pool_size,
+            "initial": initial,
+            "batch_size": batch_size,
+            "rounds": n_rounds,
+            "model": plain.model_choice.describe(),
+            "recipe": describe_recipe(plain.recipe),
+            "scaling": scaling,
+            "device": str(recorded_device),
+            "threads": threads or torch.get_num_threads(),
+            "plugin_options": plugin_options or None,
+        }
+        for folder, config in configs.items():
+            _refuse_other_settings(folder, config, shared, made)
+    calls = {
+        contender.label: {
+            **{name: value for name, value in settings.items() if name not in definitions(Recipe)},
+            "recipe": given["recipe"], "scaling": given["scaling"], "dataset": dataset,
+            "model": model,
+            "strategy": contender.strategy,
+            "candidates": getattr(made[contender.label], "candidate_words", None) or contender.candidates,
+            "options": dict(contender.options),
+        }
+        for contender in contenders if contender.label in made
+    }  # fmt: skip
+    changing = frozenset(label for label, strategy in made.items() if strategy.changes_training)
+    setup = Setup(plain.model_choice, scaling, plain.recipe, device, pool_size, initial, batch_size, n_rounds)
+    return Admission(setup, calls, changing, left_out)
+
+
+def _common_model(
+    written: str,
+    data: Dataset,
+    scaling: str,
+    contenders: Iterable[Contender],
+    configs: Mapping[Path, RunConfig],
+) -> str:
+    """Return the model of all runs as it is written, ``auto`` resolved: as earlier runs did, or else so that every
+    strategy that was named can run.
+    """
+    if read_model(written).name != AUTO:
+        return written
+    named = [contender for contender in contenders if not contender.is_optional]
+    changing = [item.label for item in named if _create_as_before(item, configs).changes_training]
+    for folder, config in configs.items():
+        model = recorded_model(written, config.model)
+        if changing and read_model(model).name != choose_model(data.input_shape, by_gradient=True):
+            logger.warning(
+                "earlier runs such as %s used model %s for auto, so %s must use it too",
+                folder,
+                model,
+                ", ".join(changing),
+            )
+        return model
+    options = written.strip()[len(AUTO) :]
+    return choose_model(data.input_shape, scaling=scaling, by_gradient=bool(changing)) + options
+
+
+def _create(
+    label: str,
+    contenders: Iterable[Contender],
+    new_learner: Callable[[Strategy], ActiveLearner],
+    configs: Mapping[Path, RunConfig],
+) -> tuple[dict[str, Strategy], tuple[LeftOut, ...]]:
+    """Return the strategies that can run, by label, and those of ``all`` that cannot, by reason."""
+    able: dict[str, Strategy] = {}
+    reasons: dict[str, list[str]] = {}
+    for contender in contenders:
+        made = None
+        try:
+            made = _create_as_before(contender, configs)
+            with suppress(QueryError):  # a fault in a plugin's own code is its runs' failure, and stops no others
+                made = new_learner(made).strategy
+        except DeepALError as error:
+            if not contender.is_optional:
+                raise
+            reasons.setdefault(str(error).removeprefix(f"{made} "), []).append(contender.label)
+        else:
+            able[contender.label] = made
+    left_out = tuple(LeftOut(label, tuple(labels), reason) for reason, labels in reasons.items())
+    if not able:
+        raise InputError(f"none of the strategies can run: {'; '.join(map(str, left_out))}")
+    return able, left_out
+
+
+def _create_as_before(contender: Contender, configs: Mapping[Path, RunConfig]) -> Strategy:
+    """Return the strategy; sets among its candidates stand for what they did in its earlier runs."""
+    made = create_strategy(contender.strategy, contender.candidates, **contender.options)
+    words = getattr(made, "candidate_words", {})
+    earlier = [
+        config.settings.get("candidates") for folder, config in configs.items() if _label(folder) == contender.label
+    ]
+    for recorded in earlier:
+        if words and isinstance(recorded, Mapping) and list(recorded) == list(words):
+            return create_strategy(contender.strategy, recorded, **contender.options)
+    return made
+
+
+def _label(folder: Path) -> str:
+    """Return the label of the strategy that a run folder belongs to."""
+    return folder.parent.name
+
+
+def read_config(folder: Path) -> RunConfig:
+    """Return the configuration of a benchmark's run.
+
+    Raises:
+        RunFolderError: If it is in another format.
+    """
+    return RunConfig.from_json(read_json(folder / CONFIG), folder / CONFIG)
+
+
+def _refuse_other_settings(
+    folder: Path, config: RunConfig, shared: Mapping[str, Any], made: Mapping[str, Strategy]
+) -> None:
+    """Refuse to put runs beside one that was done with other settings, whatever its strategy and seed."""
+    found = config.to_json()
+    recorded = {**{key: found.get(key) for key in shared}, "initial": len(config.initial)}
+    # Not its sizes: some strategies change the network.
+    recorded["model"] = ModelChoice.recorded(config.model).describe()
+    current = dict(shared)
+    strategy = made.get(_label(folder))
+    if strategy is not None:
+        recorded["strategy"], current["strategy"] = config.strategy, describe_strategy(strategy)
+    check_same_settings(recorded, current, folder)

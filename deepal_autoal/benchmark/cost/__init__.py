@@ -1,0 +1,1 @@
+"""Estimates of what runs will cost, extrapolated from short measurements."""

@@ -1,0 +1,128 @@
+"""Estimate the cost of one run, strategy by strategy, without executing it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from deepal_autoal.benchmark.checks import Setup, admit
+from deepal_autoal.benchmark.cost.probe import Probe
+from deepal_autoal.benchmark.cost.run_cost import Cost
+from deepal_autoal.benchmark.grid import SHARED_SETTINGS, give_candidates
+from deepal_autoal.benchmark.notation import Contender, read_strategies
+from deepal_autoal.datasets import Dataset, load_dataset
+from deepal_autoal.errors import InputError
+from deepal_autoal.measuring.resources import Stopwatch
+from deepal_autoal.querying.selector import SelectorStrategy, describe_strategy
+from deepal_autoal.querying.strategy import Strategy
+from deepal_autoal.strategies.candidate_sets import ALL
+from deepal_autoal.strategies.factory import create_strategy, recreate_strategy
+
+logger = logging.getLogger(__name__)
+
+# Seconds to measure the queries of a named strategy and its candidates, and of each one if all are probed.
+_NAMED_SECONDS, _EACH_SECONDS = 10.0, 3.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A strategy, and the cost of its run or why it is unknown.
+
+    Attributes:
+        strategy: Its name.
+        cost: The cost of the run, or None.
+        reason: Why it is unknown, or empty.
+        selector: The selector whose candidate it is, or empty.
+    """
+
+    strategy: str
+    cost: Cost | None = None
+    reason: str = ""
+    selector: str = ""
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """Estimates of what runs would cost.
+
+    Attributes:
+        data: The dataset.
+        setup: Pool, budget, model and device.
+        embedding_dim: Dimensions of the embeddings.
+        rows: The strategies, fastest first; a selector's candidates after it; those without an estimate last.
+        load_seconds: Seconds it took to read the data.
+    """
+
+    data: Dataset
+    setup: Setup
+    embedding_dim: int
+    rows: tuple[Row, ...]
+    load_seconds: float
+
+
+def estimate_run(settings: Mapping[str, Any], dataset: str, progress: Callable[[int, int, str], None]) -> DryRun:
+    """Return the cost of a run, estimated from short measurements; nothing is written.
+
+    Args:
+        settings: The arguments of `run`, by name; without a strategy, every installed one that can run is probed.
+        dataset: A registered name or a path.
+        progress: Called with the number of strategies probed, their total, and the next one's name.
+
+    Raises:
+        InputError: If the data or a setting cannot be used.
+        PluginError: If the named strategy fails.
+    """
+    if (settings.get("seed") or 0) < 0:
+        raise InputError(f"--seed {settings['seed']}: give 0 or more")
+    contenders = _contenders(settings)
+    shared = {name: settings.get(name) for name in SHARED_SETTINGS}
+    with Stopwatch() as loading:
+        data = load_dataset(dataset, settings.get("data_dir"))
+    admission = admit(data.name, dataset, contenders, shared, (), data=data)
+    rows = [Row(name, reason=out.reason) for out in admission.left_out for name in out.strategies]
+    wanted = [
+        pair
+        for label, call in admission.calls.items()
+        for pair in _with_candidates(label, call, settings.get("strategy") is not None)
+    ]
+    progress(0, len(wanted), "training")
+    seconds = _EACH_SECONDS if settings.get("strategy") is None else _NAMED_SECONDS
+    probe = Probe(data, admission.setup, {**shared, "seed": settings.get("seed")}, seconds)
+    known = []
+    for number, (row, make) in enumerate(wanted):
+        progress(number, len(wanted), row.strategy)
+        try:
+            known.append(Row(row.strategy, probe.of(make), selector=row.selector))
+        except Exception as error:  # one strategy's failure does not affect the others
+            if settings.get("strategy") is not None and not row.selector:
+                raise  # as the run itself would
+            logger.debug("no estimate of %s", row.strategy, exc_info=True)
+            rows.append(Row(row.strategy, reason=" ".join(str(error).split()), selector=row.selector))
+    known.sort(key=lambda row: (bool(row.selector), row.cost.seconds if row.cost else 0.0))
+    return DryRun(data, admission.setup, probe.embedding_dim, (*known, *rows), loading.seconds)
+
+
+def _contenders(settings: Mapping[str, Any]) -> list[Contender]:
+    """Return the strategies to estimate: the named one, or all."""
+    name, candidates = settings.get("strategy"), settings.get("candidates")
+    options = dict(settings.get("options") or {})
+    if name is not None:
+        return [Contender(name, name, options, candidates=None if candidates is None else tuple(candidates))]
+    if options:
+        raise InputError(f"-o {next(iter(options))}: options belong to a strategy; give --strategy NAME too")
+    return give_candidates(read_strategies(ALL), candidates)
+
+
+def _with_candidates(
+    label: str, call: Mapping[str, Any], is_named: bool
+) -> Iterator[tuple[Row, Callable[[], Strategy]]]:
+    """Yield a strategy and, for a named selector, each candidate alone, with functions that create them."""
+    make = partial(create_strategy, call["strategy"], call["candidates"], **call["options"])
+    yield Row(label), make
+    strategy = make() if is_named else None
+    if isinstance(strategy, SelectorStrategy):
+        for name, candidate in strategy.candidates.items():
+            yield Row(name, selector=label), partial(recreate_strategy, describe_strategy(candidate))

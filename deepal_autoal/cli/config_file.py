@@ -1,0 +1,72 @@
+"""``--config FILE.toml``: defaults for a command's settings, under the long options' names."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deepal_autoal.errors import InputError, UnknownNameError
+
+FILE_OPTIONS = "deepal.options"
+
+
+def read_config(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
+    """Make the file's settings the defaults, which the command line overrides."""
+    if path is None:
+        return
+    options = context.command.get_params(context)
+    known = {str(option.name) for option in options if option.name not in ("config", "resume")}
+    flags = {str(option.name) for option in options if isinstance(option, click.Option) and option.is_flag}
+    defaults = _defaults_of(path, known, flags)
+    context.meta[FILE_OPTIONS] = defaults.pop("options", [])  # -o adds to them, option by option
+    context.default_map = {**(context.default_map or {}), **defaults}
+
+
+def _defaults_of(path: Path, known: set[str], flags: set[str]) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        content = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+    defaults: dict[str, Any] = {}
+    for key, value in content.items():
+        name = key.replace("-", "_")
+        if name in ("option", "options"):
+            if not isinstance(value, Mapping):
+                raise InputError(f"{path}: {key} must be a table, such as [options] with oversample = 5")
+            defaults["options"] = [f"{option}={item}" for option, item in _flat(value)]
+        elif name == "strategies" and name in known and isinstance(value, Mapping):
+            for label, written in value.items():
+                if not isinstance(written, str):
+                    raise InputError(f'{path}: {key}: write {label} = "NAME" or "NAME[KEY=VALUE,...]"')
+            defaults[name] = ",".join(f"{label}={written}" for label, written in value.items())
+        elif name in flags and not isinstance(value, bool):
+            raise InputError(f"{path}: {key} must be true or false, not {value!r}")
+        elif isinstance(value, Mapping):
+            raise InputError(f"{path}: {key} must be a single value, not a table")
+        elif name not in known:
+            raise UnknownNameError("setting", key, known, f"It is in {path}.")
+        elif isinstance(value, list):
+            # A trailing comma for a single item: a list of one seed is not a number of seeds.
+            defaults[name] = ",".join(map(str, value)) + ("," if len(value) == 1 else "")
+        else:
+            defaults[name] = value if name in flags else str(value)  # as if typed
+    return defaults
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Return a table's values with dotted keys: [options.kmeans] addresses the candidate kmeans."""
+    flat = []
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat += _flat(value, f"{prefix}{key}.")
+        else:
+            flat.append((f"{prefix}{key}", value))
+    return flat

@@ -1,0 +1,115 @@
+"""``deepal run --dry-run``: print the estimated cost of the run as a table."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from deepal_autoal.benchmark.cost.dry_run import DryRun, Row, estimate_run
+from deepal_autoal.cli.listings import format_table
+from deepal_autoal.datasets.changes import memory_size
+from deepal_autoal.experiment.protocols import default_dataset
+
+HEAD = (
+    "strategy", "training s", "evaluation s", "query s: first", "all", "total", "peak MiB", "query MiB", "dominated by",
+)  # fmt: skip
+
+
+def show_cost(settings: Mapping[str, Any], quiet: bool) -> None:
+    """Print the cost of each strategy's run.
+
+    Args:
+        settings: The arguments of `run`, by name.
+        quiet: Print only the table.
+    """
+    dataset = settings["dataset"] or default_dataset(settings["protocol"])
+    with _bar(quiet) as bar:
+
+        def progress(done: int, total: int, name: str) -> None:
+            bar.total = total
+            bar.n = done
+            bar.set_postfix_str(name)
+
+        found = estimate_run(settings, dataset, progress)
+    known = [row for row in found.rows if row.cost is not None]
+    if known:
+        click.echo("\n".join(line.rstrip() for line in format_table(list(HEAD), [_cells(row) for row in known])))
+    reasons: dict[str, list[str]] = {}
+    for row in found.rows:
+        if row.cost is None:
+            reasons.setdefault(row.reason, []).append(row.strategy)
+    for reason, names in reasons.items():
+        click.echo(f"{', '.join(names)}: no estimate: {reason}")
+    if not quiet:
+        click.echo("\n" + "\n".join(_notes(found)))
+    _warn(found)
+
+
+@contextmanager
+def _bar(quiet: bool) -> Iterator[tqdm[Any]]:
+    with tqdm(
+        total=1, file=sys.stderr, dynamic_ncols=True, leave=False, disable=quiet or not sys.stderr.isatty(),
+        bar_format="estimate {n_fmt} of {total_fmt} |{bar}| {elapsed}{postfix}",
+    ) as bar:  # fmt: skip
+        yield bar
+
+
+def _cells(row: Row) -> list[str]:
+    cost = row.cost
+    assert cost is not None
+    peak = "?" if cost.n_bytes is None else f"{cost.n_bytes / 2**20:,.0f}"
+    numbers = [_digits(value) for value in (cost.train, cost.evaluate, cost.first_query, cost.query)]
+    numbers += [format_time(cost.seconds), peak, f"{cost.query_bytes / 2**20:,.0f}"]
+    name = f"  {row.strategy}" if row.selector else row.strategy
+    return [name, *(number.rjust(len(head)) for number, head in zip(numbers, HEAD[1:], strict=False)), cost.dominates]
+
+
+def _digits(seconds: float) -> str:
+    return f"{seconds:.2f}" if seconds < 10 else f"{seconds:,.0f}"
+
+
+def format_time(seconds: float) -> str:
+    """Return a time in words, such as ``1 min 20 s``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = math.ceil(seconds - 0.5)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _notes(found: DryRun) -> list[str]:
+    """Return notes on what was estimated."""
+    setup, data = found.setup, found.data
+    labels = f"{setup.initial:,} + {setup.n_rounds} x {setup.batch_size:,} labels"
+    lines = [
+        f"Pool {setup.pool_size:,}, test {len(data.x_test):,}, {data.n_classes} classes, embeddings of "
+        f"{found.embedding_dim:,}; {labels}; model {setup.model.name}, {setup.device}.",
+        f"Times are of the rounds; add {_digits(found.load_seconds)} s for reading the data, as measured here, and "
+        "the startup time.",
+        "Peak: the process's highest resident memory, including libraries and mapped files.",
+    ]
+    if math.isfinite(memory_size()):
+        lines[-1] += f" This machine has {memory_size() / 2**20:,.0f} MiB."
+    if any(row.selector for row in found.rows):
+        lines.append("Indented: a candidate alone, as if it were the strategy.")
+    return lines
+
+
+def _warn(found: DryRun) -> None:
+    """Warn about strategies that do not fit into memory."""
+    large = [row.strategy for row in found.rows if row.cost is not None and (row.cost.n_bytes or 0) > memory_size()]
+    if large:
+        click.echo(
+            f"Warning: {', '.join(large)}: more memory than this machine has ({memory_size() / 2**30:.1f} GiB); use a "
+            "smaller --pool-size or another strategy",
+            err=True,
+        )

@@ -1,0 +1,78 @@
+"""Options that several commands have, and what becomes of their values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from deepal_autoal.cli.config_file import read_config
+from deepal_autoal.errors import InputError
+from deepal_autoal.run_settings import Definition, RunSettings, definitions
+from deepal_autoal.training.recipe import Recipe
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _option(name: str, found: Definition) -> Callable[[_Command], _Command]:
+    written = f"--{name.replace('_', '-')}"
+    if found.type is bool:
+        return click.option(written, is_flag=True, default=None, help=found.help)
+    return click.option(written, type=found.type, metavar=found.metavar, help=found.help)
+
+
+_SWITCHES = (
+    click.option(
+        "--config",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE.toml",
+        is_eager=True,
+        expose_value=False,
+        callback=read_config,
+        help="Settings by the long options' names; the command line wins.",
+    ),
+    click.option("--quiet", is_flag=True, help="Print the folder only, and warnings."),
+    click.option("--verbose", is_flag=True, help="Print log messages."),
+)
+
+
+def setting_options(*, shared_only: bool) -> Callable[[_Command], _Command]:
+    """Return a decorator that adds an option for each setting of a run.
+
+    Args:
+        shared_only: Whether to leave out what runs of a benchmark do not share.
+    """
+    known = [*definitions(RunSettings).items(), *definitions(Recipe).items()]
+    options = [_option(name, found) for name, found in known
+               if found.help and (found.is_shared or not shared_only)]  # fmt: skip
+    return lambda command: _with(options, command)
+
+
+def switch_options(command: _Command) -> _Command:
+    """Add --config, --quiet and --verbose."""
+    return _with(_SWITCHES, command)
+
+
+def _with(options: Sequence[Callable[[_Command], _Command]], command: _Command) -> _Command:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def split_names(text: str | None) -> list[str] | None:
+    """Return names that are separated by commas; None where none are given."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def split_option(option: str) -> tuple[str, str]:
+    """Return key and value of ``key=value``.
+
+    Raises:
+        InputError: If it is of another form.
+    """
+    key, equals, value = option.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"-o {option}: write it as KEY=VALUE")
+    return key.strip(), value.strip()

@@ -1,0 +1,1 @@
+"""Dataset files: downloads, archives, formats, caches."""

@@ -1,0 +1,87 @@
+"""Converts labels as a user writes them (names, integers) to class numbers and class names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from deepal_autoal.errors import InputError
+
+_NEGATIVE = re.compile(r"-\d+")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
+
+
+def class_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the distinct names sorted: numerically if all are integers (2 before 10), else as text."""
+    distinct = set(names)
+    if all(_is_integer(name) for name in distinct):
+        # Digits without leading zeros compare as numbers by length first; int() refuses very long ones.
+        return tuple(sorted(distinct, key=lambda name: (len(name.lstrip("0")), name.lstrip("0"), name)))
+    return tuple(sorted(distinct))
+
+
+def encode_names(
+    train: Sequence[str], test: Sequence[str], source: str
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Turn class names into (train labels, test labels, class names); classes are those of ``train``.
+
+    Raises:
+        InputError: If ``test`` holds a class that ``train`` does not; the message begins with ``source``.
+    """
+    names = class_order(train)
+    numbers = {name: number for number, name in enumerate(names)}
+    unknown = sorted(set(test) - set(names))
+    if unknown:
+        raise InputError(_unknown_classes(source, unknown))
+    y_train = np.fromiter((numbers[name] for name in train), np.int64, len(train))
+    y_test = np.fromiter((numbers[name] for name in test), np.int64, len(test))
+    return y_train, y_test, names
+
+
+def encode_integers(train: np.ndarray, test: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Turn integer arrays (N,) into (train labels, test labels, class names); the names are the sorted integers.
+
+    Raises:
+        InputError: If a label is negative, or occurs in ``test`` only; the message begins with ``source``.
+    """
+    for labels in (train, test):
+        if labels.size and labels.min() < 0:
+            row = int(np.flatnonzero(labels < 0)[0])
+            raise InputError(
+                f"{source}: label {labels[row]} in row {row} is negative; number classes from 0 (and leave out "
+                "unlabeled samples)"
+            )
+    values, y_train = np.unique(train, return_inverse=True)
+    unknown = np.setdiff1d(test, values)
+    if unknown.size:
+        raise InputError(_unknown_classes(source, [str(value) for value in unknown]))
+    y_test = np.searchsorted(values, test)
+    return y_train.astype(np.int64), y_test.astype(np.int64), tuple(str(value) for value in values)
+
+
+def check_written_labels(labels: Sequence[str], source: str) -> None:
+    """Reject labels in a text column that are not classes.
+
+    Raises:
+        InputError: If a label is empty or a negative integer, or all are numbers and some have fractions.
+    """
+    distinct = set(labels)
+    if "" in distinct:
+        raise InputError(f"{source}: the label of sample {labels.index('') + 1} is empty; give every sample a label")
+    negative = sorted(label for label in distinct if _NEGATIVE.fullmatch(label))
+    if negative:
+        raise InputError(f"{source}: label {negative[0]} is negative; number classes from 0, or give them names")
+    fractions = sorted(label for label in distinct if not _is_integer(label))
+    if fractions and all(_NUMBER.fullmatch(label) for label in distinct):
+        raise InputError(f"{source}: label {fractions[0]} is not a class; labels must be integers or names")
+
+
+def _is_integer(name: str) -> bool:
+    return name.isascii() and name.isdigit()
+
+
+def _unknown_classes(source: str, unknown: Sequence[str]) -> str:
+    shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+    return f"{source}: the test data contain classes without training samples ({shown}); add some or remove the classes"

@@ -1,0 +1,122 @@
+"""User data as a CSV manifest: ``path,label[,split]``."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from deepal_autoal.datasets.base import Dataset
+from deepal_autoal.datasets.files.image_files import ImageFile, file_state, image_dataset
+from deepal_autoal.datasets.user_data.labels import check_written_labels
+from deepal_autoal.errors import InputError
+
+_COLUMNS = ("path", "label", "split")
+_SPLITS = ("train", "test")
+
+logger = logging.getLogger(__name__)
+
+
+def load_manifest(manifest: Path) -> Dataset:
+    """Load the images that a CSV file lists, in its order.
+
+    The first line names the columns: ``path`` (relative to the manifest's folder, and inside it even after
+    ``..`` and links are resolved), ``label`` and optionally ``split`` (``train`` or ``test``). Without a test row a
+    fifth is held out. Other columns are ignored with a warning.
+
+    Raises:
+        InputError: If the file is not such a table, or an image cannot be used; the message names the line or file.
+    """
+    folder = manifest.parent
+    lookup = _FolderLookup(folder)
+    files: dict[str, list[ImageFile]] = {"train": [], "test": []}
+    lines: dict[str, int] = {}
+    for line, path, label, split in _rows(manifest):
+        where = f"{manifest}, line {line}"
+        if not path or not label:
+            raise InputError(f"{where}: {'the label' if path else 'the path'} is empty; fill it in")
+        if split not in _SPLITS:
+            raise InputError(f"{where}: split is {split!r}; write train or test")
+        first = lines.setdefault(os.path.normpath(path), line)
+        if first != line:
+            raise InputError(f"{where}: {path} is listed a second time (first in line {first}); remove one")
+        files[split].append(ImageFile(path, label, file_state(lookup.status(path, where))))
+    if not files["train"]:
+        raise InputError(f"{manifest} lists no training images; add rows" + (" with split train" if lines else ""))
+    check_written_labels([file.label for split in _SPLITS for file in files[split]], str(manifest))
+    return image_dataset("CSV manifest", manifest, folder, files["train"], files["test"])
+
+
+def _rows(manifest: Path) -> Iterator[tuple[int, str, str, str]]:
+    """Yield (line number, path, label, split) of every row that is not blank."""
+    try:
+        with open(manifest, encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = [cell.strip().lower() for cell in next(reader, [])]
+            if any(header.count(name) != 1 for name in _COLUMNS[:2]) or header.count("split") > 1:
+                raise InputError(
+                    f"{manifest}: the first line must name the columns, separated by commas: path,label or "
+                    f"path,label,split; it reads {','.join(header)[:60]!r}"
+                )
+            other = [name for name in header if name not in _COLUMNS]
+            if other:
+                logger.warning("%s: columns %s are not used; only %s are", manifest, other, ", ".join(_COLUMNS))
+            columns = [header.index(name) if name in header else None for name in _COLUMNS]
+            for row in reader:
+                if not any(cell.strip() for cell in row):
+                    continue
+                if len(row) != len(header):
+                    raise InputError(
+                        f"{manifest}, line {reader.line_num}: {len(row)} fields where the header names {len(header)}; "
+                        "put fields that contain commas in double quotes"
+                    )
+                path, label, split = ("train" if column is None else row[column].strip() for column in columns)
+                yield reader.line_num, path, label, split
+    except UnicodeDecodeError as error:
+        raise InputError(f"{manifest} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+    except csv.Error as error:
+        raise InputError(f"{manifest}, line {reader.line_num}: {error}; save it as comma-separated text") from error
+    except OSError as error:
+        raise InputError(f"{manifest} cannot be read: {error.strerror}") from error
+
+
+class _FolderLookup:
+    """Looks up files and rejects those outside a folder. Every parent folder is resolved once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.root = os.path.realpath(folder)
+        self.parents: dict[str, bool] = {}
+
+    def status(self, path: str, where: str) -> os.stat_result:
+        """Return the file's status.
+
+        Raises:
+            InputError: If the path is absolute, leads out of the folder, or is not a readable file.
+        """
+        if "\0" in path or os.path.isabs(path):
+            raise InputError(f"{where}: {path!r} must be a path relative to the manifest's folder")
+        # Not normalized: after a link, ".." leads elsewhere than its text suggests.
+        full = os.path.join(self.folder, path)
+        if not self._parent_is_inside(os.path.dirname(full)) or (
+            os.path.islink(full) and not self._is_inside(os.path.realpath(full))
+        ):
+            raise InputError(f"{where}: {path} leads out of the manifest's folder; move the file into it")
+        try:
+            status = os.stat(full)
+        except OSError as error:
+            raise InputError(f"{where}: {full} cannot be read: {error.strerror}") from error
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(f"{where}: {full} is not a file; list image files only")
+        return status
+
+    def _parent_is_inside(self, parent: str) -> bool:
+        if parent not in self.parents:
+            self.parents[parent] = self._is_inside(os.path.realpath(parent))
+        return self.parents[parent]
+
+    def _is_inside(self, resolved: str) -> bool:
+        return resolved == self.root or resolved.startswith(os.path.join(self.root, ""))

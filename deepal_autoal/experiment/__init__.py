@@ -1,0 +1,1 @@
+"""Simulated and live active learning: learner, loop, settings, run folders."""

@@ -1,0 +1,225 @@
+"""`embed`: a model's embeddings of a dataset, written as a dataset of feature vectors."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from deepal_autoal.datasets.files.array_cache import ArrayBlocks
+from deepal_autoal.datasets.files.npz_writer import write_npz
+from deepal_autoal.datasets.user_data.npz import EMBEDDINGS
+from deepal_autoal.errors import InputError
+from deepal_autoal.experiment.saved_model import load_model
+from deepal_autoal.models import build_model
+from deepal_autoal.numerics.devices import resolve_device
+from deepal_autoal.numerics.precision import autocast, resolve_precision
+from deepal_autoal.numerics.random_streams import global_torch_seed, stream_seed
+from deepal_autoal.plugins.host import plugin_host
+from deepal_autoal.training.fitted_model import FittedModel, chunk_size
+from deepal_autoal.training.inputs import Inputs, Normalization
+from deepal_autoal.training.recipe import Recipe
+from deepal_autoal.training.scaling import resolve_scaling
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from deepal_autoal.datasets import Dataset
+
+DTYPES = ("float16", "float32")
+_LARGEST_HALF = float(np.finfo(np.float16).max)
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What was written.
+
+    Attributes:
+        path: The file.
+        n_train: Samples of the training split.
+        n_test: Samples of the test split.
+        embedding_dim: Embedding size of a sample.
+        model: The model's full name.
+    """
+
+    path: Path
+    n_train: int
+    n_test: int
+    embedding_dim: int
+    model: str
+
+
+def embed(
+    dataset: Dataset,
+    model: str | Path,
+    out: str | Path,
+    *,
+    device: str = "auto",
+    dtype: str = "float16",
+    image_size: int | None = None,
+    seed: int = 0,
+    precision: str = "float32",
+    scaling: str = "auto",
+    progress: Progress | None = None,
+) -> Embedded:
+    """Write a model's embeddings of a dataset as an ``.npz`` that is a dataset itself.
+
+    It holds ``x`` and ``x_test``, the embeddings; ``y`` and ``y_test``, the class numbers; ``class_names``; ``ids``
+    and ``ids_test``, the samples' own names, such as file paths, else ``train/<row>`` and ``test/<row>``; and
+    ``kind``, which marks these as embeddings, so a run scales them as such. Rows keep their order, so pool indices
+    are the same for both datasets.
+
+    Images are normalized as the model's published weights require, else by the training split's own statistics, or
+    by those that a run's model was trained with.
+
+    Args:
+        dataset: Images, or feature vectors.
+        model: A model's name, with options such as ``torchvision/resnet50[weights=imagenet]``, or a run folder,
+            whose final model is used.
+        out: The file; an existing one is replaced.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
+        dtype: ``float16`` or ``float32``.
+        image_size: Scale images so that their shorter side has this many pixels, bilinear and antialiased.
+        seed: Seed of weights that are not published.
+        precision: ``float32``, ``bfloat16`` or ``auto``, as in a recipe: faster where the hardware supports it, to
+            two or three digits. A run's model computes as its run did.
+        scaling: Scaling of feature vectors before the model sees them (see `resolve_scaling`). A run's model keeps its
+            own.
+        progress: Called with the number of samples done and the total.
+
+    Raises:
+        InputError: If the model cannot take the data, the embeddings do not fit the dtype, or the file cannot be
+            written.
+    """
+    if dtype not in DTYPES:
+        raise InputError(f"--dtype {dtype}: give {' or '.join(DTYPES)}")
+    if image_size is not None and (image_size < 1 or not dataset.is_image):
+        raise InputError(f"--image-size {image_size}: give at least 1, for images only")
+    chosen = resolve_scaling(scaling, dataset.x_train, dataset.is_embeddings).name
+    if scaling != "auto" and _is_run(model):
+        raise InputError(f"--scaling {scaling}: the model of {model} keeps the scaling of its run; leave it out")
+    path = Path(out)
+    if path.suffix != ".npz":
+        raise InputError(f"--out {path}: give a file name that ends in .npz")
+    shape = _scaled(dataset.input_shape, image_size)
+    fitted, normalization, name = _model(model, dataset, shape, resolve_device(device), seed, precision, chosen)
+    total, done = len(dataset.x_train) + len(dataset.x_test), 0
+    width = fitted.module.embedding_dim
+
+    def blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+        nonlocal done
+        inputs = Inputs(array, normalization, fitted.device)
+        for start in range(0, len(array), chunk_size(shape, fitted.device)):
+            rows = np.arange(start, min(start + chunk_size(shape, fitted.device), len(array)))
+            yield _fitting(_embeddings(fitted, inputs, rows, shape), dtype)
+            done += len(rows)
+            if progress is not None:
+                progress(done, total)
+
+    def lazy_embeddings(array: NDArray[Any]) -> ArrayBlocks:
+        return ArrayBlocks((len(array), width), np.dtype(dtype), blocks(array))
+
+    write_npz(
+        path,
+        {
+            "x": lazy_embeddings(dataset.x_train),
+            "y": dataset.y_train,
+            "x_test": lazy_embeddings(dataset.x_test),
+            "y_test": dataset.y_test,
+            "class_names": np.array(dataset.class_names),
+            "ids": _ids(dataset.ids_train, "train", len(dataset.x_train)),
+            "ids_test": _ids(dataset.ids_test, "test", len(dataset.x_test)),
+            "kind": np.array(EMBEDDINGS),
+        },
+    )
+    return Embedded(path, len(dataset.x_train), len(dataset.x_test), width, name)
+
+
+def _is_run(model: str | Path) -> bool:
+    """Return whether ``model`` is a run folder; a registered name takes precedence, as for datasets."""
+    known = str(model).partition("[")[0].partition("/")[0] in plugin_host().models
+    return Path(model).is_dir() and (isinstance(model, Path) or not known)
+
+
+def _scaled(shape: tuple[int, ...], image_size: int | None) -> tuple[int, ...]:
+    if image_size is None:
+        return shape
+    channels, height, width = shape
+    factor = image_size / min(height, width)
+    return (channels, max(1, round(height * factor)), max(1, round(width * factor)))
+
+
+def _model(
+    model: str | Path,
+    dataset: Dataset,
+    shape: tuple[int, ...],
+    device: torch.device,
+    seed: int,
+    precision: str,
+    scaling: str,
+) -> tuple[FittedModel, Normalization, str]:
+    """Return the model, the normalization of its inputs, and its name."""
+    if _is_run(model):
+        predictor = load_model(model, str(device))
+        if predictor.input_shape != shape:
+            raise InputError(
+                f"the model of {model} takes samples of shape {predictor.input_shape}, but these have {shape}; choose "
+                "the data it was trained on, or --image-size"
+            )
+        return predictor.model, predictor.normalization, str(model)
+    with global_torch_seed(stream_seed(seed, "init"), device):
+        module = build_model(str(model), shape, dataset.n_classes)
+    if module.published is None and any(True for _ in module.backbone.parameters()):
+        logger.warning(
+            "%s has random weights, so its embeddings carry little information: choose published weights, such as "
+            "resnet18[weights=imagenet], or the folder of a run", model,
+        )  # fmt: skip
+    normalization = None
+    if module.published is not None:
+        if dataset.is_image and module.published.side > 2 * min(shape[1:]):
+            logger.warning(
+                "the weights of %s were trained at %d pixels per side, but these images have %d: --image-size %d "
+                "usually gives better embeddings but takes longer", model, module.published.side, min(shape[1:]),
+                module.published.side,
+            )  # fmt: skip
+        normalization = module.published.normalization(shape[0])
+    recipe = Recipe.for_data(dataset.input_shape, precision=precision)
+    precision = resolve_precision(recipe.precision, device, shape)
+    fitted = FittedModel(module, device=device, recipe=recipe, seed=seed, precision=precision)
+    return fitted, normalization or Normalization.fit(dataset.x_train, scaling=scaling), str(model)
+
+
+def _embeddings(
+    fitted: FittedModel, inputs: Inputs, rows: NDArray[np.int64], shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Return embeddings, float32 (n, D)."""
+    with torch.no_grad():
+        batch = inputs.batch(rows)
+        if batch.shape[1:] != shape:
+            batch = F.interpolate(batch, shape[1:], mode="bilinear", antialias=True)
+        with autocast(fitted.precision, fitted.device):
+            features = fitted.module.features(batch)
+    embeddings: NDArray[np.float32] = features.float().cpu().numpy()
+    return embeddings
+
+
+def _fitting(embeddings: NDArray[np.float32], dtype: str) -> NDArray[Any]:
+    if not np.isfinite(embeddings).all():
+        raise InputError("the model's embeddings are not finite; choose another model")
+    if dtype == "float16" and np.abs(embeddings).max(initial=0.0) > _LARGEST_HALF:
+        raise InputError(f"embeddings exceed float16's {_LARGEST_HALF:g}; write them with --dtype float32")
+    return embeddings.astype(dtype)
+
+
+def _ids(given: NDArray[np.str_] | None, split: str, n: int) -> NDArray[np.str_]:
+    return given if given is not None else np.array([f"{split}/{row}" for row in range(n)])

@@ -1,0 +1,519 @@
+"""`ActiveLearner`: ask which samples to label, tell their labels. `run` simulates the annotator."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from deepal_autoal.errors import InputError, QueryError
+from deepal_autoal.experiment.pool import Pool, draw_initial
+from deepal_autoal.files import encode, read_tensors, write_tensors
+from deepal_autoal.isolation.blame import blaming
+from deepal_autoal.isolation.guards import guarded
+from deepal_autoal.measuring.profile import section
+from deepal_autoal.models import ModelChoice, build_model, resolve_model
+from deepal_autoal.models.pretrained import replaced_weights
+from deepal_autoal.numerics.devices import resolve_device
+from deepal_autoal.numerics.precision import clean_autograd_state, resolve_precision
+from deepal_autoal.numerics.random_streams import stream_seed
+from deepal_autoal.plugins.host import plugin_host
+from deepal_autoal.querying.asking import ask
+from deepal_autoal.querying.context import QueryContext
+from deepal_autoal.querying.outputs import OutputCache
+from deepal_autoal.querying.selector import SelectorStrategy, describe_strategy
+from deepal_autoal.querying.strategy import Query, Strategy
+from deepal_autoal.strategies.candidate_sets import names_in_sets_only
+from deepal_autoal.strategies.factory import create_strategy, recreate_strategy, without_candidates
+from deepal_autoal.training.fitted_model import FittedModel
+from deepal_autoal.training.inputs import Inputs, Normalization
+from deepal_autoal.training.predictor import Predictor, as_samples
+from deepal_autoal.training.recipe import Recipe
+from deepal_autoal.training.scaling import resolve_scaling
+from deepal_autoal.training.trainer import (
+    LabeledData,
+    Trainer,
+    TrainerProtocol,
+    UnlabeledData,
+    load_weights,
+    rebuilding_trainer,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from deepal_autoal.training.task_model import TaskModel
+
+FORMAT = 2
+# Requirements that are computed from embeddings.
+OF_EMBEDDINGS = frozenset({"embeddings", "gradients", "mc_dropout"})
+_SAMPLES_COMPARED = 64
+
+logger = logging.getLogger(__name__)
+
+
+def _no_progress(done: int, total: int) -> None:
+    """Show nothing."""
+
+
+class ActiveLearner:
+    """Pool-based active learning: `ask` for a batch, `tell` its labels, repeat.
+
+    Args:
+        pool: The samples: images uint8 (N, H, W) or (N, H, W, C), or floating-point feature vectors (N, D).
+        strategy: A registered name or a strategy.
+        n_classes: Number of classes; labels are 0 .. n_classes - 1.
+        model: A model's name, with options as in ``resnet18[stem=cifar]``; ``auto`` chooses by the data, for vectors
+            by their scaling and by whether the strategy changes training.
+        recipe: Training settings, or changes by name to the defaults for this kind of data.
+        seed: Seed of everything random.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
+        members: Pool indices to use; all by default.
+        n_rounds: Number of rounds, if known; strategies may plan with it.
+        scaling: For vectors: ``global`` (each feature centered, all divided by one scale), ``feature`` (each divided
+            by its own deviation), ``l2`` (rows of unit length), ``none``, or ``auto``, which chooses by the pool (see
+            `resolve_scaling`); the choice is ``learner.scaling``. For images only ``auto``.
+
+    Attributes:
+        strategy: The strategy. A selector whose candidates were given as a set such as ``all-cheap`` is recreated
+            without those that require what the model lacks.
+        n_classes: Number of classes.
+        model_choice: Name and options of the task model; its name alone is ``model_name``.
+        recipe: Training settings.
+        round: Number of the last trained model, from 0; -1 before the first. Every training on new labels is a
+            round.
+        query_seconds: Seconds that parts of the last query took, by the strategy's names for them (see
+            `QueryContext.timed`).
+
+    Raises:
+        InputError: If the pool cannot be used, or the model lacks what the strategy requires.
+    """
+
+    def __init__(
+        self,
+        pool: ArrayLike,
+        strategy: str | Strategy,
+        n_classes: int,
+        *,
+        model: str | ModelChoice = "auto",
+        recipe: Recipe | Mapping[str, Any] | None = None,
+        seed: int = 0,
+        device: str | torch.device = "auto",
+        members: ArrayLike | None = None,
+        n_rounds: int | None = None,
+        scaling: str = "auto",
+    ) -> None:
+        samples = as_samples(pool, "pool")
+        if n_classes < 2:
+            raise InputError(f"n_classes is {n_classes}; at least two are needed")
+        if not isinstance(seed, int | np.integer) or seed < 0:
+            raise InputError(f"seed {seed!r}: give a whole number of at least 0")
+        self.strategy = create_strategy(strategy) if isinstance(strategy, str) else strategy
+        self.n_classes = n_classes
+        self.n_rounds = n_rounds
+        self.seed = seed
+        self.device = resolve_device(device)
+        rows = np.arange(len(samples)) if members is None else _checked_members(members, len(samples))
+        self._pool = Pool(rows, n_classes)
+        with section("normalization"):
+            self._scaling = resolve_scaling(scaling, samples).name
+            statistics = Normalization.fit(samples, None if members is None else rows, self._scaling)
+        self._inputs = Inputs(samples, statistics, self.device)
+        by_gradient = self.strategy.changes_training
+        self.model_choice = resolve_model(
+            model, self._inputs.input_shape, scaling=self._scaling, by_gradient=by_gradient
+        )
+        shape = self._inputs.input_shape
+        wanted = recipe if isinstance(recipe, Recipe) else Recipe.for_data(shape, **dict(recipe or {}))
+        # Decided once: a run that is continued on another machine keeps its precision.
+        precision = resolve_precision(wanted.precision, self.device, self._inputs.input_shape)
+        self.recipe = replace(wanted, precision=precision)
+        plain = Trainer(self._build, self.recipe, self.device)
+        self._leave_out_unable_candidates(plain)
+        doing = "wrap_trainer"
+        with guarded(self.strategy, doing), blaming(self.strategy, doing, own_errors=True):
+            self._trainer = self.strategy.wrap_trainer(plain)
+            if not callable(getattr(self._trainer, "fit", None)):
+                raise QueryError(f"{self.strategy}: wrap_trainer returned {self._trainer!r}, which has no method fit")
+        self._rebuilding = rebuilding_trainer(self._trainer, plain)
+        self._require_capabilities()
+        self.round = -1
+        self._fitted: FittedModel | None = None
+        self._is_current = False
+        self._pending: Query | None = None
+        self.query_seconds: dict[str, float] = {}
+        self._memory_before: dict[str, Any] | None = None
+
+    @property
+    def model_name(self) -> str:
+        """Name of the task model."""
+        return self.model_choice.name
+
+    @property
+    def labeled_indices(self) -> NDArray[np.int64]:
+        """Pool indices of the labeled samples, int64 (M,), in the order in which they were labeled."""
+        return self._pool.labeled
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Labels of `labeled_indices`, int64 (M,)."""
+        return self._pool.labels
+
+    @property
+    def unlabeled_indices(self) -> NDArray[np.int64]:
+        """Pool indices of the samples without a label, int64 (N,), ascending."""
+        return self._pool.unlabeled
+
+    @property
+    def normalization(self) -> Normalization:
+        """The statistics of the pool that model inputs are normalized with."""
+        return self._inputs.normalization
+
+    @property
+    def scaling(self) -> str:
+        """How vectors are scaled: ``global``, ``feature``, ``l2`` or ``none``; ``channel`` for images."""
+        return self._scaling
+
+    @property
+    def fitted(self) -> FittedModel | None:
+        """The model trained last, without training one; None before the first."""
+        return self._fitted
+
+    def wrap_trainer(self, wrap: Callable[[TrainerProtocol], TrainerProtocol]) -> None:
+        """From now on, train with the trainer that ``wrap`` returns; models are rebuilt as before."""
+        self._trainer = wrap(self._trainer)
+
+    def tell(self, indices: ArrayLike, labels: ArrayLike) -> None:
+        """Add labels, of the asked batch or of any other unlabeled samples.
+
+        Raises:
+            InputError: If one of them is invalid; then none is added.
+        """
+        n_before = len(self._pool.labeled)
+        self._pool.add(indices, labels)
+        if len(self._pool.labeled) > n_before:
+            self._is_current = False
+            self._pending = None
+
+    def ask(self, batch_size: int) -> NDArray[np.int64]:
+        """Return the pool indices to label next, int64 (batch_size,).
+
+        Without any labels they are drawn at random. Asking again without new labels returns the same batch.
+        """
+        return np.asarray(self.query(batch_size).indices)
+
+    @section("query")
+    def query(self, batch_size: int, progress: Callable[[int, int], None] = _no_progress) -> Query:
+        """Return the batch of `ask` with the strategy's report.
+
+        Args:
+            batch_size: Number of samples to ask for.
+            progress: Called in long queries with the number of steps done and the total.
+
+        Raises:
+            InputError: If ``batch_size`` is not between 1 and the number of unlabeled samples.
+            QueryError: If the strategy does not return such a batch.
+        """
+        candidates = self._pool.unlabeled
+        if not len(candidates):
+            raise InputError("all samples of the pool are labeled; there is nothing left to ask for")
+        if not isinstance(batch_size, int | np.integer) or isinstance(batch_size, bool):
+            raise InputError(f"batch size {batch_size!r}: give a whole number")
+        if not 1 <= batch_size <= len(candidates):
+            raise InputError(f"batch size {batch_size}: give 1 to {len(candidates)}, the number of unlabeled samples")
+        if not len(self._pool.labeled):
+            return Query(self._pool.members[draw_initial(len(self._pool), self.seed, batch_size)])
+        if self._pending is not None and self._is_current:
+            if len(np.asarray(self._pending.indices)) == batch_size:
+                return self._pending
+            if self._memory_before is not None:
+                self._load_strategy_state(self._memory_before)
+        model = self.fit()
+        self._memory_before = self._strategy_state()
+        keeps_embeddings = bool(self.strategy.requires & OF_EMBEDDINGS)
+        cache = OutputCache(self._inputs, self._trainer, (self.seed, self.round), progress, keeps_embeddings)
+        context = self._context(model, candidates, cache)
+        try:
+            answer = ask(self.strategy, context, batch_size)
+        except BaseException:
+            # A failed query leaves no trace in the strategy's memory.
+            self._load_strategy_state(self._memory_before)
+            raise
+        self.query_seconds = dict(context.seconds)
+        if cache.training_seconds:
+            self.query_seconds["training"] = cache.training_seconds
+        self._pending = Query(answer.indices, answer.report)
+        return self._pending
+
+    def fit(self, progress: Callable[[int, int], None] | None = None) -> FittedModel:
+        """Train the task model on the labels so far, unless it is up to date.
+
+        Raises:
+            InputError: If there are no labels yet.
+        """
+        if self._is_current and self._fitted is not None:
+            return self._fitted
+        labeled, unlabeled = self._data()
+        warm = self._fitted.module.state_dict() if self.recipe.warm_start and self._fitted is not None else None
+        seed = stream_seed(self.seed, self.round + 1, "train")
+        with self.blaming_for("training"), clean_autograd_state(self.device):
+            fitted = self._trainer.fit(labeled, unlabeled, seed=seed, initial_state=warm, progress=progress)
+        if not isinstance(fitted, FittedModel):
+            raise QueryError(f"{self.strategy}: its trainer's fit returned {type(fitted).__name__}, not a FittedModel")
+        self._fitted = fitted
+        self.round += 1
+        self._is_current = True
+        self._pending = None
+        return self._fitted
+
+    def adopt(self, state: Mapping[str, Any]) -> FittedModel:
+        """Use a model that another learner trained on the same labels, instead of training it again.
+
+        Args:
+            state: ``model`` (the objective's weights), ``metrics`` and ``precision``, as in `state_dict`.
+
+        Raises:
+            InputError: If there are no labels yet, or the weights do not fit the model.
+        """
+        self._data()
+        self.round += 1
+        self._fitted = self._restored(state)
+        self._is_current = True
+        self._pending = None
+        return self._fitted
+
+    def adoptable_state(self) -> dict[str, Any] | None:
+        """Return the state for `adopt` of the model trained last; None if the model holds state outside its weights.
+
+        A model can hold state that its ``state_dict`` leaves out, such as a random tensor that is not a buffer. Once
+        rebuilt, its outputs differ, which is checked on some samples.
+        """
+        model = self.fit()
+        state = self._model_state(model)
+        rows = self._pool.labeled[:_SAMPLES_COMPARED]
+        with self.blaming_for("evaluation"), clean_autograd_state(self.device):
+            pairs = zip(model.sweep(self._inputs, rows), self._restored(state).sweep(self._inputs, rows), strict=True)
+            is_whole = all(torch.equal(one, other) for one, other in pairs)
+        return state if is_whole else None
+
+    def predictor(self) -> Predictor:
+        """Return the trained model as a function of raw samples; it is trained first if there are new labels."""
+        return Predictor(self.fit(), self.normalization, self._inputs.input_shape)
+
+    def predict(self, samples: ArrayLike) -> NDArray[np.int64]:
+        """Return the predicted classes, int64 (n,), of samples in the pool's format."""
+        return self.predictor().predict(samples)
+
+    def predict_proba(self, samples: ArrayLike) -> NDArray[np.float32]:
+        """Return class probabilities, float32 (n, C), of samples in the pool's format."""
+        return self.predictor().predict_proba(samples)
+
+    def save(self, path: str | Path) -> None:
+        """Write everything except the pool to one file, atomically.
+
+        Raises:
+            RunFolderError: If it cannot be written, or the strategy's state cannot be stored in a file.
+        """
+        write_tensors(
+            Path(path),
+            {
+                "format": FORMAT,
+                "strategy": describe_strategy(self.strategy),
+                "n_classes": self.n_classes,
+                "n_rounds": self.n_rounds,
+                "model": self.model_choice.name,
+                "model_options": self.model_choice.describe()["options"],
+                "recipe": asdict(self.recipe),
+                "scaling": self.scaling,
+                "seed": self.seed,
+                "members": self._pool.members,
+                "pool": self._inputs.fingerprint(),
+                "state": self.state_dict(),
+            },
+        )
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        pool: ArrayLike,
+        *,
+        strategy: Strategy | None = None,
+        device: str | torch.device = "auto",
+    ) -> ActiveLearner:
+        """Restore a learner from a file that `save` wrote.
+
+        Args:
+            path: The file.
+            pool: The same samples in the same order.
+            strategy: Needed only if the saved one was not created by a registered name.
+            device: As in the constructor.
+
+        Raises:
+            RunFolderError: If the file cannot be read.
+            InputError: If it belongs to another pool.
+        """
+        saved = read_tensors(Path(path))
+        if saved.get("format") != FORMAT or "state" not in saved:
+            raise InputError(f"{path} is not a learner that this version can read (format {saved.get('format')!r})")
+        samples = as_samples(pool, "pool")
+        # Learners saved before scaling became a choice scaled each feature.
+        scaling = saved.get("scaling", "auto" if samples.ndim == 4 else "feature")
+        learner = cls(
+            samples,
+            recreate_strategy(saved["strategy"]) if strategy is None else strategy,
+            saved["n_classes"],
+            model=ModelChoice(saved["model"], saved.get("model_options", {})),
+            recipe=Recipe(**{**saved["recipe"], "augmentation": tuple(saved["recipe"]["augmentation"])}),
+            seed=saved["seed"],
+            device=device,
+            members=saved["members"],
+            n_rounds=saved["n_rounds"],
+            scaling=scaling,
+        )
+        if learner._inputs.fingerprint() != saved["pool"]:
+            raise InputError(f"{path} was saved with another pool; give the same samples in the same order")
+        learner.load_state_dict(saved["state"])
+        return learner
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state that changes from round to round."""
+        return {
+            "labeled": self._pool.labeled,
+            "labels": self._pool.labels,
+            "round": self.round,
+            "is_current": self._is_current,
+            **({"model": None} if self._fitted is None else self._model_state(self._fitted)),
+            "strategy": self._strategy_state(),
+            "strategy_before": self._memory_before,
+            "pending": None if self._pending is None else np.asarray(self._pending.indices),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore a `state_dict` into a learner without labels."""
+        self._pool.add(state["labeled"], state["labels"])
+        self.round = state["round"]
+        self._is_current = state["is_current"]
+        if state["model"] is not None:
+            self._fitted = self._restored(state)
+        if state["strategy"]:
+            self._load_strategy_state(state["strategy"])
+        self._memory_before = state["strategy_before"]
+        self._pending = None if state["pending"] is None else Query(state["pending"])
+
+    @staticmethod
+    def _model_state(model: FittedModel) -> dict[str, Any]:
+        return {
+            "model": dict(model.objective.state_dict()), "metrics": dict(model.metrics), "precision": model.precision,
+        }  # fmt: skip
+
+    def _restored(self, state: Mapping[str, Any]) -> FittedModel:
+        """Return this round's model from its saved weights."""
+        with replaced_weights():
+            objective = load_weights(self._rebuilding.new_objective(), state["model"])
+        return FittedModel(
+            objective.model, device=self.device, recipe=self.recipe, seed=stream_seed(self.seed, self.round, "train"),
+            metrics=state["metrics"], precision=state["precision"], objective=objective,
+        )  # fmt: skip
+
+    def _strategy_state(self) -> dict[str, Any]:
+        with guarded(self.strategy, "state_dict"), blaming(self.strategy, "state_dict"):
+            state = copy.deepcopy(self.strategy.state_dict())  # the strategy may keep changing its own
+            encode(state, "state_dict()")
+        return state
+
+    def _load_strategy_state(self, state: Mapping[str, Any]) -> None:
+        with guarded(self.strategy, "load_state_dict"), blaming(self.strategy, "load_state_dict"):
+            self.strategy.load_state_dict(state)
+
+    def new_module(self) -> TaskModel:
+        """Return an untrained task model, without touching torch's global generator."""
+        return self._rebuilding.new_objective().model
+
+    def _build(self) -> TaskModel:
+        return build_model(self.model_choice, self._inputs.input_shape, self.n_classes)
+
+    def blaming_for(self, doing: str) -> AbstractContextManager[object]:
+        """Return a context that blames errors on the strategy if it changes training, else on the model."""
+        culprit: object = self.strategy
+        if not self.strategy.changes_training:
+            entry = plugin_host().models.get(self.model_name)
+            if entry.provider.builtin:
+                return nullcontext()  # our own bugs keep their traceback
+            culprit = f"model {self.model_name!r} of {entry.provider}"
+        stack = ExitStack()
+        stack.enter_context(guarded(culprit, doing))
+        stack.enter_context(blaming(culprit, doing, own_errors=True))
+        return stack
+
+    def _leave_out_unable_candidates(self, plain: Trainer) -> None:
+        """Leave out candidates that were given only as part of a set and require what the model lacks."""
+        if not isinstance(self.strategy, SelectorStrategy):
+            return
+        candidates = self.strategy.candidates
+        optional = names_in_sets_only(self.strategy.candidate_words)
+        unable = [name for name in candidates if name in optional and "mc_dropout" in candidates[name].requires]
+        if not unable:
+            return
+        with self.blaming_for("training"):
+            module = plain.new_objective().model
+        if not module.has_passes:
+            logger.warning(
+                "candidates of %s left out: %s; they require mc_dropout, but the model %r has no dropout",
+                self.strategy, ", ".join(unable), self.model_name,
+            )  # fmt: skip
+            self.strategy = without_candidates(self.strategy, unable)
+
+    def _require_capabilities(self) -> None:
+        """Reject a model that lacks what the strategy requires, before anything is trained."""
+        needs_dropout = "mc_dropout" in self.strategy.requires
+        if not needs_dropout and not self.strategy.changes_training:
+            return
+        with self.blaming_for("training"):
+            module = self.new_module()  # a changed objective reports here what it lacks
+        if needs_dropout and not module.has_passes:
+            raise InputError(
+                f"{self.strategy} requires mc_dropout, but the model {self.model_name!r} has no dropout; "
+                "choose another --model"
+            )
+
+    def _data(self) -> tuple[LabeledData, UnlabeledData]:
+        labeled = self._pool.labeled
+        if not len(labeled):
+            raise InputError("there are no labels yet: give some with `tell` first")
+        return LabeledData(self._inputs, labeled, self._pool.labels), UnlabeledData(self._inputs, self._pool.unlabeled)
+
+    def _context(
+        self, model: FittedModel, candidates: NDArray[np.int64], cache: OutputCache | None = None
+    ) -> QueryContext:
+        key = (self.seed, self.round)
+        cache = cache or OutputCache(self._inputs, self._trainer, key)
+        labeled, unlabeled = self._data()
+        cache.add(model, labeled, unlabeled, key)
+        return QueryContext(
+            candidates=candidates,
+            labeled=labeled.indices,
+            labels=labeled.labels,
+            model=model,
+            cache=cache,
+            n_classes=self.n_classes,
+            round=self.round,
+            n_rounds=self.n_rounds,
+            key=(*key, "query"),
+        )
+
+
+def _checked_members(members: ArrayLike, n_samples: int) -> NDArray[np.int64]:
+    rows = np.asarray(members)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or not len(rows) or len(np.unique(rows)) < len(rows):
+        raise InputError("members must be distinct pool indices")
+    if rows.min() < 0 or rows.max() >= n_samples:
+        raise InputError(f"members must be pool indices from 0 to {n_samples - 1}")
+    return rows.astype(np.int64)

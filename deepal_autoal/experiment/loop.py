@@ -1,0 +1,577 @@
+"""`run`: rounds of train, evaluate, query, label, with the dataset's own labels as the person who labels."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import logging
+import operator
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from deepal_autoal.datasets import load_dataset
+from deepal_autoal.errors import InputError, UnknownNameError
+from deepal_autoal.experiment.learner import ActiveLearner
+from deepal_autoal.experiment.pool import draw_initial, draw_members
+from deepal_autoal.experiment.records import RunFolder, RunResult
+from deepal_autoal.experiment.run_config import RunConfig, describe_recipe
+from deepal_autoal.experiment.settings import (
+    Settings,
+    check_budget,
+    check_given_matches,
+    check_same_settings,
+    recipe_changes,
+    resolve_plugin_options,
+)
+from deepal_autoal.experiment.shared_round_0 import InitialModel
+from deepal_autoal.experiment.versions import versions
+from deepal_autoal.isolation.blame import blaming
+from deepal_autoal.isolation.guards import guarded
+from deepal_autoal.isolation.watchdog import watched
+from deepal_autoal.jsonable import to_jsonable
+from deepal_autoal.measuring.profile import Profile, active_profile, section
+from deepal_autoal.measuring.profile_tables import write_profile
+from deepal_autoal.measuring.resources import PeakMemory, Stopwatch
+from deepal_autoal.models import AUTO, recorded_model
+from deepal_autoal.numerics.devices import resolve_device
+from deepal_autoal.numerics.precision import clean_autograd_state
+from deepal_autoal.plugins.host import PluginHost, plugin_host
+from deepal_autoal.plugins.run_view import ActiveRun
+from deepal_autoal.querying.selector import describe_strategy, providers_of
+from deepal_autoal.querying.strategy import Query, Strategy
+from deepal_autoal.run_settings import RunArguments, RunSettings, definitions
+from deepal_autoal.strategies.candidate_sets import read_names
+from deepal_autoal.strategies.factory import create_strategy
+from deepal_autoal.training.inputs import Inputs
+from deepal_autoal.training.recipe import LEAST_SIDE, Recipe
+from deepal_autoal.training.scaling import check_scaling, resolve_scaling
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from typing_extensions import Unpack
+
+    from deepal_autoal.datasets import Dataset
+    from deepal_autoal.isolation.blame import Provider
+    from deepal_autoal.training.fitted_model import FittedModel
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+
+SLOW_HOOK = 10.0
+
+
+class LiveRun:
+    """A run under way.
+
+    Attributes:
+        config: The resolved settings, as in ``config.json``.
+        learner: The learner, with strategy, labels so far and trained model.
+        records: One record for each finished round.
+        metrics: Of the model trained last; empty before.
+        stop_reason: A plugin's reason to stop, or None.
+        view: What event hooks and callbacks see of it.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        learner: ActiveLearner,
+        dataset: Dataset,
+        folder: RunFolder | None,
+        progress: Progress,
+        initial_model: InitialModel | None = None,
+    ) -> None:
+        self.config = config
+        self.learner = learner
+        self.records: list[dict[str, Any]] = []
+        self.metrics: dict[str, Any] = {}
+        self.stop_reason: str | None = None
+        self.folder = folder
+        self.host: PluginHost = plugin_host()
+        self.view: ActiveRun = RunView(self)
+        self._labels = dataset.y_train
+        self._test_labels = dataset.y_test
+        self._test = Inputs(dataset.x_test, learner.normalization, learner.device)
+        self._progress = section("display")(progress)
+        # Compiled and plain models differ in the last bits, and what is read from a file is not compiled.
+        is_common = not learner.strategy.changes_training and not learner.recipe.compile
+        self._initial_model = initial_model if is_common else None
+
+    @property
+    def n_rounds(self) -> int:
+        """How many queries were asked for."""
+        return self.config.rounds
+
+    @section("set-up")
+    def start(self) -> None:
+        """Label the initial set, or take up the run where its folder stands."""
+        done = self.folder.read_rounds() if self.folder is not None else []
+        if done and self.folder is not None:
+            state = self.folder.read_state(done[-1]["round"])
+            self.records = done
+            self.stop_reason = state["stop_reason"]
+            self.learner.load_state_dict(state["learner"])
+        else:
+            initial = np.asarray(self.config.initial, dtype=np.int64)
+            self.learner.tell(initial, self._labels[initial])
+        self._notify("deepal_run_started")
+
+    def rounds(self) -> Iterator[dict[str, Any]]:
+        """Do the remaining rounds; yields each one's record once it is written."""
+        while not self._is_complete:
+            number = len(self.records)
+            _begin_phase(f"round {number}")
+            record = self._round(number)
+            self._notify("deepal_round_finished", record=copy.deepcopy(record))
+            yield record
+
+    @property
+    def _is_complete(self) -> bool:
+        return self.stop_reason is not None or len(self.records) > self.n_rounds
+
+    def _round(self, number: int) -> dict[str, Any]:
+        learner = self.learner
+        n_labeled = len(learner.labeled_indices)
+        shared = self._initial_model if number == 0 else None
+        found = None
+        if shared is not None:
+            with section("records"):
+                found = shared.read(self.config)
+        if found is not None:
+            model, accuracy = learner.adopt(found), found["accuracy"]
+            seconds = {**found["seconds"], **{f"{phase}.shared": spent for phase, spent in found["seconds"].items()}}
+        else:
+            model, accuracy, seconds = self._train_and_evaluate()
+            if shared is not None:
+                with section("records"):
+                    state = learner.adoptable_state()
+                    if state is not None:
+                        shared.write(self.config, state, accuracy, seconds)
+        self.metrics = {**model.metrics, "accuracy": accuracy}
+        self._notify("deepal_model_trained", model=model, metrics=dict(self.metrics))
+        reason = self._notify("deepal_should_stop")
+        self.stop_reason = None if reason is None else str(reason)
+        is_last = number == self.n_rounds or self.stop_reason is not None
+        queried: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        report: Mapping[str, Any] = {}
+        parts: Mapping[str, float] = {}
+        peak = PeakMemory(learner.device)
+        with Stopwatch() as ask:
+            if not is_last:
+                self._progress("query", 0, 1)
+                with peak:
+                    query = learner.query(
+                        self.config.batch_size, lambda done, total: self._progress("query", done, total)
+                    )
+                queried, report, parts = np.asarray(query.indices), query.report, learner.query_seconds
+        if is_last:
+            if self.folder is not None:
+                with section("records"):
+                    self.folder.write_model(learner)
+        else:
+            shown = np.array(queried)  # a copy: whatever becomes of it
+            shown.setflags(write=False)
+            self._notify("deepal_batch_queried", query=Query(shown, copy.deepcopy(query.report)))
+            learner.tell(queried, self._labels[queried])
+        record = {
+            "round": number,
+            "n_labeled": n_labeled,
+            "accuracy": accuracy,
+            "queried": queried.tolist(),
+            "seconds": {
+                **seconds,
+                "query": 0.0 if is_last else ask.seconds,
+                **{f"query.{part}": seconds for part, seconds in parts.items()},
+            },
+            "query_peak_bytes": peak.n_bytes,
+            "strategy": dict(report),
+        }
+        self.records.append(record)
+        if self.folder is not None:
+            with section("records"):
+                state = learner.state_dict()
+                if not learner.recipe.warm_start:
+                    state["model"] = None
+                self.folder.write_round(self.records, {"learner": state, "stop_reason": self.stop_reason})
+        return record
+
+    def _train_and_evaluate(self) -> tuple[FittedModel, float, dict[str, float]]:
+        """Return the round's model, its accuracy on the test split, and the seconds of both phases."""
+        learner = self.learner
+        with section("train"), Stopwatch() as train:
+            model = learner.fit(lambda done, total: self._progress("train", done, total))
+        self._progress("evaluate", 0, 1)
+        with (
+            section("evaluate"),
+            Stopwatch() as evaluate,
+            learner.blaming_for("evaluation"),
+            clean_autograd_state(learner.device),
+        ):
+            accuracy = learner.predictor().accuracy(self._test, self._test_labels)
+        return model, accuracy, {"train": train.seconds, "evaluate": evaluate.seconds}
+
+    def finish(self) -> RunResult:
+        """Write the summary and return the result."""
+        status = "finished" if self.stop_reason is None else "stopped"
+        result = RunResult(self.records, self.config.to_json(), status, self.stop_reason, self.view.folder)
+        if self.folder is not None:
+            with section("records"):
+                self.folder.write_summary(result.summary())
+        self._notify("deepal_run_finished")
+        return result
+
+    def _notify(self, hook: str, **arguments: Any) -> Any:
+        """Call an event hook, so that no plugin's traces reach the run's numbers."""
+
+        @contextmanager
+        def around(provider: Provider, hook: str) -> Iterator[None]:
+            culprit = f"plugin of {provider}"
+            thorough = not provider.builtin
+            with (
+                section("plugins"),
+                watched(f"{culprit} has been in {hook}", SLOW_HOOK),
+                guarded(culprit, hook, self.learner.fitted, thorough=thorough),
+            ):
+                yield
+
+        return self.host.notify(hook, around=around, run=self.view, **arguments)
+
+
+class RunView:
+    """What hooks and callbacks see of a run: an `ActiveRun`."""
+
+    def __init__(self, live: LiveRun) -> None:
+        self._live = live
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """See `ActiveRun.config`."""
+        return self._live.config.to_json()
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """See `ActiveRun.options`."""
+        given = self._live.config.plugin_options
+        return {name: copy.deepcopy(given.get(name)) for name in self._live.host.options.names()}
+
+    @property
+    def learner(self) -> ActiveLearner:
+        """See `ActiveRun.learner`."""
+        return self._live.learner
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """See `ActiveRun.records`."""
+        return copy.deepcopy(self._live.records)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """See `ActiveRun.metrics`."""
+        return dict(self._live.metrics)
+
+    @property
+    def folder(self) -> Path | None:
+        """See `ActiveRun.folder`."""
+        return self._live.folder.path if self._live.folder is not None else None
+
+    @property
+    def stop_reason(self) -> str | None:
+        """See `ActiveRun.stop_reason`."""
+        return self._live.stop_reason
+
+    @property
+    def n_rounds(self) -> int:
+        """See `ActiveRun.n_rounds`."""
+        return self._live.n_rounds
+
+
+def run(
+    strategy: str | Strategy | None = None,
+    dataset: str | Path | Dataset | None = None,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    initial_model: str | Path | None = None,
+    progress: Progress | None = None,
+    on_start: Callable[[ActiveRun], None] | None = None,
+    on_round: Callable[[ActiveRun, dict[str, Any]], None] | None = None,
+    command: Sequence[str] | None = None,
+    profile: bool | Profile = False,
+    **settings: Unpack[RunArguments],
+) -> RunResult:
+    """Run one strategy on one dataset, with the dataset's labels as oracle.
+
+    Args:
+        strategy: A registered name or a strategy; ``random`` by default.
+        dataset: A registered name, a path to own data, or a `Dataset`; ``digits`` by default.
+        out: Run folder to write; without it nothing is written.
+        resume: Continue the run in ``out``, or start it where there is none yet. Settings left open are the
+            recorded ones.
+        initial_model: A file for round 0's model and its accuracy, which runs of one seed have in common unless the
+            strategy changes training: read where it holds them for these very settings, else written. The record
+            counts their seconds as if they had been spent again, and repeats them as ``train.shared`` and
+            ``evaluate.shared``.
+        progress: Called as ``progress(phase, done, total)``.
+        on_start: Called once the run is set up, with rounds that were done before already in its records.
+        on_round: Called after each round with its record.
+        command: The command line, for the record.
+        profile: Whether to measure where the time goes, from this call on: the result has it as ``profile``, and the
+            run folder as ``profile.json`` and ``profile.md``. A `Profile` that began earlier may be given.
+        settings: Further settings by name; None, like leaving one out, stands for its default, or on resume for the
+            recorded value. `RunSettings` and `Recipe` (settings of training) say what each is; the ones used most:
+            ``candidates`` of a selector, ``options`` of the strategy (``"vote.oversample"`` addresses the candidate
+            ``vote``), ``model``, ``initial`` (50 by default, less in a small pool), ``batch_size`` (20), ``rounds``
+            (10; the model is trained ``rounds`` + 1 times), ``seed``, ``device``, ``epochs``, ``min_steps``.
+            ``recipe={"epochs": 5}`` is ``epochs=5``.
+
+    Returns:
+        The result; the finished run's own when there is nothing left to do.
+
+    Raises:
+        InputError: If a setting or the data cannot be used.
+        RunFolderError: If ``out`` cannot be written, or holds another run.
+    """
+    if resume and out is None:
+        raise InputError("--resume needs --out DIR, the folder of the run to continue")
+    given = _read_settings(strategy, dataset, settings)
+    if not isinstance(profile, bool | Profile):
+        raise InputError(f"profile must be True, False or a Profile, not {profile!r}")
+    if isinstance(profile, Profile) and profile.is_stopped:
+        raise InputError("this profile is over, and holds another run; give profile=True or a new one")
+    measured = Profile() if profile is True else profile or None
+    with (
+        measured.active() if measured is not None else nullcontext(),
+        RunFolder(out, resume) if out is not None else nullcontext() as folder,
+    ):
+        recorded = folder.read_config() if folder is not None else None
+        if recorded is not None and folder is not None:
+            check_given_matches(recorded, given, folder.path)
+            kept = Settings(**recorded.settings)
+            for what, old, new in (("strategy", kept.strategy, strategy), ("dataset", kept.dataset, dataset)):
+                if old is None and new is None:
+                    raise InputError(f"{folder.path} was run with a {what} made in Python; resume it from there")
+            kept = replace(kept, recipe={**recorded.recipe_defaults, **kept.recipe})
+            given = given.fill_from(kept)
+            given = replace(given, model=recorded_model(given.model or AUTO, recorded.model))
+        resolved = given.with_protocol().with_defaults()
+        with torch.inference_mode(False), using_threads(resolved.threads):
+            shared = InitialModel(Path(initial_model)) if initial_model is not None else None
+            with section("set-up"):
+                active = _prepare(resolved, strategy, dataset, folder, progress or _no_progress, command, shared)
+            if measured is not None:
+                measured.on(active.learner.device)
+                measured.is_resumed = recorded is not None
+            if recorded is not None and folder is not None:
+                check_same_settings(recorded.to_json(), active.config.to_json(), folder.path)
+                active.config = recorded
+                if folder.is_finished:
+                    return _finished(folder, recorded)
+            elif folder is not None:
+                with section("records"):
+                    folder.write_config(active.config)
+            active.start()
+            if on_start is not None:
+                with section("display"):
+                    on_start(active.view)
+            for record in active.rounds():
+                if on_round is not None:
+                    with section("display"):
+                        on_round(active.view, record)
+            _begin_phase("end")
+            result = active.finish()
+            if measured is not None:
+                measured.stop()
+                if folder is not None:
+                    write_profile(measured, folder.path)
+            return replace(result, profile=measured)
+
+
+def _signature() -> inspect.Signature:
+    """Return `run`'s signature with every setting by name, for `help` and notebooks."""
+    found = inspect.signature(run)
+    *own, _ = found.parameters.values()
+    names = [*definitions(RunSettings), *definitions(Recipe)]
+    by_name = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
+               for name in names if name not in ("strategy", "dataset")]  # fmt: skip
+    return found.replace(parameters=[*own, *by_name])
+
+
+run.__signature__ = _signature()  # type: ignore[attr-defined]
+
+
+def _read_settings(
+    strategy: str | Strategy | None, dataset: str | Path | Dataset | None, settings: Mapping[str, Any]
+) -> Settings:
+    known = definitions(RunSettings)
+    for name in settings:
+        if name not in known and name not in definitions(Recipe):
+            raise UnknownNameError("setting", name, [*known, *definitions(Recipe)])
+    given: dict[str, Any] = {name: settings.get(name) for name in known}
+    if isinstance(strategy, Strategy) and (given["candidates"] is not None or given["options"]):
+        raise InputError("candidates and options go with a strategy's name; the strategy given is created already")
+    check_scaling(given["scaling"])
+    candidates = given["candidates"]
+    given |= {name: _whole(name, given[name]) for name, found in known.items() if found.type is int}
+    given |= {
+        "strategy": strategy if isinstance(strategy, str) else None,
+        "dataset": str(dataset) if isinstance(dataset, str | Path) else None,
+        "candidates": candidates if isinstance(candidates, Mapping | None) else read_names(candidates),
+        "options": given["options"] or None,
+        "data_dir": None if given["data_dir"] is None else str(given["data_dir"]),
+        "recipe": recipe_changes(settings),
+        "plugin_options": given["plugin_options"] or {},
+    }
+    return Settings(**given)
+
+
+def _prepare(
+    settings: Settings,
+    strategy: str | Strategy | None,
+    dataset: str | Path | Dataset | None,
+    folder: RunFolder | None,
+    progress: Progress,
+    command: Sequence[str] | None,
+    initial_model: InitialModel | None,
+) -> LiveRun:
+    assert settings.strategy is not None and settings.dataset is not None and settings.seed is not None
+    if settings.seed < 0:
+        raise InputError(f"--seed {settings.seed}: give 0 or more")
+    made = strategy if isinstance(strategy, Strategy) else None
+    if made is None:
+        made = create_strategy(settings.strategy, settings.candidates, **dict(settings.options or {}))
+    device = resolve_device(settings.device or "auto")
+    data = dataset if dataset is not None and not isinstance(dataset, str | Path) else None
+    if data is None:
+        with section("data"):
+            data = load_dataset(settings.dataset, settings.data_dir)
+    with section("normalization"):
+        # Of all rows, so that runs of all seeds and pool sizes decide alike.
+        scaling = resolve_scaling(settings.scaling, data.x_train, data.is_embeddings)
+    changes = settings.changes
+    pool, in_play = changes.apply(data, settings.seed)
+    members = in_play[draw_members(len(in_play), settings.seed, settings.pool_size)]
+    initial, batch_size, rounds = check_budget(settings, len(members))
+    recipe = Recipe.for_data(data.input_shape, data.augmentation, **settings.recipe)
+    # `using_threads` puts back how many there were.
+    torch.set_num_threads(settings.threads or usual_threads(data.input_shape))
+    learner = ActiveLearner(
+        pool.x_train, made, pool.n_classes, model=settings.model or "auto", recipe=recipe, seed=settings.seed,
+        device=device, members=members if len(members) < len(pool.x_train) else None, n_rounds=rounds,
+        scaling=scaling.name,
+    )  # fmt: skip
+    made = learner.strategy
+    start = members[draw_initial(len(members), settings.seed, initial)]
+    _warn_of_missing_classes(pool, start)
+    entries = plugin_host()
+    plugin_options = resolve_plugin_options(settings.plugin_options)
+    providers = [*providers_of(made), *(entries.options.get(name).provider for name in plugin_options)]
+    if data is not dataset and settings.dataset in entries.datasets:
+        providers.append(entries.datasets.get(settings.dataset).provider)
+    providers.append(entries.models.get(learner.model_name).provider)
+    module = learner.new_module()
+    with blaming(made, "describe_options"):
+        described = describe_strategy(made)
+    asked = {
+        **settings.describe(),
+        "threads": torch.get_num_threads(),
+        "recipe": {**settings.recipe, "precision": learner.recipe.precision},
+        "scaling": scaling.name,
+        "strategy": None if isinstance(strategy, Strategy) else settings.strategy,
+        "candidates": getattr(made, "candidate_words", None) or settings.candidates,
+        "dataset": None if data is dataset else settings.dataset,
+    }
+    config = RunConfig(
+        dataset=data.describe() | ({"changes": changes.describe(data)} if changes else {}),
+        protocol=settings.protocol,
+        pool_size=len(members),
+        n_wrong_labels=_n_wrong(data, pool, members) if settings.label_noise else None,
+        initial=start.tolist(),
+        batch_size=batch_size,
+        rounds=rounds,
+        model={
+            **learner.model_choice.describe(),
+            "embedding_dim": module.embedding_dim,
+            "n_parameters": sum(parameter.numel() for parameter in module.parameters()),
+        },
+        recipe=describe_recipe(learner.recipe),
+        precision=learner.recipe.precision,
+        scaling=scaling.name,
+        scaling_reason=scaling.reason or None,
+        strategy=described,
+        seed=settings.seed,
+        threads=torch.get_num_threads(),
+        device=str(device),
+        versions=versions(),
+        plugins=entries.distributions(providers),
+        plugin_options=plugin_options,
+        command=list(sys.argv if command is None else command),
+        settings=to_jsonable(asked, strict=False),
+    )
+    return LiveRun(config, learner, pool, folder, progress, initial_model)
+
+
+def _begin_phase(name: str) -> None:
+    profile = active_profile()
+    if profile is not None:
+        profile.begin(name)
+
+
+def _finished(folder: RunFolder, config: RunConfig) -> RunResult:
+    summary = folder.read_summary()
+    folder.drop_states()  # a kill may have come before it was done
+    return RunResult(folder.read_rounds(), config.to_json(), summary["status"], summary.get("stop_reason"), folder.path)
+
+
+def _n_wrong(data: Dataset, pool: Dataset, members: NDArray[np.int64]) -> int:
+    """Return how many of the pool's labels are not those of the data."""
+    return int((pool.y_train[members] != data.y_train[members % len(data.y_train)]).sum())
+
+
+def _warn_of_missing_classes(data: Dataset, initial: NDArray[np.int64]) -> None:
+    present = set(data.y_train[initial].tolist())
+    missing = [name for number, name in enumerate(data.class_names) if number not in present]
+    if missing:
+        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        logger.warning("the initial labeled set lacks %d of %d classes: %s", len(missing), data.n_classes, shown)
+
+
+def usual_threads(input_shape: tuple[int, ...]) -> int:
+    """Return the number of CPU threads where none is given: torch's, or one for tiny images.
+
+    With images of 8×8, threads wait for each other longer than they compute: two take twice the time of one.
+    """
+    is_tiny = len(input_shape) == 3 and max(input_shape[1:]) < LEAST_SIDE
+    return 1 if is_tiny else torch.get_num_threads()
+
+
+@contextmanager
+def using_threads(number: int | None) -> Iterator[None]:
+    """Use this many CPU threads inside the block."""
+    if number is not None and number < 1:
+        raise InputError(f"--threads {number}: give at least 1")
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _whole(name: str, value: Any) -> int | None:
+    """Return a whole number as Python's own, whatever integer type it comes in."""
+    try:
+        return None if value is None else operator.index(value)
+    except TypeError:
+        raise InputError(f"{name} must be a whole number, not {value!r}") from None
+
+
+def _no_progress(phase: str, done: int, total: int) -> None:
+    """Show nothing."""

@@ -1,0 +1,141 @@
+"""Papers' settings by name: dataset, model, initial set, batch, rounds and training, as defaults of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deepal_autoal.datasets import DEFAULT_DATASET
+from deepal_autoal.errors import InputError, UnknownNameError
+
+DEEPAL = "Zhan et al. 2022, A Comparative Survey of Deep Active Learning, arXiv 2203.13450"
+AUTOAL = "Wang, Zhan & Huang 2025, AutoAL, ICML, arXiv 2410.13853"
+
+# DeepAL+ uses ResNet-18 with its standard stem for gray images and digits, and with CIFAR's stem elsewhere.
+_STANDARD, _CIFAR = "resnet18[stem=imagenet]", "resnet18[stem=cifar]"
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A paper's settings for a dataset; a run's explicit settings take precedence.
+
+    Attributes:
+        name: ``paper/dataset``.
+        dataset: A registered name.
+        model: A registered name, with options.
+        initial: Size of the initial labeled set.
+        batch_size: Labels per round.
+        rounds: Number of queries.
+        recipe: Changes to the training recipe, by field name.
+        chosen: Settings that we chose: neither paper nor code states them, or we could not check what they state.
+        summary: One line.
+        reference: The paper.
+    """
+
+    name: str
+    dataset: str
+    model: str
+    initial: int
+    batch_size: int
+    rounds: int
+    recipe: Mapping[str, Any]
+    chosen: frozenset[str]
+    summary: str
+    reference: str
+
+    def defaults(self) -> dict[str, Any]:
+        """Return the arguments of `run`, except for the recipe."""
+        return {name: getattr(self, name) for name in ("dataset", "model", "initial", "batch_size", "rounds")}
+
+    def describe(self) -> dict[str, Any]:
+        """Return the protocol as a JSON-able dict, as the listing shows it."""
+        return {
+            "name": self.name,
+            "summary": self.summary,
+            **self.defaults(),
+            "recipe": {key: list(value) if isinstance(value, tuple) else value for key, value in self.recipe.items()},
+            "chosen": sorted(self.chosen),
+            "reference": self.reference,
+        }
+
+
+def _deepal(
+    dataset: str, model: str, initial: int, batch_size: int, quota: int, epochs: int,
+    augmentation: tuple[str, ...] = (),
+) -> Protocol:  # fmt: skip
+    """Return a DeepAL+ protocol: Adam at 1e-3 from scratch in every round, batches of 128."""
+    rounds = quota // batch_size
+    return Protocol(
+        f"deepal+/{dataset}", dataset, model, initial, batch_size, rounds,
+        {"epochs": epochs, "min_steps": 0, "train_batch_size": 128, "optimizer": "adam", "learning_rate": 1e-3,
+         "weight_decay": 0.0, "schedule": "constant", "averaging": 0.0, "augmentation": augmentation},
+        frozenset({"initial", "batch_size", "rounds"}),
+        f"{initial:,} + {rounds} x {batch_size:,} labels, ResNet-18, {epochs} epochs of Adam",
+        DEEPAL,
+    )  # fmt: skip
+
+
+def _autoal(
+    dataset: str, initial: int, batch_size: int, rounds: int, epochs: int, optimizer: str, weight_decay: float,
+    augmentation: tuple[str, ...], chosen: Iterable[str],
+) -> Protocol:  # fmt: skip
+    """Return a protocol of AutoAL's published code: ResNet-18, batches of 128, a learning rate of 1e-3."""
+    return Protocol(
+        f"autoal/{dataset}", dataset, _CIFAR, initial, batch_size, rounds,
+        {"epochs": epochs, "min_steps": 0, "train_batch_size": 128, "optimizer": optimizer, "learning_rate": 1e-3,
+         **({"momentum": 0.9} if optimizer == "sgd" else {}),
+         "weight_decay": weight_decay, "schedule": "constant", "averaging": 0.0,
+         "augmentation": augmentation},
+        frozenset({"model", "schedule", *chosen}),
+        f"{initial:,} + {rounds} x {batch_size:,} labels, ResNet-18, {epochs} epochs of {optimizer}",
+        AUTOAL,
+    )  # fmt: skip
+
+
+_BUDGET = ("initial", "batch_size", "rounds")
+
+PROTOCOLS: dict[str, Protocol] = {
+    protocol.name: protocol
+    for protocol in (
+        _deepal("mnist", _STANDARD, 500, 250, 10_000, 20),
+        _deepal("fashionmnist", _STANDARD, 500, 250, 10_000, 20),
+        _deepal("emnist", _STANDARD, 1_000, 500, 50_000, 20),
+        _deepal("svhn", _STANDARD, 500, 250, 20_000, 20),
+        _deepal("cifar10", _CIFAR, 1_000, 500, 40_000, 30, ("crop", "flip")),
+        _deepal("cifar10-imb", _CIFAR, 1_000, 500, 20_000, 30, ("crop", "flip")),
+        _deepal("cifar100", _CIFAR, 1_000, 500, 40_000, 30, ("crop", "flip")),
+        _deepal("tinyimagenet", _CIFAR, 1_000, 500, 40_000, 40, ("rotate", "flip")),
+        _autoal("cifar10", 2_000, 1_000, 18, 200, "sgd", 5e-4, ("crop", "flip", "jitter"), (*_BUDGET, "momentum")),
+        _autoal("cifar100", 2_000, 1_000, 18, 200, "adamw", 1e-2, ("crop", "flip"), ("weight_decay", "augmentation")),
+        _autoal("svhn", 1_000, 1_000, 18, 200, "adamw", 5e-4, (), (*_BUDGET, "augmentation")),
+        _autoal("tinyimagenet", 2_000, 1_000, 18, 40, "adamw", 1e-2, ("rotate", "flip"),
+                (*_BUDGET, "optimizer", "learning_rate", "weight_decay", "augmentation")),
+        _autoal("organcmnist", 500, 250, 18, 400, "sgd", 5e-4, (), (*_BUDGET, "momentum", "augmentation")),
+        _autoal("pathmnist", 1_000, 1_000, 18, 400, "adamw", 1e-2, (), (*_BUDGET, "weight_decay", "augmentation")),
+        _autoal("tissuemnist", 1_000, 1_000, 18, 400, "adamw", 5e-4, (), (*_BUDGET, "augmentation")),
+    )
+}  # fmt: skip
+
+
+def find_protocol(name: str) -> Protocol:
+    """Return the protocol of a name.
+
+    Raises:
+        UnknownNameError: If there is none; the message suggests the nearest names.
+        InputError: If it is not a string.
+    """
+    if not isinstance(name, str):
+        raise InputError(f"protocol {name!r}: give a name, such as deepal+/cifar10")
+    if name not in PROTOCOLS:
+        raise UnknownNameError("protocol", name, PROTOCOLS, "`deepal protocols` lists all.")
+    return PROTOCOLS[name]
+
+
+def default_dataset(protocol: str | None) -> str:
+    """Return the dataset to use if none is named: the protocol's, or the bundled one.
+
+    Raises:
+        UnknownNameError: If there is no such protocol.
+    """
+    return DEFAULT_DATASET if protocol is None else find_protocol(protocol).dataset

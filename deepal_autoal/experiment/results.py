@@ -1,0 +1,317 @@
+"""Finished runs as data, read from run folders or from results.csv: the basis of every table and statistic."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import itertools
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepal_autoal.errors import InputError, RunFolderError
+from deepal_autoal.experiment.run_files import CONFIG, SUMMARY, area_under_budget_curve, read_rounds, total_seconds
+from deepal_autoal.files import read_json
+
+if TYPE_CHECKING:
+    import pandas
+
+RESULTS = "results.csv"
+RESULT_COLUMNS = ("dataset", "strategy", "seed", "round", "n_labeled", "accuracy", "train_s", "query_s")
+
+_SEED_FOLDER = re.compile(r"seed-(0|[1-9][0-9]*)")
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A complete run; per-round attributes hold one entry per round, round 0 first.
+
+    Attributes:
+        dataset: The dataset's label.
+        strategy: The strategy's label.
+        seed: The seed.
+        n_labeled: Labeled samples at each round, ascending.
+        accuracy: Test accuracy at each round, in [0, 1].
+        seconds: By phase at each round; ``query.search`` is part of ``query``. Only ``train`` and ``query`` if read
+            from results.csv.
+        changes_training: Whether the strategy changes training and not only selection; None if unknown, as in
+            results.csv.
+        folder: The run folder, or None if the run was read from results.csv.
+
+    Raises:
+        InputError: If the rounds do not fit together, a number is not finite, an accuracy is not in [0, 1] or a time
+            is below 0.
+    """
+
+    dataset: str
+    strategy: str
+    seed: int
+    n_labeled: tuple[int, ...]
+    accuracy: tuple[float, ...]
+    seconds: tuple[Mapping[str, float], ...]
+    changes_training: bool | None = None
+    folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not len(self.n_labeled) == len(self.accuracy) == len(self.seconds) > 0:
+            raise InputError(f"{self} needs label counts, accuracies and seconds for the same rounds, at least one")
+        if any(after <= before for before, after in itertools.pairwise(self.n_labeled)):
+            raise InputError(f"{self} has label counts that do not ascend: {list(self.n_labeled)}")
+        numbers = [*self.accuracy, *(value for phases in self.seconds for value in phases.values())]
+        if not all(math.isfinite(number) for number in numbers):
+            raise InputError(f"{self} has an accuracy or seconds that are not finite")
+        odd = next((value for value in self.accuracy if not 0 <= value <= 1), None)
+        if odd is not None:
+            hint = f"; {odd:g} looks like a percentage" if 1 < odd <= 100 else ""
+            raise InputError(f"{self} has an accuracy of {odd:g}: accuracies are in [0, 1]{hint}")
+        if any(value < 0 for phases in self.seconds for value in phases.values()):
+            raise InputError(f"{self} has seconds below 0")
+
+    def __str__(self) -> str:
+        return f"{self.strategy} on {self.dataset}, seed {self.seed}"
+
+    @functools.cached_property
+    def aubc(self) -> float:
+        """Area under the budget curve, in [0, 1]."""
+        return area_under_budget_curve(self.n_labeled, self.accuracy)
+
+    @property
+    def final_accuracy(self) -> float:
+        """Test accuracy after the last round, in [0, 1]."""
+        return self.accuracy[-1]
+
+    @property
+    def total_seconds(self) -> float:
+        """Seconds of all recorded phases of all rounds."""
+        return total_seconds([{"seconds": phases} for phases in self.seconds])
+
+    def phase_seconds(self, phase: str) -> float | None:
+        """Return a phase's seconds over all rounds, or None if it is not recorded."""
+        if not any(phase in phases for phases in self.seconds):
+            return None
+        return float(sum(phases.get(phase, 0.0) for phases in self.seconds))
+
+
+@dataclass(frozen=True)
+class Results:
+    """Finished runs, sorted by dataset, strategy and seed.
+
+    Attributes:
+        runs: The runs, in any order.
+
+    Raises:
+        InputError: If two of them have dataset, strategy and seed in common.
+    """
+
+    runs: tuple[FinishedRun, ...]
+
+    def __post_init__(self) -> None:
+        ordered = sorted(self.runs, key=lambda run: (run.dataset, run.strategy, run.seed))
+        for one, other in itertools.pairwise(ordered):
+            if (one.dataset, one.strategy, one.seed) == (other.dataset, other.strategy, other.seed):
+                raise InputError(f"there are two runs of {one}: keep one of them, or give them different labels")
+        object.__setattr__(self, "runs", tuple(ordered))
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The datasets' labels, sorted."""
+        return tuple(dict.fromkeys(run.dataset for run in self.runs))
+
+    def on(self, dataset: str) -> dict[str, dict[int, FinishedRun]]:
+        """Return a dataset's runs by strategy and seed."""
+        found: dict[str, dict[int, FinishedRun]] = {}
+        for run in self.runs:
+            if run.dataset == dataset:
+                found.setdefault(run.strategy, {})[run.seed] = run
+        return found
+
+    def areas(self, dataset: str) -> dict[str, dict[int, float]]:
+        """Return AUBC on a dataset by strategy and seed."""
+        return {
+            strategy: {seed: run.aubc for seed, run in by_seed.items()}
+            for strategy, by_seed in self.on(dataset).items()
+        }
+
+
+def load_results(path: str | Path) -> pandas.DataFrame:
+    """Return finished runs as a tidy table, one row per run and round, sorted by dataset, strategy, seed and round.
+
+    Args:
+        path: A benchmark's folder, a single run's folder, or a results.csv.
+
+    Returns:
+        The columns of results.csv: ``dataset`` and ``strategy`` (labels), ``seed``, ``round`` (0 is the initial
+        set), ``n_labeled``, ``accuracy`` (on the test set, in [0, 1]), ``train_s`` and ``query_s`` (seconds);
+        and ``evaluate_s`` (seconds; NaN from a results.csv, which has none) and ``changes_training`` (whether the
+        strategy changes training and not only selection; NA from a results.csv).
+
+    Raises:
+        InputError: If pandas is not installed.
+        RunFolderError: If there is no finished run, or one is damaged.
+    """
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise InputError("load_results returns a pandas table: pip install 'deepal_autoal[pandas]'") from error
+    runs = read_results(path).runs
+    rows = [(run, number) for run in runs for number in range(len(run.accuracy))]
+    return pd.DataFrame(
+        {
+            "dataset": [run.dataset for run, _ in rows],
+            "strategy": [run.strategy for run, _ in rows],
+            "seed": [run.seed for run, _ in rows],
+            "round": [number for _, number in rows],
+            "n_labeled": [run.n_labeled[number] for run, number in rows],
+            "accuracy": [run.accuracy[number] for run, number in rows],
+            **{
+                f"{phase}_s": [run.seconds[number].get(phase, math.nan) for run, number in rows]
+                for phase in ("train", "query", "evaluate")
+            },
+            "changes_training": pd.array([run.changes_training for run, _ in rows], dtype="boolean"),
+        }
+    )
+
+
+def read_results(path: str | Path) -> Results:
+    """Read the finished runs of a benchmark's folder, a single run's folder, or a results.csv.
+
+    Run folders take precedence; results.csv is read only if there are none. A run in a benchmark's folder gets its
+    labels from there, any other run the names of its dataset and strategy.
+
+    Raises:
+        RunFolderError: If there is no finished run, or one is damaged.
+    """
+    place = Path(path)
+    if place.is_file():
+        return Results(tuple(_read_table(place)))
+    if (place / CONFIG).exists():
+        return Results((_read_single(place),))
+    folders = run_folders(place)
+    finished = [folder for folder in folders if (folder / SUMMARY).exists()]
+    if finished:
+        return Results(tuple(read_benchmark_run(folder) for folder in finished))
+    if not folders and (place / RESULTS).exists():
+        return Results(tuple(_read_table(place / RESULTS)))
+    if folders:
+        raise RunFolderError(f"no run in {place} has finished: repeat its benchmark command to continue it")
+    for pattern, above in (("*/seed-*", ".."), ("seed-*", "../..")):
+        if any((folder / CONFIG).exists() for folder in place.glob(pattern)):
+            raise RunFolderError(f"{place} is part of a benchmark: give its folder, {os.path.normpath(place / above)}")
+    raise RunFolderError(f"{place} holds no runs: give a benchmark's folder, a run's folder, or a {RESULTS}")
+
+
+def differs_from_table(out: Path, runs: Iterable[FinishedRun]) -> bool:
+    """Return whether a benchmark's results.csv exists beside its run folders and differs from these runs.
+
+    Args:
+        out: The benchmark's folder.
+        runs: The runs in its run folders.
+    """
+    if not (out / RESULTS).exists():
+        return False
+    try:
+        recorded = {_numbers(run) for run in _read_table(out / RESULTS)}
+    except RunFolderError:
+        return True
+    return recorded != {_numbers(run) for run in runs}
+
+
+def _numbers(run: FinishedRun) -> tuple[Any, ...]:
+    """Return the part of a run that results.csv holds."""
+    seconds = tuple((phases["train"], phases["query"]) for phases in run.seconds)
+    return run.dataset, run.strategy, run.seed, run.n_labeled, run.accuracy, seconds
+
+
+def run_folders(out: Path, dataset: str = "*") -> list[Path]:
+    """Return the folders of a benchmark's runs, finished or not, sorted."""
+    return sorted(
+        folder
+        for folder in out.glob(f"{dataset}/*/seed-*")
+        if _SEED_FOLDER.fullmatch(folder.name) and (folder / CONFIG).exists()
+    )
+
+
+def read_benchmark_run(folder: Path) -> FinishedRun:
+    """Read a finished run of a benchmark, with the labels given by its folder.
+
+    Raises:
+        RunFolderError: If it is damaged.
+    """
+    seed = int(folder.name.partition("-")[2])
+    return _read_run(folder, folder.parent.parent.name, folder.parent.name, seed)
+
+
+def _read_single(folder: Path) -> FinishedRun:
+    if not (folder / SUMMARY).exists():
+        raise RunFolderError(f"the run in {folder} has not finished: continue it with --resume --out {folder}")
+    place = folder.resolve()
+    if _SEED_FOLDER.fullmatch(place.name) and (place.parents[2] / RESULTS).exists():
+        return read_benchmark_run(place)
+    config = read_json(folder / CONFIG)
+    try:
+        dataset, strategy, seed = config["dataset"]["name"], config["strategy"]["name"], config["seed"]
+    except (KeyError, TypeError) as error:
+        raise RunFolderError(f"{folder / CONFIG} is damaged: it does not name what was run") from error
+    if not (isinstance(dataset, str) and isinstance(strategy, str) and isinstance(seed, int)):
+        raise RunFolderError(f"{folder / CONFIG} is damaged: its names are not strings, or its seed is not an integer")
+    return _read_run(folder, dataset, strategy, seed)
+
+
+def _read_run(folder: Path, dataset: str, strategy: str, seed: int) -> FinishedRun:
+    rounds = read_rounds(folder)
+    if not rounds:
+        raise RunFolderError(f"{folder} is damaged: it is finished but holds no rounds; remove it")
+    config = read_json(folder / CONFIG)
+    try:
+        return FinishedRun(
+            dataset, strategy, seed,
+            tuple(int(record["n_labeled"]) for record in rounds),
+            tuple(float(record["accuracy"]) for record in rounds),
+            tuple(_seconds(record["seconds"]) for record in rounds),
+            bool(config["strategy"]["changes_training"]), folder,
+        )  # fmt: skip
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise RunFolderError(f"{folder} is damaged ({_reason(error)}); remove it") from error
+
+
+def _seconds(recorded: Mapping[str, Any]) -> dict[str, float]:
+    needed = {phase: float(recorded[phase]) for phase in ("train", "query")}
+    return {**needed, **{phase: float(value) for phase, value in recorded.items()}}
+
+
+def _read_table(path: Path) -> Iterable[FinishedRun]:
+    """Yield the runs of a results.csv."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            lines = list(csv.reader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise RunFolderError(f"cannot read {path}: {error}") from error
+    if not lines or tuple(lines[0]) != RESULT_COLUMNS:
+        raise RunFolderError(f"{path} is not a table of results: its columns are not {','.join(RESULT_COLUMNS)}")
+    if len(lines) == 1:
+        raise RunFolderError(f"{path} holds no finished run")
+    rounds: dict[tuple[str, str, int], list[tuple[int, float, dict[str, float]]]] = {}
+    for number, cells in enumerate(lines[1:], 2):
+        try:
+            dataset, strategy, seed, index, n_labeled, accuracy, train, query = cells
+            found = rounds.setdefault((dataset, strategy, int(seed)), [])
+            found.append((int(n_labeled), float(accuracy), {"train": float(train), "query": float(query)}))
+            is_next = int(index) == len(found) - 1
+        except ValueError as error:
+            raise RunFolderError(f"{path} is damaged in line {number}: {error}") from error
+        if not is_next:
+            raise RunFolderError(f"{path} is damaged in line {number}: a run's rounds are not numbered 0, 1, 2, ...")
+    for key, records in rounds.items():
+        n_labeled_, accuracy_, seconds = zip(*records, strict=True)
+        try:
+            yield FinishedRun(*key, n_labeled_, accuracy_, seconds)
+        except InputError as error:
+            raise RunFolderError(f"{path} is damaged: {error}") from error
+
+
+def _reason(error: Exception) -> Any:
+    return f"{error} is missing" if isinstance(error, KeyError) else error

@@ -1,0 +1,145 @@
+"""A run's resolved configuration, with everything filled in that its settings left open."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from deepal_autoal.errors import RunFolderError
+from deepal_autoal.experiment.run_files import CONFIG, recorded_scaling
+from deepal_autoal.models import ModelChoice, resolve_model
+from deepal_autoal.training.recipe import Recipe
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A run's resolved configuration; ``config.json`` is its form on disk.
+
+    Attributes:
+        dataset: What `Dataset.describe` says, and any ``changes`` to the pool.
+        pool_size: Number of samples in the pool.
+        initial: Pool indices of the initial labeled set.
+        batch_size: Samples labeled a round.
+        rounds: Number of queries.
+        model: Name, options and sizes of the task model.
+        recipe: The training recipe, by field name.
+        precision: Of the model's computations.
+        scaling: Of the inputs.
+        strategy: What `describe_strategy` says.
+        seed: Of everything random.
+        threads: CPU threads.
+        device: Where models are trained.
+        versions: Of Python and the packages that results depend on.
+        plugins: Distributions that had a part in the run, with their versions.
+        command: The command line.
+        settings: What the user gave, as `Settings`.
+        protocol: Name of the paper's settings, if any.
+        n_wrong_labels: With label noise, how many of the pool's labels are wrong.
+        scaling_reason: Why this scaling was chosen, where that was not obvious.
+        plugin_options: Options of plugins that were given.
+        format_version: Of the file.
+    """
+
+    dataset: Mapping[str, Any]
+    pool_size: int
+    initial: Sequence[int]
+    batch_size: int
+    rounds: int
+    model: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    precision: str
+    scaling: str
+    strategy: Mapping[str, Any]
+    seed: int
+    threads: int
+    device: str
+    versions: Mapping[str, Any]
+    plugins: Any
+    command: Sequence[str]
+    settings: Mapping[str, Any]
+    protocol: str | None = None
+    n_wrong_labels: int | None = None
+    scaling_reason: str | None = None
+    plugin_options: Mapping[str, Any] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+    @classmethod
+    def from_json(cls, content: Any, where: object) -> RunConfig:
+        """Return the configuration that a file holds, also one of an earlier version of this package.
+
+        Args:
+            content: The contents of ``config.json``.
+            where: The file, for messages.
+
+        Raises:
+            RunFolderError: If it is in another format, or lacks what every version recorded.
+        """
+        if not isinstance(content, dict) or content.get("format_version") != FORMAT_VERSION:
+            raise RunFolderError(f"{where} is not in a format that this version can read; choose another --out")
+        found = completed(content)
+        try:
+            return cls(**{item.name: found[item.name] for item in fields(cls) if item.name in found})
+        except TypeError as error:
+            raise RunFolderError(f"{where} is incomplete ({error}); choose another --out") from None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a copy of the contents of ``config.json``."""
+        found = {item.name: copy.deepcopy(getattr(self, item.name)) for item in fields(self)}
+        head = (
+            "format_version",
+            "dataset",
+            "protocol",
+            "pool_size",
+            "n_wrong_labels",
+            "initial",
+            "batch_size",
+            "rounds",
+        )
+        ordered = {name: found[name] for name in (*head, *(name for name in found if name not in head))}
+        optional = ("protocol", "n_wrong_labels", "scaling_reason")
+        return {
+            name: value
+            for name, value in ordered.items()
+            if not (name in optional and value is None) and not (name == "plugin_options" and not value)
+        }
+
+    @property
+    def recipe_defaults(self) -> dict[str, Any]:
+        """The training settings that the run took by default: a resumed run keeps them, whatever they are today."""
+        return {name: value for name, value in self.recipe.items() if name not in self.settings["recipe"]}
+
+
+def completed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record with the settings that earlier versions of this format left out.
+
+    They trained as a default `Recipe` does, but scaled vectors feature by feature.
+
+    Args:
+        config: The contents of ``config.json``.
+
+    Raises:
+        RunFolderError: If it lacks what every version recorded.
+    """
+    try:
+        recipe = {**describe_recipe(Recipe()), **config["recipe"]}
+        if recipe["precision"] == "auto":
+            recipe["precision"] = config["precision"]
+        model, settings = dict(config["model"]), dict(config["settings"])
+        settings["recipe"] = {"precision": recipe["precision"], **settings["recipe"]}
+        shape = tuple(config["dataset"]["input_shape"])
+        scaling = recorded_scaling(config)
+        settings.setdefault("scaling", scaling)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(f"{CONFIG} lacks {error}: the run has another format; choose another --out") from None
+    if "options" not in model:
+        model["options"] = resolve_model(ModelChoice(model["name"]), shape).describe()["options"]
+    return {**config, "recipe": recipe, "model": model, "scaling": scaling, "settings": settings}
+
+
+def describe_recipe(recipe: Recipe) -> dict[str, Any]:
+    """Return a training recipe as a JSON-able dict."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(recipe).items()}

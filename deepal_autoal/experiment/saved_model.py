@@ -1,0 +1,69 @@
+"""The final task model of a run, rebuilt from its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from deepal_autoal.errors import RunFolderError
+from deepal_autoal.experiment.records import MODEL
+from deepal_autoal.experiment.run_config import RunConfig
+from deepal_autoal.experiment.run_files import CONFIG
+from deepal_autoal.files import read_json, read_tensors
+from deepal_autoal.models import ModelChoice, build_model
+from deepal_autoal.models.pretrained import replaced_weights
+from deepal_autoal.numerics.devices import resolve_device
+from deepal_autoal.strategies.factory import recreate_strategy
+from deepal_autoal.training.fitted_model import FittedModel
+from deepal_autoal.training.inputs import Normalization
+from deepal_autoal.training.predictor import Predictor
+from deepal_autoal.training.recipe import Recipe
+from deepal_autoal.training.trainer import Trainer, load_weights, rebuilding_trainer
+
+if TYPE_CHECKING:
+    from deepal_autoal.querying.strategy import Strategy
+
+
+def load_model(folder: str | Path, device: str = "auto", strategy: Strategy | None = None) -> Predictor:
+    """Rebuild the final task model of a run folder.
+
+    Args:
+        folder: The run folder.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
+        strategy: Needed only if the run's strategy changed training and was created in Python.
+
+    Returns:
+        A `Predictor`: ``predict(samples)`` and ``predict_proba(samples)`` on raw samples, ``module`` for torch.
+
+    Raises:
+        RunFolderError: If the folder holds no finished run.
+    """
+    path = Path(folder)
+    for name in (CONFIG, MODEL):
+        if not (path / name).exists():
+            raise RunFolderError(f"{path} holds no finished run: {name} is missing")
+    config = RunConfig.from_json(read_json(path / CONFIG), path / CONFIG)
+    weights = read_tensors(path / MODEL)
+    mean, std = weights.pop("normalization.mean"), weights.pop("normalization.std")
+    unit_rows = weights.pop("normalization.unit_rows", None)  # absent in earlier versions
+    normalization = Normalization(mean, std, unit_rows is not None and bool(unit_rows))
+    shape, n_classes = tuple(config.dataset["input_shape"]), config.dataset["n_classes"]
+    target = resolve_device(device)
+    recipe = Recipe(**{**config.recipe, "augmentation": tuple(config.recipe["augmentation"])})
+    choice = ModelChoice.recorded(config.model)
+    trainer = Trainer(lambda: build_model(choice, shape, n_classes), recipe, target)
+    if config.strategy["changes_training"]:
+        if strategy is None and config.settings["strategy"] is None:
+            raise RunFolderError(
+                f"{path} was run with a strategy created in Python that changes training; pass strategy="
+            )
+        wrapping = recreate_strategy(config.strategy) if strategy is None else strategy
+        trainer = rebuilding_trainer(wrapping.wrap_trainer(trainer), trainer)
+    with replaced_weights():
+        module = load_weights(trainer.new_objective().model, weights)
+    # The precision in which the run measured its test accuracy, where that is possible.
+    precision = config.precision if torch.device(config.device).type == target.type else "float32"
+    model = FittedModel(module, device=target, recipe=recipe, seed=config.seed, precision=precision)
+    return Predictor(model, normalization, shape, tuple(config.dataset["class_names"]))

@@ -1,0 +1,1 @@
+"""The cost of work: time, memory, and a profile of a run."""

@@ -1,0 +1,125 @@
+"""Time and peak memory of a piece of work."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+_CLEAR = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
+
+
+class Stopwatch:
+    """Times a ``with`` block: ``seconds`` is its wall time.
+
+    Args:
+        device: Device whose work belongs to the block; both ends of the block wait for it.
+    """
+
+    seconds: float = 0.0
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        self._device = device
+
+    def __enter__(self) -> Stopwatch:
+        self._wait()
+        self._start = time.perf_counter()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._wait()
+        self.seconds = time.perf_counter() - self._start
+
+    def _wait(self) -> None:
+        if self._device is not None and self._device.type == "cuda":
+            import torch
+
+            torch.cuda.synchronize(self._device)
+
+
+class PeakMemory:
+    """Measures a ``with`` block's peak memory above what was in use before it.
+
+    On CUDA this is the allocator's own count; on the CPU the process's resident memory, where the system can reset
+    its peak (Linux).
+
+    Attributes:
+        n_bytes: The peak; None where it cannot be measured.
+    """
+
+    n_bytes: int | None = None
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._before: int | None = None
+
+    def __enter__(self) -> PeakMemory:
+        if self._device.type == "cuda":
+            import torch
+
+            torch.cuda.reset_peak_memory_stats(self._device)
+            self._before = torch.cuda.memory_allocated(self._device)
+        else:
+            self._before = _reset_peak()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._before is None:
+            return
+        if self._device.type == "cuda":
+            import torch
+
+            peak: int | None = torch.cuda.max_memory_allocated(self._device)
+        else:
+            peak = _resident("VmHWM")
+        if peak is not None:
+            self.n_bytes = max(0, peak - self._before)
+
+
+def _reset_peak() -> int | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        _CLEAR.write_text("5")
+    except OSError:
+        return None
+    return _resident("VmRSS")
+
+
+def resident_bytes() -> int | None:
+    """Return the memory that this process uses; None where that cannot be measured."""
+    return _resident("VmRSS")
+
+
+def give_back_memory() -> None:
+    """Return unused memory to the system where that is possible (glibc).
+
+    Otherwise memory freed earlier is reused and does not show in a peak.
+    """
+    gc.collect()
+    if sys.platform.startswith("linux"):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
+
+def _resident(field: str) -> int | None:
+    try:
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith(f"{field}:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None

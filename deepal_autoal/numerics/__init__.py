@@ -1,0 +1,1 @@
+"""Numbers and arrays: devices, precision, random streams, softmax, dropout masks, top scores."""

@@ -1,0 +1,130 @@
+"""Modules that have moved: the paths of version 0.1.0 keep working, with a warning.
+
+Only the names in `deepal_autoal` itself and in its packages are public, but plugins may have imported others.
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+MOVED = {
+    "asking": "querying.asking",
+    "augmentation": "training.augmentation",
+    "averaging": "training.averaging",
+    "benchmark.admission": "benchmark.checks",
+    "benchmark.brief_training": "benchmark.cost.brief_training",
+    "benchmark.collected": "benchmark.backends.folder_transfer",
+    "benchmark.dry_run": "benchmark.cost.dry_run",
+    "benchmark.estimates": "benchmark.cost.estimates",
+    "benchmark.growth": "benchmark.cost.extrapolation",
+    "benchmark.job": "benchmark.backends.job",
+    "benchmark.ladder": "benchmark.cost.probe_sizes",
+    "benchmark.probe": "benchmark.cost.probe",
+    "benchmark.processes": "benchmark.backends.processes",
+    "benchmark.ray_cluster": "benchmark.backends.ray_cluster",
+    "benchmark.ray_options": "benchmark.backends.ray_options",
+    "benchmark.ray_worker": "benchmark.backends.ray_worker",
+    "benchmark.run_cost": "benchmark.cost.run_cost",
+    "benchmark.worker": "benchmark.backends.worker",
+    "calibration": "numerics.calibration",
+    "candidates": "strategies.candidate_sets",
+    "cli.dry_run": "cli.run_cost",
+    "context": "querying.context",
+    "cost": "plugins.cost_formulas",
+    "datasets.array_cache": "datasets.files.array_cache",
+    "datasets.cifar": "datasets.published.cifar",
+    "datasets.cifar10_imb": "datasets.published.cifar10_imb",
+    "datasets.decoding": "datasets.files.decoding",
+    "datasets.digits": "datasets.published.digits",
+    "datasets.download": "datasets.files.download",
+    "datasets.emnist": "datasets.published.emnist",
+    "datasets.extraction": "datasets.files.extraction",
+    "datasets.fashionmnist": "datasets.published.fashionmnist",
+    "datasets.idx": "datasets.files.idx",
+    "datasets.idx_dataset": "datasets.published.idx_dataset",
+    "datasets.image_files": "datasets.files.image_files",
+    "datasets.image_folder": "datasets.user_data.image_folder",
+    "datasets.labels": "datasets.user_data.labels",
+    "datasets.manifest": "datasets.user_data.manifest",
+    "datasets.medmnist": "datasets.published.medmnist",
+    "datasets.mnist": "datasets.published.mnist",
+    "datasets.npz": "datasets.user_data.npz",
+    "datasets.npz_members": "datasets.files.npz_members",
+    "datasets.npz_writer": "datasets.files.npz_writer",
+    "datasets.own": "datasets.user_data.load_path",
+    "datasets.plain_pickle": "datasets.files.plain_pickle",
+    "datasets.svhn": "datasets.published.svhn",
+    "datasets.tinyimagenet": "datasets.published.tinyimagenet",
+    "devices": "numerics.devices",
+    "embedding": "experiment.embedding",
+    "factory": "strategies.factory",
+    "fitted": "training.fitted_model",
+    "guards": "isolation.guards",
+    "hookspecs": "plugins.hookspecs",
+    "initial_model": "experiment.shared_round_0",
+    "inputs": "training.inputs",
+    "learner": "experiment.learner",
+    "loop": "experiment.loop",
+    "masks": "numerics.dropout_masks",
+    "measure": "measuring.resources",
+    "models.base": "training.task_model",
+    "models.solved": "training.solved",
+    "notation": "plugins.notation",
+    "objective": "training.objective",
+    "optimization": "training.optimizers",
+    "options": "plugins.options",
+    "outputs": "querying.outputs",
+    "placement": "numerics.precision",
+    "plain": "jsonable",
+    "pool": "experiment.pool",
+    "predictor": "training.predictor",
+    "process": "isolation.process_state",
+    "profile": "measuring.profile",
+    "profile_tables": "measuring.profile_tables",
+    "protocols": "experiment.protocols",
+    "randomness": "numerics.random_streams",
+    "recipe": "training.recipe",
+    "records": "experiment.records",
+    "registry": "plugins.registry",
+    "report.all_tables": "report.tables.all_tables",
+    "report.cells": "report.tables.cells",
+    "report.dataset_tables": "report.tables.dataset_tables",
+    "report.drawings": "report.figure_list",
+    "report.overall_tables": "report.tables.overall_tables",
+    "report.pictures": "report.first_images",
+    "report.record_tables": "report.tables.record_tables",
+    "results": "experiment.results",
+    "run_files": "experiment.run_files",
+    "scaling": "training.scaling",
+    "selection": "numerics.top_scores",
+    "settings": "experiment.settings",
+    "slowness": "isolation.watchdog",
+    "softmax": "numerics.softmax",
+    "strategy": "querying.strategy",
+    "versions": "experiment.versions",
+}
+
+
+class Finder(MetaPathFinder, Loader):
+    """Finds a module by its old path and returns the one at its new path."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return a spec for an old path; None for all others."""
+        package, _, old = fullname.partition(".")
+        return ModuleSpec(fullname, self) if package == __package__ and old in MOVED else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Return the module at the new path."""
+        new = f"{__package__}.{MOVED[spec.name.partition('.')[2]]}"
+        warnings.warn(f"{spec.name} is now {new}", DeprecationWarning, stacklevel=2)
+        return importlib.import_module(new)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Do nothing: the module has already been executed under its new path."""

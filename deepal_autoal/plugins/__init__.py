@@ -1,0 +1,5 @@
+"""Find, load and check plugins; define what they may implement and register."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

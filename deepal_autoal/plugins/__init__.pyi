@@ -1,0 +1,2 @@
+from .host import PluginHost as PluginHost
+from .host import plugin_host as plugin_host

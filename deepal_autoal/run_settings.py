@@ -1,0 +1,179 @@
+"""The settings of a run, each defined once: type, default, help, form on the command line, and where it is compared.
+
+The command line, TOML files, `run`, `run_benchmark`, resuming and reports all read these definitions. Training
+settings are the fields of `Recipe`, which are also defined with `setting`. This module imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypedDict
+
+_KEY = "setting"
+
+
+@dataclass(frozen=True)
+class Definition:
+    """The definition of a setting, except for its name and default.
+
+    Attributes:
+        help: Help on the command line; empty if the setting has no option there.
+        metavar: Placeholder for its value in the help.
+        type: ``str``, ``int``, ``float`` or ``bool``, which is a switch.
+        is_shared: Whether all runs of a benchmark share it.
+        compared_as: The entry of ``config.json`` that must agree when a run is resumed and when runs are compared;
+            empty if there is none.
+    """
+
+    help: str = ""
+    metavar: str = ""
+    type: type = str
+    is_shared: bool = True
+    compared_as: str = ""
+
+
+def setting(default: Any, **definition: Any) -> Any:
+    """Return a dataclass field with its `Definition`."""
+    return dataclasses.field(default=default, metadata={_KEY: Definition(**definition)})
+
+
+def definitions(cls: type) -> dict[str, Definition]:
+    """Return the definitions of a dataclass's settings by name, in the order of its fields."""
+    return {item.name: item.metadata[_KEY] for item in fields(cls) if _KEY in item.metadata}
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """The requested settings of a run; None leaves a setting at its default.
+
+    Attributes:
+        strategy: A registered name.
+        candidates: Names, for selectors; for a run with sets of candidates, the names in each set, by set.
+        options: Constructor options of the strategy; ``name.key`` addresses a candidate.
+        dataset: A registered name or a path.
+        data_dir: Directory of named datasets.
+        model: A model's name, with options as in ``resnet18[stem=cifar]``.
+        initial: Size of the initial labeled set (M).
+        batch_size: Samples per round (B).
+        rounds: Number of queries (R).
+        pool_size: Size of a random subset of the pool.
+        imbalance: Proportions of the classes in the pool (see `class_proportions`).
+        label_noise: Probability that the oracle errs.
+        duplicates: Copies of every sample in the pool.
+        scaling: How vectors are scaled (see `resolve_scaling`); for a recorded run, how they were.
+        protocol: Name of a paper's settings, which are used as defaults.
+        seed: Seed of everything random.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
+        threads: CPU threads; None: see `loop.usual_threads`.
+        recipe: Changes to the training recipe, by field name.
+        plugin_options: Options that plugins registered, by name.
+    """
+
+    strategy: str | None = setting(
+        None, help="Query strategy (`deepal strategies`); default random.", metavar="NAME", is_shared=False,
+        compared_as="strategy",
+    )  # fmt: skip
+    candidates: Mapping[str, Sequence[str]] | Sequence[str] | None = setting(
+        None, metavar="A,B,C", is_shared=False,
+        help="Candidates of a selector such as autoal or vote; all, all-cheap and all-FAMILY are sets of "
+        "strategies.",
+    )  # fmt: skip
+    options: Mapping[str, Any] | None = setting(None, is_shared=False)
+    dataset: str | None = setting(
+        None, metavar="NAME|PATH", is_shared=False, compared_as="dataset",
+        help="`deepal datasets`, or your data: a folder of class folders, a CSV manifest or an .npz file; default "
+        "digits.",
+    )  # fmt: skip
+    data_dir: str | None = setting(
+        None, help="Directory of named datasets; default $DEEPAL_DATA, else data.", metavar="DIR"
+    )
+    model: str | None = setting(
+        None, help="Task model (`deepal models`); default auto, from the data.", metavar="NAME", compared_as="model"
+    )
+    initial: int | None = setting(
+        None, help="Size of the initial labeled set; default 50.", metavar="M", type=int, compared_as="initial"
+    )
+    batch_size: int | None = setting(
+        None, help="Samples labeled per round; default 20.", metavar="B", type=int, compared_as="batch_size"
+    )
+    rounds: int | None = setting(
+        None, help="Number of queries; default 10.", metavar="R", type=int, compared_as="rounds"
+    )
+    pool_size: int | None = setting(
+        None, help="Use a random subset of the pool, for quick studies.", metavar="N", type=int,
+        compared_as="pool_size",
+    )  # fmt: skip
+    imbalance: str | None = setting(
+        None, help="Thin out the pool's classes: 1:10, step:1:10, linear:1:10 or one number per class.", metavar="1:R"
+    )
+    label_noise: float | None = setting(None, help="Probability that the oracle errs.", metavar="P", type=float)
+    duplicates: int | None = setting(None, help="Put every sample into the pool N times.", metavar="N", type=int)
+    scaling: str | None = setting(
+        None, help="Scaling of vectors: auto (default, by the data), global, feature, l2 or none.", metavar="NAME",
+        compared_as="scaling",
+    )  # fmt: skip
+    protocol: str | None = setting(
+        None, help="A paper's settings as defaults (`deepal protocols`).", metavar="NAME", compared_as="protocol"
+    )
+    seed: int | None = setting(
+        None, help="Seed of everything random; default 0.", metavar="S", type=int, is_shared=False, compared_as="seed"
+    )
+    device: str | None = setting(
+        None, help="Default auto: CUDA if available.", metavar="auto|cpu|cuda[:i]", compared_as="device"
+    )
+    threads: int | None = setting(
+        None, help="CPU threads; recorded, and reused on resume. Default: torch's; for tiny images 1.", metavar="N",
+        type=int, compared_as="threads",
+    )  # fmt: skip
+    recipe: Mapping[str, Any] = dataclasses.field(
+        default_factory=dict, metadata={_KEY: Definition(compared_as="recipe")}
+    )
+    plugin_options: Mapping[str, Any] = dataclasses.field(
+        default_factory=dict, metadata={_KEY: Definition(compared_as="plugin_options")}
+    )
+
+
+class RunArguments(TypedDict, total=False):
+    """The same settings and those of training as keyword arguments, for type checkers; a test compares them."""
+
+    candidates: Mapping[str, Sequence[str]] | Iterable[str] | str | None
+    options: Mapping[str, Any] | None
+    data_dir: str | Path | None
+    model: str | None
+    initial: int | None
+    batch_size: int | None
+    rounds: int | None
+    pool_size: int | None
+    imbalance: str | None
+    label_noise: float | None
+    duplicates: int | None
+    scaling: str | None
+    protocol: str | None
+    seed: int | None
+    device: str | None
+    threads: int | None
+    recipe: Mapping[str, Any] | None
+    plugin_options: Mapping[str, Any] | None
+    epochs: int | None
+    min_steps: int | None
+    train_batch_size: int | None
+    optimizer: str | None
+    learning_rate: float | None
+    weight_decay: float | None
+    momentum: float | None
+    schedule: str | None
+    augmentation: str | Sequence[str] | None
+    stop_at_full_accuracy: bool | None
+    warm_start: bool | None
+    precision: str | None
+    compile: bool | None
+    averaging: float | None
+
+
+# Entries of config.json that must agree when a run is resumed. Other entries only describe the run.
+COMPARED = tuple(found.compared_as for found in definitions(RunSettings).values() if found.compared_as)
+# Settings that all runs of a benchmark share, except those of training.
+SHARED = tuple(name for name, found in definitions(RunSettings).items() if found.is_shared)

@@ -1,0 +1,1 @@
+"""Strategies and candidate sets by name."""

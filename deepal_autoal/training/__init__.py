@@ -1,0 +1,1 @@
+"""From labeled samples to a fitted model: inputs, recipe, objective, trainer."""

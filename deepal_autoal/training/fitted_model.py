@@ -1,0 +1,166 @@
+"""`FittedModel`: a trained task model, and the passes over samples that strategies and evaluation need."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from deepal_autoal.isolation.blame import blaming
+from deepal_autoal.measuring.profile import count_passed
+from deepal_autoal.numerics.precision import autocast, place
+from deepal_autoal.numerics.random_streams import global_torch_seed
+from deepal_autoal.training.objective import Objective
+from deepal_autoal.training.task_model import dropout_parts
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from deepal_autoal.training.inputs import Inputs
+    from deepal_autoal.training.recipe import Recipe
+    from deepal_autoal.training.task_model import TaskModel
+
+# Bytes that a layer of 32 float32 maps at the image's resolution may use. On the CPU, activations must stay in the
+# cache: at 28x28, chunks of 64 to 128 are fastest, and chunks of 512 take up to twice as long.
+_CPU_BYTES = 8 << 20
+_ACCELERATOR_BYTES = 256 << 20
+_IMAGE_WIDTH = 32
+_VECTOR_WIDTH = 1024
+
+
+class FittedModel:
+    """A trained model, in evaluation mode and without gradients of its weights.
+
+    No pass changes weights, mode, BatchNorm statistics or torch's global generator. Passes run without gradient
+    tracking, but their results may be used in later gradient computations.
+
+    Args:
+        module: The model; it is moved to the device.
+        device: Where it computes.
+        recipe: How it was trained.
+        seed: Seed of its training.
+        metrics: Metrics of its training: ``epochs``, ``steps``, ``train_loss``, ``train_accuracy``.
+        precision: Precision of the backbone, ``float32`` or ``bfloat16``; the head computes in float32.
+        objective: The objective it was trained with, and any networks trained alongside; by default the plain one.
+    """
+
+    def __init__(
+        self,
+        module: TaskModel,
+        *,
+        device: torch.device,
+        recipe: Recipe,
+        seed: int,
+        metrics: Mapping[str, Any] | None = None,
+        precision: str = "float32",
+        objective: Objective | None = None,
+    ) -> None:
+        self.objective = place(objective or Objective(module), device).eval().requires_grad_(False)
+        self.module = self.objective.model
+        self.device = device
+        self.recipe = recipe
+        self.seed = seed
+        self.metrics: dict[str, Any] = dict(metrics or {})
+        self.precision = precision
+
+    def sweep(
+        self,
+        inputs: Inputs,
+        indices: NDArray[np.int64],
+        batch_size: int | None = None,
+        *,
+        logits_only: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Pass every sample through the model once.
+
+        Args:
+            inputs: Source of the samples.
+            indices: Indices of the samples, (n,).
+            batch_size: Samples in a chunk; by default chosen to bound memory.
+            logits_only: Whether to discard the embeddings.
+
+        Returns:
+            Logits, float32 (n, C), and embeddings, float32 (n, D), or (0, D) if discarded, on the device, in the order
+            of ``indices``.
+        """
+        count_passed(self, inputs, indices)
+        n, module = len(indices), self.module
+        logits = torch.empty((n, module.n_classes), device=self.device)
+        embeddings = torch.empty((0 if logits_only else n, module.embedding_dim), device=self.device)
+        with torch.no_grad():
+            for rows in self._chunks(inputs, n, batch_size):
+                with self._blaming(), autocast(self.precision, self.device):
+                    features = module.features(inputs.batch(indices[rows]))
+                features = features.float()
+                logits[rows] = module.head(features)
+                if not logits_only:
+                    embeddings[rows] = features
+        return logits, embeddings
+
+    def logits_from_embeddings(self, embeddings: Tensor) -> Tensor:
+        """Return the head's logits, float32 (n, C), of embeddings (n, D), without dropout."""
+        with torch.no_grad():
+            logits: Tensor = self.module.head(embeddings)
+            return logits
+
+    def dropout_logits(
+        self, inputs: Inputs, indices: NDArray[np.int64], n_passes: int, generator: torch.Generator
+    ) -> Tensor:
+        """Return logits, float32 (n_passes, n, C), under dropout, with new masks for every sample and pass.
+
+        Only dropout is random: BatchNorm stays in evaluation mode. Every pass goes through the whole model.
+
+        Args:
+            inputs: Source of the samples.
+            indices: Indices of the samples, (n,).
+            n_passes: Number of passes.
+            generator: Generator of the masks.
+        """
+        seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+        logits = torch.empty((n_passes, len(indices), self.module.n_classes), device=self.device)
+        with torch.no_grad(), global_torch_seed(seed, self.device), _dropping(self.module):
+            for rows in self._chunks(inputs, len(indices), None):
+                batch = inputs.batch(indices[rows])
+                for number in range(n_passes):
+                    with self._blaming(), autocast(self.precision, self.device):
+                        features = self.module.features(batch)
+                    logits[number, rows] = self.module.head(self.module.dropout(features.float()))
+        return logits
+
+    def _blaming(self) -> AbstractContextManager[None]:
+        """Attribute an error in a third-party model to it; errors in our own models keep their traceback."""
+        origin = self.module.origin
+        return blaming(origin, "its forward pass", own_errors=True) if origin else nullcontext()
+
+    def _chunks(self, inputs: Inputs, n: int, batch_size: int | None) -> Iterator[slice]:
+        size = batch_size or chunk_size(inputs.input_shape, self.device)
+        for start in range(0, n, size):
+            yield slice(start, min(start + size, n))
+
+
+def chunk_size(input_shape: tuple[int, ...], device: torch.device) -> int:
+    """Return how many samples to pass through a model at once, between 8 and 8192, depending on the input size."""
+    if len(input_shape) > 1:
+        numbers = max(input_shape[0], _IMAGE_WIDTH) * math.prod(input_shape[1:])
+    else:
+        numbers = input_shape[0] + _VECTOR_WIDTH
+    limit = _CPU_BYTES if device.type == "cpu" else _ACCELERATOR_BYTES
+    return min(max(limit // (4 * numbers), 8), 8192)
+
+
+@contextmanager
+def _dropping(module: nn.Module) -> Iterator[None]:
+    """Put the dropout parts, and nothing else, into training mode."""
+    before = [(part, part.training) for part in dropout_parts(module)]
+    try:
+        for part, _ in before:
+            part.training = True
+        yield
+    finally:
+        for part, training in before:
+            part.training = training

@@ -1,0 +1,95 @@
+"""A trained task model as a function of raw samples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepal_autoal.errors import InputError
+from deepal_autoal.numerics.row_blocks import first_unusable_row
+from deepal_autoal.training.inputs import Inputs, Normalization
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+    from torch import Tensor
+
+    from deepal_autoal.training.fitted_model import FittedModel
+
+
+class Predictor:
+    """Predicts the classes of samples that have the same form as the pool the model was trained on.
+
+    Args:
+        model: The fitted model.
+        normalization: The pool's statistics.
+        input_shape: (C, H, W) of the pool's images, or (D,) of its vectors.
+        class_names: Names of the classes, if known.
+
+    Attributes:
+        module: The torch module; it takes normalized inputs.
+    """
+
+    def __init__(
+        self,
+        model: FittedModel,
+        normalization: Normalization,
+        input_shape: tuple[int, ...],
+        class_names: tuple[str, ...] = (),
+    ) -> None:
+        self.model = model
+        self.module = model.module
+        self.normalization = normalization
+        self.input_shape = input_shape
+        self.class_names = class_names
+
+    def predict(self, samples: ArrayLike) -> NDArray[np.int64]:
+        """Return predicted classes, int64 (n,)."""
+        return self.logits(samples).argmax(dim=1).cpu().numpy()
+
+    def predict_proba(self, samples: ArrayLike) -> NDArray[np.float32]:
+        """Return class probabilities, float32 (n, C)."""
+        return self.logits(samples).softmax(dim=1).cpu().numpy()
+
+    def accuracy(self, inputs: Inputs, labels: NDArray[np.int64]) -> float:
+        """Return the share of samples whose predicted class is their label, in [0, 1]."""
+        logits, _ = self.model.sweep(inputs, np.arange(len(inputs)))
+        return float((logits.argmax(dim=1).cpu().numpy() == labels).mean())
+
+    def logits(self, samples: ArrayLike) -> Tensor:
+        """Return logits, float32 (n, C), on the model's device."""
+        inputs = Inputs(as_samples(samples, "samples"), self.normalization, self.model.device)
+        if inputs.input_shape != self.input_shape:
+            raise InputError(f"samples have input shape {inputs.input_shape}; the model takes {self.input_shape}")
+        return self.model.sweep(inputs, np.arange(len(inputs)))[0]
+
+
+def as_samples(samples: Any, what: str) -> NDArray[Any]:
+    """Return samples in the array form that the engine uses, without copying if possible.
+
+    Args:
+        samples: Images uint8 (N, H, W) or (N, H, W, C), or feature vectors floating (N, D).
+        what: Their name in messages.
+
+    Raises:
+        InputError: If they are neither, empty, or not finite.
+    """
+    array = samples if isinstance(samples, np.ndarray) else np.asarray(samples)
+    if array.ndim == 3 and array.dtype == np.uint8:
+        array = array[..., np.newaxis]
+    is_image = array.ndim == 4 and array.dtype == np.uint8
+    if array.dtype.kind == "f" and not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    is_vector = array.ndim == 2 and array.dtype in (np.float16, np.float32, np.float64)
+    if not (is_image or is_vector):
+        raise InputError(
+            f"{what} has shape {array.shape} and type {array.dtype}; give images as uint8 (N, H, W[, C]) "
+            "or feature vectors as floats (N, D)"
+        )
+    if not array.size:
+        raise InputError(f"{what} is empty")
+    if is_vector:
+        row = first_unusable_row(array)
+        if row is not None:
+            raise InputError(f"{what} holds NaN, infinite or beyond-float32 values, first in row {row}")
+    return array
