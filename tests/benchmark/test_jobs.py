@@ -19,6 +19,8 @@ from deepal_autoal.benchmark.backends.processes import Processes
 from deepal_autoal.errors import RunFolderError
 from tests.benchmark.run_files import read_csv, runs_of, untimed
 
+pytestmark = pytest.mark.slow
+
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
 

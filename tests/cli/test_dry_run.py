@@ -7,6 +7,8 @@ import pytest
 from deepal_autoal import Strategy, hookimpl
 from deepal_autoal.cli.run_cost import format_time
 
+pytestmark = pytest.mark.slow
+
 QUICK = ["--model", "linear", "--epochs", "2", "--min-steps", "4", "--initial", "10", "--batch-size", "5",
          "--rounds", "2", "--threads", "1"]  # fmt: skip
 ROW = r"^{} +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+ s +[\d,?]+ +[\d,]+ +\S+"

@@ -14,6 +14,8 @@ from deepal_strategies.autoal import equations
 from deepal_strategies.autoal.search import Search
 from deepal_strategies.autoal.strategy import AutoAL
 
+pytestmark = pytest.mark.slow
+
 N_LABELED, N_POOL, K = 200, 100, 4
 
 

@@ -6,6 +6,8 @@ from deepal_autoal import plugin_host
 from deepal_autoal.testing.large_pool import card_formula, growth_power, query_large_pool
 from deepal_autoal.testing.subject import Subject
 
+pytestmark = pytest.mark.slow
+
 BUILTIN = [entry.name for entry in plugin_host().strategies.entries() if entry.provider.builtin]
 # Options that keep a query to about a second: fewer steps of the strategies' own networks, each step as large as usual.
 OPTIONS = {

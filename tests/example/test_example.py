@@ -18,6 +18,8 @@ import deepal_autoal
 import deepal_autoal.testing
 from tests.several_commands import COMMANDS
 
+pytestmark = pytest.mark.slow
+
 SOURCE = Path(__file__).resolve().parents[2] / "plugins" / "example"
 MODULES = sorted((SOURCE / "deepal_lowbudget").glob("*.py"))
 NAMES = {"strategies": "typiclust", "datasets": "breast-cancer", "models": "rff"}

@@ -15,6 +15,8 @@ from deepal_autoal.errors import DeepALError, InputError, QueryError, RunFolderE
 from deepal_autoal.experiment.records import area_under_budget_curve
 
 SELECTORS = {"autoal", "vote"}
+# Fewer steps of own networks: what is tested here does not depend on how long they train.
+BUDGETS = {"vaal": {"epochs": 3}, "autoal": {"steps": 20, "warmup_steps": 5}}
 
 
 def picks(result):
@@ -73,7 +75,7 @@ def test_loaded_model_reproduces_recorded_accuracy(tmp_path, image_data, quick):
 def test_runs_are_reproducible_and_ignore_hidden_labels(tmp_path, blob_data, quick, name):
     """Only queried labels may matter: all others are scrambled, before and during the queries."""
     quick["model"] = "mlp"  # lpl needs stages, which linear does not have
-    quick["options"] = {"epochs": 3} if name == "vaal" else None
+    quick["options"] = BUDGETS.get(name)
     first = run(name, blob_data, out=tmp_path / "a", **quick)
     again = run(name, blob_data, out=tmp_path / "b", **quick)
     assert untimed(tmp_path / "a") == untimed(tmp_path / "b")
@@ -96,6 +98,7 @@ def test_all_strategies_start_alike(blob_data, quick):
 @pytest.mark.parametrize("warm_start", [False, True])
 def test_resume_after_every_round_equals_uninterrupted_run(tmp_path, blob_data, quick, name, warm_start):
     quick["recipe"] = {**quick["recipe"], "warm_start": warm_start}
+    quick["options"] = BUDGETS.get(name)
     whole = run(name, blob_data, out=tmp_path / "whole", **quick)
     for stop in range(4):
         folder = tmp_path / f"stop{stop}"

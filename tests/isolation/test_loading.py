@@ -10,6 +10,8 @@ import pytest
 from deepal_autoal import PluginError, UnknownNameError
 from deepal_autoal.plugins.host import PluginHost
 
+pytestmark = pytest.mark.slow
+
 HEAD = "from deepal_autoal import ScoringStrategy, SelectorStrategy, Strategy, hookimpl\n"
 GOOD = (
     HEAD

@@ -16,6 +16,8 @@ from deepal_autoal.scaffold.rendering import KINDS, render
 from deepal_autoal.scaffold.writing import write_folder
 from tests.several_commands import COMMANDS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(deepal_autoal.__file__).resolve().parents[1]
 # Names that exercise the conversion to distribution, module and class names.
 NAMES = {kind: f"my-{kind}_2" for kind in KINDS}
