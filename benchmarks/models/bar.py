@@ -59,13 +59,13 @@ class Verdict:
 
     @property
     def is_likely(self) -> bool:
-        """Whether the negative log-likelihood reaches the bar."""
-        return self.nll_ratio <= NLL_FACTOR + ROUNDING
+        """Whether the negative log-likelihood reaches the bar; True where logistic regression was not measured."""
+        return math.isnan(self.reference_seconds) or self.nll_ratio <= NLL_FACTOR + ROUNDING
 
     @property
     def is_fast(self) -> bool:
-        """Whether the time reaches the bar."""
-        return self.seconds_ratio <= SECONDS_FACTOR + ROUNDING
+        """Whether the time reaches the bar; True where logistic regression was not measured."""
+        return math.isnan(self.reference_seconds) or self.seconds_ratio <= SECONDS_FACTOR + ROUNDING
 
 
 def cases_of(rows: Iterable[Row], part: str) -> dict[tuple[str, int], dict[str, dict[int, Row]]]:

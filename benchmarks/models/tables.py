@@ -7,6 +7,7 @@ Reads the file that run.py writes. Without --out the tables are printed.
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -92,11 +93,15 @@ def comparison(verdicts: Iterable[Verdict]) -> str:
             line([
                 verdict.dataset, str(verdict.per_class), f"`{verdict.best}`", f"{100 * verdict.best_accuracy:.1f}",
                 f"{100 * verdict.accuracy:.1f}", f"{mean:+.1f} ({low:+.1f} … {high:+.1f})" + mark(verdict.is_accurate),
-                f"{verdict.nll_ratio:.2f}" + mark(verdict.is_likely),
-                f"{verdict.seconds_ratio:.3g}" + mark(verdict.is_fast), f"{verdict.seconds:.2g}",
+                ratio(verdict.nll_ratio, ".2f") + mark(verdict.is_likely),
+                ratio(verdict.seconds_ratio, ".3g") + mark(verdict.is_fast), f"{verdict.seconds:.2g}",
             ])
         )  # fmt: skip
     return "\n".join(lines)
+
+
+def ratio(value: float, form: str) -> str:
+    return "–" if math.isnan(value) else f"{value:{form}}"
 
 
 def mark(holds: bool) -> str:
