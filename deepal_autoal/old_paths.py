@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 MOVED = {
     "asking": "querying.asking",
@@ -107,7 +108,45 @@ MOVED = {
     "softmax": "numerics.softmax",
     "strategy": "querying.strategy",
     "versions": "experiment.versions",
+    "models.anatomy": "models.find_layers",
+    "report.contents": "report.report_data",
+    "report.figures.placing": "report.figures.label_layout",
+    "testing.faults": "testing.failure_text",
+    "testing.items": "testing.pytest_items",
 }
+
+
+# What has a new home of its own, by old module and name.
+MOVED_NAMES = {
+    "records": {"load_model": "experiment.saved_model"},
+    "randomness": {"global_seed": "isolation.process_state"},
+    "registry": {
+        "BUILTIN_DISTRIBUTION": "isolation.blame",
+        "Provider": "isolation.blame",
+        "REQUIREMENTS": "plugins.contract",
+        "normalize": "isolation.blame",
+    },
+    "strategy": {
+        "SelectorStrategy": "querying.selector",
+        "blaming": "isolation.blame",
+        "describe_strategy": "querying.selector",
+        "providers_of": "querying.selector",
+    },
+}
+
+
+class _OldModule(ModuleType):
+    """A module of an old path: it passes names on from where they are now."""
+
+    def __init__(self, name: str, old: str) -> None:
+        super().__init__(name)
+        self.__dict__["_old"] = old
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        home = MOVED_NAMES.get(self._old, {}).get(name, MOVED[self._old])
+        return getattr(importlib.import_module(f"{__package__}.{home}"), name)
 
 
 class Finder(MetaPathFinder, Loader):
@@ -121,10 +160,10 @@ class Finder(MetaPathFinder, Loader):
         return ModuleSpec(fullname, self) if package == __package__ and old in MOVED else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """Return the module at the new path."""
-        new = f"{__package__}.{MOVED[spec.name.partition('.')[2]]}"
-        warnings.warn(f"{spec.name} is now {new}", DeprecationWarning, stacklevel=2)
-        return importlib.import_module(new)
+        """Return a module that passes on the names of the new one."""
+        old = spec.name.partition(".")[2]
+        warnings.warn(f"{spec.name} is now {__package__}.{MOVED[old]}", DeprecationWarning, stacklevel=2)
+        return _OldModule(spec.name, old)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Do nothing: the module has already been executed under its new path."""
+        """Do nothing: names are looked up when they are used."""

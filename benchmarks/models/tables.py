@@ -101,7 +101,7 @@ def comparison(verdicts: Iterable[Verdict]) -> str:
 
 
 def ratio(value: float, form: str) -> str:
-    return "–" if math.isnan(value) else f"{value:{form}}"
+    return "-" if math.isnan(value) else f"{value:{form}}"
 
 
 def mark(holds: bool) -> str:

@@ -33,7 +33,7 @@ from deepal_autoal.querying.strategy import Strategy
 from deepal_autoal.run_settings import SHARED, definitions
 from deepal_autoal.strategies.factory import create_strategy
 from deepal_autoal.training.recipe import Recipe
-from deepal_autoal.training.scaling import resolve_scaling
+from deepal_autoal.training.scaling import OF_IMAGES, resolve_scaling
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ def admit(
     given["recipe"] = recipe_changes(settings)
     for config in list(configs.values())[:1]:  # as a resumed run does
         given["recipe"].setdefault("precision", config.recipe["precision"])
-        if given["scaling"] in (None, "auto"):
+        if given["scaling"] in (None, "auto") and config.scaling != OF_IMAGES:  # which no one can ask for
             given["scaling"] = config.scaling
         given["recipe"] = {**config.recipe_defaults, **given["recipe"]}
     given["plugin_options"] = resolve_plugin_options(settings.get("plugin_options") or {})

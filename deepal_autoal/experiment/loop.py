@@ -7,6 +7,7 @@ import inspect
 import logging
 import operator
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -77,7 +78,6 @@ class LiveRun:
         records: One record for each finished round.
         metrics: Of the model trained last; empty before.
         stop_reason: A plugin's reason to stop, or None.
-        view: What event hooks and callbacks see of it.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class LiveRun:
         self.stop_reason: str | None = None
         self.folder = folder
         self.host: PluginHost = plugin_host()
-        self.view: ActiveRun = RunView(self)
+        self._view: weakref.ref[RunView] | None = None
         self._labels = dataset.y_train
         self._test_labels = dataset.y_test
         self._test = Inputs(dataset.x_test, learner.normalization, learner.device)
@@ -104,6 +104,15 @@ class LiveRun:
         # Compiled and plain models differ in the last bits, and what is read from a file is not compiled.
         is_common = not learner.strategy.changes_training and not learner.recipe.compile
         self._initial_model = initial_model if is_common else None
+
+    @property
+    def view(self) -> RunView:
+        """What event hooks and callbacks see of it: one object as long as anything keeps it."""
+        view = self._view() if self._view is not None else None
+        if view is None:
+            view = RunView(self)
+            self._view = weakref.ref(view)  # the view keeps the run
+        return view
 
     @property
     def n_rounds(self) -> int:
@@ -377,14 +386,15 @@ def run(
             elif folder is not None:
                 with section("records"):
                     folder.write_config(active.config)
+            view = active.view  # kept: hooks get one object in all rounds
             active.start()
             if on_start is not None:
                 with section("display"):
-                    on_start(active.view)
+                    on_start(view)
             for record in active.rounds():
                 if on_round is not None:
                     with section("display"):
-                        on_round(active.view, record)
+                        on_round(view, record)
             _begin_phase("end")
             result = active.finish()
             if measured is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
 from deepal_autoal.errors import RunFolderError
@@ -81,10 +81,14 @@ class RunConfig:
         if not isinstance(content, dict) or content.get("format_version") != FORMAT_VERSION:
             raise RunFolderError(f"{where} is not in a format that this version can read; choose another --out")
         found = completed(content)
-        try:
-            return cls(**{item.name: found[item.name] for item in fields(cls) if item.name in found})
-        except TypeError as error:
-            raise RunFolderError(f"{where} is incomplete ({error}); choose another --out") from None
+        missing = [
+            item.name
+            for item in fields(cls)
+            if item.name not in found and item.default is MISSING and item.default_factory is MISSING
+        ]
+        if missing:
+            raise RunFolderError(f"{where} lacks {', '.join(missing)}; choose another --out")
+        return cls(**{item.name: found[item.name] for item in fields(cls) if item.name in found})
 
     def to_json(self) -> dict[str, Any]:
         """Return a copy of the contents of ``config.json``."""

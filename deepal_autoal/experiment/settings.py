@@ -248,5 +248,8 @@ def recipe_changes(settings: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         settings: By the names of `run`'s arguments.
     """
+    written = settings.get("recipe")
+    if not isinstance(written, Mapping | None):
+        raise InputError(f"recipe is {written!r}; give a mapping, such as {{'epochs': 5}}")
     own = {name: settings.get(name) for name in definitions(Recipe)}
-    return {**Recipe.changes(settings.get("recipe") or {}), **Recipe.changes(own)}
+    return {**Recipe.changes(written or {}), **Recipe.changes(own)}

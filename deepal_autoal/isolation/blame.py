@@ -11,7 +11,7 @@ from pathlib import Path
 from deepal_autoal.errors import DeepALError, InputError, QueryError, error_message, format_error, is_interrupt
 
 BUILTIN_DISTRIBUTION = "deepal_autoal"
-_PACKAGE = Path(__file__).resolve().parent.parent
+_PACKAGE = Path(__file__).parent.parent  # not resolved, as the names of code objects are not
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +49,7 @@ class RunLearner(Protocol):
         """Return the class probabilities of samples, float32 (n, C)."""
 
 
+@runtime_checkable
 class ActiveRun(Protocol):
     """A run in progress, as event hooks see it: everything but the learner is a copy."""
 

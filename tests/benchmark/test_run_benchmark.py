@@ -426,3 +426,12 @@ def test_all_runs_are_scaled_as_in_the_estimate(tmp_path, blob_file, quick):
     run_benchmark("random,margin", [blob_file], 2, tmp_path, **quick)
     configs = [read_json(path) for path in tmp_path.rglob("config.json")]
     assert [config["scaling"] for config in configs] == ["global"] * 4
+
+
+def test_a_benchmark_on_images_takes_up_further_strategies(tmp_path, image_data, quick, monkeypatch):
+    monkeypatch.setattr("deepal_autoal.benchmark.checks.load_dataset", lambda *_: image_data)
+    monkeypatch.setattr("deepal_autoal.experiment.loop.load_dataset", lambda *_: image_data)
+    for strategies in ("random", "random,margin"):
+        result = run_benchmark(strategies, ["digits"], 1, tmp_path / "out", **{**quick, "model": "linear"})
+        assert not result.failures, result.failures
+    assert len(runs_of(tmp_path / "out")) == 2

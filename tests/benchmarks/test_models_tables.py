@@ -95,6 +95,6 @@ def test_tables_from_a_file(models_study, make, tmp_path, capsys):
     models_study.tables.main(["--rows", str(path)])
     shown = capsys.readouterr().out
     models_study.tables.main(["--rows", str(path), "--out", str(tmp_path / "tables.md")])
-    assert (tmp_path / "tables.md").read_text() == shown and "-25.0 (-25.0 … -25.0) ✗ | – | – | " in shown
+    assert (tmp_path / "tables.md").read_text() == shown and "-25.0 (-25.0 … -25.0) ✗ | - | - | " in shown
     with pytest.raises(SystemExit, match=r"run\.py first"):
         models_study.tables.main(["--rows", str(path), "--part", "dev"])

@@ -3,13 +3,14 @@
 import dataclasses
 import json
 import logging
+import weakref
 
 import numpy as np
 import pytest
 import torch
 
 import deepal_autoal.files
-from deepal_autoal import Strategy, create_strategy, hookimpl, load_model, plugin_host, run
+from deepal_autoal import ActiveRun, Strategy, create_strategy, hookimpl, load_model, plugin_host, run
 from deepal_autoal.datasets.base import Dataset
 from deepal_autoal.errors import DeepALError, InputError, QueryError, RunFolderError
 from deepal_autoal.experiment.records import area_under_budget_curve
@@ -441,3 +442,24 @@ def test_recorded_precision_is_kept_on_another_processor(tmp_path, quick, monkey
     monkeypatch.setattr("deepal_autoal.numerics.precision.cpu_has_bfloat16", lambda: False)
     assert run("random", images, out=tmp_path / "run", resume=True, **settings).rounds == first.rounds
     assert run("random", images, **settings).config["precision"] == "float32"
+
+
+def test_hooks_see_one_run_that_ends_with_it(blob_data, quick):
+    seen, runs = [], []
+
+    def look(active, *record):
+        seen.append(id(active))
+        runs.append(weakref.ref(active))
+        assert isinstance(active, ActiveRun) and not hasattr(active, "finish")
+
+    run("random", blob_data, on_start=look, on_round=look, **quick)
+    assert len(set(seen)) == 1 and runs[0]() is None
+
+
+def test_a_configuration_without_an_entry_names_it(tmp_path, blob_data, quick):
+    run("random", blob_data, out=tmp_path / "run", **quick)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    del config["pool_size"]
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RunFolderError, match="lacks pool_size"):
+        run("random", blob_data, out=tmp_path / "run", resume=True, **quick)

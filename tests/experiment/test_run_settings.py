@@ -8,7 +8,7 @@ import pytest
 
 from deepal_autoal import run
 from deepal_autoal.cli.main import cli
-from deepal_autoal.errors import UnknownNameError
+from deepal_autoal.errors import InputError, UnknownNameError
 from deepal_autoal.run_settings import RunArguments, RunSettings, definitions
 from deepal_autoal.training.recipe import Recipe
 
@@ -45,3 +45,9 @@ def test_training_settings_have_the_same_names_in_python_and_on_the_command_line
 def test_unknown_setting_suggests_the_nearest(blob_data):
     with pytest.raises(UnknownNameError, match="batch_size"):
         run("random", blob_data, batchsize=5)
+
+
+@pytest.mark.parametrize("recipe", ["abc", 5, ["epochs"]])
+def test_a_recipe_that_is_not_a_mapping_is_refused(blob_data, recipe):
+    with pytest.raises(InputError, match="recipe is"):
+        run("random", blob_data, recipe=recipe)

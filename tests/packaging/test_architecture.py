@@ -187,16 +187,24 @@ def test_author_guide_is_short():
 
 def test_old_module_paths_still_work_with_a_warning():
     code = (
-        "import sys, warnings\n"
+        "import importlib, sys, warnings\n"
         "with warnings.catch_warnings(record=True) as seen:\n"
         "    warnings.simplefilter('always')\n"
         "    from deepal_autoal.registry import Registrar\n"
+        "    from deepal_autoal.strategy import SelectorStrategy, Strategy\n"
+        "    from deepal_autoal.records import load_model\n"
         "    import deepal_autoal.models.base\n"
-        "from deepal_autoal import Registrar as new, TaskModel\n"
-        "assert Registrar is new and deepal_autoal.models.base.TaskModel is TaskModel\n"
+        "import deepal_autoal as new\n"
+        "from deepal_autoal.training import Trainer\n"
+        "from deepal_autoal.plugins import plugin_host\n"
+        "assert (Registrar, SelectorStrategy, Strategy, load_model, Trainer, plugin_host) == (new.Registrar, "
+        "new.SelectorStrategy, new.Strategy, new.load_model, new.Trainer, new.plugin_host)\n"
+        "assert deepal_autoal.models.base.TaskModel is new.TaskModel\n"
+        "assert sys.modules['deepal_autoal.training.task_model'].__spec__.origin.endswith('task_model.py')\n"
         "print([str(warning.message) for warning in seen if warning.category is DeprecationWarning])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     assert "deepal_autoal.registry is now deepal_autoal.plugins.registry" in done.stdout
     assert "deepal_autoal.models.base is now deepal_autoal.training.task_model" in done.stdout
 
