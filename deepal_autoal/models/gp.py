@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from deepal_autoal.errors import InputError
 from deepal_autoal.models.laplace import laplace
-from deepal_autoal.models.prior_strength import HeldOut, Strength, choose_strength, copies_of, held_out_score
+from deepal_autoal.models.prior_strength import HeldOut, choose_strength, copies_of, held_out_score
 from deepal_autoal.models.softmax_regression import Features, minimize
 from deepal_autoal.numerics.random_streams import torch_stream
 from deepal_autoal.training.solved import (
@@ -180,9 +180,11 @@ class GaussianProcess(SolvedModel):
         sample_weights = class_sample_weights(labels, self.n_classes, self._class_weights, wide.dtype)
         # In the span of all samples, the time of a cross-validation would grow with the square of their number.
         weighed = order[:_MOST_WEIGHED] if len(wide) > _MOST_WEIGHED else torch.arange(len(wide), device=wide.device)
-        chosen = self._choose_strength(kernel, wide[weighed], labels[weighed], sample_weights[weighed], seed)
+        own = features if len(weighed) == n_anchors else self._features(kernel, wide[weighed], labels[weighed])
+        amplitude = float(own.rows.square().sum(dim=1).mean()) or 1.0
+        chosen = choose_strength(own, wide[weighed], sample_weights[weighed], amplitude, seed)
         self.held_out = HeldOut(weighed[chosen.held_out.positions], chosen.held_out.log_probabilities)
-        start = chosen.start[None] if len(weighed) == n_anchors else None
+        start = chosen.start[None] if own is features else None
         # Probabilities are exact to about 0.001; two more decades would take 50% more steps.
         tolerance = 1e-7 if wide.dtype == torch.float64 else 1e-5
         solution, taken = minimize(features, sample_weights[None], chosen.precision, start, tolerance)
@@ -212,13 +214,9 @@ class GaussianProcess(SolvedModel):
         }
         return metrics if math.isnan(chosen.held_out_loss) else {**metrics, "held_out_loss": chosen.held_out_loss}
 
-    def _choose_strength(
-        self, kernel: Kernel, rows: Tensor, labels: Tensor, sample_weights: Tensor, seed: int
-    ) -> Strength:
-        span = _Span.of(kernel, rows)
-        features = Features(span.features(kernel(rows, rows)), labels, self.n_classes)
-        amplitude = float(features.rows.square().sum(dim=1).mean()) or 1.0
-        return choose_strength(features, rows, sample_weights, amplitude, seed)
+    def _features(self, kernel: Kernel, rows: Tensor, labels: Tensor) -> Features:
+        """Return the features of some samples in their own span."""
+        return Features(_Span.of(kernel, rows).features(kernel(rows, rows)), labels, self.n_classes)
 
     def logit_deviations(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Return standard deviations (n, C) along directions (C, C); see `SolvedModel.logit_deviations`."""

@@ -46,6 +46,10 @@ class MixtureHead(nn.Module):
         self.register_buffer("share", torch.tensor(0.5))
         self.register_buffer("temperature", torch.tensor(1.0))
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        state_dict.setdefault(f"{prefix}temperature", torch.tensor(1.0))  # earlier versions had none
+        super()._load_from_state_dict(state_dict, prefix, *others)
+
     def forward(self, vectors: Tensor) -> Tensor:
         """Return log probabilities (n, C) of vectors (n, D)."""
         return self.mixed(self.first(vectors), self.second(vectors))

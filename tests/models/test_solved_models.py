@@ -233,6 +233,17 @@ def test_constant_features_offsets_and_units_matter_little(changes):
     assert found[0] > 0.8 and found[1] == pytest.approx(found[0], abs=0.03)
 
 
+def test_a_mixture_saved_before_forests_were_calibrated_is_loaded(problem):
+    rows, labels = problem
+    model = build_model("tabular", (5,), 3)
+    model.solve(torch.tensor(rows, dtype=torch.float32), torch.tensor(labels), seed=0)
+    state = {name: value for name, value in model.state_dict().items() if name != "head.temperature"}
+    assert len(state) == len(model.state_dict()) - 1
+    other = build_model("tabular", (5,), 3)
+    other.load_state_dict(state)
+    assert float(other.head.temperature) == 1.0 and float(other.head.share) == float(model.head.share)
+
+
 def test_copies_are_out_of_the_bag_together():
     rng = np.random.default_rng(0)
     rows, labels = rng.normal(size=(60, 5)), rng.integers(0, 2, 60)  # labels that cannot be predicted
