@@ -89,7 +89,7 @@ def plan_grid(
     n_jobs: int = 1,
     elsewhere: RayOptions | None = None,
 ) -> Grid:
-    """Return the runs of a grid, after checking names, options, budgets, needs, and what lies in ``out``.
+    """Return the runs of a grid, after checking names, options, budgets, needs, and the contents of ``out``.
 
     Args:
         strategies, datasets, seeds, out, candidates, models, protocols: As in `run_benchmark`.
@@ -119,7 +119,7 @@ def plan_grid(
     threads = _threads(settings.get("threads"), out, n_jobs, None if elsewhere is None else elsewhere.threads)
     shared = {**settings, "threads": threads}
     admissions = {}
-    # What is no registered name is looked at first: a mistyped path is told before anything is downloaded.
+    # Paths come first, so that a mistyped one is reported before anything is downloaded.
     for label in sorted(tasks, key=lambda label: tasks[label].dataset in plugin_host().datasets):
         task = tasks[label]
         varied = {

@@ -62,7 +62,7 @@ def run_command(
     command = ["deepal", *(context.obj or [])]
     is_new = out is None
     names = split_names(candidates)
-    # A typo is told before torch is loaded.
+    # Typos are reported before torch is loaded.
     if settings["strategy"] is not None:
         plugin_host().strategies.get(settings["strategy"])
     check_names(names or [])
@@ -143,7 +143,7 @@ def _new_folder(settings: Mapping[str, Any]) -> Path:
 
 
 def _remove_if_unused(folder: Path) -> None:
-    """Remove the folder of a run that never started, if nothing but the lock lies in it."""
+    """Remove the folder of a run that never started, if it holds nothing but the lock."""
     try:
         names = [path.name for path in folder.iterdir()]
         if names in ([], [".lock"]):

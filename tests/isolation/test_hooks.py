@@ -68,7 +68,7 @@ def test_slow_plugins_are_named_while_they_run(blob_data, quick, registered, cap
             time.sleep(0.01)
         said_while_waiting.append("has been choosing" in caplog.text)
 
-    monkeypatch.setattr("deepal_autoal.experiment.loop.SLOW_HOOK", 0.05)
+    monkeypatch.setattr("deepal_autoal.experiment.live_run.SLOW_HOOK", 0.05)
     monkeypatch.setattr("deepal_autoal.querying.asking.SLOW_QUERY", 0.05)
     registered(Slow(), "slow")
     with caplog.at_level(logging.WARNING):
