@@ -5,19 +5,20 @@ import hashlib
 import os
 import shutil
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from torchvision import datasets
 
-from deepal_autoal.datasets.base import Dataset
 from deepal_autoal.datasets.files import download
 from deepal_autoal.datasets.files.idx import read_idx
 from deepal_autoal.datasets.published import idx_dataset, mnist
-from deepal_autoal.datasets.published.idx_dataset import PARTS, load_idx_dataset
+from deepal_autoal.datasets.published.idx_dataset import PARTS
 from deepal_autoal.errors import InputError
 
 WriteMnist = Callable[..., dict[str, np.ndarray]]
@@ -120,9 +121,9 @@ def mirror(tmp_path: Path, write_mnist: WriteMnist, monkeypatch: pytest.MonkeyPa
         return Answer(folder / request.full_url.rpartition("/")[2])
 
     monkeypatch.setattr(download.urllib.request, "urlopen", open_url)
-    md5 = {part: hashlib.md5((folder / f"{stem}.gz").read_bytes()).hexdigest() for part, stem in PARTS.items()}
-    mirrors = ("https://first.example/", "https://second.example/")
-    monkeypatch.setattr(mnist, "SOURCE", replace(mnist.SOURCE, mirrors=mirrors, md5=md5))
+    resources = [(path.name, hashlib.md5(path.read_bytes()).hexdigest()) for path in folder.iterdir()]
+    monkeypatch.setattr(datasets.MNIST, "mirrors", ["https://first.example/", "https://second.example/"])
+    monkeypatch.setattr(datasets.MNIST, "resources", resources)
     return folder
 
 
@@ -157,14 +158,16 @@ def test_an_unwritable_data_folder_is_named(tmp_path: Path, mirror: Path) -> Non
     refused(tmp_path / "data", "cannot be written to")
 
 
-def test_the_mirrors_match_torchvision() -> None:
-    datasets = pytest.importorskip("torchvision.datasets")
-    assert set(mnist.SOURCE.mirrors) == set(datasets.MNIST.mirrors)  # their order changed between versions
-    assert {f"{PARTS[part]}.gz": md5 for part, md5 in mnist.SOURCE.md5.items()} == dict(datasets.MNIST.resources)
+def test_torchvision_is_imported_only_for_a_download(tmp_path: Path, write_mnist: WriteMnist) -> None:
+    write_mnist(raw(tmp_path), True)
+    code = (
+        "import sys, pathlib; from deepal_autoal.datasets.published.mnist import load; "
+        f"load(pathlib.Path({str(tmp_path)!r})); sys.exit('torchvision' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_torchvision_reads_the_same_data(tmp_path: Path, write_mnist: WriteMnist) -> None:
-    datasets = pytest.importorskip("torchvision.datasets")
     write_mnist(raw(tmp_path), False)
     ours = mnist.load(tmp_path)
     for train, images, labels in ((True, ours.x_train, ours.y_train), (False, ours.x_test, ours.y_test)):
@@ -223,13 +226,6 @@ def test_images_and_labels_must_match(
     refused(tmp_path, "30 images but .* 29 labels")
     path.write_bytes(idx_bytes(np.full(30, 10)))
     refused(tmp_path, f"{LABELS} holds label 10, but mnist has 10 classes")
-
-
-def test_a_sibling_dataset_needs_only_a_source(tmp_path: Path, write_mnist: WriteMnist) -> None:
-    write_mnist(tmp_path / "FashionMNIST" / "raw", True)
-    source = replace(mnist.SOURCE, name="fashion", folder="FashionMNIST", class_names=tuple("abcdefghij"), also=())
-    data = load_idx_dataset(source, tmp_path)
-    assert isinstance(data, Dataset) and data.class_names[0] == "a"
 
 
 @pytest.mark.skipif(os.name == "nt" or getattr(os, "geteuid", lambda: 1)() == 0, reason="permissions do not bind here")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from deepal_autoal.datasets.base import Dataset
-from deepal_autoal.datasets.published.idx_dataset import IdxSource, load_idx_dataset
+from deepal_autoal.datasets.published.idx_dataset import load_idx_dataset
 
 
 def load(data_dir: Path) -> Dataset:
@@ -15,4 +15,4 @@ def load(data_dir: Path) -> Dataset:
     """
     from torchvision.datasets import FashionMNIST
 
-    return load_idx_dataset(IdxSource.of_torchvision("fashionmnist", FashionMNIST), data_dir)
+    return load_idx_dataset("fashionmnist", "FashionMNIST", tuple(FashionMNIST.classes), data_dir)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,54 +20,30 @@ PARTS = {
 }
 
 
-@dataclass(frozen=True)
-class IdxSource:
-    """Where such a dataset is stored and downloaded from.
-
-    Attributes:
-        folder: Its folder in the data folder, named as in torchvision; the files are in ``folder/raw``.
-        mirrors: URLs that the file names are appended to, tried in order.
-        md5: Digests of the ``.gz`` files by part, a key of `PARTS`.
-        also: More folders in the data folder to search. Datasets in this format share file names, so only a dataset's
-            own folders are safe.
-    """
-
-    name: str
-    folder: str
-    mirrors: tuple[str, ...]
-    md5: dict[str, str]
-    class_names: tuple[str, ...]
-    also: tuple[str, ...] = ()
-
-    @classmethod
-    def of_torchvision(cls, name: str, described: Any) -> IdxSource:
-        """Return the source that one of torchvision's MNIST-like classes describes."""
-        digests = dict(described.resources)
-        return cls(
-            name,
-            described.__name__,
-            tuple(described.mirrors),
-            {part: digests[f"{stem}.gz"] for part, stem in PARTS.items()},
-            tuple(described.classes),
-        )
-
-
-def load_idx_dataset(source: IdxSource, data_dir: Path) -> Dataset:
+def load_idx_dataset(
+    name: str, folder_name: str, class_names: tuple[str, ...], data_dir: Path, also: tuple[str, ...] = ()
+) -> Dataset:
     """Load the four files, plain or ``.gz``; missing ones are downloaded.
 
-    They are searched for in ``data_dir/FOLDER/raw`` (torchvision's layout), in ``data_dir/FOLDER``, and in the
-    source's other folders. Existing files are never written to.
+    They are searched for in ``data_dir/FOLDER_NAME/raw`` (torchvision's layout), in ``data_dir/FOLDER_NAME`` and in
+    ``also``. Existing files are never written to.
+
+    Args:
+        folder_name: The name of torchvision's class, which is also that of its folder. The class has the files' URLs
+            and digests.
+        also: More folders in the data folder to search. Datasets in this format share file names, so only a dataset's
+            own folders are safe.
 
     Raises:
         InputError: If a file is missing and cannot be downloaded, or is damaged; one line names it.
     """
-    usual = data_dir / source.folder / "raw"
+    usual = data_dir / folder_name / "raw"
     folder = usual
-    for candidate in (usual, data_dir / source.folder, *(data_dir / place for place in source.also)):
+    for candidate in (usual, usual.parent, *(data_dir / place for place in also)):
         if any(find_idx(candidate, stem) for stem in PARTS.values()):
             folder = candidate
             break
-    _download_absent(source, folder)
+    _download_absent(name, folder_name, folder)
     arrays: dict[str, np.ndarray] = {}
     paths: dict[str, Path] = {}
     for part, stem in PARTS.items():
@@ -78,7 +52,7 @@ def load_idx_dataset(source: IdxSource, data_dir: Path) -> Dataset:
             raise InputError(f"{folder / stem} has disappeared; put it back, plain or .gz")
         paths[part] = path
         arrays[part] = read_idx(path, 3 if part.startswith("x") else 1)
-    return checked_idx_dataset(source.name, source.class_names, arrays, paths, folder)
+    return checked_idx_dataset(name, class_names, arrays, paths, folder)
 
 
 def checked_idx_dataset(
@@ -126,13 +100,19 @@ def find_idx(folder: Path, stem: str) -> Path | None:
     return None
 
 
-def _download_absent(source: IdxSource, folder: Path) -> None:
-    absent = {part: f"{stem}.gz" for part, stem in PARTS.items() if find_idx(folder, stem) is None}
+def _download_absent(dataset: str, class_name: str, folder: Path) -> None:
+    absent = [f"{stem}.gz" for stem in PARTS.values() if find_idx(folder, stem) is None]
+    if not absent:
+        return
+    import torchvision.datasets
+
+    described = getattr(torchvision.datasets, class_name)
+    digests = dict(described.resources)
     try:
-        for part, name in absent.items():
-            download([mirror + name for mirror in source.mirrors], folder / name, source.md5[part])
+        for name in absent:
+            download([mirror + name for mirror in described.mirrors], folder / name, digests[name])
     except DownloadError as error:
         raise InputError(
-            f"{source.name} is not complete in {folder} and cannot be downloaded ({error}); put "
-            f"{', '.join(absent.values())} there (plain or .gz), or choose the folder with --data-dir"
+            f"{dataset} is not complete in {folder} and cannot be downloaded ({error}); put {', '.join(absent)} there "
+            "(plain or .gz), or choose the folder with --data-dir"
         ) from error
