@@ -193,12 +193,14 @@ def test_in_process_plugin_can_be_removed():
     assert "mine" not in host.strategies and "entropy" in host.strategies
 
 
-def test_listing_imports_nothing_heavy():
+@pytest.mark.parametrize("kind", ["strategies", "datasets"])
+def test_listing_imports_nothing_heavy(kind):
     code = (
         "import sys; from deepal_autoal import ScoringStrategy, hookimpl\n"
         "from deepal_autoal.cli.main import cli\n"
-        "cli.main(['strategies', '--json'], standalone_mode=False)\n"
-        "heavy = {'torch', 'sklearn', 'scipy', 'matplotlib', 'pandas', 'torchvision', 'numpy'} & set(sys.modules)\n"
+        f"cli.main([{kind!r}, '--json'], standalone_mode=False)\n"
+        "heavy = {'torch', 'sklearn', 'scipy', 'matplotlib', 'pandas', 'torchvision', 'numpy', 'medmnist'}\n"
+        "heavy &= set(sys.modules)\n"
         "print(sorted(heavy), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

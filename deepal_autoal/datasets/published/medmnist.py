@@ -1,12 +1,13 @@
 """The two-dimensional sets of MedMNIST, 28x28 pixels, read from their ``.npz`` files."""
 
+# medmnist describes the sets. Its classes would read arrays into memory unchecked, and a download would replace a file
+# that is not the official one.
+
 from __future__ import annotations
 
-import ast
-import importlib.util
 import zipfile
 import zlib
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,12 @@ def load(flag: str, data_dir: Path) -> Dataset:
         InputError: If the file is missing and cannot be downloaded, or is damaged (one line names it), or the set
             gives an image several labels.
     """
-    sets = described_sets()
-    described = sets[flag]
+    # This takes seconds (pandas, scikit-learn) and creates the folder .medmnist in the user's home.
+    from medmnist import INFO
+
+    described = INFO[flag]
     if _is_multi_label(described):
-        usable = sorted(name for name, other in sets.items() if _is_flat(other) and not _is_multi_label(other))
+        usable = sorted(name for name, other in INFO.items() if _is_flat(other) and not _is_multi_label(other))
         raise InputError(
             f"{flag} gives an image several labels at once, and only sets with one label per image can be used; "
             f"choose one of {', '.join(usable)}"
@@ -53,23 +56,6 @@ def load(flag: str, data_dir: Path) -> Dataset:
     x_test, y_test = _checked(path, "test", arrays, described["n_channels"], len(class_names))
     source = {"kind": "MedMNIST npz", "path": str(path), "test split": "given"}
     return Dataset(flag, x_train, y_train, x_test, y_test, class_names, source=source)
-
-
-@cache
-def described_sets() -> dict[str, dict[str, Any]]:
-    """Return medmnist's ``INFO``: addresses, digests, tasks and class names of all its sets by flag."""
-    # Its file is read directly: the import takes seconds (pandas, scikit-learn) and creates a folder in the home.
-    spec = importlib.util.find_spec("medmnist")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        file = Path(folder, "info.py")
-        statements = ast.parse(file.read_text(encoding="utf-8")).body if file.is_file() else []
-        for statement in statements:
-            if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "INFO":
-                described: dict[str, dict[str, Any]] = ast.literal_eval(statement.value)
-                return described
-    from medmnist import INFO
-
-    return dict(INFO)
 
 
 def _is_multi_label(described: dict[str, Any]) -> bool:
