@@ -1,5 +1,7 @@
 """Downloads files from a list of mirrors and checks them before they appear."""
 
+# torchvision's download_url has no timeout, would replace a user's own file, and leaves a partial one if interrupted.
+
 from __future__ import annotations
 
 import contextlib

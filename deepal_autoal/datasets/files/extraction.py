@@ -1,5 +1,7 @@
 """Extracts a zip archive's folder beside it: whole or not at all, and nowhere else."""
 
+# torchvision's extract_archive would leave a partial folder if interrupted, and not check for free space.
+
 from __future__ import annotations
 
 import os

@@ -1,5 +1,7 @@
 """MNIST's IDX files, plain or gzip-compressed."""
 
+# torchvision's reader needs extracted files, holds them in memory twice, and its errors do not name the file.
+
 from __future__ import annotations
 
 import gzip

@@ -1,5 +1,7 @@
 """CIFAR-10 and CIFAR-100, read from torchvision's folder or from the archive."""
 
+# torchvision's class reads only the official files (by their digests), and only after extracting the archive.
+
 from __future__ import annotations
 
 import gzip

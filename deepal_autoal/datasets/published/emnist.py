@@ -1,5 +1,7 @@
 """EMNIST by class: digits, capital and small letters, read from torchvision's folder layout or from the archive."""
 
+# torchvision's class reads only extracted files, all of them into memory, and leaves the images transposed.
+
 from __future__ import annotations
 
 import zipfile

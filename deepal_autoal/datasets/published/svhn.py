@@ -1,5 +1,7 @@
 """SVHN, the cropped house numbers, read from its MATLAB files."""
 
+# torchvision's class, which calls the same loadmat, reads only the official files (by their digests).
+
 from __future__ import annotations
 
 from pathlib import Path

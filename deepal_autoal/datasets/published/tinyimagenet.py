@@ -1,5 +1,7 @@
 """TinyImageNet, read from the folder ``tiny-imagenet-200`` or extracted into it from the archive."""
 
+# torchvision has no class for it.
+
 from __future__ import annotations
 
 from collections import Counter
