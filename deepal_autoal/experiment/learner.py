@@ -30,7 +30,7 @@ from deepal_autoal.querying.context import QueryContext
 from deepal_autoal.querying.outputs import OutputCache
 from deepal_autoal.querying.selector import SelectorStrategy, describe_strategy
 from deepal_autoal.querying.strategy import Query, Strategy
-from deepal_autoal.strategies.candidate_sets import names_in_sets_only
+from deepal_autoal.strategies.candidate_selection import CandidateSelection
 from deepal_autoal.strategies.factory import create_strategy, recreate_strategy, without_candidates
 from deepal_autoal.training.fitted_model import FittedModel
 from deepal_autoal.training.inputs import Inputs, Normalization
@@ -458,7 +458,7 @@ class ActiveLearner:
         if not isinstance(self.strategy, SelectorStrategy):
             return
         candidates = self.strategy.candidates
-        optional = names_in_sets_only(self.strategy.candidate_words)
+        optional = CandidateSelection(self.strategy.candidate_words).optional
         unable = [name for name in candidates if name in optional and "mc_dropout" in candidates[name].requires]
         if not unable:
             return

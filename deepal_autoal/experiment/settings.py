@@ -16,7 +16,7 @@ from deepal_autoal.experiment.run_config import RunConfig
 from deepal_autoal.jsonable import to_jsonable
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.run_settings import COMPARED, RunSettings, definitions
-from deepal_autoal.strategies.candidate_sets import names_of
+from deepal_autoal.strategies.candidate_selection import CandidateSelection
 from deepal_autoal.training.recipe import Recipe
 
 DEFAULT_DATA_DIR = "data"
@@ -188,9 +188,12 @@ def check_given_matches(recorded: RunConfig, given: Settings, folder: Path) -> N
     if given.scaling == "auto":
         given = replace(given, scaling=None)
     if given.candidates is not None:
-        # The same words mean what they meant then.
-        is_same = not isinstance(given.candidates, Mapping) and [*given.candidates] == [*(words or ())]
-        given = replace(given, candidates=candidates if is_same else names_of(given.candidates))
+        asked_for = [*given.candidates]
+        if isinstance(given.candidates, Mapping):
+            asked_for = CandidateSelection(given.candidates).names
+        elif asked_for == [*(words or ())]:  # the same words mean what they meant then
+            asked_for = candidates
+        given = replace(given, candidates=asked_for)
     lines = []
     for key, value in known.items():
         asked = getattr(given, key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from deepal_autoal.errors import DeepALError, InputError
@@ -12,16 +12,10 @@ from deepal_autoal.isolation.process_state import restored
 from deepal_autoal.plugins.contract import check_requires
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.plugins.options import resolve_options
-from deepal_autoal.plugins.registry import Entry, is_candidate_set
+from deepal_autoal.plugins.registry import Entry
 from deepal_autoal.querying.selector import SelectorStrategy, describe_strategy
 from deepal_autoal.querying.strategy import Strategy
-from deepal_autoal.strategies.candidate_sets import (
-    Candidates,
-    exclude_names,
-    names_in_sets_only,
-    names_of,
-    resolve_names,
-)
+from deepal_autoal.strategies.candidate_selection import Candidates, CandidateSelection
 
 logger = logging.getLogger(__name__)
 
@@ -70,12 +64,9 @@ def _create(name: str, candidates: Candidates | None, options: Mapping[str, Any]
     addressed = {key: value for key, value in options.items() if "." in key}
     arguments = resolve_options(name, cls, own)
     if issubclass(cls, SelectorStrategy):
-        given = cls.default_candidates if candidates is None else candidates
-        resolved = resolve_names(name, given)
-        is_fixed = isinstance(given, Mapping)
-        created = _create_candidates(resolved, addressed, (*within, name), is_fixed)
-        left_out = set(names_of(resolved)) - set(created)
-        return _create_selector(entry, created, arguments, exclude_names(resolved, left_out))
+        selection = CandidateSelection.parse(cls.default_candidates if candidates is None else candidates, name)
+        created = _create_candidates(selection, addressed, (*within, name))
+        return _create_selector(entry, created, arguments, selection)
     if candidates is not None:
         raise InputError(f"strategy {name!r} takes no candidates; only selectors such as autoal and vote do")
     if addressed:
@@ -92,25 +83,24 @@ def without_candidates(selector: SelectorStrategy, names: Collection[str]) -> Se
     """
     kept = {name: candidate for name, candidate in selector.candidates.items() if name not in names}
     entry = plugin_host().strategies.get(selector.name)
-    return _create_selector(entry, kept, selector.options, exclude_names(selector.candidate_words, names))
+    return _create_selector(entry, kept, selector.options, CandidateSelection(selector.candidate_words))
 
 
 def _create_candidates(
-    resolved: Mapping[str, Sequence[str]], addressed: Mapping[str, Any], within: tuple[str, ...], is_fixed: bool
+    selection: CandidateSelection, addressed: Mapping[str, Any], within: tuple[str, ...]
 ) -> dict[str, Strategy]:
-    """Return the candidates by name, except those that only come from a set and cannot be created.
+    """Return the candidates by name, except optional ones that cannot be created.
 
     Args:
-        resolved: The words that were given, each with its names.
+        selection: The candidates; those with an option of their own are not optional.
         addressed: Options of candidates, as ``name.key``.
         within: The enclosing selectors, outermost first.
-        is_fixed: Whether nothing may be left out, because a record lists the candidates.
     """
-    names = names_of(resolved)
+    names = selection.names
     for key in addressed:
         if key.partition(".")[0] not in names:
             raise InputError(f"option {key}: {key.partition('.')[0]!r} is not among the candidates {', '.join(names)}")
-    optional = set() if is_fixed else names_in_sets_only(resolved) - {key.partition(".")[0] for key in addressed}
+    optional = selection.optional - {key.partition(".")[0] for key in addressed}
     created = {}
     for name in names:
         theirs = {key.partition(".")[2]: value for key, value in addressed.items() if key.startswith(f"{name}.")}
@@ -137,16 +127,17 @@ def _create_candidate(name: str, options: Mapping[str, Any], within: tuple[str, 
 
 
 def _create_selector(
-    entry: Entry, created: Mapping[str, Strategy], arguments: Mapping[str, Any], resolved: Mapping[str, Sequence[str]]
+    entry: Entry, created: Mapping[str, Strategy], arguments: Mapping[str, Any], selection: CandidateSelection
 ) -> SelectorStrategy:
+    """Return a selector over the candidates that could be created."""
     if not created:
         raise InputError(
-            f"strategy {entry.name!r}: no candidate is left of {','.join(resolved)}; name some, such as "
+            f"strategy {entry.name!r}: no candidate is left of {','.join(selection.by_word)}; name some, such as "
             "--candidates entropy,margin,kmeans"
         )
     selector: SelectorStrategy = entry.call(candidates=created, **arguments)
     _complete(entry, selector, arguments)
-    selector.candidate_words = dict(resolved) if any(map(is_candidate_set, resolved)) else {}
+    selector.candidate_words = selection.only(created).describe()
     return selector
 
 

@@ -19,7 +19,7 @@ from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.plugins.options import resolve_options
 from deepal_autoal.querying.selector import SelectorStrategy
 from deepal_autoal.querying.strategy import Query, ScoringStrategy, Strategy, check_query
-from deepal_autoal.strategies.candidate_sets import names_of, resolve_names
+from deepal_autoal.strategies.candidate_selection import CandidateSelection
 from deepal_autoal.strategies.factory import create_strategy
 from deepal_autoal.testing.failure_text import format_failure
 from deepal_autoal.testing.observation import ViewCalls, process_state, restore_process
@@ -121,8 +121,8 @@ class Subject:
             arguments = resolve_options(self.target.__name__, self.target, arguments)
             if issubclass(self.target, SelectorStrategy):
                 given = self.candidates or self.target.default_candidates
-                names = names_of(resolve_names(self.target.__name__, given))
-                arguments["candidates"] = {name: create_strategy(name) for name in names}
+                selection = CandidateSelection.parse(given, self.target.__name__)
+                arguments["candidates"] = {name: create_strategy(name) for name in selection.names}
         strategy = self.target(**arguments)
         if not isinstance(strategy, Strategy):
             raise InputError(f"{self.target!r} returns {type(strategy).__name__}, not a Strategy")

@@ -218,7 +218,7 @@ def test_plugins_that_are_not_loaded_are_named(distribution, monkeypatch, caplog
     distribution("bad", "0.1", {"broken": "broken_plugin"}, broken_plugin="raise RuntimeError('no such luck')")
     host = PluginHost()
     host.load_entry_points()
-    monkeypatch.setattr("deepal_autoal.strategies.candidate_sets.plugin_host", lambda: host)
+    monkeypatch.setattr("deepal_autoal.strategies.candidate_selection.plugin_host", lambda: host)
     create_strategy("vote", ["all-diversity"])
     assert warnings_of(caplog) == [
         "candidates all-diversity: without plugins of bad 0.1, which are not loaded: see `deepal plugins`"
