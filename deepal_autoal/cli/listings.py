@@ -19,7 +19,8 @@ from deepal_autoal.isolation.blame import normalize
 from deepal_autoal.jsonable import to_jsonable
 from deepal_autoal.models.names import model_options
 from deepal_autoal.plugins.cost_formulas import format_cost
-from deepal_autoal.plugins.host import DISABLE_VARIABLE, plugin_host
+from deepal_autoal.plugins.discovery import DISABLE_VARIABLE
+from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.plugins.options import constructor_options
 from deepal_autoal.plugins.registry import Entry
 

@@ -1,3 +1,3 @@
 from .host import PluginHost as PluginHost
-from .host import PluginRecord as PluginRecord
 from .host import plugin_host as plugin_host
+from .plugin_record import PluginRecord as PluginRecord
