@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
-import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +12,19 @@ import numpy as np
 import torch
 
 from deepal_autoal.errors import InputError, QueryError
+from deepal_autoal.experiment.capabilities import leave_out_unable_candidates, require_capabilities
 from deepal_autoal.experiment.pool import Pool, draw_initial
-from deepal_autoal.files import encode, read_tensors, write_tensors
+from deepal_autoal.experiment.saved_learner import (
+    SavedLearner,
+    load_strategy_state,
+    model_state,
+    restored_model,
+    strategy_state,
+)
 from deepal_autoal.isolation.blame import blaming
 from deepal_autoal.isolation.guards import guarded
 from deepal_autoal.measuring.profile import section
 from deepal_autoal.models import ModelChoice, build_model, resolve_model
-from deepal_autoal.models.pretrained import replaced_weights
 from deepal_autoal.numerics.devices import resolve_device
 from deepal_autoal.numerics.precision import clean_autograd_state, resolve_precision
 from deepal_autoal.numerics.random_streams import stream_seed
@@ -28,35 +32,24 @@ from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.querying.asking import ask
 from deepal_autoal.querying.context import QueryContext
 from deepal_autoal.querying.outputs import OutputCache
-from deepal_autoal.querying.selector import SelectorStrategy, describe_strategy
+from deepal_autoal.querying.selector import describe_strategy
 from deepal_autoal.querying.strategy import Query, Strategy
-from deepal_autoal.strategies.candidate_selection import CandidateSelection
-from deepal_autoal.strategies.factory import create_strategy, recreate_strategy, without_candidates
+from deepal_autoal.strategies.factory import create_strategy
 from deepal_autoal.training.fitted_model import FittedModel
 from deepal_autoal.training.inputs import Inputs, Normalization
 from deepal_autoal.training.predictor import Predictor, as_samples
 from deepal_autoal.training.recipe import Recipe
 from deepal_autoal.training.scaling import resolve_scaling
-from deepal_autoal.training.trainer import (
-    LabeledData,
-    Trainer,
-    TrainerProtocol,
-    UnlabeledData,
-    load_weights,
-    rebuilding_trainer,
-)
+from deepal_autoal.training.trainer import LabeledData, Trainer, TrainerProtocol, UnlabeledData, rebuilding_trainer
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from deepal_autoal.training.task_model import TaskModel
 
-FORMAT = 2
 # Requirements that are computed from embeddings.
 OF_EMBEDDINGS = frozenset({"embeddings", "gradients", "mc_dropout"})
 _SAMPLES_COMPARED = 64
-
-logger = logging.getLogger(__name__)
 
 
 def _no_progress(done: int, total: int) -> None:
@@ -136,14 +129,14 @@ class ActiveLearner:
         precision = resolve_precision(wanted.precision, self.device, self._inputs.input_shape)
         self.recipe = replace(wanted, precision=precision)
         plain = Trainer(self._build, self.recipe, self.device)
-        self._leave_out_unable_candidates(plain)
+        self.strategy = leave_out_unable_candidates(self.strategy, self.model_name, lambda: self._untrained(plain))
         doing = "wrap_trainer"
         with guarded(self.strategy, doing), blaming(self.strategy, doing, own_errors=True):
             self._trainer = self.strategy.wrap_trainer(plain)
             if not callable(getattr(self._trainer, "fit", None)):
                 raise QueryError(f"{self.strategy}: wrap_trainer returned {self._trainer!r}, which has no method fit")
         self._rebuilding = rebuilding_trainer(self._trainer, plain)
-        self._require_capabilities()
+        require_capabilities(self.strategy, self.model_name, lambda: self._untrained(self._rebuilding))
         self.round = -1
         self._fitted: FittedModel | None = None
         self._is_current = False
@@ -234,9 +227,9 @@ class ActiveLearner:
             if len(np.asarray(self._pending.indices)) == batch_size:
                 return self._pending
             if self._memory_before is not None:
-                self._load_strategy_state(self._memory_before)
+                load_strategy_state(self.strategy, self._memory_before)
         model = self.fit()
-        self._memory_before = self._strategy_state()
+        self._memory_before = strategy_state(self.strategy)
         keeps_embeddings = bool(self.strategy.requires & OF_EMBEDDINGS)
         cache = OutputCache(self._inputs, self._trainer, (self.seed, self.round), progress, keeps_embeddings)
         context = self._context(model, candidates, cache)
@@ -244,7 +237,7 @@ class ActiveLearner:
             answer = ask(self.strategy, context, batch_size)
         except BaseException:
             # A failed query leaves no trace in the strategy's memory.
-            self._load_strategy_state(self._memory_before)
+            load_strategy_state(self.strategy, self._memory_before)
             raise
         self.query_seconds = dict(context.seconds)
         if cache.training_seconds:
@@ -296,7 +289,7 @@ class ActiveLearner:
         rebuilt, its outputs differ, which is checked on some samples.
         """
         model = self.fit()
-        state = self._model_state(model)
+        state = model_state(model)
         rows = self._pool.labeled[:_SAMPLES_COMPARED]
         with self.blaming_for("evaluation"), clean_autograd_state(self.device):
             pairs = zip(model.sweep(self._inputs, rows), self._restored(state).sweep(self._inputs, rows), strict=True)
@@ -321,23 +314,12 @@ class ActiveLearner:
         Raises:
             RunFolderError: If it cannot be written, or the strategy's state cannot be stored in a file.
         """
-        write_tensors(
-            Path(path),
-            {
-                "format": FORMAT,
-                "strategy": describe_strategy(self.strategy),
-                "n_classes": self.n_classes,
-                "n_rounds": self.n_rounds,
-                "model": self.model_choice.name,
-                "model_options": self.model_choice.describe()["options"],
-                "recipe": asdict(self.recipe),
-                "scaling": self.scaling,
-                "seed": self.seed,
-                "members": self._pool.members,
-                "pool": self._inputs.fingerprint(),
-                "state": self.state_dict(),
-            },
-        )
+        saved = SavedLearner(
+            strategy=describe_strategy(self.strategy), n_classes=self.n_classes, n_rounds=self.n_rounds,
+            model=self.model_choice, recipe=self.recipe, scaling=self.scaling, seed=self.seed,
+            members=self._pool.members, pool=self._inputs.fingerprint(), state=self.state_dict(),
+        )  # fmt: skip
+        saved.write(Path(path))
 
     @classmethod
     def load(
@@ -360,27 +342,11 @@ class ActiveLearner:
             RunFolderError: If the file cannot be read.
             InputError: If it belongs to another pool.
         """
-        saved = read_tensors(Path(path))
-        if saved.get("format") != FORMAT or "state" not in saved:
-            raise InputError(f"{path} is not a learner that this version can read (format {saved.get('format')!r})")
-        samples = as_samples(pool, "pool")
-        # Learners saved before scaling became a choice scaled each feature.
-        scaling = saved.get("scaling", "auto" if samples.ndim == 4 else "feature")
-        learner = cls(
-            samples,
-            recreate_strategy(saved["strategy"]) if strategy is None else strategy,
-            saved["n_classes"],
-            model=ModelChoice(saved["model"], saved.get("model_options", {})),
-            recipe=Recipe(**{**saved["recipe"], "augmentation": tuple(saved["recipe"]["augmentation"])}),
-            seed=saved["seed"],
-            device=device,
-            members=saved["members"],
-            n_rounds=saved["n_rounds"],
-            scaling=scaling,
-        )
-        if learner._inputs.fingerprint() != saved["pool"]:
+        saved = SavedLearner.read(Path(path))
+        learner = cls(**saved.arguments(pool, strategy), device=device)
+        if learner._inputs.fingerprint() != saved.pool:
             raise InputError(f"{path} was saved with another pool; give the same samples in the same order")
-        learner.load_state_dict(saved["state"])
+        learner.load_state_dict(saved.state)
         return learner
 
     def state_dict(self) -> dict[str, Any]:
@@ -390,8 +356,8 @@ class ActiveLearner:
             "labels": self._pool.labels,
             "round": self.round,
             "is_current": self._is_current,
-            **({"model": None} if self._fitted is None else self._model_state(self._fitted)),
-            "strategy": self._strategy_state(),
+            **({"model": None} if self._fitted is None else model_state(self._fitted)),
+            "strategy": strategy_state(self.strategy),
             "strategy_before": self._memory_before,
             "pending": None if self._pending is None else np.asarray(self._pending.indices),
         }
@@ -404,34 +370,14 @@ class ActiveLearner:
         if state["model"] is not None:
             self._fitted = self._restored(state)
         if state["strategy"]:
-            self._load_strategy_state(state["strategy"])
+            load_strategy_state(self.strategy, state["strategy"])
         self._memory_before = state["strategy_before"]
         self._pending = None if state["pending"] is None else Query(state["pending"])
 
-    @staticmethod
-    def _model_state(model: FittedModel) -> dict[str, Any]:
-        return {
-            "model": dict(model.objective.state_dict()), "metrics": dict(model.metrics), "precision": model.precision,
-        }  # fmt: skip
-
     def _restored(self, state: Mapping[str, Any]) -> FittedModel:
         """Return this round's model from its saved weights."""
-        with replaced_weights():
-            objective = load_weights(self._rebuilding.new_objective(), state["model"])
-        return FittedModel(
-            objective.model, device=self.device, recipe=self.recipe, seed=stream_seed(self.seed, self.round, "train"),
-            metrics=state["metrics"], precision=state["precision"], objective=objective,
-        )  # fmt: skip
-
-    def _strategy_state(self) -> dict[str, Any]:
-        with guarded(self.strategy, "state_dict"), blaming(self.strategy, "state_dict"):
-            state = copy.deepcopy(self.strategy.state_dict())  # the strategy may keep changing its own
-            encode(state, "state_dict()")
-        return state
-
-    def _load_strategy_state(self, state: Mapping[str, Any]) -> None:
-        with guarded(self.strategy, "load_state_dict"), blaming(self.strategy, "load_state_dict"):
-            self.strategy.load_state_dict(state)
+        seed = stream_seed(self.seed, self.round, "train")
+        return restored_model(state, self._rebuilding, device=self.device, recipe=self.recipe, seed=seed)
 
     def new_module(self) -> TaskModel:
         """Return an untrained task model, without touching torch's global generator."""
@@ -453,36 +399,9 @@ class ActiveLearner:
         stack.enter_context(blaming(culprit, doing, own_errors=True))
         return stack
 
-    def _leave_out_unable_candidates(self, plain: Trainer) -> None:
-        """Leave out candidates that were given only as part of a set and require what the model lacks."""
-        if not isinstance(self.strategy, SelectorStrategy):
-            return
-        candidates = self.strategy.candidates
-        optional = CandidateSelection(self.strategy.candidate_words).optional
-        unable = [name for name in candidates if name in optional and "mc_dropout" in candidates[name].requires]
-        if not unable:
-            return
+    def _untrained(self, trainer: Trainer) -> TaskModel:
         with self.blaming_for("training"):
-            module = plain.new_objective().model
-        if not module.has_passes:
-            logger.warning(
-                "candidates of %s left out: %s; they require mc_dropout, but the model %r has no dropout",
-                self.strategy, ", ".join(unable), self.model_name,
-            )  # fmt: skip
-            self.strategy = without_candidates(self.strategy, unable)
-
-    def _require_capabilities(self) -> None:
-        """Reject a model that lacks what the strategy requires, before anything is trained."""
-        needs_dropout = "mc_dropout" in self.strategy.requires
-        if not needs_dropout and not self.strategy.changes_training:
-            return
-        with self.blaming_for("training"):
-            module = self.new_module()  # a changed objective reports here what it lacks
-        if needs_dropout and not module.has_passes:
-            raise InputError(
-                f"{self.strategy} requires mc_dropout, but the model {self.model_name!r} has no dropout; "
-                "choose another --model"
-            )
+            return trainer.new_objective().model
 
     def _data(self) -> tuple[LabeledData, UnlabeledData]:
         labeled = self._pool.labeled

@@ -5,6 +5,7 @@ import pytest
 
 from deepal_autoal import ActiveLearner, Recipe, Strategy, create_strategy
 from deepal_autoal.errors import InputError, RunFolderError
+from deepal_autoal.files import read_tensors, write_tensors
 
 QUICK = Recipe(epochs=2, min_steps=5)
 
@@ -83,6 +84,9 @@ def test_saved_learner_continues_identically(tmp_path, blob_data, name):
     assert loaded.ask(5).tolist() == learner.ask(5).tolist()
     with pytest.raises(InputError, match="another pool"):
         ActiveLearner.load(tmp_path / "learner.pt", blob_data.x_train + 1, device="cpu")
+    write_tensors(tmp_path / "newer.pt", {**read_tensors(tmp_path / "learner.pt"), "format": 3})
+    with pytest.raises(InputError, match=r"newer.pt is not a learner that this version can read \(format 3\)"):
+        ActiveLearner.load(tmp_path / "newer.pt", blob_data.x_train)
     (tmp_path / "junk.pt").write_bytes(b"junk")
     with pytest.raises(RunFolderError, match="cannot read"):
         ActiveLearner.load(tmp_path / "junk.pt", blob_data.x_train)

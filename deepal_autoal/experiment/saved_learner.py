@@ -1,0 +1,166 @@
+"""A learner as plain data: the file that `ActiveLearner.save` writes, and the state of its model and strategy."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepal_autoal.errors import InputError
+from deepal_autoal.files import encode, read_tensors, write_tensors
+from deepal_autoal.isolation.blame import blaming
+from deepal_autoal.isolation.guards import guarded
+from deepal_autoal.models import ModelChoice
+from deepal_autoal.models.pretrained import replaced_weights
+from deepal_autoal.strategies.factory import recreate_strategy
+from deepal_autoal.training.fitted_model import FittedModel
+from deepal_autoal.training.predictor import as_samples
+from deepal_autoal.training.recipe import Recipe
+from deepal_autoal.training.trainer import Trainer, load_weights
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import ArrayLike, NDArray
+
+    from deepal_autoal.querying.strategy import Strategy
+
+FORMAT = 2
+
+
+@dataclass(frozen=True)
+class SavedLearner:
+    """Everything about a learner except its pool.
+
+    Attributes:
+        strategy: The strategy, as `describe_strategy` describes it.
+        n_classes, n_rounds, model, recipe, seed: As the learner has them.
+        scaling: Likewise; None in files from before it was a choice.
+        members: The pool indices in use, int64.
+        pool: The fingerprint of the pool's samples.
+        state: The learner's `state_dict`.
+    """
+
+    strategy: Mapping[str, Any]
+    n_classes: int
+    n_rounds: int | None
+    model: ModelChoice
+    recipe: Recipe
+    scaling: str | None
+    seed: int
+    members: NDArray[np.int64]
+    pool: str
+    state: Mapping[str, Any]
+
+    def write(self, path: Path) -> None:
+        """Write the file, atomically.
+
+        Raises:
+            RunFolderError: If it cannot be written, or the strategy's state cannot be stored in a file.
+        """
+        write_tensors(
+            path,
+            {
+                "format": FORMAT,
+                "strategy": self.strategy,
+                "n_classes": self.n_classes,
+                "n_rounds": self.n_rounds,
+                "model": self.model.name,
+                "model_options": self.model.describe()["options"],
+                "recipe": asdict(self.recipe),
+                "scaling": self.scaling,
+                "seed": self.seed,
+                "members": self.members,
+                "pool": self.pool,
+                "state": self.state,
+            },
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> SavedLearner:
+        """Read a file that `write` wrote.
+
+        Raises:
+            RunFolderError: If it cannot be read.
+            InputError: If it is in another format.
+        """
+        saved = read_tensors(path)
+        if saved.get("format") != FORMAT or "state" not in saved:
+            raise InputError(f"{path} is not a learner that this version can read (format {saved.get('format')!r})")
+        return cls(
+            strategy=saved["strategy"],
+            n_classes=saved["n_classes"],
+            n_rounds=saved["n_rounds"],
+            model=ModelChoice(saved["model"], saved.get("model_options", {})),
+            recipe=Recipe(**{**saved["recipe"], "augmentation": tuple(saved["recipe"]["augmentation"])}),
+            scaling=saved.get("scaling"),
+            seed=saved["seed"],
+            members=saved["members"],
+            pool=saved["pool"],
+            state=saved["state"],
+        )
+
+    def arguments(self, pool: ArrayLike, strategy: Strategy | None) -> dict[str, Any]:
+        """Return the arguments, except the device, with which the learner is created again.
+
+        Args:
+            pool: The same samples.
+            strategy: The strategy; by default it is created by its name.
+        """
+        samples = as_samples(pool, "pool")
+        return {
+            "pool": samples,
+            "strategy": recreate_strategy(self.strategy) if strategy is None else strategy,
+            "n_classes": self.n_classes,
+            "model": self.model,
+            "recipe": self.recipe,
+            "seed": self.seed,
+            "members": self.members,
+            "n_rounds": self.n_rounds,
+            # Learners saved before scaling became a choice scaled each feature.
+            "scaling": self.scaling or ("auto" if samples.ndim == 4 else "feature"),
+        }
+
+
+def model_state(model: FittedModel) -> dict[str, Any]:
+    """Return what `restored_model` needs: the objective's weights, the metrics and the precision."""
+    return {"model": dict(model.objective.state_dict()), "metrics": dict(model.metrics), "precision": model.precision}
+
+
+def restored_model(
+    state: Mapping[str, Any], trainer: Trainer, *, device: torch.device, recipe: Recipe, seed: int
+) -> FittedModel:
+    """Return a trained model from its `model_state`.
+
+    Args:
+        state: The state.
+        trainer: The trainer that rebuilds the model.
+        device: Where it computes.
+        recipe: How it was trained.
+        seed: With which seed.
+
+    Raises:
+        InputError: If the weights do not fit the model.
+    """
+    with replaced_weights():
+        objective = load_weights(trainer.new_objective(), state["model"])
+    return FittedModel(
+        objective.model, device=device, recipe=recipe, seed=seed, metrics=state["metrics"],
+        precision=state["precision"], objective=objective,
+    )  # fmt: skip
+
+
+def strategy_state(strategy: Strategy) -> dict[str, Any]:
+    """Return a copy of a strategy's state, after checking that a file can hold it."""
+    with guarded(strategy, "state_dict"), blaming(strategy, "state_dict"):
+        state = copy.deepcopy(strategy.state_dict())  # the strategy may keep changing its own
+        encode(state, "state_dict()")
+    return state
+
+
+def load_strategy_state(strategy: Strategy, state: Mapping[str, Any]) -> None:
+    """Restore a strategy's state, blaming the strategy if it fails."""
+    with guarded(strategy, "load_state_dict"), blaming(strategy, "load_state_dict"):
+        strategy.load_state_dict(state)
