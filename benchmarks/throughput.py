@@ -183,9 +183,9 @@ def train_purely(
 @torch.no_grad()
 def score_purely(fitted: FittedModel, inputs: Inputs, device: torch.device, n: int) -> None:
     """Pass as many samples as the pool contains, repeating one chunk."""
-    from deepal_autoal.training.fitted_model import chunk_size
+    from deepal_autoal.training.fitted_model import samples_at_once
 
-    size = min(n, chunk_size(inputs.input_shape, device))
+    size = min(n, samples_at_once(inputs.input_shape, device))
     batch = inputs.batch(np.arange(size))
     for _ in range(n // size):
         with autocast(fitted.precision, device):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from deepal_autoal.errors import InputError
-from deepal_autoal.numerics.row_blocks import first_unusable_row, row_chunks
+from deepal_autoal.numerics.row_blocks import first_unusable_row, read_rows
 from deepal_autoal.training.recipe import AUGMENTATIONS, OWN_AUGMENTATION
 
 FEATURE_DTYPES = ("float16", "float32", "float64")
@@ -135,8 +135,8 @@ class Dataset:
         for name in ("x_train", "y_train", "x_test", "y_test"):
             array: np.ndarray = getattr(self, name)
             digest.update(f"{name} {array.dtype.newbyteorder('<').str} {array.shape}\n".encode())
-            for _, chunk in row_chunks(array):
-                little = np.ascontiguousarray(chunk, dtype=chunk.dtype.newbyteorder("<"))
+            for rows in read_rows(array):
+                little = np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("<"))
                 digest.update(little.reshape(-1).view(np.uint8).data)
         digest.update("\0".join(self.class_names).encode("utf-8", "surrogatepass"))
         return digest.hexdigest()

@@ -21,8 +21,9 @@ from deepal_autoal.models import build_model
 from deepal_autoal.numerics.devices import resolve_device
 from deepal_autoal.numerics.precision import autocast, resolve_precision
 from deepal_autoal.numerics.random_streams import global_torch_seed, stream_seed
+from deepal_autoal.numerics.row_blocks import row_slices
 from deepal_autoal.plugins.host import plugin_host
-from deepal_autoal.training.fitted_model import FittedModel, chunk_size
+from deepal_autoal.training.fitted_model import FittedModel, samples_at_once
 from deepal_autoal.training.inputs import Inputs, Normalization
 from deepal_autoal.training.recipe import Recipe
 from deepal_autoal.training.scaling import resolve_scaling
@@ -119,8 +120,8 @@ def embed(
     def blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
         nonlocal done
         inputs = Inputs(array, normalization, fitted.device)
-        for start in range(0, len(array), chunk_size(shape, fitted.device)):
-            rows = np.arange(start, min(start + chunk_size(shape, fitted.device), len(array)))
+        for block in row_slices(len(array), samples_at_once(shape, fitted.device)):
+            rows = np.arange(block.start, block.stop)
             yield _fitting(_embeddings(fitted, inputs, rows, shape), dtype)
             done += len(rows)
             if progress is not None:

@@ -13,6 +13,7 @@ import torch
 from deepal_autoal.errors import InputError
 from deepal_autoal.models.prior_strength import copies_of
 from deepal_autoal.numerics.random_streams import numpy_stream
+from deepal_autoal.numerics.row_blocks import TREES
 from deepal_autoal.training.solved import FlatInput, SizedByData, SolvedModel, training_metrics
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 _PRIOR_VOTES = 1.0
 # Share of the trees used in one random pass.
 _TREES_A_PASS = 0.1
-# Rows × trees evaluated at once.
-_CHUNK_NUMBERS = 1 << 21
 
 
 class ForestHead(SizedByData):
@@ -64,14 +63,13 @@ class ForestHead(SizedByData):
     def log_probabilities(self, vectors: Tensor, roots: Tensor) -> Tensor:
         """Return log probabilities (n, C) by the trees with the given roots."""
         sums = vectors.new_empty((len(vectors), self.probabilities.shape[1]))
-        n_rows = max(1, _CHUNK_NUMBERS // len(roots))
-        for start in range(0, len(vectors), n_rows):
-            rows = vectors[start : start + n_rows]
+        for block in TREES.blocks(len(vectors), len(roots)):
+            rows = vectors[block]
             nodes = roots.expand(len(rows), -1)
             for _ in range(int(self.depth)):
                 goes_left = rows.gather(1, self.features[nodes]) <= self.thresholds[nodes]
                 nodes = torch.where(goes_left, self.left[nodes], self.right[nodes])
-            sums[start : start + n_rows] = self.probabilities[nodes].sum(dim=1)
+            sums[block] = self.probabilities[nodes].sum(dim=1)
         return smoothed(sums, len(roots)).log()
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
+
+from deepal_autoal.numerics.row_blocks import SOFTMAX
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 # On the CPU, torch's softmax takes as long for fewer classes as for this many.
 _FEW_CLASSES = 16
-# Numbers in a chunk, which should fit in a processor's cache.
-_CHUNK_NUMBERS = 1 << 17
 
 
 def softmax(logits: Tensor) -> Tensor:
@@ -20,7 +21,7 @@ def softmax(logits: Tensor) -> Tensor:
     if not _is_narrow(logits):
         return logits.softmax(dim=1)
     result = torch.empty_like(logits)
-    for source, target in _chunks(logits, result):
+    for source, target in _blocks(logits, result):
         torch.sub(source, source.amax(dim=1, keepdim=True), out=target)
         target.exp_().div_(target.sum(dim=1, keepdim=True))
     return result
@@ -31,7 +32,7 @@ def log_softmax(logits: Tensor) -> Tensor:
     if not _is_narrow(logits):
         return logits.log_softmax(dim=1)
     result = torch.empty_like(logits)
-    for source, target in _chunks(logits, result):
+    for source, target in _blocks(logits, result):
         torch.sub(source, source.amax(dim=1, keepdim=True), out=target)
         target.sub_(target.exp().sum(dim=1, keepdim=True).log_())
     return result
@@ -41,6 +42,5 @@ def _is_narrow(logits: Tensor) -> bool:
     return logits.device.type == "cpu" and logits.shape[1] < _FEW_CLASSES
 
 
-def _chunks(source: Tensor, target: Tensor) -> zip[tuple[Tensor, Tensor]]:
-    n_rows = max(1, _CHUNK_NUMBERS * torch.get_num_threads() // source.shape[1])
-    return zip(torch.split(source, n_rows), torch.split(target, n_rows), strict=True)
+def _blocks(source: Tensor, target: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    return ((source[rows], target[rows]) for rows in SOFTMAX.blocks(len(source), source.shape[1]))

@@ -15,6 +15,7 @@ from deepal_autoal.measuring.profile import section
 from deepal_autoal.measuring.resources import Stopwatch
 from deepal_autoal.numerics.precision import clean_autograd_state
 from deepal_autoal.numerics.random_streams import numpy_stream, stream_seed, torch_stream
+from deepal_autoal.numerics.row_blocks import SCORED_PASSES, row_slices
 from deepal_autoal.numerics.softmax import log_softmax, softmax
 from deepal_autoal.training.trainer import LabeledData, UnlabeledData
 
@@ -29,9 +30,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Size up to which dropout passes are kept even if they take more memory than the outputs; numbers in a batch of them.
+# Size up to which dropout passes are kept even if they take more memory than the outputs.
 _KEPT_BYTES = 256 << 20
-_BATCH_NUMBERS, _ACCELERATOR_NUMBERS = 1 << 20, 1 << 25
 
 
 class PoolView:
@@ -68,8 +68,8 @@ class PoolView:
 
     def batches(self, batch_size: int) -> Iterator[Tensor]:
         """Yield the model inputs of all samples in order, ``batch_size`` at a time."""
-        for start in range(0, len(self), batch_size):
-            yield self._outputs.inputs.batch(self.indices[start : start + batch_size])
+        for rows in row_slices(len(self), batch_size):
+            yield self._outputs.inputs.batch(self.indices[rows])
 
     def logits(self) -> Tensor:
         """Return logits, float32 (N, C)."""
@@ -125,17 +125,16 @@ class PoolView:
         than 256 MiB and more than the pool's outputs are computed on demand and not kept.
         """
         outputs, n_classes = self._outputs, self._outputs.model.module.n_classes
-        limit = _BATCH_NUMBERS if outputs.model.device.type == "cpu" else _ACCELERATOR_NUMBERS
-        n_rows = max(1, limit // (n_passes * n_classes))
+        n_rows = SCORED_PASSES.rows(n_passes * n_classes, outputs.model.device)
         is_large = n_passes * n_classes > n_classes + outputs.model.module.embedding_dim
         # With deeper dropout, masks depend on which samples are requested together.
         is_large &= 4 * n_passes * len(self) * n_classes > _KEPT_BYTES and outputs.model.module.dropout_only_in_head
         if self._n_passes >= n_passes or not is_large:
             yield from torch.split(self.mc_probabilities(n_passes), n_rows, dim=1)
             return
-        for start in range(0, len(self), n_rows):
+        for rows in row_slices(len(self), n_rows):
             with clean_autograd_state(outputs.model.device):
-                part = outputs.mc_probabilities(self.indices[start : start + n_rows], n_passes)
+                part = outputs.mc_probabilities(self.indices[rows], n_passes)
             yield part
 
     @property

@@ -16,6 +16,7 @@ from deepal_autoal.numerics.calibration import N_FOLDS, best_temperature, strati
 from deepal_autoal.numerics.dropout_masks import dropout_masks
 from deepal_autoal.numerics.precision import clean_autograd_state
 from deepal_autoal.numerics.random_streams import numpy_stream, stream_seed, torch_stream
+from deepal_autoal.numerics.row_blocks import DROPOUT_PASSES
 from deepal_autoal.numerics.softmax import softmax
 from deepal_autoal.training.solved import SolvedModel
 
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
     from deepal_autoal.training.trainer import LabeledData, TrainerProtocol, UnlabeledData
 
 
-# Masked numbers in a chunk of dropout passes: on a CPU they should fit in the cache.
-_CHUNK_NUMBERS = 1 << 18
-_ACCELERATOR_NUMBERS = 1 << 25
-_LEAST_ROWS = 16
 # Fraction of the labels to which an ensemble member of a solved model is fitted: that of distinct samples in a
 # bootstrap sample.
 _MEMBERS_PART = 1 - math.exp(-1)
@@ -154,13 +151,11 @@ class ModelOutputs:
             return torch.cat(full_passes).softmax(dim=-1)
         embeddings = self.embeddings(indices)
         passes = embeddings.new_empty((n_passes - first, len(indices), module.n_classes))
-        limit = _CHUNK_NUMBERS if embeddings.device.type == "cpu" else _ACCELERATOR_NUMBERS
-        n_rows = max(_LEAST_ROWS, limit // (len(passes) * embeddings.shape[1]))
         samples = torch.tensor(indices, device=embeddings.device)
-        for start in range(0, len(indices), n_rows):
-            chunk = slice(start, start + n_rows)
-            logits = self._random_logits(samples[chunk], embeddings[chunk], range(first, n_passes))
-            passes[:, chunk] = softmax(logits.flatten(0, 1)).view_as(logits)
+        masked_per_row = len(passes) * embeddings.shape[1]
+        for rows in DROPOUT_PASSES.blocks(len(indices), masked_per_row, embeddings.device):
+            logits = self._random_logits(samples[rows], embeddings[rows], range(first, n_passes))
+            passes[:, rows] = softmax(logits.flatten(0, 1)).view_as(logits)
         return passes
 
     def _random_logits(self, samples: Tensor, embeddings: Tensor, passes: range) -> Tensor:

@@ -14,6 +14,7 @@ from deepal_autoal.isolation.blame import blaming
 from deepal_autoal.measuring.profile import count_passed
 from deepal_autoal.numerics.precision import autocast, place
 from deepal_autoal.numerics.random_streams import global_torch_seed
+from deepal_autoal.numerics.row_blocks import MODEL_PASS, row_slices
 from deepal_autoal.training.objective import Objective
 from deepal_autoal.training.task_model import dropout_parts
 
@@ -25,10 +26,7 @@ if TYPE_CHECKING:
     from deepal_autoal.training.recipe import Recipe
     from deepal_autoal.training.task_model import TaskModel
 
-# Bytes that a layer of 32 float32 maps at the image's resolution may use. On the CPU, activations must stay in the
-# cache: at 28x28, chunks of 64 to 128 are fastest, and chunks of 512 take up to twice as long.
-_CPU_BYTES = 8 << 20
-_ACCELERATOR_BYTES = 256 << 20
+# Activations of the widest layers to expect: maps of an image's size, and numbers beside a vector's own.
 _IMAGE_WIDTH = 32
 _VECTOR_WIDTH = 1024
 
@@ -81,7 +79,7 @@ class FittedModel:
         Args:
             inputs: Source of the samples.
             indices: Indices of the samples, (n,).
-            batch_size: Samples in a chunk; by default chosen to bound memory.
+            batch_size: Samples passed at once; by default chosen to bound memory.
             logits_only: Whether to discard the embeddings.
 
         Returns:
@@ -93,7 +91,7 @@ class FittedModel:
         logits = torch.empty((n, module.n_classes), device=self.device)
         embeddings = torch.empty((0 if logits_only else n, module.embedding_dim), device=self.device)
         with torch.no_grad():
-            for rows in self._chunks(inputs, n, batch_size):
+            for rows in row_slices(n, batch_size or samples_at_once(inputs.input_shape, self.device)):
                 with self._blaming(), autocast(self.precision, self.device):
                     features = module.features(inputs.batch(indices[rows]))
                 features = features.float()
@@ -124,7 +122,7 @@ class FittedModel:
         seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
         logits = torch.empty((n_passes, len(indices), self.module.n_classes), device=self.device)
         with torch.no_grad(), global_torch_seed(seed, self.device), _dropping(self.module):
-            for rows in self._chunks(inputs, len(indices), None):
+            for rows in row_slices(len(indices), samples_at_once(inputs.input_shape, self.device)):
                 batch = inputs.batch(indices[rows])
                 for number in range(n_passes):
                     with self._blaming(), autocast(self.precision, self.device):
@@ -137,20 +135,14 @@ class FittedModel:
         origin = self.module.origin
         return blaming(origin, "its forward pass", own_errors=True) if origin else nullcontext()
 
-    def _chunks(self, inputs: Inputs, n: int, batch_size: int | None) -> Iterator[slice]:
-        size = batch_size or chunk_size(inputs.input_shape, self.device)
-        for start in range(0, n, size):
-            yield slice(start, min(start + size, n))
 
-
-def chunk_size(input_shape: tuple[int, ...], device: torch.device) -> int:
+def samples_at_once(input_shape: tuple[int, ...], device: torch.device) -> int:
     """Return how many samples to pass through a model at once, between 8 and 8192, depending on the input size."""
     if len(input_shape) > 1:
         numbers = max(input_shape[0], _IMAGE_WIDTH) * math.prod(input_shape[1:])
     else:
         numbers = input_shape[0] + _VECTOR_WIDTH
-    limit = _CPU_BYTES if device.type == "cpu" else _ACCELERATOR_BYTES
-    return min(max(limit // (4 * numbers), 8), 8192)
+    return MODEL_PASS.rows(4 * numbers, device)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 
 from deepal_autoal.errors import InputError
+from deepal_autoal.numerics.row_blocks import READING, read_rows
 from deepal_autoal.training.scaling import VectorMoments, resolve_scaling
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-_CHUNK_BYTES = 16 << 20
 _MAX_PIXEL = 255.0
 
 
@@ -97,7 +96,7 @@ class Inputs:
             self._mean, self._std = mean, std
         self._resident: Tensor | None = None
         if _may_reside(device, array.nbytes):
-            for rows in _slices(array):
+            for rows in READING.blocks(len(array), array[:1].nbytes):
                 part = _to_tensor(array[rows].copy(), device)
                 if self._resident is None:
                     self._resident = part.new_empty((len(array), *part.shape[1:]))
@@ -151,27 +150,14 @@ class Inputs:
     @cached_property
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(f"{self._array.dtype.str} {self._array.shape}".encode())
-        for rows in _slices(self._array):
-            digest.update(np.ascontiguousarray(self._array[rows]).data)
+        for rows in read_rows(self._array):
+            digest.update(np.ascontiguousarray(rows).data)
         return digest.hexdigest()
 
 
 def _may_reside(device: torch.device, n_bytes: int) -> bool:
     """Return whether to copy an array to the device; not on the CPU, where it already is and may be memory-mapped."""
     return device.type == "cuda" and n_bytes < torch.cuda.mem_get_info(device)[0] // 2
-
-
-def _slices(array: NDArray[Any], n_rows: int | None = None) -> Iterator[slice]:
-    """Yield consecutive slices over an array's rows, or over ``n_rows`` of them, of a bounded number of bytes."""
-    size = max(1, _CHUNK_BYTES // max(1, array[:1].nbytes))
-    for start in range(0, len(array) if n_rows is None else n_rows, size):
-        yield slice(start, start + size)
-
-
-def _parts(array: NDArray[Any], indices: NDArray[np.int64] | None) -> Iterator[NDArray[Any]]:
-    """Yield the rows of an array, or those of ``indices``, a bounded number of bytes at a time."""
-    for rows in _slices(array, None if indices is None else len(indices)):
-        yield array[rows] if indices is None else array[indices[rows]]
 
 
 def _to_tensor(rows: NDArray[Any], device: torch.device) -> Tensor:
@@ -187,7 +173,7 @@ def _image_moments(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     channels = array.shape[3]
     counts = np.zeros((channels, 256), dtype=np.int64)
-    for rows in _parts(array, indices):
+    for rows in read_rows(array, indices):
         pixels = rows.reshape(-1, channels)
         for channel in range(channels):
             counts[channel] += np.bincount(pixels[:, channel], minlength=256)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepal_autoal.errors import InputError
+from deepal_autoal.numerics.row_blocks import MOMENTS, read_rows
 
 if TYPE_CHECKING:
     from typing import Any
@@ -25,8 +26,6 @@ OF_IMAGES = "channel"
 
 # The choice looks at this many rows, evenly spaced; more would not change it.
 _ROWS_LOOKED_AT = 10_000
-# Size of float64 copies, which are read several times and should stay in the cache.
-_CACHED_BYTES = 1 << 20
 
 # Rows of one length.
 _LENGTH_TOLERANCE = 0.01
@@ -91,10 +90,8 @@ class VectorMoments:
         mean, squares = np.zeros(width), np.zeros(width)
         low, high = np.full(width, np.inf), np.full(width, -np.inf)
         shortest, longest = np.inf, 0.0
-        n_rows = max(1, _CACHED_BYTES // (8 * width))
-        for start in range(0, len(array) if indices is None else len(indices), n_rows):
-            rows = slice(start, start + n_rows)
-            part = (array[rows] if indices is None else array[indices[rows]]).astype(np.float64)
+        for rows in read_rows(array, indices, MOMENTS.rows(8 * width)):
+            part = rows.astype(np.float64)
             np.minimum(low, part.min(axis=0), out=low)
             np.maximum(high, part.max(axis=0), out=high)
             lengths = np.einsum("nd,nd->n", part, part)

@@ -10,7 +10,7 @@ import pytest
 
 from deepal_autoal.datasets.base import Dataset
 from deepal_autoal.errors import InputError
-from deepal_autoal.numerics.row_blocks import first_unusable_row
+from deepal_autoal.numerics.row_blocks import BlockSize, first_unusable_row
 
 
 def parts(**changes: Any) -> dict[str, Any]:
@@ -108,8 +108,8 @@ def test_features_beyond_float32_are_refused() -> None:
         Dataset(**bad)
 
 
-def test_the_unusable_row_is_found_in_a_later_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deepal_autoal.datasets.base.row_chunks.__defaults__", (64,))
+def test_the_unusable_row_is_found_in_a_later_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deepal_autoal.numerics.row_blocks.READING", BlockSize(64))
     array = np.zeros((100, 4), np.float32)
     assert first_unusable_row(array) is None
     array[[41, 77], 3] = np.nan

@@ -15,6 +15,7 @@ from PIL import Image
 from deepal_autoal.datasets.files import decoding
 from deepal_autoal.datasets.user_data.image_folder import load_image_folder
 from deepal_autoal.errors import InputError
+from deepal_autoal.numerics.row_blocks import BlockSize
 
 Write = Callable[..., Path]
 
@@ -174,7 +175,7 @@ def test_decompression_bombs_are_refused_from_their_header(tmp_path: Path, write
 
 def test_blocks_keep_order_and_size(tmp_path: Path, write_folder: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     files = sorted(write_folder(tmp_path, {"a": 23}).glob("a/*"))
-    monkeypatch.setattr(decoding, "_BLOCK_IMAGES", 5)
+    monkeypatch.setattr(decoding, "DECODING", BlockSize(1 << 20, most_rows=5))
     monkeypatch.setattr(decoding.os, "cpu_count", lambda: 3)
     made = decoding.decode_images(files, gray=False)
     blocks = list(made.blocks)

@@ -12,6 +12,7 @@ from deepal_autoal.datasets.splits import held_out_split
 from deepal_autoal.datasets.user_data import npz
 from deepal_autoal.datasets.user_data.npz import load_npz
 from deepal_autoal.errors import InputError
+from deepal_autoal.numerics.row_blocks import BlockSize
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(20, 4)).astype(np.float32)
@@ -85,7 +86,7 @@ def test_without_a_test_split_a_fifth_is_held_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compressed: bool, in_memory: int
 ) -> None:
     monkeypatch.setattr(npz, "IN_MEMORY_BYTES", in_memory)
-    monkeypatch.setattr(npz, "CHUNK_BYTES", 3 * X[0].nbytes)
+    monkeypatch.setattr("deepal_autoal.numerics.row_blocks.READING", BlockSize(3 * X[0].nbytes))
     (np.savez_compressed if compressed else np.savez)(tmp_path / "own.npz", x=X, y=Y)
     train, test = held_out_split(20)
     for _ in range(2):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from deepal_autoal.numerics import softmax
+from deepal_autoal.numerics.row_blocks import BlockSize
 
 INFINITY = float("inf")
 
@@ -12,7 +13,7 @@ INFINITY = float("inf")
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
 @pytest.mark.parametrize("chunk", [1, 7 * 15, 1 << 17])
 def test_rows_are_normalized(monkeypatch, n_classes, name, chunk):
-    monkeypatch.setattr(softmax, "_CHUNK_NUMBERS", chunk)
+    monkeypatch.setattr(softmax, "SOFTMAX", BlockSize(chunk))
     logits = 20 * torch.randn(45, n_classes, generator=torch.Generator().manual_seed(0))
     logits[3] += 1e6
     logits[4] -= 1e30

@@ -6,6 +6,7 @@ import torch
 
 from deepal_autoal import ActiveLearner, Query, Recipe, Strategy, create_strategy
 from deepal_autoal.errors import InputError
+from deepal_autoal.numerics.row_blocks import BlockSize
 from deepal_autoal.querying.context import damaged_results
 
 
@@ -187,7 +188,7 @@ def test_passes_that_need_too_much_memory_are_not_kept(context, monkeypatch, dee
 
     monkeypatch.setattr(TaskModel, "dropout_only_in_head", property(lambda self: not deep))
     monkeypatch.setattr(module, "_KEPT_BYTES", 4 * 200 * 30 * 2 - 1)
-    monkeypatch.setattr(module, "_BATCH_NUMBERS", 200 * 2 * 7)
+    monkeypatch.setattr(module, "SCORED_PASSES", BlockSize(200 * 2 * 7))
     parts = list(context.candidates.mc_batches(200))
     assert [part.shape for part in parts] == [(200, 7, 2)] * 4 + [(200, 2, 2)]
     # With deeper dropout, masks depend on which samples pass together, so all passes are kept.
@@ -267,7 +268,7 @@ def test_dropout_masks_depend_on_the_sample_only(monkeypatch, blob_data):
 
     alike = np.ones_like(blob_data.x_train) + np.arange(6, dtype=np.float32)
     alike[0] = 0
-    monkeypatch.setattr(outputs, "_CHUNK_NUMBERS", 60)
+    monkeypatch.setattr(outputs, "DROPOUT_PASSES", BlockSize(60, least_rows=16))
     learner = ActiveLearner(alike, "random", 3, model="linear[passes=dropout,l2=1]")
     learner.tell(range(9), blob_data.y_train[:9])
     context = learner._context(learner.fit(), learner.unlabeled_indices)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from deepal_autoal import FittedModel, Recipe, TaskModel
 from deepal_autoal.models import build_model
 from deepal_autoal.training import fitted_model as fitted_module
-from deepal_autoal.training.fitted_model import chunk_size
+from deepal_autoal.training.fitted_model import samples_at_once
 
 CPU = torch.device("cpu")
 ROWS = np.array([50, 3, 3, 17, 59, 0, 21])
@@ -55,7 +55,7 @@ def test_sweep_passes_each_sample_once_in_bounded_chunks(setup, trained, monkeyp
     handle = trained.module.backbone.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
     trained.sweep(setup.inputs, ROWS, 3)
     assert sizes == [3, 3, 1]
-    monkeypatch.setattr(fitted_module, "chunk_size", lambda shape, device: 5)
+    monkeypatch.setattr(fitted_module, "samples_at_once", lambda shape, device: 5)
     trained.sweep(setup.inputs, ROWS)
     assert sizes[3:] == [5, 2]
     handle.remove()
@@ -135,13 +135,13 @@ def test_without_dropout_all_passes_are_equal(setup):
     torch.testing.assert_close(passes, logits.expand(2, -1, -1))
 
 
-def test_chunks_are_bounded_by_bytes():
+def test_samples_at_once_are_bounded_by_bytes():
     cuda = torch.device("cuda")
     for shape in ((1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 224, 224), (512,), (100_000,)):
-        assert 8 <= chunk_size(shape, CPU) <= chunk_size(shape, cuda) <= 8192
-    assert 64 <= chunk_size((1, 28, 28), CPU) <= 128
-    assert chunk_size((3, 224, 224), CPU) == 8
-    assert chunk_size((200, 28, 28), CPU) < chunk_size((3, 28, 28), CPU)
+        assert 8 <= samples_at_once(shape, CPU) <= samples_at_once(shape, cuda) <= 8192
+    assert 64 <= samples_at_once((1, 28, 28), CPU) <= 128
+    assert samples_at_once((3, 224, 224), CPU) == 8
+    assert samples_at_once((200, 28, 28), CPU) < samples_at_once((3, 28, 28), CPU)
 
 
 def test_rebuilt_from_weights_gives_the_same_outputs(setup, trained, tmp_path):

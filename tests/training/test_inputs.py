@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from deepal_autoal import InputError
+from deepal_autoal.numerics.row_blocks import BlockSize
 from deepal_autoal.training import inputs as inputs_module
 from deepal_autoal.training import scaling as scaling_module
 from deepal_autoal.training.inputs import Inputs, Normalization
@@ -22,7 +23,7 @@ def images(request):
 
 @pytest.mark.parametrize("rows", [None, np.array([4, 9, 9, 30])])
 def test_image_statistics(images, rows, monkeypatch):
-    monkeypatch.setattr(inputs_module, "_CHUNK_BYTES", 200)
+    monkeypatch.setattr("deepal_autoal.numerics.row_blocks.READING", BlockSize(200))
     fitted = Normalization.fit(images, rows)
     scaled = (images if rows is None else images[rows]) / 255
     np.testing.assert_allclose(fitted.mean, scaled.mean(axis=(0, 1, 2)), rtol=1e-6)
@@ -32,7 +33,7 @@ def test_image_statistics(images, rows, monkeypatch):
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4"])
 def test_vector_statistics_and_batches(dtype, monkeypatch):
-    monkeypatch.setattr(scaling_module, "_CACHED_BYTES", 100)
+    monkeypatch.setattr(scaling_module, "MOMENTS", BlockSize(100))
     vectors = np.random.default_rng(1).normal(3, 2, size=(40, 6)).astype(dtype)
     vectors[:, 2] = np.array(0.1, dtype=dtype)
     fitted = Normalization.fit(vectors, scaling="feature")
@@ -60,7 +61,7 @@ def test_small_deviations_far_from_zero_are_kept(scaling):
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("rows", [None, np.array([4, 9, 9, 30])])
 def test_global_scaling_keeps_the_features_proportions(dtype, rows, monkeypatch):
-    monkeypatch.setattr(scaling_module, "_CACHED_BYTES", 100)
+    monkeypatch.setattr(scaling_module, "MOMENTS", BlockSize(100))
     vectors = (np.random.default_rng(1).normal(3, 2, size=(40, 5)) * [1, 2, 0, 4, 0.1]).astype(dtype)
     fitted = Normalization.fit(vectors, rows, "global")
     wide = vectors.astype(np.float64)
@@ -136,7 +137,7 @@ def test_an_array_on_the_device_gives_the_same_batches(images, monkeypatch):
         plain = Inputs(array, fitted, CPU)
         with monkeypatch.context() as patch:
             patch.setattr(inputs_module, "_may_reside", lambda device, n_bytes: True)
-            patch.setattr(inputs_module, "_CHUNK_BYTES", 500)
+            patch.setattr(inputs_module, "READING", BlockSize(500))
             resident = Inputs(array, fitted, CPU)
         for indices in (rows, torch.from_numpy(rows)):
             assert torch.equal(resident.raw(indices), plain.raw(rows))
@@ -172,7 +173,7 @@ def test_fingerprint_distinguishes_arrays(images, monkeypatch):
     changed[-1, -1, -1, -1] += 1
     prints = [Inputs(array, fitted, CPU).fingerprint() for array in (images, changed, images[:-1])]
     assert len(set(prints)) == 3
-    monkeypatch.setattr(inputs_module, "_CHUNK_BYTES", 300)
+    monkeypatch.setattr("deepal_autoal.numerics.row_blocks.READING", BlockSize(300))
     assert Inputs(np.asfortranarray(images), fitted, CPU).fingerprint() == prints[0]
 
 

@@ -13,6 +13,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 
 from deepal_autoal import InputError
+from deepal_autoal.numerics.row_blocks import BlockSize
 from deepal_autoal.training import scaling as scaling_module
 from deepal_autoal.training.inputs import Inputs, Normalization
 from deepal_autoal.training.scaling import SCALINGS, Scaling, VectorMoments, check_scaling, resolve_scaling
@@ -298,7 +299,7 @@ def test_only_some_of_many_rows_are_read(monkeypatch):
 
 @pytest.mark.parametrize("rows", [None, np.array([4, 9, 9, 30])])
 def test_moments_match_numpys(rows, monkeypatch):
-    monkeypatch.setattr(scaling_module, "_CACHED_BYTES", 8 * 6 * 7)
+    monkeypatch.setattr(scaling_module, "MOMENTS", BlockSize(8 * 6 * 7))
     x = np.random.default_rng(1).normal(3, 2, size=(40, 6)).astype(np.float32)
     x[:, 2] = 0.1
     taken = (x if rows is None else x[rows]).astype(np.float64)

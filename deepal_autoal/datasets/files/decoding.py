@@ -14,6 +14,7 @@ import numpy as np
 
 from deepal_autoal.datasets.files.array_cache import ArrayBlocks
 from deepal_autoal.errors import InputError
+from deepal_autoal.numerics.row_blocks import DECODING, row_slices
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,8 +29,6 @@ IMAGE_SUFFIXES = frozenset(
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _GRAY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 _ORIENTATION_TAG = 0x0112
-_BLOCK_BYTES = 64 << 20
-_BLOCK_IMAGES = 512
 
 
 class ColorFoundError(Exception):
@@ -69,14 +68,14 @@ def _blocks(files: Sequence[Path], gray: bool, shape: tuple[int, ...]) -> Iterat
     from tqdm import tqdm
 
     n_threads = min(8, os.cpu_count() or 1)
-    n_block = max(n_threads, min(_BLOCK_IMAGES, _BLOCK_BYTES // int(np.prod(shape))))
+    n_block = max(n_threads, DECODING.rows(int(np.prod(shape))))
     expected = (files[0], shape)
     with (
         ThreadPoolExecutor(n_threads, thread_name_prefix="decode") as threads,
         tqdm(total=len(files), desc="decoding images", unit="image", disable=None, leave=False) as progress,
     ):
-        for start in range(0, len(files), n_block):
-            block = files[start : start + n_block]
+        for rows in row_slices(len(files), n_block):
+            block = files[rows]
             # map() returns results in order, so the first bad file is named, whichever thread fails first.
             yield np.stack(list(threads.map(lambda file: _decode(file, gray, expected), block)))
             progress.update(len(block))

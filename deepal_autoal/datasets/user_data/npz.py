@@ -6,7 +6,6 @@ import hashlib
 import logging
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from deepal_autoal.datasets.files.npz_members import read_member
 from deepal_autoal.datasets.splits import HELD_OUT_NOTE, held_out_split
 from deepal_autoal.datasets.user_data.labels import check_written_labels, encode_integers, encode_names
 from deepal_autoal.errors import InputError
-from deepal_autoal.numerics.row_blocks import CHUNK_BYTES
+from deepal_autoal.numerics.row_blocks import read_rows
 
 ARRAYS = ("x", "y", "x_test", "y_test", "ids", "ids_test", "class_names", "kind")
 EMBEDDINGS = "embeddings"
@@ -197,14 +196,8 @@ def _split(path: Path, x: np.ndarray, train: np.ndarray, test: np.ndarray) -> tu
     if not isinstance(x, np.memmap) or x.nbytes <= IN_MEMORY_BYTES:
         return x[train], x[test]
     order = np.concatenate([train, test])
-    n_block = max(1, CHUNK_BYTES // x[:1].nbytes)
-
-    def blocks() -> Iterator[np.ndarray]:
-        for start in range(0, len(order), n_block):
-            yield x[order[start : start + n_block]]
-
     key = hashlib.blake2b(repr((_CACHE_FORMAT, file_state(path.stat()))).encode(), digest_size=16).hexdigest()
-    split = cached_array(path, key, len(x), lambda: ArrayBlocks(x.shape, x.dtype, blocks()))
+    split = cached_array(path, key, len(x), lambda: ArrayBlocks(x.shape, x.dtype, read_rows(x, order)))
     return split[: len(train)], split[len(train) :]
 
 
