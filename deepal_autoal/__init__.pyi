@@ -13,6 +13,7 @@ from .experiment.results import load_results as load_results
 from .experiment.saved_model import load_model as load_model
 from .numerics.random_streams import global_torch_seed as global_torch_seed
 from .numerics.random_streams import stream_seed as stream_seed
+from .numerics.row_blocks import BlockSize as BlockSize
 from .numerics.top_scores import top_scores as top_scores
 from .plugins.hookspecs import hookimpl as hookimpl
 from .plugins.host import plugin_host as plugin_host

@@ -13,6 +13,7 @@ import torch
 
 from deepal_autoal import Strategy
 from deepal_strategies.shared.lazy_greedy import choose_eagerly, choose_lazily
+from deepal_strategies.shared.row_blocks import DISTANCES
 from deepal_strategies.shared.scaling import scaled, squared_norms, unit_of
 
 if TYPE_CHECKING:
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deepal_autoal import QueryContext
-
-# Numbers in a block of differences or products: on a CPU it should fit the cache.
-_BLOCK = 1 << 20
-_DEVICE_BLOCK = 1 << 26
 
 
 class CoreSet(Strategy):
@@ -139,9 +136,8 @@ class _DistanceQueue:
         centers, squares = (part[first:last] for part in self.centers)
         on_cpu = self.rows.device.type == "cpu"
         # Off the CPU, differences need no memory of their own.
-        size = _BLOCK // max(last - first, self.rows.shape[1]) if on_cpu else _DEVICE_BLOCK // (last - first)
-        for start in range(0, len(self), max(1, size)):
-            part = slice(start, start + max(1, size))
+        width = max(last - first, self.rows.shape[1]) if on_cpu else last - first
+        for part in DISTANCES.blocks(len(self), width, self.rows.device):
             rows, distances = self.rows[part], self.distances[part]
             if on_cpu:
                 _lower(distances, rows, self.squares[part], centers, squares)

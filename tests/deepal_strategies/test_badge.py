@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from deepal_autoal import InputError
+from deepal_autoal import BlockSize, InputError
 from deepal_strategies.badge import BADGE
 from deepal_strategies.shared import scaling, seeding
 from deepal_strategies.shared.lazy_greedy import choose_eagerly
@@ -240,8 +240,8 @@ def test_a_thousand_classes():
 
 
 def test_neither_gradients_nor_distances_nor_copies_of_the_factors_are_formed(monkeypatch, watch):
-    monkeypatch.setattr(seeding, "_BLOCK", 3000)
-    monkeypatch.setattr(scaling, "_BLOCK_CPU", 3000)
+    monkeypatch.setattr(seeding, "SEEDING", BlockSize(3000))
+    monkeypatch.setattr(scaling, "SQUARES", BlockSize(3000))
     left, right = factors(4000, n_classes=20, n_dims=30)
     with watch:
         seed_by_distance(left, right, 25, generator())

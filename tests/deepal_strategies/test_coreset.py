@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from deepal_autoal import BlockSize
 from deepal_strategies import coreset
 from deepal_strategies.coreset import CoreSet, farthest_first
 from deepal_strategies.shared import scaling
@@ -30,7 +31,7 @@ def naive(rows, centers, n_chosen):
 @pytest.mark.parametrize("offset", [0.0, 300.0])
 @pytest.mark.parametrize("block", [1 << 22, 100, 16])
 def test_equals_full_distances(monkeypatch, seed, offset, block):
-    monkeypatch.setattr(coreset, "_BLOCK", block)
+    monkeypatch.setattr(coreset, "DISTANCES", BlockSize(block))
     rows = torch.randn(80, 5, generator=generator(seed)) + offset
     centers = torch.randn(9, 5, generator=generator(seed + 50)) + offset
     assert farthest_first(rows, centers, 30, generator()).tolist() == naive(rows, centers, 30)
@@ -105,8 +106,8 @@ def test_any_batch_size(make_round, batch_size, n_labeled):
 
 
 def test_no_distance_matrix_is_formed(monkeypatch, watch):
-    monkeypatch.setattr(coreset, "_BLOCK", 1 << 14)
-    monkeypatch.setattr(scaling, "_BLOCK_CPU", 1 << 14)
+    monkeypatch.setattr(coreset, "DISTANCES", BlockSize(1 << 14))
+    monkeypatch.setattr(scaling, "SQUARES", BlockSize(1 << 14))
     rows, centers = torch.randn(4000, 16, generator=generator()), torch.randn(1000, 16, generator=generator(1))
     with watch:
         farthest_first(rows, centers, 20, generator())

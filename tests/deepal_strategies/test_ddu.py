@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torchvision.models.resnet import BasicBlock
 
-from deepal_autoal import ActiveLearner, InputError, QueryError, TaskModel, load_model, run
+from deepal_autoal import ActiveLearner, BlockSize, InputError, QueryError, TaskModel, load_model, run
 from deepal_autoal.models import build_model
 from deepal_strategies.ddu import density
 from deepal_strategies.ddu.backbone import AveragedShortcut, SensitiveObjective, average_shortcuts, make_leaky
@@ -318,8 +318,8 @@ def sample(n, n_dims, n_classes, seed=0):
 @pytest.mark.parametrize(("n_dims", "n_classes"), [(1, 2), (5, 3), (30, 4)])
 def test_density_equals_scipys(monkeypatch, n_dims, n_classes, small):
     if small:
-        monkeypatch.setattr(density, "_COVARIANCE_BYTES", 1)
-        monkeypatch.setattr(density, "_CANDIDATE_BYTES", 8 * n_dims * 7)
+        monkeypatch.setattr(density, "COVARIANCES", BlockSize(1))
+        monkeypatch.setattr(density, "DENSITIES", BlockSize(8 * n_dims * 7))
     rows, labels = sample(60 * n_classes, n_dims, n_classes)
     labels = np.where(labels == 1, 7, labels)  # classes 1, 5, 6 have no samples
     points = np.concatenate([rows[:20], 100 * rows[:20]])
@@ -341,7 +341,7 @@ def test_densities_that_underflow_are_distinguished():
 def test_singular_covariances_get_the_smallest_sufficient_jitter(monkeypatch, small):
     """Five samples per class in 20 dimensions: the jitter is one of `JITTERS`, and the density follows from it."""
     if small:
-        monkeypatch.setattr(density, "_COVARIANCE_BYTES", 1)
+        monkeypatch.setattr(density, "COVARIANCES", BlockSize(1))
     rows, labels = sample(15, 20, 3, seed=1)
     labels = np.arange(15) % 3
     gaussians = ClassGaussians(torch.tensor(rows), torch.tensor(labels))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from deepal_autoal import BlockSize
 from deepal_strategies.ddu import density, low_rank_density
 from deepal_strategies.ddu.density import ClassGaussians
 
@@ -52,8 +53,8 @@ CASES = {
 @pytest.mark.parametrize("offset", [0.0, 1000.0])
 def test_densities_are_exact_near_and_far(monkeypatch, case, small, offset):
     if small:
-        monkeypatch.setattr(density, "_COVARIANCE_BYTES", 1)
-        monkeypatch.setattr(density, "_CANDIDATE_BYTES", 1)
+        monkeypatch.setattr(density, "COVARIANCES", BlockSize(1))
+        monkeypatch.setattr(density, "DENSITIES", BlockSize(1))
     labels, n_dims = CASES[case], 7
     rng = np.random.default_rng(0)
     rows = (rng.normal(size=(len(labels), n_dims)) * np.logspace(-1, 1, n_dims) + offset).astype(np.float32)

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from torch import nn
 from torch.nn import functional as F
 
-from deepal_autoal import ActiveLearner, InputError, QueryError, TaskModel, load_model, run
+from deepal_autoal import ActiveLearner, BlockSize, InputError, QueryError, TaskModel, load_model, run
 from deepal_autoal.models import build_model
 from deepal_strategies.lpl.objective import LossPredictionObjective, ranking_loss
 from deepal_strategies.lpl.strategy import LPL
@@ -223,7 +223,7 @@ def expected_batch(learner, candidates, batch_size):
 
 @pytest.mark.parametrize("batch_size", [1, 5, 39])
 def test_the_highest_predicted_losses_are_queried(batch_size, monkeypatch):
-    monkeypatch.setattr("deepal_strategies.lpl.strategy._CHUNK_ROWS", 7)
+    monkeypatch.setattr("deepal_strategies.lpl.strategy.LPL_INPUTS", BlockSize(7))
     learner = make_learner(LPL())
     before = {key: value.clone() for key, value in learner.fit().objective.state_dict().items()}
     asked = learner.ask(batch_size)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepal_autoal import QueryError
+from deepal_autoal import BlockSize, QueryError
 from deepal_strategies.entropy import Entropy
 from deepal_strategies.leastconf import LeastConfidence
 from deepal_strategies.margin import Margin
@@ -91,7 +91,7 @@ def test_nan_scores_are_refused(make_round):
 @pytest.mark.parametrize("chunk", [1, 500, 1 << 17])
 def test_scores_of_large_pools_follow_their_definitions_too(monkeypatch, n_classes, chunk):
     """Chunks of any size; impossible, equally probable and near-certain classes at all positions."""
-    monkeypatch.setattr(uncertainty, "_CPU_NUMBERS", chunk)
+    monkeypatch.setattr(uncertainty, "SCORES", BlockSize(chunk))
     generator = torch.Generator().manual_seed(0)
     logits = torch.randint(-3, 4, (300, n_classes), generator=generator).double()
     logits[::3] *= 30
@@ -138,7 +138,7 @@ def test_equal_rows_have_equal_scores_wherever_they_are(n_classes):
 
 
 def test_temporaries_of_a_large_pool_are_chunks(watch, monkeypatch):
-    monkeypatch.setattr(uncertainty, "_CPU_NUMBERS", 1000)
+    monkeypatch.setattr(uncertainty, "SCORES", BlockSize(1000))
     log_p = torch.randn(20_000, 5, generator=torch.Generator().manual_seed(1)).log_softmax(dim=1)
     for score in (uncertainty.entropy, uncertainty.negative_margin, uncertainty.least_confidence):
         with watch:

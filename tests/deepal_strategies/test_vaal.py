@@ -11,7 +11,15 @@ import pytest
 import torch
 from torch import nn
 
-from deepal_autoal import DeepALError, InputError, LabeledData, QueryContext, UnlabeledData, global_torch_seed
+from deepal_autoal import (
+    BlockSize,
+    DeepALError,
+    InputError,
+    LabeledData,
+    QueryContext,
+    UnlabeledData,
+    global_torch_seed,
+)
 from deepal_autoal.querying.asking import ask
 from deepal_autoal.querying.outputs import OutputCache
 from deepal_autoal.training.inputs import Inputs, Normalization
@@ -288,7 +296,7 @@ def test_outliers_do_not_overflow():
 def test_chunks_do_not_change_scores(monkeypatch):
     scores = []
     for chunk in (256, 3):
-        monkeypatch.setattr("deepal_strategies.vaal.training._SCORING_CHUNK", chunk)
+        monkeypatch.setattr("deepal_strategies.vaal.training.INPUTS", BlockSize(chunk))
         scores.append(quick().score(make_context(images(20, 8, 8, 1), 6)))
     torch.testing.assert_close(scores[0], scores[1], rtol=1e-4, atol=1e-5)
 

@@ -15,6 +15,7 @@ from deepal_strategies.autoal import equations
 from deepal_strategies.autoal.networks import Backbone, Detached, FitNet, LossPrediction, SearchNet, Standardize
 from deepal_strategies.autoal.score_pool import Judge
 from deepal_strategies.autoal.settings import OF_INPUTS, PER_CYCLE
+from deepal_strategies.shared.row_blocks import EMBEDDINGS, INPUTS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 MOMENTUM = 0.9
 LOSS_NAMES = ("search_loss", "fit_loss", "regularizer", "loss_prediction_loss")
-_EMBEDDING_CHUNK = 8192
-_INPUT_CHUNK = 256
 
 
 class Search:
@@ -90,8 +89,8 @@ class Search:
         self._optimizer = without_compiler(torch.optim.SGD)(
             groups, lr=settings.search_learning_rate, momentum=MOMENTUM, fused=_can_fuse(device)
         )
-        chunk = _INPUT_CHUNK if settings.networks in OF_INPUTS else _EMBEDDING_CHUNK
-        self.judges.append(Judge(self.net, pool, labeled, chunk))
+        size = INPUTS if settings.networks in OF_INPUTS else EMBEDDINGS
+        self.judges.append(Judge(self.net, pool, labeled, size.rows()))
 
     def _fetches(self, context: QueryContext) -> tuple[Fetch, Fetch]:
         """Return functions that fetch SearchNet's samples of the labeled set, and of the candidates, by rows."""

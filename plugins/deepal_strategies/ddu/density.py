@@ -10,6 +10,7 @@ import torch
 
 from deepal_autoal import QueryError
 from deepal_strategies.ddu.low_rank_density import ThinGaussians, thin_whitening
+from deepal_strategies.shared.row_blocks import COVARIANCES, DENSITIES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 JITTERS = (0.0, *(10.0**power for power in range(-20, 1)))
 # A pivot must be this many times its greatest rounding error, or noise would choose the jitter.
 _CLEARANCE = 10
-# Memory for the covariances, or bases of thin classes, held at a time, and for the candidates' temporaries.
-_COVARIANCE_BYTES = 64 << 20
-_CANDIDATE_BYTES = 64 << 20
 
 
 class ClassGaussians:
@@ -89,9 +87,7 @@ class ClassGaussians:
         def add(numbers: list[int], n_numbers: int, log_densities: Callable[[Tensor], Tensor]) -> None:
             """Add the part of some classes; ``n_numbers`` is how many float64 numbers a candidate needs meanwhile."""
             own = torch.tensor([shares[number] for number in numbers], dtype=total.dtype).to(total.device)
-            n_rows = max(1, _CANDIDATE_BYTES // (8 * n_numbers))
-            for start in range(0, len(embeddings), n_rows):
-                part = slice(start, start + n_rows)
+            for part in DENSITIES.blocks(len(embeddings), 8 * n_numbers):
                 terms = log_densities(_wide(embeddings[part]) - self._origin) + own
                 # Densities themselves underflow in hundreds of dimensions.
                 total[part] = torch.logaddexp(total[part], terms.logsumexp(dim=1))
@@ -145,13 +141,12 @@ class ClassGaussians:
             yield self._shared_covariance()[None]
 
     def _full_groups(self) -> Iterator[list[int]]:
-        size = max(1, _COVARIANCE_BYTES // (8 * len(self._origin) ** 2))
-        return (self._full[start : start + size] for start in range(0, len(self._full), size))
+        return (self._full[group] for group in COVARIANCES.blocks(len(self._full), 8 * len(self._origin) ** 2))
 
     def _thin_groups(self) -> Iterator[list[int]]:
         group: list[int] = []
         for number in self._thin:
-            if 8 * (len(group) + 1) * self._counts[number] * len(self._origin) > _COVARIANCE_BYTES and group:
+            if len(group) >= COVARIANCES.rows(8 * self._counts[number] * len(self._origin)):
                 yield group
                 group = []
             group.append(number)

@@ -10,14 +10,13 @@ import torch
 from deepal_autoal import QueryError, Strategy, top_scores
 from deepal_strategies.lpl.objective import LossPredictionObjective
 from deepal_strategies.shared.option_checks import check_at_least, check_positive
+from deepal_strategies.shared.row_blocks import LPL_INPUTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
     from deepal_autoal import QueryContext, TaskModel, Trainer, TrainerProtocol
-
-_CHUNK_ROWS = 128
 
 
 class LPL(Strategy):
@@ -88,8 +87,7 @@ class LPL(Strategy):
         in_bfloat16 = context.model.precision == "bfloat16"
         predicted = torch.empty(len(positions), device=context.device)
         with torch.no_grad(), torch.autocast(context.device.type, dtype=torch.bfloat16, enabled=in_bfloat16):
-            for start in range(0, len(positions), _CHUNK_ROWS):
-                rows = slice(start, start + _CHUNK_ROWS)
+            for rows in LPL_INPUTS.blocks(len(positions)):
                 predicted[rows] = objective.predicted_losses(context.candidates.inputs(positions[rows]))
         if predicted.isnan().any():
             raise QueryError(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from deepal_strategies.shared.lloyd import Lloyd, block_rows, nearest_centers, squared_distances, sum_groups
+from deepal_strategies.shared.lloyd import Lloyd, nearest_centers, squared_distances, sum_groups
+from deepal_strategies.shared.row_blocks import PRODUCTS
 from deepal_strategies.shared.scaling import squared_norms, unit_of
 from deepal_strategies.shared.seeding import seed_by_distance
 
@@ -172,18 +173,18 @@ def _assign_all(rows: Tensor, unit: float, mean: Tensor, centers: Tensor) -> tup
     """Return all rows' nearest centers and their squared distances, from rows that are neither scaled nor centered."""
     labels = torch.empty(len(rows), dtype=torch.int64, device=rows.device)
     distances = centers.new_empty(len(rows))
-    size = block_rows(rows, rows.shape[1]) * 4
-    for start in range(0, len(rows), size):
-        part = slice(start, start + size)
-        block = _centered(rows[part], unit, mean)
-        labels[part] = nearest_centers(block, centers)[1]
-        distances[part] = squared_distances(block, centers, labels[part])
+    size = 4 * PRODUCTS.rows(rows.shape[1], rows.device)
+    parts = (torch.split(tensor, size) for tensor in (rows, labels, distances))
+    for block, nearest, squared in zip(*parts, strict=True):
+        centered = _centered(block, unit, mean)
+        nearest.copy_(nearest_centers(centered, centers)[1])
+        squared.copy_(squared_distances(centered, centers, nearest))
     return labels, distances
 
 
 def _mean(rows: Tensor, unit: float) -> Tensor:
     """Return the mean of the scaled rows, float32 (D,)."""
-    parts = torch.split(rows, block_rows(rows, rows.shape[1]))
+    parts = torch.split(rows, PRODUCTS.rows(rows.shape[1], rows.device))
     sums = torch.empty(len(parts), rows.shape[1], device=rows.device)
     for part, own in zip(parts, sums, strict=True):
         torch.sum(part.float() * unit, dim=0, out=own)

@@ -14,14 +14,14 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from deepal_strategies.shared.row_blocks import UPDATES
+
 # Rows searched for an active set, at first and at least. More rows mean fewer sets, but more work per choice.
 _MIN_SIZE = 256
 # If an active set gave fewer choices than the first number, the next is twice as large; from the second on, half.
 _FEW, _MANY = 32, 128
 # Choices after which the active set is rebuilt in any case.
 _MAX_CHOICES = 256
-# Rows updated at a time.
-_BLOCK_ROWS = 4096
 
 Q = TypeVar("Q", bound="PriorityQueue")
 
@@ -62,7 +62,7 @@ def choose_eagerly(queue: PriorityQueue, n_done: int, n_choices: int) -> Tensor:
     Returns:
         The rows chosen here, in order, int64 (n_choices - n_done,). All rows are up to date afterwards.
     """
-    # Preallocated: many small long-lived tensors between large temporaries fragment the heap.
+    # Preallocated, as in `by_rows`.
     chosen = torch.empty(n_choices - n_done, dtype=torch.int64, device=queue.keys().device)
     for number in range(n_done, n_choices):
         key, row = queue.keys().min(dim=0, keepdim=True)
@@ -154,7 +154,7 @@ def _update(queue: PriorityQueue, keys: Tensor, until: Tensor, rows: Tensor, num
             queue.update(first, number)
             keys.copy_(queue.keys())
         else:
-            for block in torch.split(group, _BLOCK_ROWS):
+            for block in torch.split(group, UPDATES.rows()):
                 part = queue.take(block)
                 part.update(first, number)
                 queue.put(block, part)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import embedding_bag
 
+from deepal_strategies.shared.row_blocks import PRODUCTS
 from deepal_strategies.shared.scaling import squared_norms
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 # Centers have converged when their squared shifts sum to less than this share of the features' mean variance, as in
 # scikit-learn.
 TOLERANCE = 1e-4
-# Numbers in a block of rows or products: on a CPU it should fit the cache, on a GPU fill the device.
-_BLOCK_CPU = 1 << 20
-_BLOCK_GPU = 1 << 26
 
 
 class Lloyd:
@@ -137,12 +135,11 @@ def nearest_centers(rows: Tensor, centers: Tensor, which: Tensor | None = None) 
     n_rows = len(rows) if which is None else len(which)
     halves = 0.5 * squared_norms(centers)
     scores, nearest = rows.new_empty(n_rows), torch.empty(n_rows, dtype=torch.int64, device=rows.device)
-    size = block_rows(rows, max(len(centers), rows.shape[1]))
+    width = max(len(centers), rows.shape[1])
     # Allocated once: short-lived large tensors cost page faults.
-    products = rows.new_empty(min(size, n_rows) * len(centers))
-    for start in range(0, n_rows, size):
-        block = rows[start : start + size] if which is None else rows[which[start : start + size]]
-        part = slice(start, start + len(block))
+    products = rows.new_empty(min(PRODUCTS.rows(width, rows.device), n_rows) * len(centers))
+    for part in PRODUCTS.blocks(n_rows, width, rows.device):
+        block = rows[part] if which is None else rows[which[part]]
         scored = compare(block, centers, halves, products[: len(block) * len(centers)].view(len(block), -1))
         torch.min(scored, dim=1, out=(scores[part], nearest[part]))
     return scores, nearest
@@ -171,9 +168,8 @@ def sum_groups(rows: Tensor, weights: Tensor, members: Tensor, counts: Tensor) -
 
 def squared_distances(rows: Tensor, centers: Tensor, labels: Tensor) -> Tensor:
     """Return each row's squared distance to its center, from differences, (n,)."""
-    distances, size = rows.new_empty(len(rows)), block_rows(rows, rows.shape[1])
-    for start in range(0, len(rows), size):
-        part = slice(start, start + size)
+    distances = rows.new_empty(len(rows))
+    for part in PRODUCTS.blocks(len(rows), rows.shape[1], rows.device):
         torch.sum((rows[part] - centers[labels[part]]).square_(), dim=1, out=distances[part])
     return distances
 
@@ -181,9 +177,3 @@ def squared_distances(rows: Tensor, centers: Tensor, labels: Tensor) -> Tensor:
 def _first(flags: Tensor, n_set: int) -> Tensor:
     """Return the numbers of the set flags, (n_set,), like `nonzero`, which would wait for the device."""
     return (~flags).to(torch.int8).argsort(stable=True)[:n_set]
-
-
-def block_rows(rows: Tensor, width: int) -> int:
-    """Return how many rows of ``width`` numbers fit into a block."""
-    numbers = _BLOCK_CPU if rows.device.type == "cpu" else _BLOCK_GPU
-    return max(256, numbers // width)

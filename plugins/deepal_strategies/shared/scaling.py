@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from deepal_autoal import QueryError
+from deepal_strategies.shared.row_blocks import SQUARES, by_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 # If the largest entry is within 2^-8 ... 2^8, the unit stays 1.
 _USUAL = 8
-# Numbers in a block: on a CPU it should fit the cache, on a GPU fill the device.
-_BLOCK_CPU, _BLOCK_GPU = 1 << 18, 1 << 26
 
 
 def unit_of(*matrices: Tensor) -> float:
@@ -46,10 +45,4 @@ def scaled(matrix: Tensor, unit: float) -> Tensor:
 
 def squared_norms(rows: Tensor) -> Tensor:
     """Return the rows' squared lengths, (n,), with temporaries of bounded size."""
-    # Preallocated: many small long-lived tensors between large temporaries fragment the heap.
-    squares = rows.new_empty(len(rows))
-    size = max(1, (_BLOCK_CPU if rows.device.type == "cpu" else _BLOCK_GPU) // rows.shape[1])
-    for start in range(0, len(rows), size):
-        part = slice(start, start + size)
-        torch.sum(rows[part].square(), dim=1, out=squares[part])
-    return squares
+    return by_rows(lambda part: part.square().sum(dim=1), rows, SQUARES)

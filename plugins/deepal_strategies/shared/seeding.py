@@ -17,13 +17,12 @@ import torch
 
 from deepal_autoal import InputError
 from deepal_strategies.shared.lazy_greedy import choose_eagerly, choose_lazily
+from deepal_strategies.shared.row_blocks import SEEDING
 from deepal_strategies.shared.scaling import scaled, squared_norms, unit_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Numbers in a block of squares or distances: on a CPU it should fit the cache.
-_BLOCK = 1 << 16
 # Weights below this share of the largest count as 0.
 _LEAST_WEIGHT = 1e-100
 # Rounding may leave nothing of a variate just after another row's choice; with a positive remainder, a row of rate 0
@@ -182,9 +181,7 @@ class _ExponentialQueue:
             return
         times = self.choice_times
         spans = times[first:last].diff(prepend=times[first - 1 : first] if first else times.new_zeros(1))
-        size = max(1, _BLOCK // (last - first))
-        for start in range(0, len(self), size):
-            part = slice(start, start + size)
+        for part in SEEDING.blocks(len(self), last - first):
             left, right, norms = (seeds[first:last] for seeds in self.seeds)
             inner = (self.left[part] @ left.T).mul_(self.right[part] @ right.T)
             squared = _squared_distances(inner, self.norms[part, None] + norms, self._rounding)

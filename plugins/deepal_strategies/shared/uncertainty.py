@@ -7,32 +7,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from deepal_strategies.shared.row_blocks import SCORES, by_rows
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from deepal_autoal import PoolView
 
-# Numbers of one pass in a chunk: temporaries fit a processor's cache, or fill a GPU.
-_CPU_NUMBERS = 1 << 17
-_GPU_NUMBERS = 1 << 24
 # Below this many classes, vector instructions go across samples.
 _FEW_CLASSES = 32
-
-
-def by_rows(score: Callable[[Tensor], Tensor], outputs: Tensor) -> Tensor:
-    """Return a score of every sample, (n,), computed some samples at a time to keep temporaries small.
-
-    Args:
-        score: Returns scores (m,) of outputs (..., m, C); a sample's score may depend only on its own outputs.
-        outputs: Probabilities or log-probabilities, (..., n, C).
-    """
-    n, n_classes = outputs.shape[-2:]
-    numbers = _CPU_NUMBERS * torch.get_num_threads() if outputs.device.type == "cpu" else _GPU_NUMBERS
-    n_rows = max(1, numbers // n_classes)
-    scores = outputs.new_empty(n)
-    for start in range(0, n, n_rows):
-        scores[start : start + n_rows] = score(outputs[..., start : start + n_rows, :])
-    return scores
 
 
 def score_passes(score: Callable[[Tensor], Tensor], view: PoolView, n_passes: int) -> Tensor:
@@ -43,8 +26,7 @@ def score_passes(score: Callable[[Tensor], Tensor], view: PoolView, n_passes: in
         view: The samples.
         n_passes: T.
     """
-    # Preallocated: many small long-lived tensors between large temporaries fragment the heap.
-    scores, start = torch.empty(0), 0
+    scores, start = torch.empty(0), 0  # preallocated below, as in `by_rows`
     for passes in view.mc_batches(n_passes):
         if not start:
             scores = passes.new_empty(len(view))
@@ -62,7 +44,7 @@ def entropy(log_probabilities: Tensor) -> Tensor:
         finite = part.clamp(min=torch.finfo(part.dtype).min)
         return part.exp().mul_(finite).sum(dim=1).neg_()
 
-    return by_rows(score, log_probabilities)
+    return by_rows(score, log_probabilities, SCORES)
 
 
 def entropy_of_probabilities(probabilities: Tensor) -> Tensor:
@@ -80,7 +62,7 @@ def negative_margin(log_probabilities: Tensor) -> Tensor:
         # p_(1)·(p_(2)/p_(1) - 1)
         return best.exp_().mul_(lead.neg_().expm1_())
 
-    return by_rows(score, log_probabilities)
+    return by_rows(score, log_probabilities, SCORES)
 
 
 def negative_margin_of_probabilities(probabilities: Tensor) -> Tensor:
@@ -144,4 +126,4 @@ def variation_ratio(passes: Tensor) -> Tensor:
             votes.scatter_add_(1, voted, best.where(best.isnan(), 1.0))
         return 1.0 - votes.amax(dim=1) / len(part)
 
-    return by_rows(score, passes)
+    return by_rows(score, passes, SCORES)

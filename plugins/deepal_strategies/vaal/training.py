@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from deepal_autoal import DeepALError, global_torch_seed, without_compiler
 from deepal_strategies.shared.option_checks import check_at_least, check_positive
+from deepal_strategies.shared.row_blocks import INPUTS
 from deepal_strategies.vaal.networks import Discriminator, build_vae
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from deepal_autoal import PoolView, QueryContext
 
 REPORTED = ("vae_loss", "discriminator_loss", "discriminator_accuracy")
-_SCORING_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -169,8 +169,8 @@ class Game:
         """
         self.vae.eval()
         self.discriminator.eval()
-        chunks = [self.discriminator(self.vae.encode(inputs)[0]) for inputs in view.batches(_SCORING_CHUNK)]
-        result = torch.cat(chunks)
+        batches = view.batches(INPUTS.rows())
+        result = torch.cat([self.discriminator(self.vae.encode(inputs)[0]) for inputs in batches])
         if not result.isfinite().all():
             raise DeepALError("vaal's discriminator returned values that are not finite: use a lower learning_rate")
         return result

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepal_autoal import BlockSize
+
 if TYPE_CHECKING:
     from typing import Any
 
     from numpy.typing import NDArray
 
 # Numbers in a block of distances: limits the memory, and should fit a processor's cache.
-_BLOCK = 1 << 18
+_DISTANCES = BlockSize(1 << 18)
 
 
 def mean_neighbor_distances(rows: NDArray[Any], n_neighbors: int) -> NDArray[np.float64]:
@@ -36,17 +38,16 @@ def mean_neighbor_distances(rows: NDArray[Any], n_neighbors: int) -> NDArray[np.
     # In single precision the differences of products could not distinguish close neighbors.
     precise = rows.astype(np.float64)
     squares = np.square(precise).sum(axis=1)
-    size = max(1, _BLOCK // len(rows))
-    for start in range(0, len(rows), size):
-        part = precise[start : start + size]
+    for block in _DISTANCES.blocks(len(rows), len(rows)):
+        part = precise[block]
         # The squared distances without each row's own square, which is the same for all its neighbors.
         closeness = part @ precise.T
         closeness *= -2.0
         closeness += squares
         own = np.arange(len(part))
-        closeness[own, start + own] = np.inf
+        closeness[own, block.start + own] = np.inf
         nearest = np.argpartition(closeness, count - 1, axis=1)[:, :count]
         distances = np.stack([np.linalg.norm(part - precise[column], axis=1) for column in nearest.T], axis=1)
         # argpartition returns them in any order, which affects a sum's last bit; ties should remain ties.
-        means[start : start + size] = np.sort(distances, axis=1).mean(axis=1)
+        means[block] = np.sort(distances, axis=1).mean(axis=1)
     return means

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
+from deepal_autoal import BlockSize
 from deepal_lowbudget import typicality
 from deepal_lowbudget.typicality import mean_neighbor_distances
 
@@ -26,7 +27,7 @@ def naive(rows, n_neighbors):
 @pytest.mark.parametrize("offset", [0, 1000])
 @pytest.mark.parametrize(("n", "n_neighbors"), [(60, 20), (61, 1), (9, 20), (3, 20), (2, 20), (1, 20)])
 def test_against_loops(monkeypatch, block, offset, n, n_neighbors):
-    monkeypatch.setattr(typicality, "_BLOCK", block)
+    monkeypatch.setattr(typicality, "_DISTANCES", BlockSize(block))
     rows = (offset + np.random.default_rng(n).normal(size=(n, 5))).astype(np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

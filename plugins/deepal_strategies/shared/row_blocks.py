@@ -1,0 +1,55 @@
+"""How many rows the strategies process at a time, and scores computed that way.
+
+The sizes stand here side by side; `BlockSize` is the rule. Sums and matrix products round differently in blocks of
+another size, so changing a size may change picks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from deepal_autoal import BlockSize
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Numbers. On a CPU, what a block needs at a time should fit the cache; on a GPU, it should fill the device.
+# Class probabilities of one pass, of which a score makes a few temporaries.
+SCORES = BlockSize(1 << 17, 1 << 24, per_thread=True)
+# Squares of entries.
+SQUARES = BlockSize(1 << 18, 1 << 26)
+# Products of rows with cluster centers, of which there may be thousands: a product with very few rows is slow.
+PRODUCTS = BlockSize(1 << 20, 1 << 26, least_rows=256)
+# Products of rows with core-set centers or, on a GPU, differences.
+DISTANCES = BlockSize(1 << 20, 1 << 26)
+# Products of rows with the rows drawn since their last update, of which k-means++ makes several temporaries.
+SEEDING = BlockSize(1 << 16)
+
+# Rows that a lazy greedy choice copies and updates at a time.
+UPDATES = BlockSize(4096)
+
+# Bytes of covariances, or bases of thin classes, and of candidates' temporaries that are held at a time.
+COVARIANCES = BlockSize(64 << 20)
+DENSITIES = BlockSize(64 << 20)
+
+# Samples that pass through a network at a time: inputs for lpl, inputs for vaal and autoal, and embeddings.
+LPL_INPUTS = BlockSize(128)
+INPUTS = BlockSize(256)
+EMBEDDINGS = BlockSize(8192)
+
+
+def by_rows(score: Callable[[Tensor], Tensor], outputs: Tensor, size: BlockSize) -> Tensor:
+    """Return a score of every sample, (n,), computed some samples at a time to keep temporaries small.
+
+    Args:
+        score: Returns scores (m,) of outputs (..., m, C); a sample's score may depend only on its own outputs.
+        outputs: Probabilities or other numbers, (..., n, C).
+        size: Numbers of a block, not counting the leading dimensions.
+    """
+    n, width = outputs.shape[-2:]
+    # Preallocated: many small long-lived tensors between large temporaries fragment the heap.
+    scores = outputs.new_empty(n)
+    for rows in size.blocks(n, width, outputs.device):
+        scores[rows] = score(outputs[..., rows, :])
+    return scores
