@@ -38,5 +38,6 @@ from .training.trainer import LabeledData as LabeledData
 from .training.trainer import Trainer as Trainer
 from .training.trainer import TrainerProtocol as TrainerProtocol
 from .training.trainer import UnlabeledData as UnlabeledData
+from .training.zero_pass import pass_zeros as pass_zeros
 
 __version__: str

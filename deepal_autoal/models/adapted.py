@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import nn
 
-from deepal_autoal.errors import InputError
-from deepal_autoal.models.find_layers import dry_pass, find_classifier, find_dropout, find_stages
+from deepal_autoal.errors import InputError, format_error
+from deepal_autoal.models.find_layers import find_classifier, find_dropout, find_stages
 from deepal_autoal.training.task_model import DEFAULT_DROPOUT, TaskModel
+from deepal_autoal.training.zero_pass import PartCall, pass_zeros
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,15 +62,15 @@ def adapt_classifier(
     Raises:
         InputError: If the network cannot take such images, or does not end in a linear classifier.
     """
-    seen = dry_pass(name, network, input_shape)
-    classifier = find_classifier(name, seen)
+    calls = _pass_zeros(name, network, input_shape)
+    classifier = find_classifier(name, calls)
     embedding_dim = cast("nn.Linear", network.get_submodule(classifier)).in_features
-    place = find_dropout(seen, classifier)
+    place = find_dropout(calls, classifier)
     if place is not None:
         dropout = cast("nn.Dropout", network.get_submodule(place)).p if dropout is None else dropout
         replace_part(network, place, nn.Identity())
     replace_part(network, classifier, nn.Identity())
-    return _task_model(network, find_stages(seen, input_shape), classifier, embedding_dim, n_classes, dropout)
+    return _task_model(network, find_stages(calls, input_shape), classifier, embedding_dim, n_classes, dropout)
 
 
 def adapt_embedder(
@@ -83,12 +84,13 @@ def adapt_embedder(
     Raises:
         InputError: If the network cannot take such images, or does not return one vector per sample.
     """
-    seen = dry_pass(name, network, input_shape)
-    if not isinstance(seen.output, torch.Tensor) or seen.output.ndim != 2:
+    calls = _pass_zeros(name, network, input_shape)
+    output = calls[-1].output
+    if not isinstance(output, torch.Tensor) or output.ndim != 2:
         raise InputError(f"model {name!r} does not return one feature vector per sample; choose another --model")
-    last = next((path for path, _, _, output in reversed(seen.calls) if output is seen.output), None)
-    stages = find_stages(seen, input_shape)
-    return _task_model(network, stages, last, seen.output.shape[1], n_classes, dropout)
+    last = next((call.name for call in reversed(calls[:-1]) if call.output is output), None)
+    stages = find_stages(calls, input_shape)
+    return _task_model(network, stages, last, output.shape[1], n_classes, dropout)
 
 
 def first_convolution(name: str, network: nn.Module) -> str:
@@ -126,6 +128,17 @@ def replace_part(network: nn.Module, path: str, part: nn.Module) -> None:
     """Replace a named module."""
     parent, _, name = path.rpartition(".")
     setattr(network.get_submodule(parent), name, part)
+
+
+def _pass_zeros(name: str, network: nn.Module, input_shape: tuple[int, int, int]) -> list[PartCall]:
+    try:
+        return pass_zeros(network, input_shape)
+    except Exception as error:
+        channels, height, width = input_shape
+        raise InputError(
+            f"model {name!r} cannot take images of {height}x{width} pixels and {channels} channels "
+            f"({format_error(error)}); use another --model, or images of another size"
+        ) from error
 
 
 def _task_model(

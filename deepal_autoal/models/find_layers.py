@@ -1,17 +1,14 @@
-"""Finds a third-party network's classifier, the dropout in front of it and its stages with one dry pass."""
+"""Finds a third-party network's classifier, the dropout in front of it and its stages, by `pass_zeros`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from deepal_autoal.errors import InputError, format_error
-from deepal_autoal.numerics.random_streams import global_torch_seed
+from deepal_autoal.errors import InputError
+from deepal_autoal.training.zero_pass import PartCall
 
 MOST_STAGES = 4
 
@@ -22,61 +19,15 @@ _PASSING = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Pass:
-    """The calls of one sample's pass through a network, in evaluation mode.
-
-    Attributes:
-        output: What the network returned.
-        calls: Name, module, first input and output of every part, in the order in which parts finished.
-    """
-
-    output: Any
-    calls: tuple[tuple[str, nn.Module, Any, Any], ...]
-
-
-def dry_pass(name: str, network: nn.Module, input_shape: tuple[int, int, int]) -> Pass:
-    """Pass an image of zeros through a network without side effects on gradients, statistics, modes or random state.
-
-    Args:
-        name: The model's name, for messages.
-        network: A network on the CPU.
-        input_shape: (C, H, W).
-
-    Raises:
-        InputError: If the network cannot take such images.
-    """
-    calls: list[tuple[str, nn.Module, Any, Any]] = []
-    handles = [
-        module.register_forward_hook(
-            lambda part, inputs, output, path=path: calls.append((path, part, inputs[0] if inputs else None, output))
-        )
-        for path, module in network.named_modules()
-        if path
-    ]
-    try:
-        with _evaluating(network), torch.no_grad(), global_torch_seed(0):
-            output = network(torch.zeros(1, *input_shape))
-    except Exception as error:
-        channels, height, width = input_shape
-        raise InputError(
-            f"model {name!r} cannot take images of {height}x{width} pixels and {channels} channels "
-            f"({format_error(error)}); use another --model, or images of another size"
-        ) from error
-    finally:
-        for handle in handles:
-            handle.remove()
-    return Pass(output, tuple(calls))
-
-
-def find_classifier(name: str, seen: Pass) -> str:
+def find_classifier(name: str, calls: Sequence[PartCall]) -> str:
     """Return the name of the linear layer whose output is the network's.
 
     Raises:
         InputError: If there is none, or its input is not one feature vector per sample.
     """
-    for path, module, inputs, output in reversed(seen.calls):
-        if isinstance(module, nn.Linear) and output is seen.output:
+    *parts, whole = calls
+    for path, module, inputs, output in reversed(parts):
+        if isinstance(module, nn.Linear) and output is whole.output:
             if isinstance(inputs, Tensor) and inputs.ndim == 2:
                 return str(path)
             break
@@ -86,12 +37,12 @@ def find_classifier(name: str, seen: Pass) -> str:
     )
 
 
-def find_dropout(seen: Pass, classifier: str) -> str | None:
+def find_dropout(calls: Sequence[PartCall], classifier: str) -> str | None:
     """Return the name of the dropout whose output, perhaps reshaped, is the classifier's only input; or None."""
-    names = [path for path, *_ in seen.calls]
+    names = [call.name for call in calls]
     position = names.index(classifier)
-    given = seen.calls[position][2]
-    for path, module, _, output in reversed(seen.calls[:position]):
+    given = calls[position].input
+    for path, module, _, output in reversed(calls[:position]):
         if not _is_same_memory(output, given):
             return None
         if isinstance(module, nn.Dropout):
@@ -101,7 +52,7 @@ def find_dropout(seen: Pass, classifier: str) -> str | None:
     return None
 
 
-def find_stages(seen: Pass, input_shape: tuple[int, int, int]) -> tuple[str, ...]:
+def find_stages(calls: Sequence[PartCall], input_shape: tuple[int, int, int]) -> tuple[str, ...]:
     """Return the names of the last parts at each resolution of the maps, at most the four lowest, in order.
 
     A part counts if its output is (n, C, H, W), has the image's proportions, and no later map is as large: a side
@@ -109,11 +60,12 @@ def find_stages(seen: Pass, input_shape: tuple[int, int, int]) -> tuple[str, ...
     (unless it is a sequence), and parts that only pool, drop or reshape, are not stages either. Maps with channels
     last, (n, H, W, C), do not count.
     """
-    areas = {path: _area(output, input_shape) for path, _, _, output in seen.calls}
-    blocks = {path for path, module, *_ in seen.calls if not isinstance(module, nn.Sequential)}
+    parts = calls[:-1]
+    areas = {path: _area(output, input_shape) for path, _, _, output in parts}
+    blocks = {path for path, module, *_ in parts if not isinstance(module, nn.Sequential)}
     stages: list[str] = []
     largest = 0
-    for path, module, *_ in reversed(seen.calls):
+    for path, module, *_ in reversed(parts):
         within = [block for block in _parents(path) if block in blocks]
         if isinstance(module, _PASSING) or any(areas[block] != areas[path] for block in within):
             continue
@@ -146,15 +98,3 @@ def _is_same_memory(one: Any, other: Any) -> bool:
         and one.numel() == other.numel()
         and one.data_ptr() == other.data_ptr()
     )
-
-
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Put all parts of a network into evaluation mode inside the block."""
-    before = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in before:
-            module.training = training

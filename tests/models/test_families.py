@@ -12,10 +12,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from deepal_autoal import Dataset, InputError, TaskModel, UnknownNameError, load_model, run
+from deepal_autoal import Dataset, InputError, TaskModel, UnknownNameError, load_model, pass_zeros, run
 from deepal_autoal.models import build_model
 from deepal_autoal.models.adapted import adapt_classifier, adapt_embedder
-from deepal_autoal.models.find_layers import dry_pass, find_stages
+from deepal_autoal.models.find_layers import find_stages
 
 # One of each form: blocks, gates and dropout, a classifier of three layers, two branches, channels last.
 TORCHVISION = {
@@ -77,7 +77,7 @@ def test_torchvision_classifiers(name):
 )
 def test_stages_are_the_ends_of_resolutions(name, stages):
     network = build_model(f"torchvision/{name}", (3, 64, 64), 10).backbone.network
-    assert list(find_stages(dry_pass(name, network, (3, 64, 64)), (3, 64, 64))) == stages
+    assert list(find_stages(pass_zeros(network, (3, 64, 64)), (3, 64, 64))) == stages
 
 
 def test_our_resnet_is_torchvisions():
@@ -120,26 +120,6 @@ def test_building_depends_only_on_torchs_generator():
     first, same, other = state(1), state(1), state(2)
     assert all(torch.equal(value, same[key]) for key, value in first.items())
     assert any(not torch.equal(value, other[key]) for key, value in first.items())
-
-
-def test_the_dry_pass_has_no_side_effects():
-    class Noise(nn.Module):
-        def forward(self, maps):
-            return maps + torch.randn_like(maps)  # in evaluation mode too
-
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), Noise(), nn.Flatten(), nn.Linear(144, 2))
-    network[1].eval()
-    torch.manual_seed(5)
-    generator, state = torch.get_rng_state(), {key: value.clone() for key, value in network.state_dict().items()}
-    seen = dry_pass("mine", network, (3, 8, 8))
-    assert [path for path, *_ in seen.calls] == ["0", "1", "2", "3", "4"] and not seen.output.requires_grad
-    assert torch.equal(torch.get_rng_state(), generator)
-    assert all(torch.equal(value, network.state_dict()[key]) for key, value in state.items())
-    assert [part.training for part in network] == [True, False, True, True, True]
-    assert not any(part._forward_hooks for part in network.modules())
-    with pytest.raises(InputError, match="'mine' cannot take images of 9x9 pixels and 3 channels"):
-        dry_pass("mine", network, (3, 9, 9))
-    assert not any(part._forward_hooks for part in network.modules()) and network[0].training
 
 
 def test_only_dropout_directly_in_front_of_the_classifier_is_replaced():

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from deepal_strategies.shared.zero_pass import dry_run
+from deepal_autoal import pass_zeros
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,9 +83,9 @@ def normalize_layers(model: TaskModel, coefficient: float) -> None:
     Raises:
         InputError: If the model has no ``input_shape``.
     """
-    layers = {name: part for name, part in model.backbone.named_modules() if isinstance(part, _KINDS)}
-    for name, (inputs, _) in dry_run(model, layers).items():
-        layer = layers[name]
+    calls = pass_zeros(model.backbone, model.input_shape)
+    taken = {call.part: call.input for call in calls if isinstance(call.part, _KINDS)}
+    for layer, inputs in taken.items():
         shape = tuple(inputs.shape[-1:] if isinstance(layer, nn.Linear) else inputs.shape[1:])
         parametrize.register_parametrization(layer, "weight", SoftSpectralNorm(layer, shape, coefficient))
 

@@ -10,8 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from deepal_autoal import InputError, Objective
-from deepal_strategies.shared.zero_pass import dry_run
+from deepal_autoal import InputError, Objective, pass_zeros
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -124,16 +123,16 @@ def stage_widths(model: TaskModel) -> list[int]:
     Raises:
         InputError: If the backbone has no stages, or their outputs are neither (n, d) nor (n, C, H, W).
     """
-    names = [f"stages.{number}" for number in range(len(_stages(model)))]
-    seen = dry_run(model, names)
+    stages = _stages(model)
+    outputs = {call.part: call.output for call in pass_zeros(model.backbone, model.input_shape)}
     widths = []
-    for name in names:
-        output = seen.get(name, (None, None))[1]
+    for number, stage in enumerate(stages):
+        output = outputs.get(stage)
         if not isinstance(output, torch.Tensor) or output.ndim not in (2, 4):
             form = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
             raise InputError(
-                f"loss prediction needs stages that return (n, d) or (n, C, H, W), but backbone.{name} returns {form}; "
-                "choose another --model, such as mlp, cnn or resnet18"
+                f"loss prediction needs stages that return (n, d) or (n, C, H, W), but backbone.stages.{number} "
+                f"returns {form}; choose another --model, such as mlp, cnn or resnet18"
             )
         widths.append(output.shape[1])
     return widths
