@@ -69,7 +69,7 @@ def run_command(
     check_scaling(settings["scaling"])
     default_dataset(settings["protocol"])
     if dry_run and resume:
-        raise InputError("--dry-run tells what a whole run takes; leave --resume out")
+        raise InputError("--dry-run estimates a whole run; leave --resume out")
     if settings["model"] is not None:
         read_model(settings["model"])
     if dry_run:

@@ -34,7 +34,7 @@ def memory_is_within_its_class(subject: Subject) -> str | None:
         source, advice = "linear in N, since the card has no memory class", ', or write memory="N*N" on the card'
     else:
         source, advice = f"the card's memory {format_cost(formula)}", ", or correct the card's memory"
-    advice = "process candidates in chunks, or keep running minima instead of a matrix" + advice
+    advice = "process candidates in blocks (see BlockSize), or keep running minima instead of a matrix" + advice
     tensor_limit = TENSOR_BYTES * class_size + ALLOWANCE
     if used.tensor_bytes > tensor_limit:
         raise CheckFailedError(

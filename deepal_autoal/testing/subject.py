@@ -48,8 +48,8 @@ _plain_states: dict[tuple[Problem, int], dict[str, Any]] = {}
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A strategy's checked answer.
+class MeasuredAnswer:
+    """A strategy's checked answer, and what it took.
 
     Attributes:
         indices: Pool indices, int64 (b,).
@@ -108,7 +108,7 @@ class Subject:
         self.home = _file_of(type(first))
         self.calls = ViewCalls()
         self._measured: dict[object, Any] = {}
-        self._answers: dict[tuple[Problem, int], Answer] = {}
+        self._answers: dict[tuple[Problem, int], MeasuredAnswer] = {}
         self._states: dict[tuple[Problem, int], dict[str, Any]] = {}
         self._refusals: dict[str, str | None] = {}
 
@@ -146,12 +146,12 @@ class Subject:
         return blobs(self.kind)
 
     @cached_property
-    def reference(self) -> Answer:
+    def reference(self) -> MeasuredAnswer:
         """The answer of a new strategy on `problem` with seed 0."""
         return self.answer(self.problem)
 
     @property
-    def other_seed(self) -> Answer:
+    def other_seed(self) -> MeasuredAnswer:
         """The answer of a new strategy on `problem` with seed 1; always after `reference`."""
         _ = self.reference
         return self.answer(self.problem, seed=1)
@@ -245,7 +245,7 @@ class Subject:
         learner = self.learner(problem, seed=seed, strategy=strategy, device=device, sharp=sharp)
         return learner._context(learner.fit(), learner.unlabeled_indices)
 
-    def answer(self, problem: Problem, *, seed: int = 0) -> Answer:
+    def answer(self, problem: Problem, *, seed: int = 0) -> MeasuredAnswer:
         """Return the answer of a new strategy; it is queried once, and checks compare with the result."""
         if (problem, seed) not in self._answers:
             before = process_state()  # its changes must not reach the next query
@@ -263,13 +263,13 @@ class Subject:
         seed: int = 0,
         strategy: Strategy | None = None,
         sharp: bool = False,
-    ) -> Answer:
+    ) -> MeasuredAnswer:
         """Query a strategy, by default a new one, in a new context; fail unless the batch is exact."""
         strategy = strategy or self.create()
         context = self.context(problem, seed=seed, strategy=strategy, sharp=sharp)
         return self.ask_in(context, batch_size, strategy=strategy)
 
-    def ask_in(self, context: QueryContext, batch_size: int, *, strategy: Strategy | None = None) -> Answer:
+    def ask_in(self, context: QueryContext, batch_size: int, *, strategy: Strategy | None = None) -> MeasuredAnswer:
         """Query a strategy, by default a new one, in a context; fail unless the batch is exact."""
         strategy = strategy or self.create()
         size = len(context.candidates)
@@ -299,7 +299,7 @@ class Subject:
         report = answer.report
         if isinstance(report, Mapping):
             report = {**context.reported, **report}
-        return Answer(np.asarray(checked.indices), report, seconds, cpu_seconds, calls)
+        return MeasuredAnswer(np.asarray(checked.indices), report, seconds, cpu_seconds, calls)
 
     def ask_learner(self, learner: ActiveLearner, batch_size: int = BATCH) -> NDArray[np.int64]:
         """Ask a learner for a batch; its errors are not caught."""

@@ -23,7 +23,7 @@ from deepal_autoal.testing.subject import BATCH
 if TYPE_CHECKING:
     from deepal_autoal.querying.context import PoolView, QueryContext
     from deepal_autoal.testing.observation import ViewCall
-    from deepal_autoal.testing.subject import Answer, Subject
+    from deepal_autoal.testing.subject import MeasuredAnswer, Subject
 
 _MOST_PARTS = 3
 
@@ -39,7 +39,7 @@ class Traces:
         outputs: What it changed in the views' results, indices and labels, and in the pool.
     """
 
-    answer: Answer
+    answer: MeasuredAnswer
     process: list[str]
     model: list[str]
     outputs: list[str]

@@ -41,7 +41,7 @@ def work_grows_as_its_card_says(subject: Subject) -> str | None:
             f"at most {GROWTH**power} times the work for {GROWTH} times the candidates ({allowed})",
             f"{after / before:.1f} times: {before:.3g} multiplications and numbers touched at N = {small.sizes['N']}; "
             f"{after:.3g} at N = {large.sizes['N']}",
-            "do not compare every candidate with every other, not even in chunks: keep running minima"
+            "do not compare every candidate with every other, not even in blocks: keep running minima"
             + (', or write time="N*N*D" in registry.add' if formula is None else ", or correct the card's time"),
         )
     return None if formula is not None else 'limited to linear in N; for another class write time="..." in registry.add'

@@ -15,7 +15,7 @@ from deepal_autoal.querying.outputs import ModelOutputs
 from deepal_autoal.querying.strategy import check_query
 from deepal_autoal.training.fitted_model import FittedModel
 from deepal_strategies.autoal.search import Search
-from deepal_strategies.autoal.simulation import rehearsing
+from deepal_strategies.autoal.simulation import copy_for_simulation
 from deepal_strategies.autoal.strategy import AutoAL
 from deepal_strategies.entropy import Entropy
 from deepal_strategies.kmeans import KMeansSampling
@@ -250,7 +250,7 @@ def test_simulations_do_not_change_a_candidates_memory(make_round):
     strategy = quick({"remembering": candidate, "entropy": Entropy()}, n_cycles=2)
     ask(strategy, make_round())
     assert candidate.times == 1
-    assert rehearsing(strategy).candidates["entropy"] is strategy.candidates["entropy"]
+    assert copy_for_simulation(strategy).candidates["entropy"] is strategy.candidates["entropy"]
     assert strategy.state_dict()["candidates"] == {"remembering": {"times": 1}, "entropy": {}}
 
 

@@ -115,14 +115,14 @@ def simulate_cycle(
         model = context.model if settings.scorer == "task" else _half_model(context, a, number, settings.half_effort)
     rate = selection_rate(len(held_out), n_labeled + len(context.candidates), batch_size)
 
-    actors = rehearsing(selector)
+    simulated = copy_for_simulation(selector)
     on_held_out = context.rebuild(candidates=b, labeled=a, model=model, purpose=f"cycle{number}-held-out")
     on_seen = context.rebuild(candidates=a, labeled=b, model=model, purpose=f"cycle{number}-seen")
     halves = []
     with context.timed("candidates"):
         for half, rebuilt in ((seen, on_seen), (held_out, on_held_out)):
             n_selected = min(max(1, round(rate * len(half))), len(half) - 1)
-            scores = vote_scores_of(collect_votes(actors, rebuilt, n_selected), settings.scores)
+            scores = vote_scores_of(collect_votes(simulated, rebuilt, n_selected), settings.scores)
             rows = torch.as_tensor(half, device=context.device)
             halves.append(Half(rows, context.labeled.labels[rows], scores, rebuilt.candidates))
     with context.timed("search"):
@@ -149,11 +149,11 @@ def _half_model(context: QueryContext, half: NDArray[np.int64], number: int, eff
     return context.fit(half, purpose=f"cycle{number}", recipe=recipe)
 
 
-def rehearsing(selector: SelectorStrategy) -> SelectorStrategy:
+def copy_for_simulation(selector: SelectorStrategy) -> SelectorStrategy:
     """Return the selector with copies of the candidates that have a memory, which simulations must not change."""
-    actors = copy.copy(selector)
-    actors.candidates = {
+    simulated = copy.copy(selector)
+    simulated.candidates = {
         name: copy.deepcopy(candidate) if type(candidate).state_dict is not Strategy.state_dict else candidate
         for name, candidate in selector.candidates.items()
     }
-    return actors
+    return simulated
