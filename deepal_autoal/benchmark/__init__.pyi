@@ -1,2 +1,17 @@
+from .backends.folder_transfer import RunFolderChanges as RunFolderChanges
+from .backends.folder_transfer import RunFolderCopy as RunFolderCopy
+from .backends.folder_transfer import read_run_folder as read_run_folder
+from .backends.folder_transfer import write_run_folder as write_run_folder
+from .backends.interface import Backend as Backend
+from .backends.interface import Executor as Executor
+from .backends.interface import OnMessage as OnMessage
+from .backends.interface import Workload as Workload
+from .backends.job import Job as Job
+from .backends.job import Message as Message
+from .backends.other_machines import required_versions as required_versions
+from .backends.other_machines import version_difference as version_difference
+from .backends.other_machines import with_absolute_paths as with_absolute_paths
+from .backends.processes import Messages as Messages
+from .backends.processes import WorkerProcess as WorkerProcess
 from .runner import BenchmarkResult as BenchmarkResult
 from .runner import run_benchmark as run_benchmark

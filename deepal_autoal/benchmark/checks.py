@@ -99,7 +99,7 @@ def admit(
     contenders: Iterable[Contender],
     settings: Mapping[str, Any],
     earlier: Iterable[Path],
-    is_elsewhere: bool = False,
+    is_remote: bool = False,
     data: Dataset | None = None,
 ) -> Admission:
     """Return what can run on a dataset.
@@ -110,7 +110,7 @@ def admit(
         contenders: The strategies.
         settings: What all runs share, by the names of `run`'s arguments.
         earlier: Run folders that lie there already.
-        is_elsewhere: Whether runs are done on other machines: their device need not be here.
+        is_remote: Whether runs are executed on other machines: this one need not have their device.
         data: The dataset, where it is loaded already.
 
     Raises:
@@ -135,8 +135,8 @@ def admit(
     wanted = Settings(**given).with_protocol()
     recipe = Recipe.for_data(data.input_shape, data.augmentation, **wanted.recipe)
     scaling = resolve_scaling(wanted.scaling, data.x_train, data.is_embeddings).name
-    device = recorded_device = resolve_device("cpu" if is_elsewhere else settings.get("device") or "auto")
-    if is_elsewhere:
+    device = recorded_device = resolve_device("cpu" if is_remote else settings.get("device") or "auto")
+    if is_remote:
         recorded_device = device_elsewhere(settings["device"])
     changes = wanted.changes.describe(data)
     pool_size = len(draw_members(sum(changes["class_counts"]), 0, wanted.pool_size))

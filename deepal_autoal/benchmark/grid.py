@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deepal_autoal.benchmark.backends.ray_options import RayOptions
 from deepal_autoal.benchmark.checks import LeftOut, Setup, admit, read_config
 from deepal_autoal.benchmark.notation import Contender, read_seeds, read_strategies, read_tasks
 from deepal_autoal.errors import InputError, PluginError, RunFolderError, UnknownNameError
@@ -86,16 +85,16 @@ def plan_grid(
     *,
     models: str | Sequence[str] | None = None,
     protocols: str | Sequence[str] | None = None,
-    n_jobs: int = 1,
-    elsewhere: RayOptions | None = None,
+    default_threads: int | None = None,
+    is_remote: bool = False,
 ) -> Grid:
     """Return the runs of a grid, after checking names, options, budgets, needs, and the contents of ``out``.
 
     Args:
         strategies, datasets, seeds, out, candidates, models, protocols: As in `run_benchmark`.
         settings: What all runs share, by the names of `run`'s arguments.
-        n_jobs: How many runs go on at a time on this machine, which decides their threads.
-        elsewhere: The cluster that does them instead, which decides threads and device where nothing else does.
+        default_threads: CPU threads of a run if neither the settings nor earlier runs say; None for torch's number.
+        is_remote: Whether runs are executed on other machines: this one need not have their device.
 
     Raises:
         DeepALError: If anything is wrong that can be known without training; see `run_benchmark`.
@@ -116,7 +115,7 @@ def plan_grid(
     tasks = read_tasks(datasets, models, protocols)
     if (out / CONFIG).exists():
         raise RunFolderError(f"{out} holds a run; choose another --out for a benchmark")
-    threads = _threads(settings.get("threads"), out, n_jobs, None if elsewhere is None else elsewhere.threads)
+    threads = _threads(settings.get("threads"), out, default_threads)
     shared = {**settings, "threads": threads}
     admissions = {}
     # Paths come first, so that a mistyped one is reported before anything is downloaded.
@@ -127,7 +126,7 @@ def plan_grid(
         }
         try:
             admissions[label] = admit(label, task.dataset, contenders, {**shared, **varied}, run_folders(out, label),
-                                      elsewhere is not None)  # fmt: skip
+                                      is_remote)  # fmt: skip
         except InputError as error:
             if len(tasks) == 1:
                 raise
@@ -142,17 +141,17 @@ def plan_grid(
     return Grid(out, tuple(runs), tuple(line for label in tasks for line in admissions[label].left_out))
 
 
-def _threads(given: int | None, out: Path, n_jobs: int, elsewhere: int | None) -> int | None:
-    """Return the CPU threads of every run of a study, on which its results depend; None leaves them to the cluster."""
+def _threads(given: int | None, out: Path, default: int | None) -> int:
+    """Return the CPU threads of every run of a study, on which its results depend."""
     if given is not None:
         return given
     for folder in run_folders(out):
         return read_config(folder).threads
-    if elsewhere is not None:
-        return elsewhere
+    if default is not None:
+        return default
     import torch
 
-    return max(1, torch.get_num_threads() // n_jobs)
+    return torch.get_num_threads()
 
 
 def give_candidates(contenders: Sequence[Contender], candidates: Sequence[str] | None) -> list[Contender]:

@@ -11,9 +11,9 @@ from typing import Any
 
 import filelock
 
-from deepal_autoal.benchmark.backends.interface import Backend, InThisProcess
+from deepal_autoal.benchmark.backends.interface import Executor, Workload
 from deepal_autoal.benchmark.backends.job import Job
-from deepal_autoal.benchmark.backends.ray_options import RayOptions, read_backend
+from deepal_autoal.benchmark.backends.names import create_backend
 from deepal_autoal.benchmark.cost.estimates import Estimates
 from deepal_autoal.benchmark.grid import Grid, GridRun, plan_grid
 from deepal_autoal.benchmark.schedule import Schedule, remove_shared
@@ -21,6 +21,7 @@ from deepal_autoal.benchmark.tables import Tables
 from deepal_autoal.errors import InputError, RunFolderError
 from deepal_autoal.experiment.records import LOCK, SUMMARY
 from deepal_autoal.files import TEMPORARY_SUFFIX, read_json
+from deepal_autoal.isolation.blame import blaming
 
 logger = logging.getLogger(__name__)
 
@@ -100,9 +101,10 @@ def run_benchmark(
         jobs: How many runs are executed at a time, each in its own process if there are several; by default 1, on
             Ray as many as fit on the nodes. Unless ``threads`` is given they share the cores, and the resulting
             thread count remains the setting of the study.
-        backend: ``local``, or ``ray`` for the nodes of a Ray cluster (see ``docs/benchmark.md``).
-        address: The cluster's, ``host:port`` or ``auto``; None starts a cluster for this call.
-        cpus_per_run: CPUs that Ray reserves for a run; by default as many as it has threads.
+        backend: Where runs are executed, ``NAME`` or ``NAME[key=value,...]``: ``local``, ``ray`` for the nodes of a
+            Ray cluster, or another that a plugin registered (see ``docs/benchmark.md``).
+        address: Of a backend's cluster; for Ray ``host:port`` or ``auto``, and None starts a cluster for this call.
+        cpus_per_run: CPUs that the backend reserves for a run; on Ray by default as many as it has threads.
         gpus_per_run: Likewise; with a fraction, several runs share a GPU.
         dry_run: Only plan, check and estimate: nothing is written, and the result holds the existing runs.
         on_start: Called with the grid once everything is checked.
@@ -123,17 +125,18 @@ def run_benchmark(
         InputError: If a request cannot be met, as far as can be checked without training: unknown names, options,
             budgets, or a model that lacks what a strategy requires.
         RunFolderError: If ``out`` cannot be written, or earlier runs of a dataset had other settings.
-        PluginError: If the plugin of a named strategy is broken.
+        PluginError: If the plugin of a named strategy, or of the backend, is broken.
     """
     if jobs is not None and jobs < 1:
         raise InputError(f"--jobs {jobs}: give at least 1")
-    cluster = read_backend(backend, address, cpus_per_run, gpus_per_run)
-    if cluster is not None:
-        cluster, settings["device"] = cluster.for_device(settings.get("device"))
+    chosen = create_backend(backend, address=address, cpus_per_run=cpus_per_run, gpus_per_run=gpus_per_run)
+    with blaming(chosen, "device or threads", own_errors=True):
+        settings["device"] = chosen.device(settings.get("device"))
+        default_threads = chosen.threads(jobs or 1)
     folder = Path(out)
     grid = plan_grid(
         strategies, datasets, seeds, folder, candidates, settings, models=models, protocols=protocols,
-        n_jobs=jobs or 1, elsewhere=cluster,
+        default_threads=default_threads, is_remote=chosen.is_remote,
     )  # fmt: skip
     tables = Tables(folder)
     with nullcontext() if dry_run else _locked(folder):
@@ -150,13 +153,17 @@ def run_benchmark(
             return BenchmarkResult(grid, (), tables)
         unfinished = [run for run in grid.runs if not run.is_finished]
         remove_shared(grid.runs)
-        executor = _backend(cluster, jobs, unfinished, folder)
         dispatcher = _Dispatcher(tables, estimates, Schedule(unfinished), progress, on_round, on_run)
-        try:
-            dispatcher.run_all(executor, tuple(command) if command is not None else None)
-        finally:
-            executor.close()
-            remove_shared(grid.runs)
+        if unfinished:
+            common = unfinished[0].settings
+            workload = Workload(folder, len(unfinished), jobs, common["threads"], common["device"])
+            with blaming(chosen, "open", own_errors=True):
+                executor = chosen.open(workload)
+            try:
+                dispatcher.run_all(executor, tuple(command) if command is not None else None)
+            finally:
+                executor.close()
+                remove_shared(grid.runs)
     return BenchmarkResult(grid, tuple(dispatcher.failures), tables)
 
 
@@ -180,24 +187,8 @@ def _locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _backend(cluster: RayOptions | None, jobs: int | None, runs: Sequence[GridRun], out: Path) -> Backend:
-    """Return the backend for these runs."""
-    if cluster is not None and runs:
-        from deepal_autoal.benchmark.backends.ray_cluster import RayCluster
-
-        return RayCluster(cluster, runs[0].settings["threads"], jobs, out)
-    n_jobs = min(jobs or 1, len(runs))
-    if n_jobs <= 1:
-        return InThisProcess()
-    from deepal_autoal.benchmark.backends.processes import Processes
-    from deepal_autoal.numerics.devices import visible_gpus
-
-    settings = runs[0].settings
-    return Processes(n_jobs, settings.get("threads"), visible_gpus(settings.get("device") or "auto"))
-
-
 class _Dispatcher:
-    """Hands runs to a backend and handles its messages."""
+    """Hands runs to a backend's executor and handles its messages."""
 
     def __init__(
         self,
@@ -217,10 +208,10 @@ class _Dispatcher:
         self._on_run = on_run
         self._running: dict[str, GridRun] = {}
 
-    def run_all(self, backend: Backend, command: tuple[str, ...] | None) -> None:
+    def run_all(self, executor: Executor, command: tuple[str, ...] | None) -> None:
         """Return once no run is left."""
         while True:
-            while len(self._running) < backend.n_slots and (planned := self._schedule.take()) is not None:
+            while len(self._running) < executor.n_slots and (planned := self._schedule.take()) is not None:
                 shared = self._schedule.initial_model(planned)
                 job = Job(
                     str(planned),
@@ -228,12 +219,13 @@ class _Dispatcher:
                     planned.settings,
                     None if shared is None else str(shared),
                     command,
+                    logging.getLogger("deepal_autoal").getEffectiveLevel(),
                 )
                 self._running[job.folder] = planned
-                backend.start(job)
+                executor.start(job)
             if not self._running:
                 return
-            backend.wait(self._on_message)
+            executor.wait(self._on_message)
 
     def _on_message(self, job: Job, message: Mapping[str, Any]) -> None:
         planned = self._running[job.folder]

@@ -54,7 +54,10 @@ INTERRUPTED = 130
     "--jobs", type=int, metavar="J", help="Runs at a time; they share the cores. Default 1; on Ray, as many as fit."
 )
 @click.option(
-    "--backend", metavar="local|ray", default="local", help="local: this machine; ray: the nodes of a Ray cluster."
+    "--backend",
+    metavar="local|ray|NAME",
+    default="local",
+    help="local: this machine; ray: the nodes of a Ray cluster; or NAME[KEY=VALUE,...] of another plugin.",
 )
 @click.option(
     "--address", metavar="HOST:PORT|auto", help="A running Ray cluster; by default one is started and shut down."
@@ -77,7 +80,7 @@ def benchmark_command(
     the command continues it; more strategies, datasets or seeds add to it. Exit status: 0 done, 1 some runs failed,
     2 wrong use, before any run.
     """
-    from deepal_autoal.benchmark.backends.ray_options import read_backend
+    from deepal_autoal.benchmark.backends.names import create_backend
     from deepal_autoal.benchmark.notation import read_seeds, read_strategies, read_tasks
     from deepal_autoal.training.scaling import check_scaling
 
@@ -97,7 +100,9 @@ def benchmark_command(
             datasets = datasets or default_dataset(settings["protocol"])
         read_tasks(datasets, models, protocols)
         check_scaling(settings["scaling"])
-        read_backend(*(settings[name] for name in ("backend", "address", "cpus_per_run", "gpus_per_run")))
+        create_backend(
+            settings["backend"], **{name: settings[name] for name in ("address", "cpus_per_run", "gpus_per_run")}
+        )
         from deepal_autoal.benchmark import run_benchmark
 
         result = run_benchmark(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-LOGGERS = ("deepal_autoal", "deepal_events", "deepal_strategies")
+LOGGERS = ("deepal_autoal", "deepal_events", "deepal_ray", "deepal_strategies")
 
 
 def set_up_logging(verbose: bool) -> None:

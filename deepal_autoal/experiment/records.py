@@ -14,6 +14,7 @@ import torch
 from deepal_autoal.errors import RunFolderError
 from deepal_autoal.experiment.run_config import RunConfig
 from deepal_autoal.experiment.run_files import CONFIG as CONFIG
+from deepal_autoal.experiment.run_files import LOCK as LOCK
 from deepal_autoal.experiment.run_files import ROUNDS as ROUNDS
 from deepal_autoal.experiment.run_files import SUMMARY as SUMMARY
 from deepal_autoal.experiment.run_files import area_under_budget_curve as area_under_budget_curve
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from deepal_autoal.experiment.learner import ActiveLearner
     from deepal_autoal.measuring.profile import Profile
 
-LOCK, MODEL = ".lock", "model.pt"
+MODEL = "model.pt"
 
 
 class RunFolder:

@@ -11,7 +11,7 @@ import numpy as np
 
 from deepal_autoal.errors import RunFolderError
 
-CONFIG, ROUNDS, SUMMARY = "config.json", "rounds.jsonl", "summary.json"
+CONFIG, ROUNDS, SUMMARY, LOCK = "config.json", "rounds.jsonl", "summary.json", ".lock"
 
 
 def read_rounds(path: Path) -> list[dict[str, Any]]:

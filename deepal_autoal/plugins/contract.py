@@ -1,4 +1,4 @@
-"""Check at registration that the engine can call a plugin's strategy, dataset, model or option."""
+"""Check at registration that the engine can call a plugin's strategy, dataset, model, backend or option."""
 
 from __future__ import annotations
 
@@ -53,6 +53,9 @@ _METHODS = {
 _CALLS = {"dataset": ("data_dir",), "model": ("input_shape", "n_classes"), "option": ("text",)}
 
 
+_OF_BACKENDS = {"device": ("device",), "threads": ("n_jobs",), "open": ("workload",)}
+
+
 def call_arguments(kind: str, is_family: bool = False) -> tuple[str, ...]:
     """Return the arguments with which the engine calls a dataset, a model or an option."""
     return (*_CALLS[kind], "architecture") if is_family else _CALLS[kind]
@@ -70,6 +73,9 @@ def check_target(kind: str, name: str, target: Any, is_family: bool = False) -> 
     Raises:
         PluginError: If it is not of this kind, lacks a method, or does not accept the arguments.
     """
+    if kind == "backend":
+        _check_backend(name, target)
+        return
     if kind != "strategy":
         _check_signature(f"{kind} {name!r}: the target", target, call_arguments(kind, is_family))
         return
@@ -91,6 +97,19 @@ def check_target(kind: str, name: str, target: Any, is_family: bool = False) -> 
             _check_signature(
                 f"strategy {name!r}: {target.__name__}.{method}", getattr(target, method), ("self", *arguments)
             )
+
+
+def _check_backend(name: str, target: Any) -> None:
+    # The base class is in a higher layer.
+    if not inspect.isclass(target) or not all(hasattr(target, attribute) for attribute in ("is_remote", *_OF_BACKENDS)):
+        raise PluginError(
+            f"backend {name!r}: the target must be a subclass of deepal_autoal.benchmark.Backend, not {target!r}"
+        )
+    if inspect.isabstract(target):
+        raise PluginError(f"backend {name!r}: {target.__name__} does not implement open(self, workload)")
+    _check_signature(f"backend {name!r}: {target.__name__}", target, ())
+    for method, arguments in _OF_BACKENDS.items():
+        _check_signature(f"backend {name!r}: {target.__name__}.{method}", getattr(target, method), ("self", *arguments))
 
 
 def _check_signature(what: str, function: Any, arguments: tuple[str, ...]) -> None:

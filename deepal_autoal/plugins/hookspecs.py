@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PROJECT = "deepal"
 # Incremented whenever plugins can use something new. A plugin declares the version that it is written for:
 # ``deepal_contract = 1``.
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
 
 F = TypeVar("F", bound="Callable[..., Any]")
 _spec = pluggy.HookspecMarker(PROJECT)
@@ -53,6 +53,15 @@ def deepal_register_models(registry: Registrar) -> None:
     """Add models: ``registry.add("name", factory or "module:function", summary="...")``.
 
     A factory is called as ``factory(input_shape, n_classes)`` and returns a `TaskModel`.
+    """
+
+
+@_spec
+def deepal_register_backends(registry: Registrar) -> None:
+    """Add backends of benchmarks: ``registry.add("name", BackendClass or "module:Class", summary="...")``.
+
+    The class is a subclass of `deepal_autoal.benchmark.Backend`; prefer ``"module:Class"``, which is imported when
+    ``--backend name`` is given.
     """
 
 

@@ -32,6 +32,7 @@ REGISTRATION_HOOKS = (
     "deepal_register_strategies",
     "deepal_register_datasets",
     "deepal_register_models",
+    "deepal_register_backends",
     "deepal_register_options",
 )
 EVENT_HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("deepal_") and name not in REGISTRATION_HOOKS)
@@ -43,7 +44,7 @@ class PluginHost:
     """The plugins of this process: registries filled through hooks, and the event hooks.
 
     Attributes:
-        strategies, datasets, models, options: The registries.
+        strategies, datasets, models, backends, options: The registries.
         records: The result of loading every entry point, sorted by name.
         unknown_disabled: Names in ``DEEPAL_DISABLE_PLUGINS`` that match no third-party plugin.
     """
@@ -56,6 +57,7 @@ class PluginHost:
         self.strategies = Registry("strategy", self._explain)
         self.datasets = Registry("dataset", self._explain)
         self.models = Registry("model", self._explain)
+        self.backends = Registry("backend", self._explain)
         self.options = Registry("option", self._explain, reserved=OWN_OPTIONS)
         self._providers: dict[str, Provider] = {}
         self._added: dict[str, list[Entry]] = {}
@@ -97,8 +99,8 @@ class PluginHost:
 
     @property
     def registries(self) -> tuple[Registry, ...]:
-        """Strategies, datasets, models and options."""
-        return (self.strategies, self.datasets, self.models, self.options)
+        """Strategies, datasets, models, backends and options."""
+        return (self.strategies, self.datasets, self.models, self.backends, self.options)
 
     def notify(
         self,

@@ -1,4 +1,4 @@
-"""Names of one kind (strategies, datasets, models, options), their providers, and how they are loaded."""
+"""Names of one kind (strategies, datasets, models, backends, options), their providers, and how they are loaded."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ _DETAILS = {
     "strategy": {"family", "requires", "changes_training", "time", "memory"},
     "dataset": set(),
     "model": {"inputs", "family"},
+    "backend": set(),
     "option": {"metavar", "flag"},
 }
 _SWITCHES = {"model": "family", "option": "flag"}
@@ -63,7 +64,7 @@ class Entry:
     """One registered name.
 
     Attributes:
-        kind: ``"strategy"``, ``"dataset"``, ``"model"`` or ``"option"``.
+        kind: ``"strategy"``, ``"dataset"``, ``"model"``, ``"backend"`` or ``"option"``.
         target: The object itself, or ``"module:attribute"``, imported when first needed.
         details: Further metadata, depending on the kind (see `Registrar.add`).
     """

@@ -73,7 +73,7 @@ def registering(body, name="odd"):
             "must accept candidates",
         ),
         (HEAD + "x = 1", "implements no hook"),
-        (HEAD + "deepal_contract = 2\n" + registering("class Odd(Strategy): pass"), "version 2 of the plugin contract"),
+        (HEAD + "deepal_contract = 3\n" + registering("class Odd(Strategy): pass"), "version 3 of the plugin contract"),
         (HEAD + "deepal_contract = '1'", "must be a whole number"),
         (HEAD + "@hookimpl\ndef deepal_register_models(registry): registry.add('m', lambda shape: None)", "n_classes"),
         (HEAD + "@hookimpl\ndef deepal_register_datasets(registry): registry.add('d', lambda: None)", "data_dir"),

@@ -35,7 +35,8 @@ def wheel(tmp_path_factory):
 def test_contents(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
-    packages = {"deepal_autoal": ROOT, "deepal_events": ROOT / "plugins", "deepal_strategies": ROOT / "plugins"}
+    plugins = ("deepal_events", "deepal_ray", "deepal_strategies")
+    packages = {"deepal_autoal": ROOT, **dict.fromkeys(plugins, ROOT / "plugins")}
     assert tops == {*packages, next(top for top in tops if top.endswith(".dist-info"))}
     for package, root in packages.items():
         files = [path for form in ("py", "template", "css", "js") for path in (root / package).rglob(f"*.{form}")]
@@ -49,8 +50,8 @@ def test_runs_without_the_checkout(wheel, tmp_path):
     # Ahead of the editable installation; PYTHONSAFEPATH keeps the checkout itself out.
     environment = {**os.environ, "PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
     code = (
-        "import deepal_autoal, deepal_events, deepal_strategies, os, sys\n"
-        "for package in (deepal_autoal, deepal_events, deepal_strategies):\n"
+        "import deepal_autoal, deepal_events, deepal_ray, deepal_strategies, os, sys\n"
+        "for package in (deepal_autoal, deepal_events, deepal_ray, deepal_strategies):\n"
         "    assert package.__file__.startswith(os.environ['PYTHONPATH']), package.__file__\n"
         "sys.argv = ['deepal', 'run', '--strategy', 'autoal', '--candidates', 'entropy,kmeans', '--pool-size', '60',\n"
         "  '--initial', '20', '--rounds', '1', '--epochs', '1', '--model', 'linear', '--out', 'run']\n"

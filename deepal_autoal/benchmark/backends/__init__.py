@@ -1,1 +1,1 @@
-"""Backends that execute a benchmark's runs: processes on this machine, or a Ray cluster."""
+"""Backends that execute a benchmark's runs: their interface, the local one, and what those of clusters are built of."""

@@ -1,21 +1,23 @@
-"""Transfer a run folder's files as bytes, where the machine that writes them shares no folder with the benchmark."""
+"""Transfer a run folder's files as bytes, where the machine that writes them shares no folder with the benchmark.
+
+There, a `RunFolderChanges` finds what is new after each round; here, a `RunFolderCopy` writes it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from deepal_autoal.experiment.records import LOCK, ROUNDS, SUMMARY
+from deepal_autoal.experiment.run_files import LOCK, ROUNDS, SUMMARY
 from deepal_autoal.files import TEMPORARY_SUFFIX, write_bytes
 
-__all__ = ["ROUNDS", "Changes", "Files", "all_files", "put"]
-
+# Contents by path inside the run folder.
 Files = dict[str, bytes]
 _STATE = "state-{:05d}.pt"
 _STATES = "state-*.pt"
 
 
-class Changes:
+class RunFolderChanges:
     """The changes in a run folder from one call to the next, while the run continues.
 
     Args:
@@ -27,7 +29,10 @@ class Changes:
         self._seen: dict[str, tuple[int, int]] = {}
 
     def take(self) -> Files:
-        """Return the files that are new or changed since the last call; the rounds match the state saved after them."""
+        """Return the files that are new or changed since the last call, by path inside the folder.
+
+        The rounds are always among them, if there are any; they match the state saved after them.
+        """
         pair = self._rounds_and_state()
         found: Files = {}
         for path in sorted(self._folder.rglob("*")):
@@ -58,12 +63,12 @@ class Changes:
         return before != self._seen[name]
 
 
-def all_files(folder: Path) -> Files:
-    """Return all files of a run folder, which may not exist."""
-    return Changes(folder).take() if folder.exists() else {}
+def read_run_folder(folder: Path) -> Files:
+    """Return all files of a run folder by path inside it; the folder may not exist."""
+    return RunFolderChanges(folder).take() if folder.exists() else {}
 
 
-def put(folder: Path, files: Mapping[str, bytes]) -> None:
+def write_run_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write files into a run folder, each atomically, in the order in which a run writes them.
 
     Whenever this process dies, the rounds match the state saved after them; the summary is written last.
@@ -85,3 +90,28 @@ def put(folder: Path, files: Mapping[str, bytes]) -> None:
         for path in folder.glob(_STATES):
             if path.name not in files:
                 path.unlink(missing_ok=True)
+
+
+class RunFolderCopy:
+    """A run folder that this process writes for another machine; it is locked until `close`.
+
+    Args:
+        folder: The run folder; created if it does not exist.
+
+    Raises:
+        RunFolderError: If it cannot be written, or another process uses it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from deepal_autoal.experiment.records import RunFolder  # imports torch, which the other machine need not
+
+        self._folder = folder
+        self._held = RunFolder(folder, resume=True)
+
+    def write(self, files: Mapping[str, bytes]) -> None:
+        """Write files that `RunFolderChanges` returned (see `write_run_folder`)."""
+        write_run_folder(self._folder, files)
+
+    def close(self) -> None:
+        """Unlock the run folder."""
+        self._held.close()

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from deepal_autoal.errors import DeepALError
+from deepal_autoal.experiment.run_files import LOCK
+
+Message = dict[str, Any]
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that is needed to execute a run, as plain data.
+    """Everything that is needed to execute a run, as plain data: ``Job(**json.loads(json.dumps(vars(job))))`` works.
 
     Attributes:
         title: Its name in messages.
@@ -23,6 +26,7 @@ class Job:
         settings: The arguments of `run`.
         initial_model: The file of the shared round 0, or None.
         command: The command line, for the record.
+        log_level: The level from which log messages are wanted.
     """
 
     title: str
@@ -30,30 +34,38 @@ class Job:
     settings: Mapping[str, Any]
     initial_model: str | None = None
     command: tuple[str, ...] | None = None
+    log_level: int = logging.WARNING
 
+    @property
+    def lock(self) -> Path:
+        """The file that is locked, as by `filelock.FileLock`, while a process writes the run folder."""
+        return Path(self.folder, LOCK)
 
-def do(job: Job, progress: Callable[[str, int, int], None], on_round: Callable[[dict[str, Any]], None]) -> str | None:
-    """Execute or continue a run. Any exception but an interrupt is returned as the run's failure.
+    def execute(self, report: Callable[[Message], None]) -> None:
+        """Execute or continue the run in this process. Any exception but an interrupt is reported as its failure.
 
-    Args:
-        job: The run.
-        progress: Called as ``progress(phase, done, total)``.
-        on_round: Called after each round with its record.
+        Args:
+            report: Called with each message: ``{"kind": "phase", "phase": ..., "done": ..., "total": ...}`` very often,
+                ``{"kind": "round", "record": {...}}`` after each round and, as the last one, ``{"kind": "end",
+                "failure": ...}`` with the reason in one line, or None for success. A `WorkerProcess` also reports
+                ``{"kind": "log", "name": ..., "level": ..., "text": ...}``.
+        """
+        from deepal_autoal.experiment.loop import run
+        from deepal_autoal.isolation.process_state import restored
 
-    Returns:
-        Why it failed, in one line; None if it finished.
-    """
-    from deepal_autoal.experiment.loop import run
-    from deepal_autoal.isolation.process_state import restored
-
-    try:
-        with restored([]):  # one run's code must not affect the next one's numbers
-            run(
-                **job.settings, out=Path(job.folder), resume=True, command=job.command,
-                initial_model=job.initial_model, progress=progress, on_round=lambda _, record: on_round(record),
-            )  # fmt: skip
-    except (Exception, SystemExit) as error:  # plugin code may raise anything
-        logger.debug("%s failed", job.title, exc_info=True)
-        text = " ".join(str(error).split())
-        return text if isinstance(error, DeepALError) else f"{type(error).__name__}: {text}"
-    return None
+        failure = None
+        try:
+            with restored([]):  # one run's code must not affect the next one's numbers
+                run(
+                    **self.settings, out=Path(self.folder), resume=True, command=self.command,
+                    initial_model=self.initial_model,
+                    progress=lambda phase, done, total: report(
+                        {"kind": "phase", "phase": phase, "done": done, "total": total}
+                    ),
+                    on_round=lambda _, record: report({"kind": "round", "record": record}),
+                )  # fmt: skip
+        except (Exception, SystemExit) as error:  # plugin code may raise anything
+            logger.debug("%s failed", self.title, exc_info=True)
+            text = " ".join(str(error).split())
+            failure = text if isinstance(error, DeepALError) else f"{type(error).__name__}: {text}"
+        report({"kind": "end", "failure": failure})

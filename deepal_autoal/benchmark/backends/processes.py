@@ -9,12 +9,11 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
 from deepal_autoal.benchmark.backends.interface import OnMessage
-from deepal_autoal.benchmark.backends.job import Job
-from deepal_autoal.benchmark.backends.worker import job_line
+from deepal_autoal.benchmark.backends.job import Job, Message
 
 # Otherwise each of these libraries would use all cores in every process.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -40,7 +39,7 @@ class Processes:
         self._n_gpus = n_gpus
         self._free: list[WorkerProcess] = []
         self._jobs: dict[WorkerProcess, Job] = {}
-        self._messages: queue.SimpleQueue[tuple[WorkerProcess, dict[str, Any] | None]] = queue.SimpleQueue()
+        self._messages: Messages = queue.SimpleQueue()
 
     def start(self, job: Job) -> None:
         """Send the job to an idle process, or to a new one."""
@@ -68,7 +67,7 @@ class Processes:
                 self._free.append(worker)
             on_message(job, message)
 
-    def _next(self) -> tuple[WorkerProcess, dict[str, Any] | None]:
+    def _next(self) -> tuple[WorkerProcess, Message | None]:
         """Return the next message. A dead process is polled for: a child of it may keep its pipe open."""
         while True:
             try:
@@ -88,44 +87,44 @@ class Processes:
             worker.end()
 
     def _new_worker(self) -> WorkerProcess:
-        environment = dict(os.environ)
-        environment |= thread_variables(self._threads)
+        environment = {}
+        gpu = 0
         if self._n_gpus > 1:
             taken = [worker.gpu for worker in self._jobs]
             gpu = min(range(self._n_gpus), key=taken.count)
-            visible = environment.get(_VISIBLE_GPUS, "")
+            visible = os.environ.get(_VISIBLE_GPUS, "")
             names = visible.split(",") if visible else [str(number) for number in range(self._n_gpus)]
             environment[_VISIBLE_GPUS] = names[gpu]
-            return WorkerProcess(environment, self._messages, gpu)
-        return WorkerProcess(environment, self._messages)
-
-
-def thread_variables(threads: int | None) -> dict[str, str]:
-    """Return the environment variables that give each library this many threads; None leaves the number to them."""
-    return {} if threads is None else dict.fromkeys(_THREAD_VARIABLES, str(threads))
+        return WorkerProcess(self._messages, self._threads, environment, gpu=gpu)
 
 
 class WorkerProcess:
-    """A worker process, and a thread that receives its messages.
+    """A process on this machine that executes jobs one after the other, and a thread that receives its messages.
+
+    It ends with this process, however this one ends.
 
     Args:
-        environment: Its environment variables.
-        messages: The queue for its messages; None is the last one.
-        gpu: The index of its GPU.
+        messages: The queue into which its messages are put, each with this object; None is the last one.
+        threads: Its CPU threads, for all libraries; None leaves the number to them.
+        environment: Environment variables in addition to this process's.
         folder: Its working directory; None for the current one.
+        gpu: Which GPU it uses, for the caller.
     """
 
     def __init__(
         self,
-        environment: dict[str, str],
-        messages: queue.SimpleQueue[tuple[WorkerProcess, dict[str, Any] | None]],
-        gpu: int = 0,
+        messages: Messages,
+        threads: int | None = None,
+        environment: Mapping[str, str] | None = None,
         folder: str | None = None,
+        gpu: int = 0,
     ) -> None:
         self.gpu = gpu
+        limits = {} if threads is None else dict.fromkeys(_THREAD_VARIABLES, str(threads))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "deepal_autoal.benchmark.backends.worker"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=environment, cwd=folder,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
+            env={**os.environ, **limits, **(environment or {})}, cwd=folder,
         )  # fmt: skip
         threading.Thread(target=self._listen, args=(messages,), daemon=True).start()
 
@@ -134,11 +133,11 @@ class WorkerProcess:
         """Whether it is still running."""
         return self.process.poll() is None
 
-    def send(self, job: Job, level: int | None = None) -> None:
-        """Send it a job, with the level from which it logs (see `job_line`)."""
+    def send(self, job: Job) -> None:
+        """Send it a job; it has no other, or has sent the end of the last one."""
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):  # it has died, which `_listen` reports
-            self.process.stdin.write(job_line(job, level))
+            self.process.stdin.write(json.dumps(vars(job)) + "\n")
             self.process.stdin.flush()
 
     def reason(self) -> str:
@@ -162,7 +161,7 @@ class WorkerProcess:
         with suppress(BrokenPipeError):
             self.process.stdin.close()
 
-    def _listen(self, messages: queue.SimpleQueue[tuple[WorkerProcess, dict[str, Any] | None]]) -> None:
+    def _listen(self, messages: Messages) -> None:
         assert self.process.stdout is not None
         with self.process.stdout as lines:
             for line in lines:
@@ -174,3 +173,6 @@ class WorkerProcess:
                 else:
                     messages.put((self, message))
         messages.put((self, None))
+
+
+Messages = queue.SimpleQueue[tuple[WorkerProcess, Message | None]]

@@ -13,9 +13,9 @@ import signal
 import sys
 import threading
 import time
-from typing import IO, Any
+from typing import IO
 
-from deepal_autoal.benchmark.backends.job import Job, do
+from deepal_autoal.benchmark.backends.job import Job, Message
 
 LOGGERS = ("deepal_autoal", "deepal_events", "deepal_strategies")
 # Between two messages of a phase; a progress bar needs no more.
@@ -26,18 +26,16 @@ def main() -> None:
     """Execute jobs until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process gets it as well, and ends us
     send = Sender(_messages())
-    jobs: queue.Queue[dict[str, Any]] = queue.Queue()
+    jobs: queue.Queue[Job] = queue.Queue()
     threading.Thread(target=_read, args=(jobs,), daemon=True).start()
     logging.basicConfig(handlers=[_Forward(send)])
     import deepal_autoal.experiment.loop  # noqa: F401  # before the first job arrives
 
     while True:
-        task = jobs.get()
+        job = jobs.get()
         for name in LOGGERS:
-            logging.getLogger(name).setLevel(task["level"])
-        job = Job(**task["job"])
-        failure = do(job, send.phase, lambda record: send(kind="round", record=record))
-        send(kind="end", failure=failure)
+            logging.getLogger(name).setLevel(job.log_level)
+        job.execute(send)
 
 
 class Sender:
@@ -52,18 +50,16 @@ class Sender:
         self._lock = threading.Lock()
         self._last = ("", 0.0)
 
-    def __call__(self, **message: Any) -> None:
-        """Write a message; may be called from any thread."""
+    def __call__(self, message: Message) -> None:
+        """Write a message, unless it is of a phase reported a moment ago; may be called from any thread."""
         with self._lock:
+            if message["kind"] == "phase":
+                now = time.monotonic()
+                if message["phase"] == self._last[0] and now - self._last[1] <= _SECONDS:
+                    return
+                self._last = (message["phase"], now)
             self._file.write(json.dumps(message) + "\n")
             self._file.flush()
-
-    def phase(self, phase: str, done: int, total: int) -> None:
-        """Report the progress of a phase, unless it was reported a moment ago."""
-        now = time.monotonic()
-        if phase != self._last[0] or now - self._last[1] > _SECONDS:
-            self._last = (phase, now)
-            self(kind="phase", phase=phase, done=done, total=total)
 
 
 class _Forward(logging.Handler):
@@ -75,7 +71,7 @@ class _Forward(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = self.format(record) if record.exc_info else record.getMessage()
-        self._send(kind="log", name=record.name, level=record.levelno, text=text)
+        self._send({"kind": "log", "name": record.name, "level": record.levelno, "text": text})
 
 
 def _messages() -> IO[str]:
@@ -86,22 +82,11 @@ def _messages() -> IO[str]:
     return messages
 
 
-def _read(jobs: queue.Queue[dict[str, Any]]) -> None:
+def _read(jobs: queue.Queue[Job]) -> None:
     for line in sys.stdin:
-        jobs.put(json.loads(line))
+        jobs.put(Job(**json.loads(line)))
     # The parent process has ended, and run folders are consistent at any moment.
     os._exit(1)
-
-
-def log_level() -> int:
-    """Return the level from which this process logs."""
-    return logging.getLogger(LOGGERS[0]).getEffectiveLevel()
-
-
-def job_line(job: Job, level: int | None = None) -> str:
-    """Return a job as the line that a worker reads, with the level it logs from; by default this process's."""
-    level = log_level() if level is None else level
-    return json.dumps({"job": vars(job), "level": level}) + "\n"
 
 
 if __name__ == "__main__":

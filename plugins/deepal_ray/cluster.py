@@ -8,22 +8,25 @@ import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deepal_autoal.benchmark.backends import folder_transfer
-from deepal_autoal.benchmark.backends.interface import OnMessage
-from deepal_autoal.benchmark.backends.job import Job
-from deepal_autoal.benchmark.backends.ray_options import RayOptions
-from deepal_autoal.benchmark.backends.ray_worker import Order, Token, do_on_node
-from deepal_autoal.benchmark.backends.worker import log_level
-from deepal_autoal.datasets import DATA_DIR_VARIABLE
-from deepal_autoal.errors import InputError, RunFolderError, format_error
-from deepal_autoal.experiment.records import LOCK, SUMMARY, RunFolder
-from deepal_autoal.experiment.versions import versions
-from deepal_autoal.files import write_bytes
-from deepal_autoal.plugins.host import plugin_host
+from deepal_autoal import InputError, RunFolderError, format_error
+from deepal_autoal.benchmark import (
+    Job,
+    Message,
+    OnMessage,
+    RunFolderCopy,
+    Workload,
+    read_run_folder,
+    required_versions,
+    with_absolute_paths,
+)
+from deepal_ray.node import Order, Token, do_on_node
+
+if TYPE_CHECKING:
+    from deepal_ray.backend import RayBackend
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +42,8 @@ _OBJECT_STORE_BYTES = 256 * 2**20
 _SECONDS_BETWEEN_COUNTS = 2.0
 # Until a file written by a node becomes visible on a network file system.
 _SECONDS_TO_APPEAR = 60.0
+# Of a run folder: it marks the run as complete.
+_LAST_FILE = "summary.json"
 
 
 class RayCluster:
@@ -46,23 +51,21 @@ class RayCluster:
 
     Args:
         options: The cluster, and what a run uses of it.
-        cpus: CPUs that Ray reserves for a run if the options do not say.
-        n_jobs: The maximum number of runs at a time; None for as many as fit on the nodes.
-        out: The benchmark's folder, by which nodes find out whether they share it.
+        workload: The runs. Nodes look for a file in the benchmark's folder to find out whether they share it.
 
     Raises:
         InputError: If the cluster cannot be reached, or none of its nodes can take a run.
     """
 
-    def __init__(self, options: RayOptions, cpus: float, n_jobs: int | None, out: Path) -> None:
-        self._cpus = cpus if options.cpus_per_run is None else options.cpus_per_run
-        self._gpus = options.gpus_per_run or 0.0
-        self._n_jobs = n_jobs
+    def __init__(self, options: RayBackend, workload: Workload) -> None:
+        self._cpus = workload.threads if options.cpus_per_run is None else options.cpus_per_run
+        self._gpus = options.gpus(workload.device)
+        self._n_jobs = workload.n_jobs
         self._is_ours = _connect(options)
         self._running: dict[Any, _Attempt] = {}
         self._models: dict[str, Any] = {}
         self._counted_at = 0.0
-        self._token = Token(str(out.absolute() / f".shared-{uuid.uuid4().hex}"), uuid.uuid4().hex)
+        self._token = Token(str(workload.out.absolute() / f".shared-{uuid.uuid4().hex}"), uuid.uuid4().hex)
         self.n_slots = self._room()
         try:
             if self.n_slots == 0:
@@ -71,7 +74,7 @@ class RayCluster:
                     f"no node of the Ray cluster has {self._cpus:g} CPUs{gpus} for a run; give fewer with "
                     "--cpus-per-run and --gpus-per-run"
                 )
-            write_bytes(Path(self._token.path), self._token.content.encode())
+            _write(Path(self._token.path), self._token.content.encode())
             import ray
 
             self._task = ray.remote(do_on_node)
@@ -81,14 +84,7 @@ class RayCluster:
 
     def start(self, job: Job) -> None:
         """Submit the job to Ray, which starts it where there is room."""
-        settings = dict(job.settings)
-        if settings.get("dataset") not in plugin_host().datasets:  # a path, perhaps relative
-            settings["dataset"] = os.path.abspath(settings["dataset"])
-        data_dir = settings.get("data_dir") or os.environ.get(DATA_DIR_VARIABLE) or "data"
-        settings["data_dir"] = os.path.abspath(Path(data_dir).expanduser())
-        model = None if job.initial_model is None else os.path.abspath(job.initial_model)
-        there = replace(job, settings=settings, folder=os.path.abspath(job.folder), initial_model=model)
-        self._submit(_Attempt(job, there))
+        self._submit(_Attempt(job, with_absolute_paths(job)))
 
     def wait(self, on_message: OnMessage) -> None:
         """Report one message."""
@@ -118,9 +114,9 @@ class RayCluster:
     def _submit(self, attempt: _Attempt) -> None:
         import ray
 
-        files = folder_transfer.all_files(Path(attempt.there.folder))
+        files = read_run_folder(Path(attempt.there.folder))
         order = Order(
-            attempt.there, self._token, _versions(attempt.job.settings), _environment(), os.getcwd(), log_level(), LOCK,
+            attempt.there, self._token, required_versions(attempt.job), _environment(), os.getcwd(),
             attempt.number > 0, ray.put(files) if files else None, self._model(attempt.there.initial_model),
         )  # fmt: skip
         task = self._task.options(
@@ -161,12 +157,12 @@ class RayCluster:
             self._end(stream, attempt, str(error), on_message)
             return True
 
-    def _handle(self, stream: Any, attempt: _Attempt, message: dict[str, Any], on_message: OnMessage) -> bool:
+    def _handle(self, stream: Any, attempt: _Attempt, message: Message, on_message: OnMessage) -> bool:
         match message["kind"]:
             case "place":
                 attempt.node, attempt.is_shared = message["node"], message["is_shared"]
                 if not attempt.is_shared:
-                    attempt.held = RunFolder(attempt.there.folder, resume=True)
+                    attempt.copy = RunFolderCopy(Path(attempt.there.folder))
                 return False
             case "lost":
                 self._lost(stream, attempt, message["reason"], on_message)
@@ -176,7 +172,7 @@ class RayCluster:
                 if failure is not None:
                     failure = f"{failure} (on {attempt.node})" if attempt.node else failure
                 elif attempt.is_shared:
-                    failure = _await_file(Path(attempt.there.folder) / SUMMARY)
+                    failure = _await_file(Path(attempt.there.folder) / _LAST_FILE)
                 self._end(stream, attempt, failure, on_message)
             case _:
                 attempt.keep(message)
@@ -236,7 +232,7 @@ class _Attempt:
         number: How often it was lost before.
         node: The node that executes it, once that is known.
         is_shared: Whether that node writes into the run folder itself.
-        held: The locked run folder, if we write for the node.
+        copy: The run folder, if we write it for the node.
     """
 
     job: Job
@@ -244,27 +240,25 @@ class _Attempt:
     number: int = 0
     node: str = ""
     is_shared: bool = True
-    held: RunFolder | None = None
+    copy: RunFolderCopy | None = None
 
-    def keep(self, message: dict[str, Any]) -> None:
+    def keep(self, message: Message) -> None:
         """Remove the files from a message and write them."""
         model = message.pop("initial_model", None)
         if model is not None and self.there.initial_model is not None:
-            path = Path(self.there.initial_model)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, model)
+            _write(Path(self.there.initial_model), model)
         files = message.pop("files", None)
-        if files:
-            folder_transfer.put(Path(self.there.folder), files)
+        if files and self.copy is not None:
+            self.copy.write(files)
 
     def release(self) -> None:
         """Unlock the run folder."""
-        if self.held is not None:
-            self.held.close()
-            self.held = None
+        if self.copy is not None:
+            self.copy.close()
+            self.copy = None
 
 
-def _connect(options: RayOptions) -> bool:
+def _connect(options: RayBackend) -> bool:
     """Join a cluster or start one; return whether we did."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -291,12 +285,13 @@ def _connect(options: RayOptions) -> bool:
     return True
 
 
-def _versions(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return the versions that all nodes need for a run: packages that affect numbers, and the strategies'."""
-    strategies = plugin_host().strategies
-    names = [settings["strategy"], *(settings.get("candidates") or ())]
-    providers = [strategies.get(name).provider for name in names if name in strategies]
-    return {**versions(), **{provider.distribution: provider.version for provider in providers}}
+def _write(path: Path, content: bytes) -> None:
+    """Write a file in the benchmark's folder, which nothing else reads meanwhile."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        raise RunFolderError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _environment() -> dict[str, str]:

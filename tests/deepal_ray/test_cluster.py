@@ -14,7 +14,8 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 pytest.importorskip("ray")
 from ray.cluster_utils import Cluster
 
-from deepal_autoal.benchmark.backends import ray_cluster
+import deepal_ray.cluster
+from deepal_autoal import InputError
 
 # Long enough to be killed in the middle.
 SLOW = {"epochs": 200, "rounds": 5}
@@ -40,12 +41,12 @@ def on_ray(cluster, blob_file, tmp_path, quick):
 @pytest.fixture
 def apart(monkeypatch):
     """Let no node find the token in the benchmark's folder, as if none shared it; all nodes are on this machine."""
-    make = ray_cluster.Order
+    make = deepal_ray.cluster.Order
 
     def order(job, token, *rest):
         return make(job, replace(token, content="another one's"), *rest)
 
-    monkeypatch.setattr(ray_cluster, "Order", order)
+    monkeypatch.setattr(deepal_ray.cluster, "Order", order)
 
 
 def untimed_rows(out):
@@ -68,7 +69,7 @@ def test_runs_of_a_lost_node_continue_elsewhere(
             cluster.remove_node(node, allow_graceful=False)
             cluster.add_node(num_cpus=1)
 
-    caplog.set_level(logging.WARNING, "deepal_autoal")
+    caplog.set_level(logging.WARNING, "deepal_ray")
     result = on_ray("random,margin", **SLOW, on_round=kill)
     assert result.failures == ()
     lost = [record.getMessage() for record in caplog.records if "started again" in record.getMessage()]
@@ -101,12 +102,12 @@ def test_a_failure_on_a_node_is_reported_and_stops_no_other_run(on_ray, tmp_path
 
 
 def test_different_versions_on_a_node_are_refused(on_ray, monkeypatch):
-    original = ray_cluster.versions
-    monkeypatch.setattr(ray_cluster, "versions", lambda: {**original(), "torch": "0.1"})
+    original = deepal_ray.cluster.required_versions
+    monkeypatch.setattr(deepal_ray.cluster, "required_versions", lambda job: {**original(job), "torch": "0.1"})
     (outcome,) = on_ray("random").failures
     assert "there and 0.1 here; install the same on all nodes" in outcome.failure
 
 
 def test_a_run_that_fits_on_no_node_is_reported_at_once(on_ray):
-    with pytest.raises(ray_cluster.InputError, match="no node of the Ray cluster has 64 CPUs"):
+    with pytest.raises(InputError, match="no node of the Ray cluster has 64 CPUs"):
         on_ray("random", cpus_per_run=64)

@@ -1,4 +1,4 @@
-"""Options of Ray, and files of runs on other machines: these tests do not need Ray."""
+"""Options of the backend and what a node does before a run: these tests do not need Ray."""
 
 import importlib.util
 import socket
@@ -8,9 +8,9 @@ import sys
 import filelock
 import pytest
 
-from deepal_autoal import run
-from deepal_autoal.benchmark.backends import folder_transfer, ray_worker
-from deepal_autoal.benchmark.backends.ray_options import RayOptions, read_backend
+from deepal_autoal.benchmark.backends.names import create_backend
+from deepal_ray import node
+from deepal_ray.backend import RayBackend
 
 
 @pytest.fixture
@@ -59,57 +59,40 @@ def test_without_ray_the_extra_is_named(deepal, monkeypatch):
 
 
 def test_the_address_defaults_to_rays_environment_variable(with_ray, monkeypatch):
-    assert read_backend("ray", None, None, None).is_local
+    assert RayBackend().is_local
     monkeypatch.setenv("RAY_ADDRESS", "auto")
-    assert read_backend("ray", None, None, None).address == "auto"
-    assert read_backend("local", None, None, None) is None
+    assert RayBackend().address == "auto" and RayBackend("local").is_local
 
 
 @pytest.mark.parametrize(
     ("device", "gpus", "expected"),
     [
-        (None, None, ("cpu", None)),
+        (None, None, ("cpu", 0)),
         ("auto", 0.25, ("cuda", 0.25)),
-        ("cuda", None, ("cuda", 1.0)),
+        ("cuda", None, ("cuda", 1)),
         ("cpu", 0, ("cpu", 0)),
     ],
 )
-def test_devices_follow_reserved_gpus(device, gpus, expected):
-    options, found = RayOptions(gpus_per_run=gpus).for_device(device)
-    assert (found, options.gpus_per_run) == expected
+def test_devices_follow_reserved_gpus(with_ray, device, gpus, expected):
+    backend = RayBackend(gpus_per_run=gpus)
+    found = backend.device(device)
+    assert (found, backend.gpus(found)) == expected
 
 
-def test_a_run_continues_from_collected_files(blob_file, tmp_path, quick):
-    """A folder that is copied round by round is at each moment as a kill would leave it."""
-    here, there = tmp_path / "here", tmp_path / "there"
-    changes = folder_transfer.Changes(there)
-    moments = []
-
-    def collect(active, record):
-        files = changes.take()
-        assert ("config.json" in files) == (record["round"] == 0), "an unchanged file was sent again"
-        folder_transfer.put(here, files)
-        moments.append(sorted(path.name for path in here.iterdir()))
-        if record["round"] == 1:
-            folder_transfer.put(tmp_path / "second", folder_transfer.all_files(here))
-
-    whole = run("margin", blob_file, out=there, on_round=collect, **quick)
-    assert moments[1] == ["config.json", "rounds.jsonl", "state-00001.pt"]
-    rounds = []
-    again = run(out=tmp_path / "second", resume=True, on_round=lambda _, record: rounds.append(record["round"]))
-    assert rounds == [2, 3] and [r["queried"] for r in again.rounds] == [r["queried"] for r in whole.rounds]
-    folder_transfer.put(here, changes.take())
-    assert {path.name for path in here.iterdir()} == {path.name for path in there.iterdir()} - {".lock"}
+def test_options_may_be_written_in_brackets(with_ray):
+    backend = create_backend("ray[cpus_per_run=2]", address="auto", gpus_per_run=None)
+    assert (backend.address, backend.cpus_per_run, backend.gpus_per_run) == ("auto", 2.0, None)
+    assert backend.threads(1) == 2 and str(backend).startswith("backend 'ray' of deepal_autoal ")
 
 
 def test_a_lost_nodes_lock_is_waited_for_and_then_taken_over(tmp_path, monkeypatch):
-    monkeypatch.setattr(ray_worker, "_LOCK_SECONDS", 0.1)
-    monkeypatch.setattr(ray_worker, "_LOST_LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(node, "_LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(node, "_LOST_LOCK_SECONDS", 0.1)
     with filelock.FileLock(tmp_path / ".lock"):
-        ray_worker._await_lock(tmp_path / ".lock", is_retry=False)
+        node._await_lock(tmp_path / ".lock", is_retry=False)
         with pytest.raises(filelock.Timeout):
             filelock.FileLock(tmp_path / ".lock").acquire(timeout=0)
-        ray_worker._await_lock(tmp_path / ".lock", is_retry=True)
+        node._await_lock(tmp_path / ".lock", is_retry=True)
         with filelock.FileLock(tmp_path / ".lock", timeout=0):
             pass
 
@@ -118,12 +101,12 @@ def test_ray_is_imported_only_on_request_and_its_workers_do_not_import_torch():
     """Imports in Ray's workers take memory in addition to each run's own process."""
     program = """
 import sys
-import deepal_autoal.benchmark.runner, deepal_autoal.cli.benchmark
+import deepal_autoal.benchmark.runner, deepal_autoal.cli.benchmark, deepal_ray.backend, deepal_ray.registration
 assert "ray" not in sys.modules
 for name in [name for name in sys.modules if name.startswith("deepal_autoal")]:
     del sys.modules[name]
 torch = sys.modules.pop("torch")
 sys.modules["torch"] = None  # importing it fails
-import deepal_autoal.benchmark.backends.ray_worker
+import deepal_ray.node
 """
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -14,17 +14,20 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import filelock
 
-from deepal_autoal.benchmark.backends.job import Job
-from deepal_autoal.benchmark.backends.processes import WorkerProcess, thread_variables
-from deepal_autoal.experiment.versions import versions
-
-Message = dict[str, Any]
+from deepal_autoal.benchmark import (
+    Job,
+    Message,
+    Messages,
+    RunFolderChanges,
+    WorkerProcess,
+    version_difference,
+    write_run_folder,
+)
 
 # Between two messages of a phase, and between two checks that the node's Ray daemon is alive.
 _SECONDS = 1.0
@@ -62,8 +65,6 @@ class Order:
         versions: The required versions by distribution.
         environment: Environment variables for the run's process.
         folder: The command's working directory; relative paths start there.
-        level: The level from which the run logs.
-        lock: Name of the lock file in a run folder; the module that defines it imports torch.
         is_retry: Whether an earlier process of this run was lost.
         files: A reference to the run folder's files, by path; None if there are none.
         initial_model: A reference to the shared round 0's file; None if it is not trained yet.
@@ -74,8 +75,6 @@ class Order:
     versions: Mapping[str, str]
     environment: Mapping[str, str]
     folder: str
-    level: int
-    lock: str
     is_retry: bool = False
     files: Any = None
     initial_model: Any = None
@@ -90,28 +89,15 @@ def do_on_node(order: Order) -> Iterator[Message]:
     """
     node, is_shared = socket.gethostname(), order.token.is_here()
     yield {"kind": "place", "node": node, "is_shared": is_shared}
-    difference = _difference(order.versions)
+    difference = version_difference(order.versions)
     if difference is not None:
         yield {"kind": "end", "failure": f"{difference}; install the same on all nodes"}
     elif is_shared:
-        _await_lock(Path(order.job.folder, order.lock), order.is_retry)
+        _await_lock(order.job.lock, order.is_retry)
         yield from _follow(order, order.job)
     else:
         with tempfile.TemporaryDirectory(prefix="deepal-", ignore_cleanup_errors=True) as place:
             yield from _follow_apart(order, Path(place))
-
-
-def _difference(expected: Mapping[str, str]) -> str | None:
-    """Return which required distribution is missing here or has another version; None if all match."""
-    here = versions()
-    for name, wanted in expected.items():
-        found = here.get(name)
-        if found is None:
-            with suppress(PackageNotFoundError):
-                found = version(name)
-        if found != wanted:
-            return f"{name} is {found or 'not installed'} there and {wanted} here"
-    return None
 
 
 def _await_lock(lock: Path, is_retry: bool) -> None:
@@ -134,12 +120,10 @@ def _await_lock(lock: Path, is_retry: bool) -> None:
 
 def _follow_apart(order: Order, place: Path) -> Iterator[Message]:
     """Execute a run in a folder on this node, and send its files with the messages."""
-    from deepal_autoal.benchmark.backends import folder_transfer
-
     # Messages quote the last parts of the path.
     folder = place.joinpath(*Path(order.job.folder).parts[-3:])
     if order.files is not None:
-        folder_transfer.put(folder, _fetch(order.files))
+        write_run_folder(folder, _fetch(order.files))
     common = None
     if order.job.initial_model is not None:
         common = place / "round-0" / Path(order.job.initial_model).name
@@ -147,7 +131,7 @@ def _follow_apart(order: Order, place: Path) -> Iterator[Message]:
         if order.initial_model is not None:
             common.write_bytes(_fetch(order.initial_model))
     is_common_new = common is not None and not common.exists()
-    changes = folder_transfer.Changes(folder)
+    changes = RunFolderChanges(folder)
     job = replace(order.job, folder=str(folder), initial_model=None if common is None else str(common))
     for message in _follow(order, job):
         if message["kind"] in ("round", "end"):
@@ -155,8 +139,6 @@ def _follow_apart(order: Order, place: Path) -> Iterator[Message]:
             if is_common_new and common is not None and common.exists():
                 message["initial_model"] = common.read_bytes()
                 is_common_new = False
-            if message["kind"] == "round" and folder_transfer.ROUNDS not in message["files"]:
-                continue  # the run has finished meanwhile; its end brings all files
         yield message
 
 
@@ -166,17 +148,16 @@ def _fetch(reference: Any) -> Any:
     return ray.get(reference)
 
 
-_Messages = queue.SimpleQueue[tuple[WorkerProcess, dict[str, Any] | None]]
-# Kept for later runs in this process, which saves them the start.
-_spare: list[tuple[dict[str, str], str | None, WorkerProcess, _Messages]] = []
+# Kept for later runs in this process, which saves them the start: threads, environment and folder of each.
+_spare: list[tuple[tuple[int, Mapping[str, str], str | None], WorkerProcess, Messages]] = []
 
 
 def _follow(order: Order, job: Job) -> Iterator[Message]:
     """Let a process execute a job; yield its messages."""
-    environment = {**os.environ, **order.environment, **thread_variables(job.settings.get("threads"))}
     folder = order.folder if os.path.isdir(order.folder) else None
-    process, messages = _process(environment, folder)
-    process.send(job, order.level)
+    setup = (job.settings["threads"], order.environment, folder)
+    process, messages = _process(*setup)
+    process.send(job)
     reported_at, daemon = 0.0, os.getppid()
     while True:
         try:
@@ -196,19 +177,19 @@ def _follow(order: Order, job: Job) -> Iterator[Message]:
                 continue
             reported_at = time.monotonic()
         if message["kind"] == "end":
-            _spare.append((environment, folder, process, messages))
+            _spare.append((setup, process, messages))
             yield message
             return
         yield message
 
 
-def _process(environment: dict[str, str], folder: str | None) -> tuple[WorkerProcess, _Messages]:
+def _process(threads: int, environment: Mapping[str, str], folder: str | None) -> tuple[WorkerProcess, Messages]:
     """Return the process of the last run here, if it fits and is alive, or a new one."""
     while _spare:
-        *setup, process, messages = _spare.pop()
-        if setup == [environment, folder] and process.is_alive:
+        setup, process, messages = _spare.pop()
+        if setup == (threads, environment, folder) and process.is_alive:
             return process, messages
         process.process.terminate()
         process.end()
     messages = queue.SimpleQueue()
-    return WorkerProcess(environment, messages, folder=folder), messages
+    return WorkerProcess(messages, threads, environment, folder), messages
