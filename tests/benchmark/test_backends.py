@@ -2,7 +2,9 @@
 
 import json
 import queue
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -109,6 +111,17 @@ def test_a_third_partys_backend_executes_a_benchmark(tmp_path, blob_file, quick,
     for folder in runs_of(tmp_path / "here"):
         assert untimed(tmp_path / "out" / folder) == untimed(tmp_path / "here" / folder)
     assert json.loads((tmp_path / "out" / folder / "config.json").read_text())["threads"] == 1
+
+
+@pytest.mark.slow
+def test_the_documented_example_executes_a_benchmark(distribution, fresh_host, tmp_path, blob_file, quick):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "plugins.md").read_text()
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "(Backend)" in block)
+    plugin = HEAD.replace("NAME", "pool").replace("TARGET", "pool_backend:Pool")
+    distribution("deepal-pool", "1", {"pool": "pool_plugin"}, pool_plugin=plugin, pool_backend=code)
+    fresh_host()
+    result = run_benchmark("random,margin", [blob_file], 1, tmp_path, backend="pool[workers=1]", **quick)
+    assert result.failures == () and len(runs_of(tmp_path)) == 2
 
 
 def test_plugins_shows_backends(serial):

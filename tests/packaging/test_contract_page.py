@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import deepal_autoal
+import deepal_autoal.benchmark
 from deepal_autoal.plugins import hookspecs
 from deepal_autoal.plugins.contract import REQUIREMENTS
 
@@ -14,6 +15,7 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "plugins.md").read_text()
 SIGNATURE = re.compile(r"^- `((\w+)\([^`]*)`", re.MULTILINE)
 CLASSES = ("Registrar", "Strategy", "ScoringStrategy", "SelectorStrategy", "QueryContext", "PoolView", "LabeledView",
            "Objective", "Trainer")  # fmt: skip
+OF_BACKENDS = ("Backend", "Executor")
 
 
 def documented(section):
@@ -56,14 +58,15 @@ def test_hooks():
     assert documented(section_of("## Hooks")) == hooks
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", CLASSES + OF_BACKENDS)
 def test_methods(name):
-    assert documented(section_of(f"### `{name}`")) == methods(getattr(deepal_autoal, name))
+    home = deepal_autoal.benchmark if name in OF_BACKENDS else deepal_autoal
+    assert documented(section_of(f"### `{name}`")) == methods(getattr(home, name))
 
 
 def test_all_documented_signatures_are_tested():
     seen = [*documented(section_of("## Hooks"))]
-    for name in CLASSES:
+    for name in CLASSES + OF_BACKENDS:
         seen += documented(section_of(f"### `{name}`"))
     assert sorted(seen) == sorted(name for _, name in SIGNATURE.findall(PAGE))
 
