@@ -49,11 +49,10 @@ _METHODS = {
     "load_state_dict": ("state",),
 }
 
+# Likewise of a backend.
+_BACKEND_METHODS = {"device": ("device",), "threads": ("n_jobs",), "open": ("workload",)}
 
 _CALLS = {"dataset": ("data_dir",), "model": ("input_shape", "n_classes"), "option": ("text",)}
-
-
-_OF_BACKENDS = {"device": ("device",), "threads": ("n_jobs",), "open": ("workload",)}
 
 
 def call_arguments(kind: str, is_family: bool = False) -> tuple[str, ...]:
@@ -101,14 +100,14 @@ def check_target(kind: str, name: str, target: Any, is_family: bool = False) -> 
 
 def _check_backend(name: str, target: Any) -> None:
     # The base class is in a higher layer.
-    if not inspect.isclass(target) or not all(hasattr(target, attribute) for attribute in ("is_remote", *_OF_BACKENDS)):
+    if not inspect.isclass(target) or not all(hasattr(target, name) for name in ("is_remote", *_BACKEND_METHODS)):
         raise PluginError(
             f"backend {name!r}: the target must be a subclass of deepal_autoal.benchmark.Backend, not {target!r}"
         )
     if inspect.isabstract(target):
         raise PluginError(f"backend {name!r}: {target.__name__} does not implement open(self, workload)")
     _check_signature(f"backend {name!r}: {target.__name__}", target, ())
-    for method, arguments in _OF_BACKENDS.items():
+    for method, arguments in _BACKEND_METHODS.items():
         _check_signature(f"backend {name!r}: {target.__name__}.{method}", getattr(target, method), ("self", *arguments))
 
 

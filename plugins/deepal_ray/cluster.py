@@ -28,8 +28,6 @@ from deepal_ray.node import Order, Token, do_on_node
 if TYPE_CHECKING:
     from deepal_ray.backend import RayBackend
 
-logger = logging.getLogger(__name__)
-
 # How often a run is started again after its node or its process was lost.
 RETRIES = 3
 
