@@ -182,12 +182,11 @@ class LiveRun:
     def _train_and_evaluate(self) -> tuple[FittedModel, float, dict[str, float]]:
         """Return the round's model, its accuracy on the test split, and the seconds of both phases."""
         learner = self.learner
-        with section("train"), Stopwatch() as train:
+        with section("train") as train:
             model = learner.fit(lambda done, total: self._progress("train", done, total))
         self._progress("evaluate", 0, 1)
         with (
-            section("evaluate"),
-            Stopwatch() as evaluate,
+            section("evaluate") as evaluate,
             learner.blaming_for("evaluation"),
             clean_autograd_state(learner.device),
         ):

@@ -1,6 +1,8 @@
-"""Where the wall time of a run goes: named sections, each charged the time not spent in inner ones.
+"""Where the wall time of a run goes: named sections of its work.
 
-Without an active profile nothing is imported and almost nothing is done, so any code may contain sections.
+A `section` is a `Stopwatch` with a name. Its ``seconds`` are the whole block's, as a round's record has them. An active
+`Profile`, if there is one, is charged them by name without the time of inner sections, so its parts add up to the
+run's wall time. Without one, a section only reads the clock, so any code may contain sections.
 """
 
 from __future__ import annotations
@@ -10,13 +12,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sized
-from contextlib import ContextDecorator, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
+
+from deepal_autoal.measuring.resources import Stopwatch, wait_for
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
 
 OTHER = "other"
@@ -64,23 +69,23 @@ class _Here(threading.local):
 _here = _Here()
 
 
-class section(ContextDecorator):  # noqa: N801 - reads as a statement
-    """Charge a block, or the calls of a function, to a part of the active profile, if there is one.
+@contextmanager
+def section(name: str, device: torch.device | None = None) -> Iterator[Stopwatch]:
+    """Time a block, or the calls of a function, and charge it to a part of the active profile, if there is one.
 
     Args:
         name: Name of the part, such as ``"outputs"``.
+        device: As for `Stopwatch`, which the ``with`` statement gives.
     """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __enter__(self) -> None:
-        if _here.profile is not None:
-            _here.profile.enter(self._name)
-
-    def __exit__(self, *exception: object) -> None:
-        if _here.profile is not None:
-            _here.profile.leave()
+    profile = _here.profile
+    if profile is not None:
+        profile.enter(name)
+    try:
+        with Stopwatch(device) as watch:
+            yield watch
+    finally:
+        if profile is not None:
+            profile.leave()
 
 
 class Profile:
@@ -111,7 +116,7 @@ class Profile:
         self._clock, self._computing = clock, computing
         self._open: list[str] = []
         self._seen: WeakKeyDictionary[object, WeakKeyDictionary[Sized, NDArray[np.bool_]]] = WeakKeyDictionary()
-        self._device: Any = None
+        self._device: torch.device | None = None
         self.is_stopped = False
         self._mark = clock(), computing()
         if earlier is not None:
@@ -145,9 +150,9 @@ class Profile:
             self._charge()
             self.is_stopped = True
 
-    def on(self, device: Any) -> None:
+    def on(self, device: torch.device) -> None:
         """Wait for a CUDA device at the ends of sections, so each is charged for its own work there."""
-        self._device = device if getattr(device, "type", "") == "cuda" else None
+        self._device = device if device.type == "cuda" else None
 
     def begin(self, phase: str) -> None:
         """Start a new phase; the time from now on is charged to it."""
@@ -199,10 +204,8 @@ class Profile:
         """Wait for the device; return for how many seconds the thread spun meanwhile."""
         if self._device is None:
             return 0.0
-        import torch
-
         before = self._computing()
-        torch.cuda.synchronize(self._device)
+        wait_for(self._device)
         return self._computing() - before
 
 

@@ -1,4 +1,4 @@
-"""Time and peak memory of a piece of work."""
+"""Time and peak memory of a piece of work. `Stopwatch` is the one clock; `profile` adds names to it."""
 
 from __future__ import annotations
 
@@ -30,21 +30,23 @@ class Stopwatch:
         self._device = device
 
     def __enter__(self) -> Stopwatch:
-        self._wait()
+        wait_for(self._device)
         self._start = time.perf_counter()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._wait()
+        wait_for(self._device)
         self.seconds = time.perf_counter() - self._start
 
-    def _wait(self) -> None:
-        if self._device is not None and self._device.type == "cuda":
-            import torch
 
-            torch.cuda.synchronize(self._device)
+def wait_for(device: torch.device | None) -> None:
+    """Wait until a CUDA device has done the work queued so far; for any other device, do nothing."""
+    if device is not None and device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize(device)
 
 
 class PeakMemory:

@@ -7,7 +7,6 @@ import importlib.metadata
 import inspect
 import re
 import sys
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ import pluggy
 from deepal_autoal.errors import PluginError, is_interrupt
 from deepal_autoal.isolation.blame import BUILTIN_DISTRIBUTION
 from deepal_autoal.isolation.process_state import restored
+from deepal_autoal.measuring.resources import Stopwatch
 from deepal_autoal.plugins import hookspecs
 from deepal_autoal.plugins.plugin_record import PluginRecord
 from deepal_autoal.plugins.registry import Registry
@@ -35,10 +35,9 @@ def load_plugin(
         record: Its record.
         register: Registers the imported object, and notes failures in the record.
     """
-    start = time.perf_counter()
     different: list[str] = []
     # Output of a plugin must not end up in the JSON of a listing.
-    with restored(different), contextlib.redirect_stdout(sys.stderr):
+    with Stopwatch() as loading, restored(different), contextlib.redirect_stdout(sys.stderr):
         try:
             if not _VALUE.fullmatch(point.value.strip()):
                 raise PluginError(f"its value {point.value!r} is not of the form 'module' or 'module:object'")
@@ -50,7 +49,7 @@ def load_plugin(
         else:
             register(plugin, record)
     record.problems += [f"it changed {name} when it was loaded; this was undone" for name in different]
-    record.seconds = time.perf_counter() - start
+    record.seconds = loading.seconds
 
 
 def check_plugin(plugin: Any) -> None:

@@ -12,7 +12,6 @@ import torch
 
 from deepal_autoal.errors import InputError
 from deepal_autoal.measuring.profile import section
-from deepal_autoal.measuring.resources import Stopwatch
 from deepal_autoal.numerics.precision import clean_autograd_state
 from deepal_autoal.numerics.random_streams import numpy_stream, stream_seed, torch_stream
 from deepal_autoal.numerics.row_blocks import SCORED_PASSES, row_slices
@@ -299,7 +298,7 @@ class QueryContext:
         Args:
             part: What the time is spent on, such as ``"search"``.
         """
-        with section(part), Stopwatch(self.device) as watch:
+        with section(part, self.device) as watch:
             yield
         self.seconds[part] = self.seconds.get(part, 0.0) + watch.seconds
 

@@ -11,7 +11,6 @@ import torch
 
 from deepal_autoal.errors import InputError
 from deepal_autoal.measuring.profile import section
-from deepal_autoal.measuring.resources import Stopwatch
 from deepal_autoal.numerics.calibration import N_FOLDS, best_temperature, stratified_folds
 from deepal_autoal.numerics.dropout_masks import dropout_masks
 from deepal_autoal.numerics.precision import clean_autograd_state
@@ -255,9 +254,9 @@ class OutputCache:
         self.add(model, labeled, unlabeled, key)
         return model
 
-    @section("training")
     def _train(self, labeled: LabeledData, unlabeled: UnlabeledData, seed: int, recipe: Recipe | None) -> FittedModel:
-        with clean_autograd_state(self.inputs.device), Stopwatch(self.inputs.device) as watch:
+        device = self.inputs.device
+        with section("training", device) as watch, clean_autograd_state(device):
             model = self._trainer.fit(labeled, unlabeled, seed=seed, recipe=recipe, progress=self.progress)
         self.training_seconds += watch.seconds
         return model

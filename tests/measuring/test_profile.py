@@ -53,6 +53,14 @@ def test_section_excludes_time_of_inner_sections(profile, clocks):
     assert profile.seconds == clocks.wall
 
 
+def test_seconds_of_a_section_include_inner_sections(profile):
+    with profile.active(), section("outer") as outer, section("inner") as inner:
+        time.sleep(0.01)
+    with section("outer") as alone:  # no profile is active
+        time.sleep(0.01)
+    assert outer.seconds >= inner.seconds >= 0.01 and alone.seconds >= 0.01
+
+
 def test_error_closes_open_sections(profile, clocks):
     with profile.active():
         with pytest.raises(ValueError), section("outer"), section("inner"):
