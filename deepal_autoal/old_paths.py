@@ -90,7 +90,7 @@ MOVED = {
     "records": "experiment.records",
     "registry": "plugins.registry",
     "report.all_tables": "report.tables.all_tables",
-    "report.cells": "report.tables.cells",
+    "report.cells": "report.wording",
     "report.dataset_tables": "report.tables.dataset_tables",
     "report.drawings": "report.figure_list",
     "report.overall_tables": "report.tables.overall_tables",

@@ -45,6 +45,11 @@ def definitions(cls: type) -> dict[str, Definition]:
     return {item.name: item.metadata[_KEY] for item in fields(cls) if _KEY in item.metadata}
 
 
+def split_names(text: str) -> list[str]:
+    """Return the names in ``a, b,c``, without spaces and empty ones."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 @dataclass(frozen=True)
 class RunSettings:
     """The requested settings of a run; None leaves a setting at its default.

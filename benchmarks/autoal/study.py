@@ -25,6 +25,8 @@ from typing import Any
 import filelock
 from plan import GROUPS, SETTINGS, Contender, Setting, contenders, key_of
 
+from deepal_autoal.measuring.resources import format_seconds
+
 RUNS = "runs.jsonl"
 
 
@@ -270,7 +272,7 @@ class Progress:
         done = self._total - len(self._left)
         print(
             f"[{done}/{self._total}] {row['setting']} {row['label']} seed {row['seed']}: {outcome} "
-            f"({row['wall_s']:.1f} s), about {format_duration(self.remaining())} left", file=sys.stderr, flush=True,
+            f"({row['wall_s']:.1f} s), about {format_seconds(self.remaining())} left", file=sys.stderr, flush=True,
         )  # fmt: skip
 
     def remaining(self) -> float:
@@ -288,11 +290,6 @@ class Progress:
     def _count(self, row: Mapping[str, Any]) -> None:
         if "failed" not in row:
             self._seconds.setdefault((row["setting"], row["label"]), []).append(row["wall_s"])
-
-
-def format_duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
 
 
 if __name__ == "__main__":

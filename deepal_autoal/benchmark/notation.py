@@ -14,6 +14,7 @@ from deepal_autoal.experiment.protocols import find_protocol
 from deepal_autoal.models import read_model
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.plugins.notation import Notation
+from deepal_autoal.run_settings import split_names
 from deepal_autoal.strategies.candidate_sets import ALL, check_names
 
 CANDIDATES = "candidates"
@@ -87,7 +88,7 @@ def read_seeds(written: int | str | Sequence[int]) -> list[int]:
         return list(range(number))
     try:
         if isinstance(written, str):
-            seeds = [int(part) for part in written.split(",") if part.strip()]
+            seeds = [int(part) for part in split_names(written)]
         else:
             seeds = [operator.index(part) for part in written]
     except (TypeError, ValueError):
@@ -175,7 +176,7 @@ def read_datasets(written: str | Sequence[str | Path]) -> dict[str, str]:
     Raises:
         InputError: If none is given, or two would share a folder.
     """
-    parts: Sequence[str | Path] = written.split(",") if isinstance(written, str) else written
+    parts: Sequence[str | Path] = split_names(written) if isinstance(written, str) else written
     names = [str(part).strip() for part in parts if str(part).strip()]
     if not names:
         raise InputError("no datasets given: name some, such as --datasets digits, or paths to your own data")

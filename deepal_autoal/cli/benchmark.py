@@ -16,9 +16,10 @@ from deepal_autoal.cli.config_file import FILE_OPTIONS
 from deepal_autoal.cli.listings import format_table
 from deepal_autoal.cli.logging_setup import set_up_logging
 from deepal_autoal.cli.plugin_options import CommandWithPluginOptions, pop_plugin_options
-from deepal_autoal.cli.shared_options import setting_options, split_names, switch_options
+from deepal_autoal.cli.shared_options import setting_options, switch_options
 from deepal_autoal.errors import DeepALError, InputError
 from deepal_autoal.experiment.protocols import default_dataset
+from deepal_autoal.measuring.resources import format_seconds
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -106,7 +107,7 @@ def benchmark_command(
         from deepal_autoal.benchmark import run_benchmark
 
         result = run_benchmark(
-            strategies or "", datasets, seeds, out, candidates=split_names(candidates), models=models,
+            strategies or "", datasets, seeds, out, candidates=candidates, models=models,
             protocols=protocols, jobs=jobs, dry_run=dry_run, on_start=display.start, on_probe=display.probe,
             on_estimate=display.estimate if dry_run or not quiet else None,
             progress=display.phase, on_round=display.round, on_run=display.run, command=command,
@@ -195,7 +196,7 @@ class _Display:
             f" (from {estimates.n_known} of {estimates.n_kinds} strategies)"
         )  # fmt: skip
         at_a_time = f", {self._n_jobs} at a time" if (self._n_jobs or 1) > 1 else ""
-        self._say(f"estimate: {_format_time(left)} for {len(self._waiting)} runs{at_a_time}{memory}{probed}")
+        self._say(f"estimate: about {format_seconds(left)} for {len(self._waiting)} runs{at_a_time}{memory}{probed}")
 
     def phase(self, run: GridRun, phase: str, done: int, total: int) -> None:
         """Show the current run and its phase."""
@@ -211,7 +212,7 @@ class _Display:
             others = f" and {len(self._shares) - 1} more" if len(self._shares) > 1 else ""
             self._bar.set_description_str(f"run {len(self._ended) + 1} of {self._n_runs}", refresh=False)
             self._bar.set_postfix_str(
-                ("" if left is None else f"{_format_time(left)} left: ") + f"{run}{others}: {phase}{share}"
+                ("" if left is None else f"about {format_seconds(left)} left: ") + f"{run}{others}: {phase}{share}"
             )
 
     def round(self, run: GridRun, record: dict[str, Any]) -> None:
@@ -230,7 +231,7 @@ class _Display:
             self._say(f"{head}: failed: {outcome.failure}")
         elif self._bar is None and not self._quiet:
             left = self._left()
-            more = f"; {_format_time(left)} left" if left and self._waiting else ""
+            more = f"; about {format_seconds(left)} left" if left and self._waiting else ""
             self._say(
                 f"{head}: AUBC {found['aubc']:.4f}, final accuracy {found['final_accuracy']:.4f}, "
                 f"{found['seconds']['total']:.1f} s{more}"
@@ -284,14 +285,6 @@ class _Display:
             self._bar.write(line, file=sys.stderr)
         else:
             click.echo(line, err=True)
-
-
-def _format_time(seconds: float) -> str:
-    """Return an approximate time in words."""
-    if seconds < 90:
-        return f"about {max(1, round(seconds))} s"
-    minutes = seconds / 60
-    return f"about {minutes:.0f} min" if minutes < 90 else f"about {minutes / 60:.1f} h"
 
 
 def _cost_table(grid: Grid, estimates: Estimates) -> list[str]:

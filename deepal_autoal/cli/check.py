@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from deepal_autoal.cli.logging_setup import set_up_logging
-from deepal_autoal.cli.shared_options import split_names, split_option
+from deepal_autoal.cli.shared_options import split_option
 from deepal_autoal.plugins.host import plugin_host
+from deepal_autoal.run_settings import split_names
 from deepal_autoal.strategies.candidate_sets import check_names
 
 if TYPE_CHECKING:
@@ -36,13 +37,12 @@ def check_command(name: str, candidates: str | None, options: tuple[str, ...], a
     Small models are trained, which takes seconds. Exit status: 0 all passed, 1 a check failed, 2 no such strategy.
     """
     set_up_logging(False)
-    names = split_names(candidates)
     plugin_host().strategies.get(name)  # report typos before loading torch
-    check_names(names or [])
+    check_names(split_names(candidates or ""))
     from deepal_autoal.testing import check_strategy
 
     given = dict(split_option(option) for option in options)
-    report = check_strategy(name, candidates=names, on_result=None if as_json else _show, **given)
+    report = check_strategy(name, candidates=candidates, on_result=None if as_json else _show, **given)
     if as_json:
         click.echo(json.dumps(report.describe(), indent=2))
     else:

@@ -15,11 +15,12 @@ import click
 from deepal_autoal.cli.config_file import FILE_OPTIONS
 from deepal_autoal.cli.logging_setup import set_up_logging
 from deepal_autoal.cli.plugin_options import CommandWithPluginOptions, pop_plugin_options
-from deepal_autoal.cli.shared_options import setting_options, split_names, split_option, switch_options
+from deepal_autoal.cli.shared_options import setting_options, split_option, switch_options
 from deepal_autoal.errors import InputError, RunFolderError
 from deepal_autoal.experiment.protocols import default_dataset
 from deepal_autoal.models import read_model
 from deepal_autoal.plugins.host import plugin_host
+from deepal_autoal.run_settings import split_names
 from deepal_autoal.strategies.candidate_sets import check_names
 
 RUNS = Path("runs")
@@ -61,11 +62,10 @@ def run_command(
     given_options = dict(split_option(option) for option in [*context.meta.get(FILE_OPTIONS, []), *options])
     command = ["deepal", *(context.obj or [])]
     is_new = out is None
-    names = split_names(candidates)
     # Typos are reported before torch is loaded.
     if settings["strategy"] is not None:
         plugin_host().strategies.get(settings["strategy"])
-    check_names(names or [])
+    check_names(split_names(candidates or ""))
     check_scaling(settings["scaling"])
     default_dataset(settings["protocol"])
     if dry_run and resume:
@@ -75,14 +75,14 @@ def run_command(
     if dry_run:
         from deepal_autoal.cli.run_cost import show_cost
 
-        show_cost({**settings, "candidates": names, "options": given_options,
+        show_cost({**settings, "candidates": candidates, "options": given_options,
                    "plugin_options": plugin_options}, quiet)  # fmt: skip
         return
     try:
         if out is None:
             out = _new_folder(settings)
         _run(out, resume, profile, quiet, command, {
-            **settings, "candidates": names, "options": given_options,
+            **settings, "candidates": candidates, "options": given_options,
             "plugin_options": plugin_options,
         })  # fmt: skip
     except KeyboardInterrupt:

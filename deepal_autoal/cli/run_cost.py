@@ -15,6 +15,7 @@ from deepal_autoal.benchmark.cost.dry_run import DryRun, Row, estimate_run
 from deepal_autoal.cli.listings import format_table
 from deepal_autoal.datasets.changes import memory_size
 from deepal_autoal.experiment.protocols import default_dataset
+from deepal_autoal.measuring.resources import format_seconds
 
 HEAD = (
     "strategy", "training s", "evaluation s", "query s: first", "all", "total", "peak MiB", "query MiB", "dominated by",
@@ -65,25 +66,13 @@ def _cells(row: Row) -> list[str]:
     assert cost is not None
     peak = "?" if cost.n_bytes is None else f"{cost.n_bytes / 2**20:,.0f}"
     numbers = [_digits(value) for value in (cost.train, cost.evaluate, cost.first_query, cost.query)]
-    numbers += [format_time(cost.seconds), peak, f"{cost.query_bytes / 2**20:,.0f}"]
+    numbers += [format_seconds(cost.seconds), peak, f"{cost.query_bytes / 2**20:,.0f}"]
     name = f"  {row.strategy}" if row.selector else row.strategy
     return [name, *(number.rjust(len(head)) for number, head in zip(numbers, HEAD[1:], strict=False)), cost.dominates]
 
 
 def _digits(seconds: float) -> str:
     return f"{seconds:.2f}" if seconds < 10 else f"{seconds:,.0f}"
-
-
-def format_time(seconds: float) -> str:
-    """Return a time in words, such as ``1 min 20 s``."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = math.ceil(seconds - 0.5)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def _notes(found: DryRun) -> list[str]:

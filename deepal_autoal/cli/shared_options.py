@@ -61,11 +61,6 @@ def _with(options: Sequence[Callable[[_Command], _Command]], command: _Command) 
     return command
 
 
-def split_names(text: str | None) -> list[str] | None:
-    """Return names that are separated by commas; None where none are given."""
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
-
-
 def split_option(option: str) -> tuple[str, str]:
     """Return key and value of ``key=value``.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
 import sys
 import time
 from pathlib import Path
@@ -39,6 +40,18 @@ class Stopwatch:
     ) -> None:
         wait_for(self._device)
         self.seconds = time.perf_counter() - self._start
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a time in words, such as ``1 min 20 s``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = math.ceil(seconds - 0.5)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def wait_for(device: torch.device | None) -> None:

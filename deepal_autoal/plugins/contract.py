@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from deepal_autoal.errors import InputError, PluginError
 from deepal_autoal.isolation.blame import BUILTIN_DISTRIBUTION
 from deepal_autoal.plugins.cost_formulas import check_cost
 from deepal_autoal.querying.selector import SelectorStrategy
-from deepal_autoal.querying.strategy import ScoringStrategy, Strategy
+from deepal_autoal.querying.strategy import Requirement, ScoringStrategy, Strategy
 
-REQUIREMENTS = frozenset({"inputs", "probabilities", "embeddings", "mc_dropout", "ensemble", "gradients"})
+REQUIREMENTS: frozenset[str] = frozenset(get_args(Requirement))
 
 
 def strategy_card(name: str, target: Any, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from importlib.metadata import Distribution, EntryPoint, distributions
 
 from deepal_autoal.isolation.blame import Provider, normalize
 from deepal_autoal.plugins.plugin_record import PluginRecord
+from deepal_autoal.run_settings import split_names
 
 ENTRY_POINT_GROUP = "deepal"
 DISABLE_VARIABLE = "DEEPAL_DISABLE_PLUGINS"
@@ -73,7 +74,7 @@ def _find(unreadable: list[PluginRecord]) -> list[EntryPoint]:
 
 def _enabled(points: Iterable[tuple[Provider, EntryPoint]], found: Discovery) -> list[tuple[Provider, EntryPoint]]:
     """Return the entry points that the environment does not disable; note the others."""
-    disabled = {normalize(name.strip()) for name in os.environ.get(DISABLE_VARIABLE, "").split(",") if name.strip()}
+    disabled = {normalize(name) for name in split_names(os.environ.get(DISABLE_VARIABLE, ""))}
     unknown = disabled - {ALL_EXTERNAL}
     enabled = []
     for provider, point in points:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from deepal_autoal.report import wording
 from deepal_autoal.report.report_data import BETTER, UNDECIDED, WORSE, Contents, OnDataset
-from deepal_autoal.report.tables import cells
 from deepal_autoal.statistics import Ranking
 from deepal_autoal.statistics.paired import ALPHA, MIN_SEEDS
 from deepal_autoal.statistics.times import REFERENCE
 
-# The most names in a sentence; the tables list the rest.
-MOST_NAMES = 6
 _MEASURE = "points of AUBC, seeds on which it is higher"
 
 
@@ -25,9 +23,9 @@ def in_one_sentence(contents: Contents) -> str:
     budget = f"from {_range(first, 'between {} and {}')} labels to {_range(last, 'between {} and {}')}"
     rounds = f"in {_range(n_rounds)} {'round' if n_rounds == {1} else 'rounds'}"
     return (
-        f"{cells.number_of(len(study.strategies), 'strategy', 'strategies')} on "
-        f"{cells.listed(study.results.datasets)}, "
-        f"{cells.number_of(len(seeds), 'seed')}, {budget} {rounds}: {cells.number_of(len(runs), 'run')}."
+        f"{wording.number_of(len(study.strategies), 'strategy', 'strategies')} on "
+        f"{wording.listed(study.results.datasets, len(study.results.datasets))}, "
+        f"{wording.number_of(len(seeds), 'seed')}, {budget} {rounds}: {wording.number_of(len(runs), 'run')}."
     )
 
 
@@ -58,10 +56,10 @@ def _not_ranked(contents: Contents, ranking: Ranking) -> Iterator[str]:
     strategies = [name for name in contents.study.strategies if name not in ranking.strategies]
     if strategies:
         verb = "was" if len(strategies) == 1 else "were"
-        yield f"Not ranked: {_names(strategies)}, which {verb} not run on every dataset."
+        yield f"Not ranked: {wording.listed(strategies)}, which {verb} not run on every dataset."
     datasets = [name for name in contents.study.results.datasets if name not in ranking.datasets]
     if datasets:
-        yield f"Ranks leave out {_names(datasets)}, where the ranked strategies have no seed in common."
+        yield f"Ranks leave out {wording.listed(datasets)}, where the ranked strategies have no seed in common."
 
 
 def _ranks(ranking: Ranking) -> list[str]:
@@ -78,7 +76,7 @@ def _ranks(ranking: Ranking) -> list[str]:
         lines.append(f"By Friedman's test the strategies {says} (p {_p(ranking.friedman.p)}).")
     worse = [pair.worse for pair in ranking.pairs if pair.better == first and pair.is_different]
     lines.append(
-        f"{first} is significantly above {_names(worse)} over the datasets."
+        f"{first} is significantly above {wording.listed(worse)} over the datasets."
         if worse
         else f"No other strategy is significantly below {first} over the datasets."
     )
@@ -90,9 +88,9 @@ def _top(found: OnDataset) -> Iterator[str]:
         return
     best = found.estimates[found.best].aubc
     if found.is_tied:
-        yield f"All strategies have the same mean AUBC, {cells.percent(best.mean)}%."
+        yield f"All strategies have the same mean AUBC, {wording.percent(best.mean)}%."
         return
-    line = f"{found.best} has the highest mean AUBC{_of_which(found)}, {cells.percent(best.mean)}%"
+    line = f"{found.best} has the highest mean AUBC{_of_which(found)}, {wording.percent(best.mean)}%"
     others = len(found.estimates) - 1
     untested = others - len(found.like_best) - sum(pair.winner == found.best for pair in found.pairs)
     if untested == others:
@@ -102,7 +100,7 @@ def _top(found: OnDataset) -> Iterator[str]:
     elif len(found.like_best) == others:
         yield f"{line}, but no test distinguishes it from {'the other one' if others == 1 else 'any other'}."
     else:
-        yield f"{line}; no test distinguishes it from {_names(found.like_best)}."
+        yield f"{line}; no test distinguishes it from {wording.listed(found.like_best)}."
 
 
 def _of_which(found: OnDataset) -> str:
@@ -137,9 +135,9 @@ def _against_baseline(contents: Contents, dataset: str, found: OnDataset) -> Ite
 
 
 def _with_seeds(names: Sequence[str], found: OnDataset) -> str:
-    gaps = [(name, found.to_baseline[name].difference) for name in names[:MOST_NAMES]]
-    lines = [f"{name} {cells.points(gap.mean)}, {gap.n_above} of {gap.n_seeds}" for name, gap in gaps]
-    return "; ".join(lines) + (f"; and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
+    gaps = [(name, found.to_baseline[name].difference) for name in names]
+    parts = [f"{name} {wording.points(gap.mean)}, {gap.n_above} of {gap.n_seeds}" for name, gap in gaps]
+    return wording.joined(parts, wording.MOST_NAMES)
 
 
 def _labels(contents: Contents, found: OnDataset) -> Iterator[str]:
@@ -153,11 +151,12 @@ def _labels(contents: Contents, found: OnDataset) -> Iterator[str]:
     if own is None or not reached:
         return
     least = min(reached, key=lambda saving: (saving.share, saving.strategy))
-    beside = f" ({base} itself passes that accuracy at {cells.percent(own.share, 0)}%)" if own.share is not None else ""
+    at = wording.percent(own.share, 0)
+    beside = "" if own.share is None else f" ({base} itself passes that accuracy at {at}%)"
     yield (
         f"{least.strategy} has the lowest median (not tested) of labels needed for {base}'s final accuracy: "
-        f"{cells.percent(least.share, 0)}% of the budget, reached on {least.n_reached} of "
-        f"{cells.number_of(least.n_seeds, 'seed')}{beside}."
+        f"{wording.percent(least.share, 0)}% of the budget, reached on {least.n_reached} of "
+        f"{wording.number_of(least.n_seeds, 'seed')}{beside}."
     )
 
 
@@ -165,22 +164,16 @@ def _times(found: OnDataset) -> Iterator[str]:
     slow = {name: times.total for name, times in found.times.items() if times.total is not None and times.total >= 1.5}
     names = sorted(slow, key=lambda name: (-slow[name], name))
     if names:
-        slowest = [f"{name} {cells.ratio(slow[name])} times" for name in names[:3]]
+        slowest = [f"{name} {wording.ratio(slow[name])} times" for name in names[:3]]
         more = f", and {len(names) - 3} more above 1.5 times" if len(names) > 3 else ""
         yield f"Slowest, in units of {REFERENCE}'s time: {', '.join(slowest)}{more}."
 
 
-def _names(names: Sequence[str]) -> str:
-    if len(names) <= MOST_NAMES:
-        return cells.listed(names)
-    return f"{', '.join(names[:MOST_NAMES])} and {len(names) - MOST_NAMES} more"
-
-
 def _p(p: float) -> str:
-    text = cells.p_value(p)
+    text = wording.p_value(p)
     return text if text.startswith("<") else f"= {text}"
 
 
-def _range(values: set[int], wording: str = "{} to {}") -> str:
+def _range(values: set[int], form: str = "{} to {}") -> str:
     low, high = min(values), max(values)
-    return str(low) if low == high else wording.format(low, high)
+    return str(low) if low == high else form.format(low, high)

@@ -9,11 +9,11 @@ from importlib.resources import files
 from typing import Any
 
 from deepal_autoal.isolation.blame import BUILTIN_DISTRIBUTION
+from deepal_autoal.report import wording
 from deepal_autoal.report.figure_list import Drawing, Drawings
 from deepal_autoal.report.findings import find_findings, find_findings_over_datasets, in_one_sentence
 from deepal_autoal.report.report_data import BETTER, UNDECIDED, UNTESTED, WORSE
 from deepal_autoal.report.style import slug, swatch
-from deepal_autoal.report.tables import cells
 from deepal_autoal.report.tables.all_tables import make_tables
 from deepal_autoal.report.tables.table import Column, Row, Table
 
@@ -76,7 +76,7 @@ def _values(drawings: Drawings) -> dict[str, Any]:
         "keys": {name: style.key for name, style in drawings.styles.items()},
         "cell": _cell_class,
         "sort_value": _sort_value,
-        "number_of": cells.number_of,
+        "number_of": wording.number_of,
     }
 
 

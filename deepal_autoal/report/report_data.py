@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from deepal_autoal.experiment.results import FinishedRun
+from deepal_autoal.report import wording
 from deepal_autoal.report.study import Study
-from deepal_autoal.report.tables import cells
 from deepal_autoal.statistics import (
     Caution,
     Comparison,
@@ -142,7 +142,7 @@ class Contents:
             return IS_BASELINE
         comparison = self.by_dataset[dataset].to_baseline.get(strategy)
         if comparison is None or comparison.difference.n_seeds < MIN_SEEDS:
-            return UNTESTED if self.baseline in self.by_dataset[dataset].runs else cells.NOTHING
+            return UNTESTED if self.baseline in self.by_dataset[dataset].runs else wording.NOTHING
         return {None: UNDECIDED, strategy: BETTER}.get(comparison.winner, WORSE)
 
 

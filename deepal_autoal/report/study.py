@@ -20,6 +20,7 @@ from deepal_autoal.experiment.run_files import CONFIG, SUMMARY, read_rounds, rec
 from deepal_autoal.experiment.settings import differences
 from deepal_autoal.files import read_json
 from deepal_autoal.report.paths import without_folders
+from deepal_autoal.report.wording import joined
 from deepal_autoal.run_settings import COMPARED
 
 # Settings that runs must share to be compared. Runs are compared by strategy and paired by seed; the initial set
@@ -27,7 +28,6 @@ from deepal_autoal.run_settings import COMPARED
 PAIRED_BY = ("precision", *(key for key in COMPARED if key not in ("strategy", "seed", "initial", "protocol")))
 # May differ, but differences are reported: they change the last digits of numbers, and training amplifies that.
 REPORTED_VERSIONS = ("torch", "torchvision", "numpy", "scikit-learn", "deepal_autoal")
-MOST_DIFFERENCES = 4
 # The parts of config.json whose contents a report uses, by dotted name; everything else is only printed.
 KINDS: dict[str, type] = {
     "dataset": dict, "dataset.source": dict, "dataset.changes": dict, "dataset.input_shape": list,
@@ -184,7 +184,7 @@ def _read_record(folder: Path) -> RunRecord:
         raise RunFolderError(f"{folder / CONFIG} is damaged: it lacks {', '.join(missing)}; remove the run")
     wrong = [f"{name} is not {KIND_NAMES[kind]}" for name, kind in _wrong_kinds(config)]
     if wrong:
-        raise RunFolderError(f"{folder / CONFIG} is damaged: {_join_first(wrong)}; remove the run")
+        raise RunFolderError(f"{folder / CONFIG} is damaged: {joined(wrong)}; remove the run")
     try:
         weights = tuple(_weights(record.get("strategy")) for record in rounds)
         picks = tuple(int(index) for index in rounds[0]["queried"])
@@ -239,7 +239,7 @@ def _refuse_another(one: FinishedRun, other: FinishedRun, record: RunRecord | No
     if record is not None and rival is not None:
         found = [line for key in ("strategy", *PAIRED_BY, "initial") for line in _differing(key, record, rival)]
         if found:
-            raise InputError(f"two runs of {one}{_where(one, other)} had different settings: {_join_first(found)}")
+            raise InputError(f"two runs of {one}{_where(one, other)} had different settings: {joined(found)}")
     if (one.n_labeled, one.accuracy) != (other.n_labeled, other.accuracy):
         raise InputError(
             f"there are two different runs of {one}{_where(one, other)}: give only one of the two places, or run one "
@@ -271,7 +271,7 @@ def _refuse_other_settings(
             found = [line for part in parts for line in _differing(part, records[reference], records[key])]
             if found:
                 raise InputError(
-                    f"runs on {dataset} had different settings and cannot be compared: {_join_first(found)} "
+                    f"runs on {dataset} had different settings and cannot be compared: {joined(found)} "
                     f"({runs[reference].folder} and {runs[key].folder}). Report them separately, or repeat one with "
                     "the other's settings"
                 )
@@ -282,11 +282,6 @@ def _differing(key: str, one: RunRecord, other: RunRecord) -> list[str]:
         return [f"the initial sets of seed {one.config.get('seed')} differ"]
     found = differences(key, one.config.get(key), other.config.get(key))
     return [f"{name} is {here} and {there}" for name, here, there in found]
-
-
-def _join_first(found: Sequence[str]) -> str:
-    more = len(found) - MOST_DIFFERENCES
-    return "; ".join(found[:MOST_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _unlike_tables(tables: Sequence[str]) -> Iterator[str]:
@@ -323,4 +318,4 @@ def _unlike_strategies(records: Mapping[RunKey, RunRecord]) -> Iterator[str]:
         where, reference = first.setdefault(strategy, (dataset, record))
         if strategy not in reported and (found := _differing("strategy", reference, record)):
             reported.add(strategy)
-            yield without_folders(f"{strategy} is not the same on {where} and on {dataset}: {_join_first(found)}.")
+            yield without_folders(f"{strategy} is not the same on {where} and on {dataset}: {joined(found)}.")

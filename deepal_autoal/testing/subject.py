@@ -20,6 +20,7 @@ from deepal_autoal.plugins.options import resolve_options
 from deepal_autoal.querying.selector import SelectorStrategy
 from deepal_autoal.querying.strategy import Query, ScoringStrategy, Strategy, check_query
 from deepal_autoal.strategies.candidate_selection import CandidateSelection
+from deepal_autoal.strategies.candidate_sets import read_names
 from deepal_autoal.strategies.factory import create_strategy
 from deepal_autoal.testing.failure_text import format_failure
 from deepal_autoal.testing.observation import ViewCalls, process_state, restore_process
@@ -95,7 +96,7 @@ class Subject:
                 "that returns one"
             )
         self.target = strategy
-        self.candidates = candidates.split(",") if isinstance(candidates, str) else candidates
+        self.candidates = read_names(candidates) if isinstance(candidates, str) else candidates
         self.options = dict(options or {})
         self.entry: Entry | None = plugin_host().strategies.get(strategy) if isinstance(strategy, str) else None
         first = self.create()

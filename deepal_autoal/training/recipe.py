@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from deepal_autoal.errors import InputError
-from deepal_autoal.run_settings import setting
+from deepal_autoal.run_settings import setting, split_names
 
 # Implemented in optimizers.py, augmentation.py and numerics/precision.py, which import torch.
 OPTIMIZERS = ("adam", "adamw", "sgd")
@@ -103,7 +103,7 @@ class Recipe:
         found = {name: value for name, value in given.items() if value is not None}
         written = found.get("augmentation")
         if isinstance(written, str):
-            names = [name.strip() for name in written.split(",") if name.strip()]
+            names = split_names(written)
             found["augmentation"] = tuple(names if names != ["none"] else [])
         return found
 

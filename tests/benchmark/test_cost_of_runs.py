@@ -167,7 +167,7 @@ def test_a_dry_run_shows_the_cost_and_writes_nothing(deepal, tmp_path, blob_file
     status, out, err = deepal(*arguments, "--dry-run", "--jobs", "2", "--out", "b")
     assert status == 0 and not (tmp_path / "b").exists()
     assert re.search(r"^blobs +random +3 +3 +\d+\.\d +\d+\.\d +\d+\.\d", out, re.MULTILINE) and "margin" in out
-    assert re.search(r"^estimate: about \d+ s for 6 runs, 2 at a time", err, re.MULTILINE)
+    assert re.search(r"^estimate: about [\d.]+ s for 6 runs, 2 at a time", err, re.MULTILINE)
     assert deepal(*arguments, "--seeds", "1", "--out", "b")[0] == 0
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "b").rglob("*")}
     status, out, err = deepal(*arguments, "--dry-run", "--out", "b")

@@ -5,7 +5,6 @@ import re
 import pytest
 
 from deepal_autoal import Strategy, hookimpl
-from deepal_autoal.cli.run_cost import format_time
 
 pytestmark = pytest.mark.slow
 
@@ -95,9 +94,3 @@ def test_too_much_memory_is_reported(deepal, blob_file, monkeypatch):
     monkeypatch.setattr("deepal_autoal.cli.run_cost.memory_size", lambda: 1000.0)
     _, _, err = deepal("run", "--dry-run", "--strategy", "random", "--dataset", blob_file, *QUICK)
     assert "Warning: random: more memory than this machine has" in err
-
-
-def test_times_in_words():
-    assert [format_time(seconds) for seconds in (0.04, 9.96, 59.4, 59.6, 80, 3725)] == [
-        "0.0 s", "10 s", "59 s", "1 min 00 s", "1 min 20 s", "1 h 02 min",
-    ]  # fmt: skip

@@ -11,8 +11,8 @@ import pytest
 from deepal_autoal.report import make_contents
 from deepal_autoal.report.findings import find_findings, find_findings_over_datasets, in_one_sentence
 from deepal_autoal.report.tables.all_tables import make_tables
-from deepal_autoal.report.tables.cells import p_value, percent, points, ratio
 from deepal_autoal.report.tables.table import find_table
+from deepal_autoal.report.wording import format_seeds, joined, listed, p_value, percent, points, ratio
 from tests.report.made_up_studies import GAINS, write_run, write_study
 
 
@@ -237,6 +237,12 @@ def test_formatted_numbers():
     assert points(0.0123) == "+1.23" and points(-0.0123) == "\N{MINUS SIGN}1.23" and points(-0.00001) == "0.00"
     assert p_value(0.0499) == "0.050" and p_value(0.0001) == "< 0.001"
     assert [ratio(value) for value in (0.5, 12.34, 170.2)] == ["0.50", "12.3", "170"]
+
+
+def test_lists_of_names():
+    assert [listed(["a", "b", "c"][:n]) for n in range(4)] == ["", "a", "a and b", "a, b and c"]
+    assert listed(["a", "b", "c"], 2) == "a, b and 1 more" and joined(["a", "b", "c"], 2) == "a; b; and 1 more"
+    assert format_seeds({"a": [0]}) == "1 seed" and format_seeds({"a": [0, 1], "b": [0, 1, 2]}) == "2 to 3 seeds"
 
 
 def test_csv_round_trip(tables):

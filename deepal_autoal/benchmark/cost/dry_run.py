@@ -18,7 +18,7 @@ from deepal_autoal.errors import InputError
 from deepal_autoal.measuring.resources import Stopwatch
 from deepal_autoal.querying.selector import SelectorStrategy, describe_strategy
 from deepal_autoal.querying.strategy import Strategy
-from deepal_autoal.strategies.candidate_sets import ALL
+from deepal_autoal.strategies.candidate_sets import ALL, read_names
 from deepal_autoal.strategies.factory import create_strategy, recreate_strategy
 
 logger = logging.getLogger(__name__)
@@ -107,10 +107,11 @@ def estimate_run(settings: Mapping[str, Any], dataset: str, progress: Callable[[
 
 def _contenders(settings: Mapping[str, Any]) -> list[Contender]:
     """Return the strategies to estimate: the named one, or all."""
-    name, candidates = settings.get("strategy"), settings.get("candidates")
+    name, given = settings.get("strategy"), settings.get("candidates")
+    candidates = None if given is None else tuple(read_names(given))
     options = dict(settings.get("options") or {})
     if name is not None:
-        return [Contender(name, name, options, candidates=None if candidates is None else tuple(candidates))]
+        return [Contender(name, name, options, candidates=candidates)]
     if options:
         raise InputError(f"-o {next(iter(options))}: options belong to a strategy; give --strategy NAME too")
     return give_candidates(read_strategies(ALL), candidates)

@@ -12,8 +12,8 @@ from deepal_autoal.errors import InputError
 from deepal_autoal.report.figures import canvas
 from deepal_autoal.report.figures.curves import Curve, draw_curves
 from deepal_autoal.report.figures.end_labels import LINE_HEIGHT, label_width
-from deepal_autoal.report.figures.wording import format_seeds, percent
 from deepal_autoal.report.style import NEUTRAL, Style, figure_id
+from deepal_autoal.report.wording import format_seeds, percent
 from deepal_autoal.statistics import estimate
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def candidate_weights(
     tips = {}
     for name, curve in curves.items():
         end = curve.estimates[-1]
-        spread = f" ({percent(end.low)} to {percent(end.high)})" if end.n_seeds > 1 else ""
-        tips[name] = f"{name}: {percent(end.mean)}{spread} in round {curve.x[-1]:g}"
+        spread = f" ({percent(end.low, 1)}% to {percent(end.high, 1)}%)" if end.n_seeds > 1 else ""
+        tips[name] = f"{name}: {percent(end.mean, 1)}%{spread} in round {curve.x[-1]:g}"
     height = max(210.0, LINE_HEIGHT * len(curves) + 10)
     prefix = id_prefix or figure_id(figure_id("weights", label), dataset)
     figure = canvas.new_figure(height + 56, prefix, f"{dataset}: how {label} weighs its candidates", note)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from deepal_autoal.report.figures import canvas
-from deepal_autoal.report.figures.wording import listed
 from deepal_autoal.report.style import Style
+from deepal_autoal.report.wording import listed
 from deepal_autoal.statistics import Ranking
 from deepal_autoal.statistics.paired import ALPHA
 

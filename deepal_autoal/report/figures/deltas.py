@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from deepal_autoal.errors import InputError
 from deepal_autoal.experiment.results import Results
 from deepal_autoal.report.figures import canvas
-from deepal_autoal.report.figures.wording import format_seeds, listed, points, runs_on
+from deepal_autoal.report.figures.runs import runs_on
 from deepal_autoal.report.style import NEUTRAL, Style, figure_id
+from deepal_autoal.report.wording import format_seeds, listed, points
 from deepal_autoal.statistics import Comparison, compare_to
 from deepal_autoal.statistics.paired import MIN_SEEDS
 from deepal_autoal.statistics.savings import BASELINE

@@ -9,8 +9,9 @@ from deepal_autoal.experiment.results import Results
 from deepal_autoal.report.figures import canvas
 from deepal_autoal.report.figures.curves import common_curve, draw_curves
 from deepal_autoal.report.figures.end_labels import LINE_HEIGHT, label_width
-from deepal_autoal.report.figures.wording import format_seeds, listed, percent, runs_on
+from deepal_autoal.report.figures.runs import runs_on
 from deepal_autoal.report.style import Style, figure_id
+from deepal_autoal.report.wording import format_seeds, listed, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,9 +58,9 @@ def learning_curves(
     tips = {}
     for label, curve in curves.items():
         end = curve.estimates[-1]
-        spread = f" ({percent(end.low)} to {percent(end.high)})" if end.n_seeds > 1 else ""
+        spread = f" ({percent(end.low, 1)}% to {percent(end.high, 1)}%)" if end.n_seeds > 1 else ""
         tips[label] = (
-            f"{label}: {percent(end.mean)}{spread} at {curve.x[-1]:g} labels, {format_seeds({label: runs[label]})}"
+            f"{label}: {percent(end.mean, 1)}%{spread} at {curve.x[-1]:g} labels, {format_seeds({label: runs[label]})}"
         )
     height = max(250.0, 1.25 * LINE_HEIGHT * len(runs))
     figure = canvas.new_figure(

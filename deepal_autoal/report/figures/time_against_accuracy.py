@@ -11,8 +11,9 @@ from deepal_autoal.errors import InputError
 from deepal_autoal.experiment.results import FinishedRun, Results
 from deepal_autoal.report.figures import canvas
 from deepal_autoal.report.figures.end_labels import LINE_HEIGHT, draw_end_labels, label_width
-from deepal_autoal.report.figures.wording import format_seeds, listed, percent, runs_on
+from deepal_autoal.report.figures.runs import runs_on
 from deepal_autoal.report.style import Style, figure_id
+from deepal_autoal.report.wording import format_seeds, listed, percent
 from deepal_autoal.statistics import estimate, relative_phase_times
 from deepal_autoal.statistics.times import REFERENCE
 
@@ -100,10 +101,8 @@ def time_against_accuracy(
     tips = {}
     for label, time in times.items():
         area, style = areas[label], styles[label]
-        spread = f" ({percent(area.low)} to {percent(area.high)})" if area.n_seeds > 1 else ""
-        tips[label] = (
-            f"{label}: AUBC {percent(area.mean)}{spread}, {f'{time:.3g}{_TIMES}' if is_relative else f'{time:.3g} s'}"
-        )
+        spread = f" ({percent(area.low, 1)}% to {percent(area.high, 1)}%)" if area.n_seeds > 1 else ""
+        tips[label] = f"{label}: AUBC {percent(area.mean, 1)}%{spread}, {time:.3g}{_TIMES if is_relative else ' s'}"
         if area.n_seeds > 1:
             (interval,) = axes.plot(
                 [time, time], [area.low, area.high], color=style.color, linewidth=2.2 if style.is_highlighted else 1.2,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
+from deepal_autoal.report import wording
 from deepal_autoal.report.report_data import Contents, OnDataset
-from deepal_autoal.report.tables import cells
 from deepal_autoal.report.tables.table import ACCURACY_ROWS, BEST, LIKE_BEST, Column, Table, number_column, text_column
 from deepal_autoal.statistics import significant_wins_ties_losses, wins_ties_losses
 from deepal_autoal.statistics.paired import MIN_SEEDS
@@ -44,13 +44,13 @@ def accuracy_table(contents: Contents) -> Table:
     base = contents.baseline
     columns = (
         text_column("strategy", "strategy", "results.csv: strategy"),
-        number_column("seeds", "seeds", "results.csv: number of different seeds", cells.count),
+        number_column("seeds", "seeds", "results.csv: number of different seeds", wording.count),
         Column(
             "aubc_mean",
             "AUBC, %",
             ACCURACY_ROWS + "area under the accuracy by trapezoids divided by the labels bought, for "
             "each seed; mean ± standard deviation over seeds",
-            lambda row: cells.spread(row["aubc_mean"], row["aubc_std"]),
+            lambda row: wording.spread(row["aubc_mean"], row["aubc_std"]),
             more=("aubc_std",),
             marks_best=True,
         ),
@@ -59,21 +59,21 @@ def accuracy_table(contents: Contents) -> Table:
             "95% interval",
             "percentile bootstrap interval of the mean AUBC, 9999 resamples of seeds; too narrow with few seeds: p "
             "(Holm) decides what counts as a difference",
-            lambda row: cells.interval(row["aubc_low"], row["aubc_high"], row["seeds"]),
+            lambda row: wording.interval(row["aubc_low"], row["aubc_high"], row["seeds"]),
             more=("aubc_high",),
         ),
         Column(
             "final_accuracy_mean",
             "final accuracy, %",
             "results.csv: accuracy in each seed's last round; mean ± standard deviation over seeds",
-            lambda row: cells.spread(row["final_accuracy_mean"], row["final_accuracy_std"]),
+            lambda row: wording.spread(row["final_accuracy_mean"], row["final_accuracy_std"]),
             more=("final_accuracy_std", "final_accuracy_low", "final_accuracy_high"),
         ),
         Column(
             "difference",
             f"AUBC minus {base}'s, points",
             f"mean over common seeds of AUBC minus {base}'s for the same seed, with its 95% bootstrap interval",
-            lambda row: cells.difference(
+            lambda row: wording.difference(
                 row["difference"], row["difference_low"], row["difference_high"], row["common_seeds"] or 0
             ),
             more=("difference_low", "difference_high"),
@@ -84,7 +84,7 @@ def accuracy_table(contents: Contents) -> Table:
             f"seeds above {base}",
             f"common seeds on which AUBC is higher than {base}'s",
             lambda row: (
-                cells.NOTHING if row["seeds_above"] is None else f"{row['seeds_above']} of {row['common_seeds']}"
+                wording.NOTHING if row["seeds_above"] is None else f"{row['seeds_above']} of {row['common_seeds']}"
             ),
             more=("common_seeds",),
             is_optional=True,
@@ -94,7 +94,7 @@ def accuracy_table(contents: Contents) -> Table:
             "p (Holm)",
             f"two-sided paired t-test over at least {MIN_SEEDS} common seeds, Holm's correction over the dataset's "
             f"comparisons to {base}",
-            lambda row: cells.p_value(row["p_holm"]),
+            lambda row: wording.p_value(row["p_holm"]),
             more=("p",),
             is_optional=True,
         ),
@@ -184,9 +184,9 @@ def cost_table(contents: Contents) -> Table:
             f"first reaches {base}'s last one for the same seed, linear between rounds; median over seeds (share of "
             "the budget)",
             lambda row: (
-                cells.NOTHING
+                wording.NOTHING
                 if row["labels_needed"] is None
-                else f"{cells.count(row['labels_needed'])} ({cells.percent(row['labels_share'], 0)}%)"
+                else f"{wording.count(row['labels_needed'])} ({wording.percent(row['labels_share'], 0)}%)"
             ),
             more=("labels_share",),
             is_optional=True,
@@ -196,9 +196,9 @@ def cost_table(contents: Contents) -> Table:
             "reached on",
             "common seeds on which it was reached",
             lambda row: (
-                cells.NOTHING
+                wording.NOTHING
                 if row["seeds_reached"] is None
-                else f"{row['seeds_reached']} of {cells.number_of(row['common_seeds'], 'seed')}"
+                else f"{row['seeds_reached']} of {wording.number_of(row['common_seeds'], 'seed')}"
             ),
             more=("common_seeds",),
             is_optional=True,
@@ -208,15 +208,18 @@ def cost_table(contents: Contents) -> Table:
             "seconds a run",
             "results.csv: train_s + query_s over all rounds, with evaluation "
             "where run folders were read; mean over seeds",
-            cells.seconds,
+            wording.seconds,
         ),
         number_column(
-            "query_seconds", "of these queries", "results.csv: query_s over all rounds; mean over seeds", cells.seconds
+            "query_seconds",
+            "of these queries",
+            "results.csv: query_s over all rounds; mean over seeds",
+            wording.seconds,
         ),
-        number_column("relative_time", f"time / {REFERENCE}'s", f"all phases: {times_how}", cells.ratio),
-        number_column("relative_train", "training", f"train_s: {times_how}", cells.ratio),
-        number_column("relative_query", "queries", f"query_s: {times_how}", cells.ratio),
-        number_column("relative_evaluate", "evaluation", f"rounds.jsonl: seconds.evaluate; {times_how}", cells.ratio),
+        number_column("relative_time", f"time / {REFERENCE}'s", f"all phases: {times_how}", wording.ratio),
+        number_column("relative_train", "training", f"train_s: {times_how}", wording.ratio),
+        number_column("relative_query", "queries", f"query_s: {times_how}", wording.ratio),
+        number_column("relative_evaluate", "evaluation", f"rounds.jsonl: seconds.evaluate; {times_how}", wording.ratio),
     )
     has_base = any(base in found.runs for found in contents.by_dataset.values())
     note = f"A noisy curve passes any level early: compare the labels of others with {base}'s own." if has_base else ""
@@ -227,5 +230,5 @@ def _outcome(kind: str, how: str) -> Column:
     keys = tuple(f"{word}_by_{kind}" for word in ("wins", "ties", "losses"))
     return Column(
         keys[0], f"wins / ties / losses by {kind}", how,
-        lambda row: cells.NOTHING if row[keys[0]] is None else cells.counts([row[key] for key in keys]), more=keys[1:],
+        lambda row: wording.counts(None if row[keys[0]] is None else [row[key] for key in keys]), more=keys[1:],
     )  # fmt: skip

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from deepal_autoal.report import wording
 from deepal_autoal.report.report_data import Contents
-from deepal_autoal.report.tables import cells
 from deepal_autoal.report.tables.table import Row, Table, number_column, text_column
 from deepal_autoal.statistics import mean_areas
 
@@ -26,9 +26,9 @@ def penalty_table(contents: Contents) -> Table:
     how = "per dataset the share of rounds at which a paired t-test over common seeds is significant at 5%, summed"
     columns = (
         text_column("strategy", "beats →", "results.csv: strategy"),
-        *(number_column(f"over {other}", other, how, cells.ratio) for other in order),
-        number_column("row_mean", "mean won", "mean over the row", cells.ratio),
-        number_column("column_mean", "mean lost", "mean over this strategy's column; lower is better", cells.ratio),
+        *(number_column(f"over {other}", other, how, wording.ratio) for other in order),
+        number_column("row_mean", "mean won", "mean over the row", wording.ratio),
+        number_column("column_mean", "mean lost", "mean over this strategy's column; lower is better", wording.ratio),
     )
     note = (
         "How often the strategy of a row beats that of a column: the share of rounds at which a paired t-test says "
@@ -60,7 +60,7 @@ def ranking_table(contents: Contents) -> Table:
             lambda value: f"{value:.2f}",
         ),
         *(
-            number_column(f"on {item}", f"AUBC on {item}, %", "mean over the seeds that all have", cells.percent)
+            number_column(f"on {item}", f"AUBC on {item}, %", "mean over the seeds that all have", wording.percent)
             for item in (ranking.datasets if ranking is not None else ())
         ),
     )
@@ -83,8 +83,8 @@ def pairs_table(contents: Contents) -> Table:
     columns = (
         text_column("better", "ranked better", "by mean rank"),
         text_column("worse", "ranked worse", "by mean rank"),
-        number_column("p", "p", "two-sided Wilcoxon signed-rank test over datasets of mean AUBC", cells.p_value),
-        number_column("p_holm", "p (Holm)", "after Holm's correction over all pairs", cells.p_value),
+        number_column("p", "p", "two-sided Wilcoxon signed-rank test over datasets of mean AUBC", wording.p_value),
+        number_column("p_holm", "p (Holm)", "after Holm's correction over all pairs", wording.p_value),
         text_column("different", "different", "p (Holm) below 0.05, and Friedman's p too"),
     )
     return Table("ranking-pairs", "Pairs over datasets", columns, rows)

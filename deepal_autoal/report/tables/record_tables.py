@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from deepal_autoal.report import wording
 from deepal_autoal.report.paths import without_folders
 from deepal_autoal.report.report_data import Contents
-from deepal_autoal.report.tables import cells
 from deepal_autoal.report.tables.table import ACCURACY_ROWS, Column, Table, number_column, text_column
 
 
@@ -32,8 +32,8 @@ def runs_table(contents: Contents) -> Table:
     )
     columns = (
         text_column("strategy", "strategy", "results.csv: strategy"),
-        number_column("seed", "seed", "results.csv: seed", cells.count),
-        number_column("rounds", "rounds", "results.csv: highest round", cells.count),
+        number_column("seed", "seed", "results.csv: seed", wording.count),
+        number_column("rounds", "rounds", "results.csv: highest round", wording.count),
         Column(
             "first_labels",
             "labels",
@@ -42,11 +42,13 @@ def runs_table(contents: Contents) -> Table:
             more=("last_labels",),
         ),
         number_column(
-            "aubc", "AUBC, %", ACCURACY_ROWS + "of this seed: trapezoids divided by the labels bought", cells.percent
+            "aubc", "AUBC, %", ACCURACY_ROWS + "of this seed: trapezoids divided by the labels bought", wording.percent
         ),
-        number_column("final_accuracy", "final accuracy, %", "results.csv: accuracy of the last round", cells.percent),
-        number_column("train_s", "training, s", "results.csv: sum of train_s", cells.seconds),
-        number_column("query_s", "queries, s", "results.csv: sum of query_s", cells.seconds),
+        number_column(
+            "final_accuracy", "final accuracy, %", "results.csv: accuracy of the last round", wording.percent
+        ),
+        number_column("train_s", "training, s", "results.csv: sum of train_s", wording.seconds),
+        number_column("query_s", "queries, s", "results.csv: sum of query_s", wording.seconds),
     )
     note = "One row for each run; all means above are computed from these rows."
     return Table("runs", "Every run", columns, rows, note, by_dataset=True)
@@ -78,17 +80,17 @@ def weights_table(contents: Contents) -> Table:
                     )
     columns = (
         text_column("strategy", "strategy", "the run folder's label"),
-        number_column("round", "round", "rounds.jsonl: round", cells.count),
-        number_column("n_labeled", "labels", "rounds.jsonl: n_labeled", cells.count),
+        number_column("round", "round", "rounds.jsonl: round", wording.count),
+        number_column("n_labeled", "labels", "rounds.jsonl: n_labeled", wording.count),
         text_column("candidate", "candidate", "rounds.jsonl: names under strategy.weights"),
         Column(
             "weight",
             "weight, %",
             "rounds.jsonl: strategy.weights; mean ± standard deviation over seeds",
-            lambda row: cells.spread(row["weight"], row["weight_std"]),
+            lambda row: wording.spread(row["weight"], row["weight_std"]),
             more=("weight_std",),
         ),
-        number_column("seeds", "seeds", "seeds with weights at this round", cells.count),
+        number_column("seeds", "seeds", "seeds with weights at this round", wording.count),
     )
     return Table("weights", "Weights of candidates", columns, tuple(rows), by_dataset=True)
 
@@ -145,8 +147,8 @@ def unfinished_table(contents: Contents) -> Table:
     )
     columns = (
         text_column("folder", "run folder"),
-        number_column("rounds_done", "rounds recorded", "lines of rounds.jsonl", cells.count),
-        number_column("rounds_planned", "of", "config.json: rounds + 1", cells.count),
+        number_column("rounds_done", "rounds recorded", "lines of rounds.jsonl", wording.count),
+        number_column("rounds_planned", "of", "config.json: rounds + 1", wording.count),
     )
     return Table("unfinished", "Runs that have not finished", columns, rows)
 

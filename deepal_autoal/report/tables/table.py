@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from deepal_autoal.report.tables import cells
+from deepal_autoal.report import wording
 
 Row = Mapping[str, Any]
 Cell = Callable[[Row], str]
@@ -83,7 +83,7 @@ class Table:
         columns = tuple(
             column
             for column in self.columns
-            if not column.is_optional or any(column.show(row) != cells.NOTHING for row in rows)
+            if not column.is_optional or any(column.show(row) != wording.NOTHING for row in rows)
         )
         return replace(self, rows=rows, columns=columns)
 
@@ -92,7 +92,7 @@ def text_column(key: str, title: str, how: str = "", is_optional: bool = False) 
     """Return a column of text."""
 
     def show(row: Row) -> str:
-        return cells.NOTHING if row[key] is None else str(row[key])
+        return wording.NOTHING if row[key] is None else str(row[key])
 
     return Column(key, title, how, show, is_numeric=False, is_optional=is_optional)
 

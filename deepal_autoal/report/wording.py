@@ -1,11 +1,13 @@
-"""Formats numbers for the page and the tables: one format for each kind of number."""
+"""Formats numbers and lists of names for the page, tables and figures: one format for each kind."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 NOTHING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+# The most names in a sentence; the tables list the rest.
+MOST_NAMES = 6
 
 
 def percent(value: float | None, digits: int = 2) -> str:
@@ -66,16 +68,27 @@ def counts(values: Sequence[int] | None) -> str:
     return NOTHING if values is None else " / ".join(map(str, values))
 
 
-def listed(names: Sequence[str], last: str = "and") -> str:
-    """Return names joined for a sentence: ``a, b and c``."""
-    if len(names) < 2:
-        return "".join(names)
-    return f"{', '.join(names[:-1])} {last} {names[-1]}"
+def listed(names: Sequence[str], most: int = MOST_NAMES) -> str:
+    """Return names joined for a sentence: ``a, b and c``; those beyond the most are counted: ``a, b and 3 more``."""
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+def joined(parts: Sequence[str], most: int = 4) -> str:
+    """Return parts of a sentence that hold commas: ``a, 1; b, 2``; those beyond the most are counted."""
+    return "; ".join([*parts[:most], *([f"and {len(parts) - most} more"] if len(parts) > most else [])])
 
 
 def number_of(n: int, one: str, many: str | None = None) -> str:
     """Return a count with its noun: ``1 seed``, ``5 seeds``."""
     return f"{n} {one if n == 1 else many or one + 's'}"
+
+
+def format_seeds(runs: Mapping[str, Collection[int]]) -> str:
+    """Return the number of seeds by strategy, a range if strategies differ: ``5 seeds``, ``3 to 5 seeds``."""
+    found = sorted({len(seeds) for seeds in runs.values()})
+    return number_of(found[0], "seed") if len(found) == 1 else f"{found[0]} to {found[-1]} seeds"
 
 
 def signed_zero(text: str) -> str:
