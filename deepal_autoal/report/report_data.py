@@ -80,11 +80,6 @@ class OnDataset:
         means = [estimates.aubc.mean for estimates in self.estimates.values()]
         return len(means) > 1 and max(means) - min(means) <= ROUNDING
 
-    @property
-    def is_tested(self) -> bool:
-        """Whether any two strategies have enough common seeds for a test."""
-        return any(pair.difference.n_seeds >= MIN_SEEDS for pair in self.pairs)
-
 
 class Contents:
     """The contents of a report on a study, each computed once on first access.

@@ -77,14 +77,12 @@ class Study:
     """Finished runs that may be compared.
 
     Attributes:
-        sources: The places that they were read from.
         results: The runs.
         records: By dataset, strategy and seed; runs that were read from a results.csv have none.
         unfinished: Runs that were skipped.
         notes: What a reader must know about how the runs were merged, a sentence or two each.
     """
 
-    sources: tuple[Path, ...]
     results: Results
     records: Mapping[RunKey, RunRecord]
     unfinished: tuple[Unfinished, ...]
@@ -153,7 +151,7 @@ def read_study(paths: Sequence[str | Path]) -> Study:
         *_unlike_versions(records),
         *_unlike_strategies(records),
     ]
-    return Study(places, results, records, tuple(unfinished.values()), tuple(notes))
+    return Study(results, records, tuple(unfinished.values()), tuple(notes))
 
 
 def _read(place: Path) -> tuple[Iterable[FinishedRun], list[Unfinished]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from deepal_autoal.statistics.savings import BASELINE
@@ -76,11 +76,6 @@ def assign_styles(labels: Iterable[str], highlighted: Iterable[str] = ()) -> dic
         styles[label] = Style(COLORS[place % len(COLORS)], dash, marker, key, label in strong)
         place += 1
     return styles
-
-
-def strategy_key(label: str, styles: Mapping[str, Style]) -> str:
-    """Return the key in the ids of a strategy's marks: ``[id*="--KEY--"]`` selects them all on a page."""
-    return styles[label].key
 
 
 def slug(text: str) -> str:

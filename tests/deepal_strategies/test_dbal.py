@@ -11,7 +11,7 @@ import torch
 from deepal_autoal import InputError
 from deepal_strategies.dbal import DBAL
 from deepal_strategies.shared import clustering
-from deepal_strategies.shared.diverse_batches import cluster_members, nearest_to_centroids, select_final
+from deepal_strategies.shared.diverse_batches import cluster_members, select_final
 
 
 def naive_informativeness(row):
@@ -54,7 +54,7 @@ def test_weights_change_which_samples_are_nearest(seed):
     weights = np.random.default_rng(seed + 50).random(100) ** 8
     expected = naive_weighted_lloyd(rows, weights, centers)
     assert len(expected - naive_weighted_lloyd(rows, np.ones(100), centers)) >= 2
-    chosen = nearest_to_centroids(torch.as_tensor(rows), 5, np.random.default_rng(seed), torch.as_tensor(weights))
+    chosen = cluster_members(torch.as_tensor(rows), 5, np.random.default_rng(seed), torch.as_tensor(weights))[0]
     assert set(chosen.tolist()) == expected
 
 
@@ -62,7 +62,7 @@ def test_equal_weights_choose_as_no_weights_do():
     rows, centers = blobs()
     expected = naive_weighted_lloyd(rows, np.ones(100), centers)
     for weights in (None, torch.full((100,), 0.3), torch.zeros(100)):
-        chosen = nearest_to_centroids(torch.as_tensor(rows), 5, np.random.default_rng(0), weights)
+        chosen = cluster_members(torch.as_tensor(rows), 5, np.random.default_rng(0), weights)[0]
         assert set(chosen.tolist()) == expected
 
 
@@ -71,7 +71,7 @@ def test_the_unit_of_the_weights_does_not_matter():
     weights = torch.rand(100, generator=torch.Generator().manual_seed(0)) ** 8
     expected = naive_weighted_lloyd(rows, weights.tolist(), centers)
     for unit in (1e-30, 1e30):
-        chosen = nearest_to_centroids(torch.as_tensor(rows), 5, np.random.default_rng(0), unit * weights)
+        chosen = cluster_members(torch.as_tensor(rows), 5, np.random.default_rng(0), unit * weights)[0]
         assert set(chosen.tolist()) == expected
 
 
@@ -93,7 +93,7 @@ def test_rows_without_weight_fill_the_batch_and_are_spread(n_weighted):
     weights[4 : 10 * n_weighted : 10] = 0.5
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        chosen = nearest_to_centroids(torch.as_tensor(rows), 6, np.random.default_rng(0), weights)
+        chosen = cluster_members(torch.as_tensor(rows), 6, np.random.default_rng(0), weights)[0]
     assert len(set(chosen.tolist())) == 6
     assert sorted(chosen // 10) == [0, 1, 2, 3, 4, 5]
     assert {10 * blob + 4 for blob in range(n_weighted)} <= set(chosen.tolist())

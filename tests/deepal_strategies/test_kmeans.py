@@ -11,7 +11,7 @@ import torch
 from deepal_autoal import InputError
 from deepal_strategies.kmeans import KMeansSampling
 from deepal_strategies.shared import clustering
-from deepal_strategies.shared.diverse_batches import cluster_members, nearest_to_centroids, select_final
+from deepal_strategies.shared.diverse_batches import cluster_members, select_final
 
 
 def blobs(n_blobs=5, size=12, seed=0):
@@ -43,7 +43,7 @@ def test_fewer_distinct_points_than_clusters_still_fill_the_batch(n_distinct):
     rows = torch.arange(30)[:, None].remainder(n_distinct).float().repeat(1, 4)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        chosen = nearest_to_centroids(rows, 10, np.random.default_rng(1))
+        chosen = cluster_members(rows, 10, np.random.default_rng(1))[0]
     assert len(set(chosen.tolist())) == 10
     assert set((chosen % n_distinct).tolist()) == set(range(n_distinct))
 
@@ -59,7 +59,7 @@ def test_any_batch_size_is_exact(make_round, batch_size):
 
 
 def test_identical_embeddings_are_not_chosen_by_position():
-    chosen = nearest_to_centroids(torch.zeros(100, 3), 10, np.random.default_rng(0))
+    chosen = cluster_members(torch.zeros(100, 3), 10, np.random.default_rng(0))[0]
     assert len(set(chosen.tolist())) == 10
     assert chosen.max() > 20
 
@@ -68,13 +68,13 @@ def test_huge_embeddings_are_clustered_like_small_ones():
     rows = torch.as_tensor(blobs(), dtype=torch.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        chosen = nearest_to_centroids(1e30 * rows, 5, np.random.default_rng(0))
+        chosen = cluster_members(1e30 * rows, 5, np.random.default_rng(0))[0]
     assert sorted(chosen // 12) == [0, 1, 2, 3, 4]
 
 
 def test_the_same_generator_gives_the_same_batch():
     rows = torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
-    first, second = (nearest_to_centroids(rows, 20, np.random.default_rng(3)) for _ in range(2))
+    first, second = (cluster_members(rows, 20, np.random.default_rng(3))[0] for _ in range(2))
     assert first.tolist() == second.tolist()
 
 

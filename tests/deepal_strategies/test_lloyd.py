@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 
 from deepal_strategies.shared import clustering, lloyd
 from deepal_strategies.shared.clustering import greedy_seeds, k_means
-from deepal_strategies.shared.diverse_batches import cluster_members, nearest_to_centroids
+from deepal_strategies.shared.diverse_batches import cluster_members
 from deepal_strategies.shared.lloyd import Lloyd
 
 
@@ -117,7 +117,7 @@ def test_offset_and_scale_do_not_change_the_clusters(change):
 @pytest.mark.parametrize("rows", [torch.zeros(40, 3), torch.full((40, 3), 7.3), normal(2, 3).repeat(20, 1)])
 @pytest.mark.parametrize("batch_size", [1, 5, 39])
 def test_coinciding_rows_fill_the_batch(rows, batch_size):
-    chosen = nearest_to_centroids(rows, batch_size, np.random.default_rng(0))
+    chosen = cluster_members(rows, batch_size, np.random.default_rng(0))[0]
     assert len(set(chosen.tolist())) == batch_size
     if batch_size > 1:
         assert len(torch.unique(rows[chosen], dim=0)) == len(torch.unique(rows, dim=0))
@@ -126,7 +126,7 @@ def test_coinciding_rows_fill_the_batch(rows, batch_size):
 def test_a_single_cluster_gives_the_row_nearest_to_the_mean():
     rows = normal(500, 6)
     expected = int((rows - rows.mean(dim=0)).square().sum(dim=1).argmin())
-    assert nearest_to_centroids(rows, 1, np.random.default_rng(0)).tolist() == [expected]
+    assert cluster_members(rows, 1, np.random.default_rng(0))[0].tolist() == [expected]
 
 
 def test_lloyd_does_not_depend_on_the_order_of_the_rows():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deepal_autoal.report import style
-from deepal_autoal.report.style import assign_styles, figure_id, slug, strategy_key, swatch
+from deepal_autoal.report.style import assign_styles, figure_id, slug, swatch
 
 # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB.
 VISION = {
@@ -66,7 +66,7 @@ def test_highlighted():
 def test_keys_are_valid_in_ids_and_distinct():
     labels = ["a b", "a-b", "A--B", "-", "$", "混合", "x" * 99, "a\x00b"]
     styles = assign_styles(labels)
-    keys = [strategy_key(label, styles) for label in labels]
+    keys = [styles[label].key for label in labels]
     assert len(set(keys)) == len(labels)
     assert all(re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", key) for key in keys)
 

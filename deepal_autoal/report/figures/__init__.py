@@ -1,7 +1,7 @@
 """The figures of a report: functions that take data and return a matplotlib figure. Import this only to draw.
 
 Every mark of a strategy has the id ``FIGURE--KEY--PART``, with the figure's own id and the strategy's key
-(`deepal_autoal.report.style.strategy_key`), so a page can hide or show all marks of a strategy. matplotlib is
+(`deepal_autoal.report.style.Style`), so a page can hide or show all marks of a strategy. matplotlib is
 imported when a figure is drawn, and pyplot never: no global state is changed.
 """
 

@@ -27,16 +27,6 @@ NARROWEST = 3.0
 WIDEST = 30.0
 
 
-def nearest_to_centroids(
-    embeddings: Tensor, batch_size: int, rng: np.random.Generator, weights: Tensor | None = None
-) -> NDArray[np.int64]:
-    """Return exactly ``batch_size`` distinct rows, from each k-means cluster the member nearest to its center.
-
-    These are the rows that `cluster_members` returns.
-    """
-    return cluster_members(embeddings, batch_size, rng, weights)[0]
-
-
 def cluster_members(
     embeddings: Tensor,
     batch_size: int,
