@@ -7,10 +7,13 @@ settings are the fields of `Recipe`, which are also defined with `setting`. This
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypedDict
+
+from deepal_autoal.errors import InputError
 
 _KEY = "setting"
 
@@ -176,6 +179,31 @@ class RunArguments(TypedDict, total=False):
     precision: str | None
     compile: bool | None
     averaging: float | None
+
+
+def whole_number(name: str, value: Any) -> int:
+    """Return a whole number as Python's own, whatever integer type it comes in.
+
+    Raises:
+        InputError: If it is of another type; ``name`` says what it is.
+    """
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise InputError(f"{name} must be a whole number, not {value!r}")
+
+
+def whole_numbers(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of a run by name, those that are whole numbers as Python's own; None stays.
+
+    Raises:
+        InputError: If one of them is of another type.
+    """
+    names = [name for name, found in definitions(RunSettings).items() if found.type is int]
+    return {name: whole_number(name, value) if name in names and value is not None else value
+            for name, value in settings.items()}  # fmt: skip
 
 
 # Entries of config.json that must agree when a run is resumed. Other entries only describe the run.

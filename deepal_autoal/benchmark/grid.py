@@ -16,7 +16,7 @@ from deepal_autoal.jsonable import to_jsonable
 from deepal_autoal.models import read_model
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.querying.selector import SelectorStrategy
-from deepal_autoal.run_settings import SHARED, definitions
+from deepal_autoal.run_settings import SHARED, definitions, whole_numbers
 from deepal_autoal.strategies.candidate_sets import check_names, read_names
 from deepal_autoal.training.recipe import Recipe
 
@@ -103,8 +103,8 @@ def plan_grid(
         if name not in SHARED_SETTINGS:
             raise UnknownNameError("setting of a benchmark", name, SHARED_SETTINGS)
     # Worker processes and records want plain data.
-    settings = {name: str(value) if isinstance(value, Path) else to_jsonable(value, strict=False)
-                for name, value in settings.items()}  # fmt: skip
+    settings = whole_numbers({name: str(value) if isinstance(value, Path) else to_jsonable(value, strict=False)
+                              for name, value in settings.items()})  # fmt: skip
     contenders = give_candidates(read_strategies(strategies), candidates)
     for one, several in (("model", models), ("protocol", protocols)):
         if several and settings.get(one) is not None:

@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from deepal_autoal.errors import InputError
 from deepal_autoal.experiment.protocols import find_protocol
 from deepal_autoal.models import read_model
@@ -78,7 +80,7 @@ def read_seeds(written: int | str | Sequence[int]) -> list[int]:
     Raises:
         InputError: If there are none, or one is negative, not a whole number, or given twice.
     """
-    if isinstance(written, int) or (isinstance(written, str) and "," not in written):
+    if isinstance(written, int | np.integer) or (isinstance(written, str) and "," not in written):
         try:
             number = int(written)
         except ValueError:
@@ -94,7 +96,7 @@ def read_seeds(written: int | str | Sequence[int]) -> list[int]:
     except (TypeError, ValueError):
         seeds = []
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        shown = written if isinstance(written, str) else ",".join(map(str, written))
+        shown = ",".join(map(str, written)) if isinstance(written, list | tuple) else written
         raise InputError(f"--seeds {shown}: give distinct whole numbers of at least 0, such as 0,3,7")
     return seeds
 

@@ -22,6 +22,7 @@ from deepal_autoal.errors import InputError, RunFolderError
 from deepal_autoal.experiment.records import LOCK, SUMMARY
 from deepal_autoal.files import TEMPORARY_SUFFIX, read_json
 from deepal_autoal.isolation.blame import blaming
+from deepal_autoal.run_settings import whole_number
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ def run_benchmark(
         RunFolderError: If ``out`` cannot be written, or earlier runs of a dataset had other settings.
         PluginError: If the plugin of a named strategy, or of the backend, is broken.
     """
-    if jobs is not None and jobs < 1:
+    if jobs is not None and whole_number("jobs", jobs) < 1:
         raise InputError(f"--jobs {jobs}: give at least 1")
     chosen = create_backend(backend, address=address, cpus_per_run=cpus_per_run, gpus_per_run=gpus_per_run)
     with blaming(chosen, "device or threads", own_errors=True):

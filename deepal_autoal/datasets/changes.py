@@ -45,9 +45,9 @@ class PoolChanges:
         if self.imbalance is not None and not isinstance(self.imbalance, str):
             raise InputError(f"--imbalance {self.imbalance!r}: give a string such as {FORMS}")
         if self.label_noise is not None and not (_is_number(self.label_noise) and 0 <= self.label_noise < 1):
-            raise InputError(f"--label-noise {self.label_noise}: give a probability of at least 0 and below 1")
+            raise InputError(f"--label-noise {self.label_noise!r}: give a probability of at least 0 and below 1")
         if self.duplicates is not None and not (isinstance(self.duplicates, int) and self.duplicates >= 1):
-            raise InputError(f"--duplicates {self.duplicates}: give a whole number, 1 (each sample once) or more")
+            raise InputError(f"--duplicates {self.duplicates!r}: give a whole number, 1 (each sample once) or more")
 
     def __bool__(self) -> bool:
         return self.imbalance is not None or bool(self.label_noise) or self._copies > 1

@@ -34,6 +34,7 @@ from deepal_autoal.querying.context import QueryContext
 from deepal_autoal.querying.outputs import OutputCache
 from deepal_autoal.querying.selector import describe_strategy
 from deepal_autoal.querying.strategy import Query, Strategy
+from deepal_autoal.run_settings import whole_number
 from deepal_autoal.strategies.factory import create_strategy
 from deepal_autoal.training.fitted_model import FittedModel
 from deepal_autoal.training.inputs import Inputs, Normalization
@@ -104,13 +105,14 @@ class ActiveLearner:
         scaling: str = "auto",
     ) -> None:
         samples = as_samples(pool, "pool")
+        n_classes, seed = whole_number("n_classes", n_classes), whole_number("seed", seed)
         if n_classes < 2:
             raise InputError(f"n_classes is {n_classes}; at least two are needed")
-        if not isinstance(seed, int | np.integer) or seed < 0:
-            raise InputError(f"seed {seed!r}: give a whole number of at least 0")
+        if seed < 0:
+            raise InputError(f"seed {seed}: give a whole number of at least 0")
         self.strategy = create_strategy(strategy) if isinstance(strategy, str) else strategy
         self.n_classes = n_classes
-        self.n_rounds = n_rounds
+        self.n_rounds = None if n_rounds is None else whole_number("n_rounds", n_rounds)
         self.seed = seed
         self.device = resolve_device(device)
         rows = np.arange(len(samples)) if members is None else _checked_members(members, len(samples))
@@ -217,8 +219,7 @@ class ActiveLearner:
         candidates = self._pool.unlabeled
         if not len(candidates):
             raise InputError("all samples of the pool are labeled; there is nothing left to ask for")
-        if not isinstance(batch_size, int | np.integer) or isinstance(batch_size, bool):
-            raise InputError(f"batch size {batch_size!r}: give a whole number")
+        batch_size = whole_number("batch_size", batch_size)
         if not 1 <= batch_size <= len(candidates):
             raise InputError(f"batch size {batch_size}: give 1 to {len(candidates)}, the number of unlabeled samples")
         if not len(self._pool.labeled):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import operator
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -42,7 +41,7 @@ from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.plugins.run_view import ActiveRun
 from deepal_autoal.querying.selector import describe_strategy, providers_of
 from deepal_autoal.querying.strategy import Strategy
-from deepal_autoal.run_settings import RunArguments, RunSettings, definitions
+from deepal_autoal.run_settings import RunArguments, RunSettings, definitions, whole_numbers
 from deepal_autoal.strategies.candidate_sets import read_names
 from deepal_autoal.strategies.factory import create_strategy
 from deepal_autoal.training.recipe import LEAST_SIDE, Recipe
@@ -184,8 +183,7 @@ def _read_settings(
         raise InputError("candidates and options go with a strategy's name; the strategy given is created already")
     check_scaling(given["scaling"])
     candidates = given["candidates"]
-    given |= {name: _whole(name, given[name]) for name, found in known.items() if found.type is int}
-    given |= {
+    given = whole_numbers(given) | {
         "strategy": strategy if isinstance(strategy, str) else None,
         "dataset": str(dataset) if isinstance(dataset, str | Path) else None,
         "candidates": candidates if isinstance(candidates, Mapping | None) else read_names(candidates),
@@ -322,14 +320,6 @@ def using_threads(number: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _whole(name: str, value: Any) -> int | None:
-    """Return a whole number as Python's own, whatever integer type it comes in."""
-    try:
-        return None if value is None else operator.index(value)
-    except TypeError:
-        raise InputError(f"{name} must be a whole number, not {value!r}") from None
 
 
 def _no_progress(phase: str, done: int, total: int) -> None:

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deepal_autoal import InputError
 from deepal_autoal.benchmark import Backend
@@ -41,9 +41,10 @@ class RayBackend(Backend):
     is_remote = True
 
     def __post_init__(self) -> None:
-        for option, value in (("--cpus-per-run", self.cpus_per_run), ("--gpus-per-run", self.gpus_per_run)):
-            if value is not None and not 0 <= value < float("inf"):
-                raise InputError(f"{option} {value}: give 0 or more")
+        given: dict[str, Any] = {"--cpus-per-run": self.cpus_per_run, "--gpus-per-run": self.gpus_per_run}
+        for option, value in given.items():
+            if value is not None and not (isinstance(value, int | float) and 0 <= value < float("inf")):
+                raise InputError(f"{option} {value!r}: give a number of at least 0")
         if self.gpus_per_run is not None and self.gpus_per_run > 1 and self.gpus_per_run % 1:
             raise InputError(f"--gpus-per-run {self.gpus_per_run:g}: give a fraction of one GPU, or a whole number")
         self.address = self.address or os.environ.get(ADDRESS_VARIABLE) or LOCAL

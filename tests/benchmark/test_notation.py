@@ -1,5 +1,6 @@
 """The notation of grids."""
 
+import numpy as np
 import pytest
 
 from deepal_autoal import plugin_host
@@ -71,13 +72,21 @@ def test_a_label_may_equal_its_own_strategys_name():
 
 @pytest.mark.parametrize(
     "written, seeds",
-    [("3", [0, 1, 2]), (2, [0, 1]), ("0,3,7", [0, 3, 7]), ("3,", [3]), ([4, 2], [4, 2]), ("1", [0])],
+    [
+        ("3", [0, 1, 2]),
+        (2, [0, 1]),
+        (np.int64(1), [0]),
+        ("0,3,7", [0, 3, 7]),
+        ("3,", [3]),
+        ([4, 2], [4, 2]),
+        ("1", [0]),
+    ],
 )
 def test_seeds(written, seeds):
     assert read_seeds(written) == seeds
 
 
-@pytest.mark.parametrize("written", ["0", "-1", "many", "", "1,1", "1,-2", "1,x", ",", 0, [], [1.5]])
+@pytest.mark.parametrize("written", ["0", "-1", "many", "", "1,1", "1,-2", "1,x", ",", 0, [], [1.5], 1.5, None])
 def test_bad_seeds(written):
     with pytest.raises(InputError, match="--seeds"):
         read_seeds(written)

@@ -35,7 +35,7 @@ def with_ray(monkeypatch):
         (["--backend", "ray", "--address", "here"], "give HOST:PORT"),
         (["--backend", "ray", "--address", "ray://here:1"], "Ray Client is not supported"),
         (["--backend", "ray", "--gpus-per-run", "1.5"], "a fraction of one GPU, or a whole number"),
-        (["--backend", "ray", "--cpus-per-run", "-1"], "give 0 or more"),
+        (["--backend", "ray", "--cpus-per-run", "-1"], "give a number of at least 0"),
         (["--backend", "ray", "--device", "cuda:1"], "Ray chooses the GPU"),
         (["--backend", "ray", "--device", "cpu", "--gpus-per-run", "1"], "does not use"),
     ],

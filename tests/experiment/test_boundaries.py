@@ -18,6 +18,7 @@ from deepal_autoal import (
     plugin_host,
     run,
 )
+from deepal_autoal.benchmark import run_benchmark
 from deepal_autoal.errors import InputError, PluginCodeError, PluginError, QueryError, RunFolderError
 from deepal_autoal.experiment.settings import Settings, check_same_settings
 from deepal_autoal.files import read_tensors, write_tensors
@@ -233,8 +234,23 @@ def test_dataset_from_python_resumes_from_python_only(tmp_path, blob_data, quick
 def test_numpy_numbers_are_accepted(tmp_path, blob_data, quick):
     quick |= {"rounds": np.int64(1), "seed": np.int32(3), "options": {"oversample": np.int64(3)}}
     assert len(run("vote", blob_data, out=tmp_path / "run", **quick).rounds) == 2
-    with pytest.raises(InputError, match="rounds must be a whole number"):
-        run("vote", blob_data, **{**quick, "rounds": 1.5})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rounds": 1.5}, {"rounds": True}, {"initial": "1"}, {"batch_size": "1"}, {"pool_size": "1"}, {"seed": "1"},
+        {"duplicates": "1"}, {"threads": "1"}, {"label_noise": "0.1"}, {"epochs": "1"}, {"learning_rate": "0.1"},
+    ],
+)  # fmt: skip
+def test_numbers_of_another_type_are_refused(tmp_path, blob_data, blob_file, quick, wrong):
+    name = next(iter(wrong))
+    with pytest.raises(InputError, match=f"^(--)?{name.replace('_', '[_-]')} .*{wrong[name]!r}") as caught:
+        run("random", blob_data, **quick | wrong)
+    if name != "seed":  # a benchmark has seeds
+        with pytest.raises(InputError) as of_benchmark:
+            run_benchmark("random", [blob_file], 1, tmp_path / "out", **quick | wrong)
+        assert str(of_benchmark.value) == str(caught.value)
 
 
 def test_relative_dataset_folder_is_made_absolute(tmp_path, blob_data, quick, monkeypatch):

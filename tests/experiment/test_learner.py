@@ -129,8 +129,9 @@ def test_recipe_names_and_types_are_checked(blob_data):
         with pytest.raises(InputError):
             ActiveLearner(blob_data.x_train, "margin", 3, recipe=wrong)
     assert Recipe(weight_decay=0).weight_decay == 0.0
-    with pytest.raises(InputError, match="seed"):
-        make(blob_data, seed=1.5)
+    for name, value in (("seed", 1.5), ("seed", "1"), ("n_classes", "3"), ("n_rounds", "3")):
+        with pytest.raises(InputError, match=f"{name} must be a whole number, not {value!r}"):
+            ActiveLearner(blob_data.x_train, "margin", **{"n_classes": 3, name: value})
 
 
 def test_failed_query_leaves_strategy_state_unchanged(blob_data):
