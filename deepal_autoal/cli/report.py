@@ -19,7 +19,8 @@ FORMATS = ("html", "markdown", "csv", "latex")
     "--out",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help=f"The file to write, a folder for csv. By default {PAGE} in PATH; other formats are printed.",
+    help=f"The file to write, a folder for csv. By default {PAGE} in PATH, or NAME-{PAGE} beside NAME.csv; other "
+    "formats are printed.",
 )
 @click.option("--table", "names", multiple=True, metavar="NAME", help="A table for markdown, csv or latex; repeatable.")
 @click.option("--plots", type=click.Path(path_type=Path), metavar="DIR", help="Write each figure as PNG and SVG too.")
@@ -100,8 +101,8 @@ def _page_target(paths: tuple[Path, ...], out: Path | None) -> Path:
         return out
     if len(paths) > 1:
         raise InputError(f"several PATHs: give a file for the page, such as --out {PAGE}")
-    # For a results.csv, write beside it.
-    return paths[0] / PAGE if paths[0].is_dir() else paths[0].with_name(PAGE)
+    # Beside a file, a name of its own: the folder's page may show more runs.
+    return paths[0] / PAGE if paths[0].is_dir() else paths[0].with_name(f"{paths[0].stem}-{PAGE}")
 
 
 def _write(path: Path, text: str) -> None:

@@ -253,6 +253,11 @@ def test_numbers_of_another_type_are_refused(tmp_path, blob_data, blob_file, qui
         assert str(of_benchmark.value) == str(caught.value)
 
 
+def test_number_of_jobs_must_be_whole(tmp_path, blob_file):
+    with pytest.raises(InputError, match="jobs must be a whole number, not '2'"):
+        run_benchmark("random", [blob_file], 1, tmp_path / "out", jobs="2")
+
+
 def test_relative_dataset_folder_is_made_absolute(tmp_path, blob_data, quick, monkeypatch):
     (tmp_path / "here").mkdir()
     (tmp_path / "there").mkdir()

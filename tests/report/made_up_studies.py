@@ -1,5 +1,6 @@
 """Writes made-up studies to disk in the format of benchmarks: nothing is trained."""
 
+import csv
 import json
 
 import numpy as np
@@ -76,3 +77,15 @@ def write_study(out, gains, datasets=("d", "e"), seeds=range(5), rounds=4, **cha
 
 
 GAINS = {"random": 0.0, "entropy": 0.001, "good": 0.06, "picker": 0.04, "bad<b>&": -0.05}
+
+
+def write_table(path, runs):
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["dataset", "strategy", "seed", "round", "n_labeled", "accuracy", "train_s", "query_s"])
+        for run in runs:
+            for number, value in enumerate(run.accuracy):
+                writer.writerow(
+                    [run.dataset, run.strategy, run.seed, number, run.n_labeled[number], value, 1.0, 0.5]
+                )  # fmt: skip
+    return path

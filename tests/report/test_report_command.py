@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.report.made_up_studies import write_run, write_study
+from deepal_autoal.report.study import read_study
+from tests.report.made_up_studies import write_run, write_study, write_table
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
@@ -122,6 +123,16 @@ def test_html_goes_into_the_folder(report, tmp_path):
     done = report(out, "--quiet", "--out", tmp_path / "more" / "page.html")
     assert (done.out, done.err) == (f"{tmp_path / 'more' / 'page.html'}\n", "")
     assert (tmp_path / "more" / "page.html").read_bytes() == (out / "report.html").read_bytes()
+
+
+def test_page_of_a_table_does_not_overwrite_the_folders(report, tmp_path):
+    out = write_study(tmp_path / "study", {"random": 0.0, "good": 0.05}, datasets=["d"])
+    assert report(out).status == 0
+    before = (out / "report.html").read_bytes()
+    write_table(out / "results.csv", read_study([out]).results.runs[:3])
+    done = report(out / "results.csv", "--quiet")
+    assert (done.status, done.out) == (0, f"{out / 'results-report.html'}\n")
+    assert (out / "report.html").read_bytes() == before != (out / "results-report.html").read_bytes()
 
 
 def test_markdown(report, study_folder, tmp_path):

@@ -1,6 +1,5 @@
 """Reading and merging: which runs may be compared, which are refused, and the messages."""
 
-import csv
 import json
 import shutil
 import subprocess
@@ -10,19 +9,7 @@ import pytest
 
 from deepal_autoal.errors import InputError, RunFolderError
 from deepal_autoal.report.study import read_study
-from tests.report.made_up_studies import GAINS, write_run, write_study
-
-
-def write_table(path, runs):
-    with open(path, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["dataset", "strategy", "seed", "round", "n_labeled", "accuracy", "train_s", "query_s"])
-        for run in runs:
-            for number, value in enumerate(run.accuracy):
-                writer.writerow(
-                    [run.dataset, run.strategy, run.seed, number, run.n_labeled[number], value, 1.0, 0.5]
-                )  # fmt: skip
-    return path
+from tests.report.made_up_studies import GAINS, write_run, write_study, write_table
 
 
 def test_reads_runs_records_and_weights(study_folder):
