@@ -19,7 +19,7 @@ def read_config(context: click.Context, parameter: click.Parameter, path: Path |
     if path is None:
         return
     options = context.command.get_params(context)
-    known = {str(option.name) for option in options if option.name not in ("config", "resume")}
+    known = {str(option.name) for option in options if option.expose_value and option.name != "resume"}
     flags = {str(option.name) for option in options if isinstance(option, click.Option) and option.is_flag}
     defaults = _defaults_of(path, known, flags)
     context.meta[FILE_OPTIONS] = defaults.pop("options", [])  # -o adds to them, option by option

@@ -125,7 +125,10 @@ def class_proportions(text: str, n_classes: int) -> NDArray[np.float64]:
     if kind or len(numbers) == 1:
         raise InputError(f"--imbalance {text}: write {FORMS}")
     if len(numbers) != n_classes:
-        raise InputError(f"--imbalance {text}: {len(numbers)} proportions for {n_classes} classes; give one per class")
+        raise InputError(
+            f"--imbalance {text}: {len(numbers)} proportions for {n_classes} classes; give one per class, or a "
+            "ratio such as 1:10"
+        )
     return np.array(numbers)
 
 
@@ -161,7 +164,10 @@ def _arithmetic(text: str, numbers: Sequence[float], n_classes: int) -> NDArray[
     first, second, last = numbers
     progression = np.arange(n_classes, dtype=np.float64) * (second - first) + first
     if not math.isclose(progression[-1], last):
-        raise InputError(f"--imbalance {text}: for {n_classes} classes it ends at {progression[-1]:g}")
+        raise InputError(
+            f"--imbalance {text}: for {n_classes} classes it ends at {progression[-1]:g}; write "
+            f"linear:{first:g}:{last:g}"
+        )
     return progression
 
 
@@ -171,7 +177,7 @@ def _numbers(text: str, words: Sequence[str]) -> list[float]:
     except ValueError:
         raise InputError(f"--imbalance {text}: write {FORMS}") from None
     if not all(0 < number < math.inf for number in numbers):
-        raise InputError(f"--imbalance {text}: every number must be positive")
+        raise InputError(f"--imbalance {text}: every number must be positive and finite, as in 1:10")
     if max(numbers) > LARGEST_RATIO * min(numbers):
         raise InputError(f"--imbalance {text}: give a ratio of at most {LARGEST_RATIO:g}")
     return numbers

@@ -132,6 +132,11 @@ def test_config_file_and_command_line_wins(deepal, blob_file, tmp_path):
     (tmp_path / "bad.toml").write_text("stratgy = 'vote'\n")
     status, _, err = deepal("run", "--config", "bad.toml")
     assert status == 2 and "Did you mean 'strategy'" in err
+    (tmp_path / "unlike.toml").write_text("xyz = 1\n")
+    _, _, err = deepal("run", "--config", "unlike.toml")
+    known = err.partition("Known: ")[2].partition(". It is in")[0].split(", ")
+    assert {"strategy", "rounds", "quiet"} <= set(known) and not {"help", "config", "resume"} & set(known)
+    assert not [name for name in known if name.startswith("_")]
     (tmp_path / "worse.toml").write_text("strategy = \n")
     assert deepal("run", "--config", "worse.toml")[0] == 2
 

@@ -32,9 +32,9 @@ def test_proportions(text, n_classes, expected):
     ("text", "message"),
     [
         ("10", "write 1:10"), ("", "write 1:10"), ("one:ten", "write 1:10"), ("steep:1:10", "write 1:10"),
-        ("step:1:2:3", "write 1:10"), ("1:0", "must be positive"), ("1:-2", "must be positive"),
-        ("1:nan", "must be positive"), ("1:inf", "must be positive"), ("1:2:3", "3 proportions for 4 classes"),
-        ("1:2:...:10", "for 4 classes it ends at 4"), ("1e-200:1e200", "a ratio of at most"),
+        ("step:1:2:3", "write 1:10"), ("1:0", "as in 1:10"), ("1:-2", "as in 1:10"),
+        ("1:nan", "as in 1:10"), ("1:inf", "as in 1:10"), ("1:2:3", "3 proportions for 4 classes; .* such as 1:10"),
+        ("1:2:...:10", "for 4 classes it ends at 4; write linear:1:10"), ("1e-200:1e200", "a ratio of at most"),
     ],
 )  # fmt: skip
 def test_an_invalid_imbalance_is_refused(text, message):

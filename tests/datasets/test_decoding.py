@@ -167,10 +167,18 @@ def test_decompression_bombs_are_refused_from_their_header(tmp_path: Path, write
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
     bomb = tmp_path / "b" / "1.png"
     bomb.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b""))
-    with warnings.catch_warnings(record=True) as shown, pytest.raises(InputError, match=r"1\.png has more than 64 Mi"):
+    with (
+        warnings.catch_warnings(record=True) as shown,
+        pytest.raises(InputError, match=r"1\.png has more than 67,108,864 pixels"),
+    ):
         warnings.simplefilter("always")
         load_image_folder(tmp_path)
     assert not shown
+
+
+def test_the_documented_size_limit_is_the_codes() -> None:
+    page = Path(__file__).parents[2] / "docs" / "data.md"
+    assert f"more than {decoding.MAX_PIXELS:,} pixels" in page.read_text(encoding="utf-8")
 
 
 def test_blocks_keep_order_and_size(tmp_path: Path, write_folder: Write, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from deepal_autoal.numerics.row_blocks import DECODING, row_slices
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MAX_PIXELS = 64 * 1024 * 1024
+MAX_PIXELS = 8192 * 8192
 """Larger images are rejected by their header, before anything is decoded."""
 
 IMAGE_SUFFIXES = frozenset(
@@ -165,4 +165,4 @@ def _unreadable(file: Path, error: Exception) -> str:
 
 
 def _too_large(file: Path) -> str:
-    return f"{file} has more than {MAX_PIXELS // 2**20} Mi pixels; scale it down"
+    return f"{file} has more than {MAX_PIXELS:,} pixels; scale it down"
