@@ -23,6 +23,11 @@ from pathlib import Path
 from large_pool import write
 
 PHASES = ("train", "evaluate", "query")
+# A phase's cells hold the estimated and the actual seconds.
+HEAD = (
+    "strategy", "train s", "evaluate s", "query s", "all s: estimated", "actual", "ratio", "MiB: estimated", "actual",
+    "ratio",
+)  # fmt: skip
 # CPU seconds of the process, if other work shares the cores: with one thread, the wall time of an idle machine.
 CPU_CLOCK = "import time; time.perf_counter = time.process_time; "
 MAIN = "from deepal_autoal.cli.main import main; main()"
@@ -54,9 +59,8 @@ def main() -> None:
         if not file.exists():
             write(file, options.samples, options.dims)
         given += ["--dataset", str(file), "--model", "linear"]
-    print("| strategy | train s | evaluate s | query s | all s: estimated | actual | ratio | MiB: estimated | actual "
-          "| ratio |")  # fmt: skip
-    print("|---" * 10 + "|")
+    print(f"| {' | '.join(HEAD)} |")
+    print("|---" * len(HEAD) + "|")
     times, sizes = [], []
     for strategy in names(options.strategies, options.leave_out):
         pairs = []
