@@ -8,7 +8,6 @@ from deepal_autoal.errors import InputError
 from deepal_autoal.plugins.cost_formulas import symbols_of
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.plugins.registry import Entry, is_candidate_set
-from deepal_autoal.run_settings import split_names
 
 ALL = "all"
 CHEAP = "all-cheap"
@@ -69,7 +68,8 @@ def read_names(written: str | Sequence[str]) -> list[str]:
     Raises:
         InputError: If one of them is not a string.
     """
-    words = split_names(written) if isinstance(written, str) else list(written)
+    # An empty name is kept: it is refused later, as a slip.
+    words = written.split(",") if isinstance(written, str) else list(written)
     if any(not isinstance(word, str) for word in words):
         raise InputError("give candidates by their registered names, or by sets such as all-cheap")
     return [word.strip() for word in words]
