@@ -1,6 +1,8 @@
 """Write the tables of the study: AUBC, and paired differences of `autoal` to everything else.
 
-    python benchmarks/autoal/tables.py --runs study/runs.jsonl --out benchmarks/autoal/results
+    python benchmarks/autoal/tables.py --runs study/runs.jsonl --groups main --out benchmarks/autoal/results
+
+Contenders of one group can also be in others; --groups leaves out those that were run in part.
 
 Writes to --out: runs.csv (one row per run), weights.csv (weights by round, Fig. 5), differences.csv (all comparisons),
 and tables.md. Without --runs, tables are computed from the runs.csv in --out. Several --runs are merged, for example
@@ -51,8 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, nargs="+", default=[], help="runs.jsonl of one or more studies")
     parser.add_argument("--seeds", type=seed_range, metavar="A-B", help="only these seeds of --runs; default all")
+    parser.add_argument("--groups", default=",".join(GROUPS), help="the groups to compare, by default all")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args(arguments)
+    groups = options.groups.split(",")
+    for group in groups:
+        if group not in GROUPS:
+            sys.exit(f"there is no group {group!r}; choose from {', '.join(GROUPS)}")
     options.out.mkdir(parents=True, exist_ok=True)
     if options.runs:
         lines = [row for row in read_lines(options.runs) if options.seeds is None or row["seed"] in options.seeds]
@@ -61,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif not (options.out / RUNS_CSV).exists():
         sys.exit(f"{options.out} does not contain {RUNS_CSV}: give the study's runs.jsonl with --runs")
     runs = read_runs(options.out / RUNS_CSV)
-    rows = differences(areas_of(runs))
+    rows = differences(areas_of(runs), groups)
     with open(options.out / DIFFERENCES_CSV, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, DIFFERENCE_COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -88,14 +95,14 @@ def place_of(setting: str) -> tuple[int, str]:
     return (names.index(setting) if setting in names else len(names)), setting
 
 
-def differences(areas: Areas) -> list[dict[str, Any]]:
+def differences(areas: Areas, groups: Iterable[str] = tuple(GROUPS)) -> list[dict[str, Any]]:
     """Return a row for each comparison, by `DIFFERENCE_COLUMNS`, in points.
 
     Holm's correction is over the comparisons of one setting in one group. The setting `POOLED` is the mean over
     settings (see `comparison.pool`); its ``seeds_above`` counts settings.
     """
     rows = []
-    for group in GROUPS:
+    for group in groups:
         ours = ours_of(group)
         for setting, by_label in areas.items():
             found = {label: compare(by_label.get(ours, {}), by_label.get(label, {})) for label in others(group)}

@@ -11,10 +11,10 @@ from comparison import compare
 def make(tmp_path, study_line):
     """Return a function that writes lines and the tables, and returns their folder."""
 
-    def call(lines):
+    def call(lines, *arguments):
         path = tmp_path / "runs.jsonl"
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        tables.main(["--runs", str(path), "--out", str(tmp_path / "results")])
+        tables.main(["--runs", str(path), "--out", str(tmp_path / "results"), *arguments])
         return tmp_path / "results"
 
     return call
@@ -128,3 +128,13 @@ def test_only_given_seeds_are_read(tmp_path, study_line):
     path.write_text("".join(json.dumps(study_line("s", "autoal", seed, 0.5)) + "\n" for seed in range(6)))
     tables.main(["--runs", str(path), "--seeds", "2-4", "--out", str(tmp_path / "results")])
     assert [run.seed for run in results.read_runs(tmp_path / "results" / results.RUNS_CSV)] == [2, 3, 4]
+
+
+def test_only_the_chosen_groups_are_compared(make, lines):
+    every = {row["group"] for row in rows_of(make(lines) / tables.DIFFERENCES_CSV)}
+    assert every == {"core", "main", "pools", "oracle"}
+    folder = make(lines, "--groups", "main")
+    assert {row["group"] for row in rows_of(folder / tables.DIFFERENCES_CSV)} == {"main"}
+    assert tables.TITLES["core"] not in (folder / tables.TABLES_MD).read_text()
+    with pytest.raises(SystemExit, match="no group 'nonsense'"):
+        make(lines, "--groups", "nonsense")
