@@ -49,6 +49,12 @@ def large(register):
     register(datasets={"large": lambda folder: data}, strategies={"slow": Slow, "endless": Endless, "failing": Failing})
 
 
+@pytest.fixture
+def brief(monkeypatch):
+    """Half a second for a probe, where its precision does not matter."""
+    monkeypatch.setattr("deepal_autoal.benchmark.cost.estimates._DRY_RUN_SECONDS", 0.5)
+
+
 SETTINGS = {"initial": 50, "batch_size": 50, "rounds": 4, "epochs": 2, "recipe": {"min_steps": 40}, "threads": 1}
 
 
@@ -107,7 +113,7 @@ def test_strategies_with_expensive_cards_are_probed_first(large, monkeypatch):
     assert order[0] == "ensvarr" and order[1] == "badge" and order[-1] == "random" and len(order) == 5
 
 
-def test_a_strategy_that_cannot_be_probed_does_not_stop_the_others(large):
+def test_a_strategy_that_cannot_be_probed_does_not_stop_the_others(large, brief):
     grid, estimates = estimates_of("failing,random")
     estimates.probe(lambda done, total: None, is_asked_for=True)
     assert "nothing to divide by" in estimates.failures["large", "failing"]
@@ -160,7 +166,7 @@ def test_one_strategy_of_each_dataset_is_probed_at_any_cost(large, register, mon
     assert estimates.seconds(grid.runs, 1) > 0
 
 
-def test_a_dry_run_shows_the_cost_and_writes_nothing(deepal, tmp_path, blob_file, monkeypatch):
+def test_a_dry_run_shows_the_cost_and_writes_nothing(deepal, tmp_path, blob_file, brief, monkeypatch):
     monkeypatch.setattr("deepal_autoal.report.write_report", lambda out: out)
     quick = ["--model", "linear", "--epochs", "2", "--min-steps", "4", "--initial", "10", "--rounds", "2"]
     arguments = ["benchmark", "--strategies", "random,margin", "--datasets", str(blob_file), "--seeds", "3", *quick]
