@@ -8,8 +8,12 @@ from deepal_autoal.testing import check_strategy
 pytestmark = pytest.mark.slow
 
 BUILTIN = [entry.name for entry in plugin_host().strategies.entries() if entry.provider.builtin]
-# Fewer steps of their own networks: what the kit checks does not depend on how long they train.
-BUDGETS = {"vaal": {"epochs": 1, "width": 4}, "autoal": {"steps": 20, "warmup_steps": 5}}
+# Fewer steps and models of their own, and one candidate of a family: what the kit checks does not depend on how many.
+BUDGETS = {
+    "vaal": {"epochs": 1, "width": 4},
+    "autoal": {"candidates": ["entropy", "kmeans", "bald"], "steps": 20, "warmup_steps": 5},
+    "ensvarr": {"n_members": 2},
+}
 
 
 @pytest.mark.parametrize("name", BUILTIN)
