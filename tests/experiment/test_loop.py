@@ -95,8 +95,7 @@ def test_all_strategies_start_alike(blob_data, quick):
     assert len({r.rounds[0]["accuracy"] for r in runs}) == 1
 
 
-@pytest.mark.parametrize("name", ["margin", "autoal"])
-@pytest.mark.parametrize("warm_start", [False, True])
+@pytest.mark.parametrize("name, warm_start", [("margin", False), ("margin", True), ("autoal", True)])
 def test_resume_after_every_round_equals_uninterrupted_run(tmp_path, blob_data, quick, name, warm_start):
     quick["recipe"] = {**quick["recipe"], "warm_start": warm_start}
     quick["options"] = BUDGETS.get(name)
