@@ -154,7 +154,7 @@ def admit(
 
     plain = new_learner(Strategy())
     plain.new_module()  # a model that cannot take the data says so here
-    made, left_out = _create(label, contenders, new_learner, configs)
+    created, left_out = _create(label, contenders, new_learner, configs)
     if configs:
         shared = {
             "dataset": data.describe() | ({"changes": changes} if wanted.changes else {}),
@@ -171,19 +171,19 @@ def admit(
             "plugin_options": plugin_options or None,
         }
         for folder, config in configs.items():
-            _refuse_other_settings(folder, config, shared, made)
+            _refuse_other_settings(folder, config, shared, created)
     calls = {
         contender.label: {
             **{name: value for name, value in settings.items() if name not in definitions(Recipe)},
             "recipe": given["recipe"], "scaling": given["scaling"], "dataset": dataset,
             "model": model,
             "strategy": contender.strategy,
-            "candidates": getattr(made[contender.label], "candidate_words", None) or contender.candidates,
+            "candidates": getattr(created[contender.label], "candidate_words", None) or contender.candidates,
             "options": dict(contender.options),
         }
-        for contender in contenders if contender.label in made
+        for contender in contenders if contender.label in created
     }  # fmt: skip
-    changing = frozenset(label for label, strategy in made.items() if strategy.changes_training)
+    changing = frozenset(label for label, strategy in created.items() if strategy.changes_training)
     setup = Setup(plain.model_choice, scaling, plain.recipe, device, pool_size, initial, batch_size, n_rounds)
     return Admission(setup, calls, changing, left_out)
 
@@ -226,17 +226,17 @@ def _create(
     able: dict[str, Strategy] = {}
     reasons: dict[str, list[str]] = {}
     for contender in contenders:
-        made = None
+        created = None
         try:
-            made = _create_as_before(contender, configs)
+            created = _create_as_before(contender, configs)
             with suppress(QueryError):  # a fault in a plugin's own code is its runs' failure, and stops no others
-                made = new_learner(made).strategy
+                created = new_learner(created).strategy
         except DeepALError as error:
             if not contender.is_optional:
                 raise
-            reasons.setdefault(str(error).removeprefix(f"{made} "), []).append(contender.label)
+            reasons.setdefault(str(error).removeprefix(f"{created} "), []).append(contender.label)
         else:
-            able[contender.label] = made
+            able[contender.label] = created
     left_out = tuple(LeftOut(label, tuple(labels), reason) for reason, labels in reasons.items())
     if not able:
         raise InputError(f"none of the strategies can run: {'; '.join(map(str, left_out))}")
@@ -245,15 +245,15 @@ def _create(
 
 def _create_as_before(contender: Contender, configs: Mapping[Path, RunConfig]) -> Strategy:
     """Return the strategy; sets among its candidates stand for what they did in its earlier runs."""
-    made = create_strategy(contender.strategy, contender.candidates, **contender.options)
-    words = getattr(made, "candidate_words", {})
+    created = create_strategy(contender.strategy, contender.candidates, **contender.options)
+    words = getattr(created, "candidate_words", {})
     earlier = [
         config.settings.get("candidates") for folder, config in configs.items() if _label(folder) == contender.label
     ]
     for recorded in earlier:
         if words and isinstance(recorded, Mapping) and list(recorded) == list(words):
             return create_strategy(contender.strategy, recorded, **contender.options)
-    return made
+    return created
 
 
 def _label(folder: Path) -> str:
@@ -271,7 +271,7 @@ def read_config(folder: Path) -> RunConfig:
 
 
 def _refuse_other_settings(
-    folder: Path, config: RunConfig, shared: Mapping[str, Any], made: Mapping[str, Strategy]
+    folder: Path, config: RunConfig, shared: Mapping[str, Any], created: Mapping[str, Strategy]
 ) -> None:
     """Refuse to put runs beside one that was done with other settings, whatever its strategy and seed."""
     found = config.to_json()
@@ -279,7 +279,7 @@ def _refuse_other_settings(
     # Not its sizes: some strategies change the network.
     recorded["model"] = ModelChoice.recorded(config.model).describe()
     current = dict(shared)
-    strategy = made.get(_label(folder))
+    strategy = created.get(_label(folder))
     if strategy is not None:
         recorded["strategy"], current["strategy"] = config.strategy, describe_strategy(strategy)
     check_same_settings(recorded, current, folder)

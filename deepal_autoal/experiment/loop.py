@@ -120,7 +120,7 @@ def run(
             kept = Settings(**recorded.settings)
             for what, old, new in (("strategy", kept.strategy, strategy), ("dataset", kept.dataset, dataset)):
                 if old is None and new is None:
-                    raise InputError(f"{folder.path} was run with a {what} made in Python; resume it from there")
+                    raise InputError(f"{folder.path} was run with a {what} created in Python; resume it from there")
             kept = replace(kept, recipe={**recorded.recipe_defaults, **kept.recipe})
             given = given.fill_from(kept)
             given = replace(given, model=recorded_model(given.model or AUTO, recorded.model))
@@ -207,9 +207,9 @@ def _prepare(
     assert settings.strategy is not None and settings.dataset is not None and settings.seed is not None
     if settings.seed < 0:
         raise InputError(f"--seed {settings.seed}: give 0 or more")
-    made = strategy if isinstance(strategy, Strategy) else None
-    if made is None:
-        made = create_strategy(settings.strategy, settings.candidates, **dict(settings.options or {}))
+    created = strategy if isinstance(strategy, Strategy) else None
+    if created is None:
+        created = create_strategy(settings.strategy, settings.candidates, **dict(settings.options or {}))
     device = resolve_device(settings.device or "auto")
     data = dataset if dataset is not None and not isinstance(dataset, str | Path) else None
     if data is None:
@@ -226,29 +226,29 @@ def _prepare(
     # `using_threads` puts back how many there were.
     torch.set_num_threads(settings.threads or usual_threads(data.input_shape))
     learner = ActiveLearner(
-        pool.x_train, made, pool.n_classes, model=settings.model or "auto", recipe=recipe, seed=settings.seed,
+        pool.x_train, created, pool.n_classes, model=settings.model or "auto", recipe=recipe, seed=settings.seed,
         device=device, members=members if len(members) < len(pool.x_train) else None, n_rounds=rounds,
         scaling=scaling.name,
     )  # fmt: skip
-    made = learner.strategy
+    created = learner.strategy
     start = members[draw_initial(len(members), settings.seed, initial)]
     _warn_of_missing_classes(pool, start)
     entries = plugin_host()
     plugin_options = resolve_plugin_options(settings.plugin_options)
-    providers = [*providers_of(made), *(entries.options.get(name).provider for name in plugin_options)]
+    providers = [*providers_of(created), *(entries.options.get(name).provider for name in plugin_options)]
     if data is not dataset and settings.dataset in entries.datasets:
         providers.append(entries.datasets.get(settings.dataset).provider)
     providers.append(entries.models.get(learner.model_name).provider)
     module = learner.new_module()
-    with blaming(made, "describe_options"):
-        described = describe_strategy(made)
+    with blaming(created, "describe_options"):
+        described = describe_strategy(created)
     asked = {
         **settings.describe(),
         "threads": torch.get_num_threads(),
         "recipe": {**settings.recipe, "precision": learner.recipe.precision},
         "scaling": scaling.name,
         "strategy": None if isinstance(strategy, Strategy) else settings.strategy,
-        "candidates": getattr(made, "candidate_words", None) or settings.candidates,
+        "candidates": getattr(created, "candidate_words", None) or settings.candidates,
         "dataset": None if data is dataset else settings.dataset,
     }
     config = RunConfig(

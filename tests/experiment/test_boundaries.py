@@ -227,7 +227,7 @@ def test_resume_ignores_plugin_versions(tmp_path):
 def test_dataset_from_python_resumes_from_python_only(tmp_path, blob_data, quick):
     run("random", blob_data, out=tmp_path / "run", **quick)
     assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["dataset"] is None
-    with pytest.raises(InputError, match="dataset made in Python"):
+    with pytest.raises(InputError, match="dataset created in Python"):
         run(out=tmp_path / "run", resume=True)
 
 
