@@ -38,7 +38,6 @@ from deepal_autoal.training.scaling import OF_IMAGES, resolve_scaling
 logger = logging.getLogger(__name__)
 
 
-# What decides, beside the recipe, which runs a dataset allows.
 @dataclass(frozen=True)
 class LeftOut:
     """Strategies of ``all`` that cannot run on a dataset, for one reason."""

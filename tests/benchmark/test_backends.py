@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deepal_autoal import hookimpl
-from deepal_autoal.benchmark import Job, WorkerProcess, run_benchmark, with_absolute_paths
+from deepal_autoal import ScoringStrategy, hookimpl
+from deepal_autoal.benchmark import Job, WorkerProcess, required_versions, run_benchmark, with_absolute_paths
 from deepal_autoal.benchmark.backends.local import Local
 from deepal_autoal.benchmark.backends.names import create_backend
 from deepal_autoal.errors import InputError, PluginCodeError, PluginError, QueryError, UnknownNameError
@@ -250,6 +250,24 @@ def test_a_job_with_absolute_paths_means_the_same_elsewhere(tmp_path, monkeypatc
     assert there.settings == {"dataset": str(tmp_path / "x.npz"), "data_dir": str(tmp_path / "data-here")}
     assert with_absolute_paths(there) == there
     assert with_absolute_paths(replace(job, settings={"dataset": "digits"})).settings["dataset"] == "digits"
+
+
+@pytest.mark.parametrize("candidates", [["third"], ["all-weird"], {"all-weird": ["third"]}])
+def test_other_machines_need_the_plugins_of_all_candidates(registered, candidates):
+    class Third(ScoringStrategy):
+        def score(self, context):
+            return context.candidates.probabilities()[:, 0]
+
+    class Plugin:
+        @hookimpl
+        def deepal_register_strategies(self, registry):
+            registry.add("third", Third, family="weird", time="N")
+
+    registered(Plugin(), "weird-plugin")
+    provider = plugin_host().strategies.get("third").provider
+    job = Job("a job", "out", {"strategy": "vote", "candidates": candidates})
+    assert required_versions(job)[provider.distribution] == provider.version
+    assert provider.distribution not in required_versions(replace(job, settings={"strategy": "margin"}))
 
 
 def test_a_worker_process_executes_jobs_elsewhere(tmp_path, blob_file, quick):

@@ -13,6 +13,7 @@ from deepal_autoal.benchmark.backends.job import Job
 from deepal_autoal.datasets import DATA_DIR_VARIABLE
 from deepal_autoal.experiment.versions import versions
 from deepal_autoal.plugins.host import plugin_host
+from deepal_autoal.strategies.candidate_selection import CandidateSelection
 
 
 def with_absolute_paths(job: Job) -> Job:
@@ -29,7 +30,8 @@ def with_absolute_paths(job: Job) -> Job:
 def required_versions(job: Job) -> dict[str, str]:
     """Return the versions, by distribution, that every machine needs: packages that affect numbers, and strategies."""
     strategies = plugin_host().strategies
-    names = [job.settings["strategy"], *(job.settings.get("candidates") or ())]
+    name, candidates = job.settings["strategy"], job.settings.get("candidates")
+    names = [name, *(CandidateSelection.parse(candidates, name).names if candidates else ())]
     providers = [strategies.get(name).provider for name in names if name in strategies]
     return {**versions(), **{provider.distribution: provider.version for provider in providers}}
 
