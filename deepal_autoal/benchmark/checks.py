@@ -30,7 +30,7 @@ from deepal_autoal.models import AUTO, ModelChoice, choose_model, read_model, re
 from deepal_autoal.numerics.devices import device_elsewhere, resolve_device
 from deepal_autoal.querying.selector import describe_strategy
 from deepal_autoal.querying.strategy import Strategy
-from deepal_autoal.run_settings import SHARED, definitions
+from deepal_autoal.run_settings import COMPARED, SHARED, definitions
 from deepal_autoal.strategies.factory import create_strategy
 from deepal_autoal.training.recipe import Recipe
 from deepal_autoal.training.scaling import OF_IMAGES, resolve_scaling
@@ -169,6 +169,8 @@ def admit(
             "threads": threads or torch.get_num_threads(),
             "plugin_options": plugin_options or None,
         }
+        others = [key for key in COMPARED if key not in shared and key not in ("strategy", "seed")]
+        shared["settings"] = {key: getattr(wanted, key) for key in others}
         for folder, config in configs.items():
             _refuse_other_settings(folder, config, shared, created)
     calls = {
@@ -275,6 +277,7 @@ def _refuse_other_settings(
     """Refuse to put runs beside one that was done with other settings, whatever its strategy and seed."""
     found = config.to_json()
     recorded = {**{key: found.get(key) for key in shared}, "initial": len(config.initial)}
+    recorded["settings"] = {key: found["settings"].get(key) for key in shared["settings"]}
     # Not its sizes: some strategies change the network.
     recorded["model"] = ModelChoice.recorded(config.model).describe()
     current = dict(shared)

@@ -117,6 +117,22 @@ class RunConfig:
         return {name: value for name, value in self.recipe.items() if name not in self.settings["recipe"]}
 
 
+def recorded_value(config: Mapping[str, Any], name: str) -> Any:
+    """Return what ``config.json`` holds of a compared setting: an entry of its own, or what the user gave.
+
+    Args:
+        config: The contents of ``config.json``.
+        name: The setting's `Definition.compared_as`.
+    """
+    has_entry = name in {item.name for item in fields(RunConfig)}
+    return config.get(name) if has_entry else config.get("settings", {}).get(name)
+
+
+def complete_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recorded recipe with the settings that are newer than its version, which trained without them."""
+    return {**describe_recipe(Recipe()), **recipe}
+
+
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record with the settings that earlier versions of this format left out.
 
@@ -129,7 +145,7 @@ def completed(config: Mapping[str, Any]) -> dict[str, Any]:
         RunFolderError: If it lacks what every version recorded.
     """
     try:
-        recipe = {**describe_recipe(Recipe()), **config["recipe"]}
+        recipe = complete_recipe(config["recipe"])
         if recipe["precision"] == "auto":
             recipe["precision"] = config["precision"]
         model, settings = dict(config["model"]), dict(config["settings"])

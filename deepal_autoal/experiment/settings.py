@@ -12,7 +12,7 @@ from deepal_autoal.datasets import DEFAULT_DATASET
 from deepal_autoal.datasets.changes import PoolChanges
 from deepal_autoal.errors import InputError, PluginCodeError, PluginError, RunFolderError, error_message
 from deepal_autoal.experiment.protocols import find_protocol
-from deepal_autoal.experiment.run_config import RunConfig
+from deepal_autoal.experiment.run_config import RunConfig, recorded_value
 from deepal_autoal.jsonable import to_jsonable
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.run_settings import COMPARED, RunSettings, definitions
@@ -27,7 +27,7 @@ DEFAULT_ROUNDS = 10
 
 @dataclass(frozen=True)
 class Settings(RunSettings):
-    """What a run is asked to do, and how what is left open is filled in."""
+    """What a run is asked to do, and how defaults are filled in."""
 
     def fill_from(self, recorded: Settings) -> Settings:
         """Return these settings with what they leave open taken from a recorded run."""
@@ -161,7 +161,8 @@ def check_same_settings(recorded: Mapping[str, Any], current: Mapping[str, Any],
         RunFolderError: With every difference.
     """
     now = to_jsonable(current, strict=False)
-    _refuse([line for key in COMPARED for line in _differences(key, recorded.get(key), now.get(key))], folder)
+    compared = [(key, recorded_value(recorded, key), recorded_value(now, key)) for key in COMPARED]
+    _refuse([line for name, one, other in compared for line in _differences(name, one, other)], folder)
 
 
 def check_given_matches(recorded: RunConfig, given: Settings, folder: Path) -> None:
@@ -206,17 +207,17 @@ def _refuse(differences: Sequence[str], folder: Path) -> None:
     if differences:
         raise RunFolderError(
             f"{folder} was run with other settings: {'; '.join(differences)}. "
-            "Resume with the recorded ones or choose another --out"
+            "To resume, leave out the options that say so, or choose another --out"
         )
 
 
 def differences(name: str, one: Any, other: Any) -> list[tuple[str, str, str]]:
-    """Return the parts of two recorded settings that differ: a part's dotted name, and its text in either.
+    """Return the parts of two recorded settings that differ: a part's dotted name, and its text in each.
 
     Args:
         name: What the settings are called.
         one, other: In JSON's own types. What only describes a part (its source, version, distribution), or
-            the augmentation that a dataset offers, is passed over.
+            the augmentation that a dataset offers, is ignored.
     """
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         keys = [*one, *(key for key in other if key not in one)]

@@ -16,6 +16,7 @@ from deepal_autoal.experiment.results import (
     read_results,
     run_folders,
 )
+from deepal_autoal.experiment.run_config import complete_recipe, recorded_value
 from deepal_autoal.experiment.run_files import CONFIG, SUMMARY, read_rounds, recorded_scaling
 from deepal_autoal.experiment.settings import differences
 from deepal_autoal.files import read_json
@@ -188,7 +189,8 @@ def _read_record(folder: Path) -> RunRecord:
         picks = tuple(int(index) for index in rounds[0]["queried"])
     except (AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise RunFolderError(f"{folder} is damaged: {error} in its rounds; remove it") from error
-    return RunRecord({**config, "scaling": recorded_scaling(config)}, weights, picks)
+    complete = {"scaling": recorded_scaling(config), "recipe": complete_recipe(config.get("recipe", {}))}
+    return RunRecord({**config, **complete}, weights, picks)
 
 
 def _wrong_kinds(config: Mapping[str, Any]) -> Iterator[tuple[str, type]]:
@@ -278,7 +280,7 @@ def _refuse_other_settings(
 def _differing(key: str, one: RunRecord, other: RunRecord) -> list[str]:
     if key == "initial" and one.config[key] != other.config[key]:
         return [f"the initial sets of seed {one.config.get('seed')} differ"]
-    found = differences(key, one.config.get(key), other.config.get(key))
+    found = differences(key, recorded_value(one.config, key), recorded_value(other.config, key))
     return [f"{name} is {here} and {there}" for name, here, there in found]
 
 

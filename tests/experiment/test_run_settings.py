@@ -7,9 +7,11 @@ import click
 import pytest
 
 from deepal_autoal import run
+from deepal_autoal.benchmark import run_benchmark
 from deepal_autoal.cli.main import cli
-from deepal_autoal.errors import InputError, UnknownNameError
-from deepal_autoal.run_settings import RunArguments, RunSettings, definitions
+from deepal_autoal.errors import InputError, RunFolderError, UnknownNameError
+from deepal_autoal.report.study import PAIRED_BY, read_study
+from deepal_autoal.run_settings import COMPARED, RunArguments, RunSettings, definitions
 from deepal_autoal.training.recipe import Recipe
 
 RUN, TRAINING = definitions(RunSettings), definitions(Recipe)
@@ -51,3 +53,22 @@ def test_unknown_setting_suggests_the_nearest(blob_data):
 def test_a_recipe_that_is_not_a_mapping_is_refused(blob_data, recipe):
     with pytest.raises(InputError, match="recipe is"):
         run("random", blob_data, recipe=recipe)
+
+
+def test_a_compared_setting_without_an_entry_of_its_own_must_agree(tmp_path, blob_file, quick, monkeypatch):
+    """As a setting that is added with ``compared_as`` and nothing else."""
+    for module in ("experiment.settings", "benchmark.checks"):
+        monkeypatch.setattr(f"deepal_autoal.{module}.COMPARED", (*COMPARED, "data_dir"))
+    monkeypatch.setattr("deepal_autoal.report.study.PAIRED_BY", (*PAIRED_BY, "data_dir"))
+    here, there = str(tmp_path / "here"), str(tmp_path / "there")
+    run("random", blob_file, out=tmp_path / "one", **quick, data_dir=here)
+    run("random", blob_file, out=tmp_path / "one", resume=True)
+    with pytest.raises(RunFolderError, match=r"data_dir was .*here' and is now .*there'"):
+        run("random", blob_file, out=tmp_path / "one", resume=True, data_dir=there)
+    run_benchmark("random", [blob_file], 1, tmp_path / "several", **quick, data_dir=here)
+    run_benchmark("margin", [blob_file], 1, tmp_path / "several", **quick, data_dir=here)
+    with pytest.raises(RunFolderError, match=r"data_dir was .*here' and is now .*there'"):
+        run_benchmark("entropy", [blob_file], 1, tmp_path / "several", **quick, data_dir=there)
+    run("margin", blob_file, out=tmp_path / "two", **quick, data_dir=there)
+    with pytest.raises(InputError, match=r"data_dir is .*here' and .*there'"):
+        read_study([tmp_path / "one", tmp_path / "two"])

@@ -169,3 +169,16 @@ def test_reading_does_not_import_torch(study_folder):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_runs_of_a_version_without_a_training_setting_are_compared(tmp_path):
+    """Version 0.1.0 recorded no averaging, and trained as without it."""
+    recipe = {"epochs": 5, "optimizer": "adam", "augmentation": []}
+    write_run(tmp_path / "d" / "random" / "seed-0", [0.5, 0.6], seed=0, recipe=recipe)
+    newer = write_run(tmp_path / "d" / "random" / "seed-1", [0.5, 0.6], seed=1, recipe={**recipe, "averaging": 0.0})
+    assert len(read_study([tmp_path]).results.runs) == 2
+    config = json.loads((newer / "config.json").read_text())
+    config["recipe"]["averaging"] = 0.9
+    (newer / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"recipe\.averaging is 0\.0 and 0\.9"):
+        read_study([tmp_path])
