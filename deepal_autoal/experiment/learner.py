@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 # Requirements that are computed from embeddings.
 OF_EMBEDDINGS = frozenset({"embeddings", "gradients", "mc_dropout"})
 _SAMPLES_COMPARED = 64
+
+logger = logging.getLogger(__name__)
 
 
 def _no_progress(done: int, total: int) -> None:
@@ -347,6 +350,13 @@ class ActiveLearner:
         learner = cls(**saved.arguments(pool, strategy), device=device)
         if learner._inputs.fingerprint() != saved.pool:
             raise InputError(f"{path} was saved with another pool; give the same samples in the same order")
+        newer = [name for name in learner.model_choice.describe()["options"] if name not in saved.model.options]
+        if newer:
+            logger.warning(
+                "%s was saved by a version whose model %r did not have the options %s: it predicts as saved, but from "
+                "the next labels on it is trained with their defaults",
+                path, learner.model_name, ", ".join(newer),
+            )  # fmt: skip
         learner.load_state_dict(saved.state)
         return learner
 

@@ -160,3 +160,15 @@ def test_failed_query_leaves_strategy_state_unchanged(blob_data):
     strategy.fails = False
     assert len(learner.ask(4)) == 4
     assert strategy.times == 1
+
+
+def test_a_learner_whose_model_has_newer_options_says_how_it_is_trained(tmp_path, blob_data, caplog):
+    """As one of version 0.1.0 with ``linear``, which was trained by gradient steps."""
+    learner = ActiveLearner(blob_data.x_train, "margin", 3, model="linear")
+    learner.tell(np.arange(10), blob_data.y_train[:10])
+    learner.save(tmp_path / "learner.pt")
+    ActiveLearner.load(tmp_path / "learner.pt", blob_data.x_train)
+    assert not caplog.records
+    write_tensors(tmp_path / "older.pt", {**read_tensors(tmp_path / "learner.pt"), "model_options": {}})
+    ActiveLearner.load(tmp_path / "older.pt", blob_data.x_train)
+    assert "model 'linear' did not have the options" in caplog.text and "class_weights" in caplog.text
