@@ -140,6 +140,9 @@ class _OldModule(ModuleType):
         self.__dict__["_old"] = old
 
     def __getattr__(self, name: str) -> Any:
+        if name == "__all__":
+            new = importlib.import_module(f"{__package__}.{MOVED[self._old]}")
+            return [*(item for item in vars(new) if not item.startswith("_")), *MOVED_NAMES.get(self._old, {})]
         if name.startswith("__"):
             raise AttributeError(name)
         home = MOVED_NAMES.get(self._old, {}).get(name, MOVED[self._old])

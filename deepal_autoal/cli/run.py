@@ -139,7 +139,9 @@ def _new_folder(settings: Mapping[str, Any]) -> Path:
         except FileExistsError:
             number += 1
         except OSError as error:
-            raise RunFolderError(f"cannot make {folder}: {error.strerror}; choose another place with --out") from error
+            raise RunFolderError(
+                f"cannot create {folder}: {error.strerror}; choose another place with --out"
+            ) from error
 
 
 def _remove_if_unused(folder: Path) -> None:

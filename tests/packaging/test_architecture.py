@@ -91,6 +91,12 @@ def test_no_import_points_to_a_higher_layer():
     assert not wrong, "\n".join(wrong)
 
 
+def test_imports_are_absolute():
+    """Those of the layers are found by their absolute names."""
+    for path in (*CORE, *PLUGINS):
+        assert not [module for module, _ in imports(path) if module.startswith(".")], path
+
+
 def test_no_import_cycles():
     graph = {}
     for source, target in arrows():
