@@ -82,7 +82,7 @@ def read_seeds(written: int | str | Sequence[int]) -> list[int]:
     """
     if isinstance(written, int | np.integer) or (isinstance(written, str) and "," not in written):
         try:
-            number = int(written)
+            number = 0 if isinstance(written, bool) else int(written)
         except ValueError:
             number = 0
         if number < 1:
@@ -92,7 +92,7 @@ def read_seeds(written: int | str | Sequence[int]) -> list[int]:
         if isinstance(written, str):
             seeds = [int(part) for part in split_names(written)]
         else:
-            seeds = [operator.index(part) for part in written]
+            seeds = [-1 if isinstance(part, bool) else operator.index(part) for part in written]
     except (TypeError, ValueError):
         seeds = []
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):

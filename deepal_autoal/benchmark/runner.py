@@ -11,14 +11,14 @@ from typing import Any
 
 import filelock
 
-from deepal_autoal.benchmark.backends.interface import Executor, Workload
+from deepal_autoal.benchmark.backends.interface import Backend, Executor, Workload
 from deepal_autoal.benchmark.backends.job import Job
-from deepal_autoal.benchmark.backends.names import create_backend
+from deepal_autoal.benchmark.backends.names import checked_device, checked_executor, checked_threads, create_backend
 from deepal_autoal.benchmark.cost.estimates import Estimates
 from deepal_autoal.benchmark.grid import Grid, GridRun, plan_grid
 from deepal_autoal.benchmark.schedule import Schedule, remove_shared
 from deepal_autoal.benchmark.tables import Tables
-from deepal_autoal.errors import InputError, RunFolderError
+from deepal_autoal.errors import InputError, PluginError, RunFolderError
 from deepal_autoal.experiment.records import LOCK, SUMMARY
 from deepal_autoal.files import TEMPORARY_SUFFIX, read_json
 from deepal_autoal.isolation.blame import blaming
@@ -128,12 +128,14 @@ def run_benchmark(
         RunFolderError: If ``out`` cannot be written, or earlier runs of a dataset had other settings.
         PluginError: If the plugin of a named strategy, or of the backend, is broken.
     """
-    if jobs is not None and whole_number("jobs", jobs) < 1:
-        raise InputError(f"--jobs {jobs}: give at least 1")
+    if jobs is not None:
+        jobs = whole_number("jobs", jobs)
+        if jobs < 1:
+            raise InputError(f"--jobs {jobs}: give at least 1")
     chosen = create_backend(backend, address=address, cpus_per_run=cpus_per_run, gpus_per_run=gpus_per_run)
     with blaming(chosen, "device or threads", own_errors=True):
-        settings["device"] = chosen.device(settings.get("device"))
-        default_threads = chosen.threads(jobs or 1)
+        device, threads = chosen.device(settings.get("device")), chosen.threads(jobs or 1)
+    settings["device"], default_threads = checked_device(chosen, device), checked_threads(chosen, threads)
     folder = Path(out)
     grid = plan_grid(
         strategies, datasets, seeds, folder, candidates, settings, models=models, protocols=protocols,
@@ -154,12 +156,13 @@ def run_benchmark(
             return BenchmarkResult(grid, (), tables)
         unfinished = [run for run in grid.runs if not run.is_finished]
         remove_shared(grid.runs)
-        dispatcher = _Dispatcher(tables, estimates, Schedule(unfinished), progress, on_round, on_run)
+        dispatcher = _Dispatcher(chosen, tables, estimates, Schedule(unfinished), progress, on_round, on_run)
         if unfinished:
             common = unfinished[0].settings
             workload = Workload(folder, len(unfinished), jobs, common["threads"], common["device"])
             with blaming(chosen, "open", own_errors=True):
-                executor = chosen.open(workload)
+                opened = chosen.open(workload)
+            executor = checked_executor(chosen, opened)
             try:
                 dispatcher.run_all(executor, tuple(command) if command is not None else None)
             finally:
@@ -193,6 +196,7 @@ class _Dispatcher:
 
     def __init__(
         self,
+        backend: Backend,
         tables: Tables,
         estimates: Estimates,
         schedule: Schedule,
@@ -201,6 +205,7 @@ class _Dispatcher:
         on_run: Callable[[Outcome], None] | None,
     ) -> None:
         self.failures: list[Outcome] = []
+        self._backend = backend
         self._tables = tables
         self._estimates = estimates
         self._schedule = schedule
@@ -225,11 +230,19 @@ class _Dispatcher:
                 self._running[job.folder] = planned
                 executor.start(job)
             if not self._running:
+                if (left := self._schedule.take()) is not None:
+                    raise PluginError(
+                        f"{self._backend} has no slots (n_slots is {executor.n_slots}), but {left} is left"
+                    )
                 return
             executor.wait(self._on_message)
 
     def _on_message(self, job: Job, message: Mapping[str, Any]) -> None:
-        planned = self._running[job.folder]
+        planned = self._running.get(job.folder)
+        if planned is None or "kind" not in message:
+            raise PluginError(
+                f"{self._backend} sent a message that belongs to no running job, or has no kind: {message!r} of {job!r}"
+            )
         match message["kind"]:
             case "phase":
                 if self._progress is not None:
@@ -248,6 +261,8 @@ class _Dispatcher:
     def _end(self, planned: GridRun, failure: str | None) -> None:
         del self._running[str(planned.folder)]
         self._schedule.note_end(planned)
+        if failure is None and not (planned.folder / SUMMARY).exists():
+            failure = f"{self._backend} reported its end, but it is not finished"
         if failure is None:
             outcome = Outcome(planned, read_json(planned.folder / SUMMARY))
             self._tables.write()

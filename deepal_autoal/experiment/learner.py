@@ -116,6 +116,8 @@ class ActiveLearner:
         self.strategy = create_strategy(strategy) if isinstance(strategy, str) else strategy
         self.n_classes = n_classes
         self.n_rounds = None if n_rounds is None else whole_number("n_rounds", n_rounds)
+        if n_rounds is not None and n_rounds < 0:
+            raise InputError(f"n_rounds {n_rounds}: give 0 or more, or None if it is not known")
         self.seed = seed
         self.device = resolve_device(device)
         rows = np.arange(len(samples)) if members is None else _checked_members(members, len(samples))

@@ -8,6 +8,7 @@ from deepal_autoal.errors import InputError
 from deepal_autoal.plugins.cost_formulas import symbols_of
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.plugins.registry import Entry, is_candidate_set
+from deepal_autoal.run_settings import split_names
 
 ALL = "all"
 CHEAP = "all-cheap"
@@ -63,13 +64,12 @@ def check_names(words: Sequence[str]) -> None:
 
 
 def read_names(written: str | Sequence[str]) -> list[str]:
-    """Return the words in ``a,all-cheap``, or in a sequence, stripped of spaces.
+    """Return the words in ``a,all-cheap``, or in a sequence, without spaces; empty ones in a text are left out.
 
     Raises:
         InputError: If one of them is not a string.
     """
-    # An empty name is kept: it is refused later, as a slip.
-    words = written.split(",") if isinstance(written, str) else list(written)
+    words = split_names(written) if isinstance(written, str) else list(written)
     if any(not isinstance(word, str) for word in words):
         raise InputError("give candidates by their registered names, or by sets such as all-cheap")
     return [word.strip() for word in words]

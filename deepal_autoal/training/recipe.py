@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Any
 
 from deepal_autoal.errors import InputError
@@ -78,7 +79,11 @@ class Recipe:
         object.__setattr__(self, "augmentation", tuple(self.augmentation))
         for item in fields(self):
             value, kind = getattr(self, item.name), type(item.default)
-            if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            # NumPy's numbers too; but True, an integer to Python, is none.
+            is_bool = isinstance(value, bool)
+            if kind is int and not is_bool and isinstance(value, Integral):
+                object.__setattr__(self, item.name, int(value))
+            elif kind is float and not is_bool and isinstance(value, Real):
                 object.__setattr__(self, item.name, float(value))
             elif kind is not tuple:
                 _require(type(value) is kind, item.name, value, f"a value of type {kind.__name__}")

@@ -3,16 +3,32 @@
 import json
 import queue
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from deepal_autoal import ScoringStrategy, hookimpl
-from deepal_autoal.benchmark import Job, WorkerProcess, required_versions, run_benchmark, with_absolute_paths
+from deepal_autoal.benchmark import (
+    Backend,
+    Job,
+    WorkerProcess,
+    read_run_folder,
+    required_versions,
+    run_benchmark,
+    with_absolute_paths,
+)
 from deepal_autoal.benchmark.backends.local import Local
 from deepal_autoal.benchmark.backends.names import create_backend
-from deepal_autoal.errors import InputError, PluginCodeError, PluginError, QueryError, UnknownNameError
+from deepal_autoal.errors import (
+    InputError,
+    PluginCodeError,
+    PluginError,
+    QueryError,
+    RunFolderError,
+    UnknownNameError,
+)
 from deepal_autoal.plugins.host import PluginHost, plugin_host
 from tests.benchmark.run_files import runs_of, untimed
 
@@ -231,6 +247,87 @@ def test_an_error_in_a_backends_code_names_its_distribution(
         run_benchmark("random", [blob_file], 1, tmp_path / "out", backend=f"odd[where={where}]", **quick)
 
 
+@dataclass(frozen=True)
+class Frozen(Backend):
+    """Its attributes cannot be assigned in the usual way."""
+
+    def open(self, workload):
+        return Local().open(workload)
+
+
+def test_a_backend_may_be_a_frozen_dataclass(registered, tmp_path, blob_file, quick):
+    registered(registering(Frozen), "frozen")
+    assert run_benchmark("random", [blob_file], 1, tmp_path / "out", backend="odd", **quick).failures == ()
+
+
+class Odd(Local):
+    """Returns what its options say."""
+
+    def __init__(self, device: str = "cpu", threads: str = "1", executor: str = "") -> None:
+        self._device, self._threads, self._executor = device, threads, executor
+
+    def device(self, device):
+        return {"none": None, "three": 3}.get(self._device, self._device)
+
+    def threads(self, n_jobs):
+        return {"1": 1, "numpy": np.int64(1), "half": 1.5, "0": 0, "huge": 10**10}.get(self._threads, self._threads)
+
+    def open(self, workload):
+        executor = super().open(workload)
+        match self._executor:
+            case "none":
+                return None
+            case "no slots":
+                executor.n_slots = 0
+            case "stranger":
+                executor.wait = lambda on_message: on_message(Job("x", "/x", {}), {"kind": "round"})
+            case "no kind":
+                start = executor.start
+                executor.start = lambda job: (start(job), setattr(executor, "job", job))
+                executor.wait = lambda on_message: on_message(executor.job, {})
+            case "early end":
+                executor.started = []
+                executor.start = executor.started.append
+                executor.wait = lambda on_message: on_message(executor.started.pop(), {"kind": "end", "failure": None})
+        return executor
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ("device=three", "device returned 3; return the name of a device"),
+        ("threads=two", "threads returned 'two'; return a whole number"),
+        ("threads=half", "threads returned 1.5; return a whole number"),
+        ("threads=0", "threads returned 0; return a whole number"),
+        ("threads=huge", "threads returned 10000000000; return a whole number"),
+        ("executor=none", "open returned None; return an object with n_slots"),
+        ("executor=no slots", r"has no slots \(n_slots is 0\), but random on blobs, seed 0 is left"),
+        ("executor=stranger", "sent a message that belongs to no running job"),
+        ("executor=no kind", "sent a message that belongs to no running job, or has no kind"),
+    ],
+)
+def test_what_a_backend_returns_is_checked(registered, tmp_path, blob_file, quick, options, message):
+    registered(registering(Odd), "odd")
+    quick.pop("threads")
+    with pytest.raises(PluginError, match=f"backend 'odd' of this process:? {message}"):
+        run_benchmark("random", [blob_file], 1, tmp_path / "out", backend=f"odd[{options}]", **quick)
+
+
+def test_an_end_without_a_finished_run_is_that_runs_failure(registered, tmp_path, blob_file, quick):
+    registered(registering(Odd), "odd")
+    done = run_benchmark("random", [blob_file], 2, tmp_path / "out", backend="odd[executor=early end]", **quick)
+    assert len(done.failures) == 2 and all("it is not finished" in outcome.failure for outcome in done.failures)
+
+
+def test_numpy_numbers_of_jobs_and_threads_are_python_numbers(registered, tmp_path, blob_file, quick):
+    registered(registering(Odd), "odd")
+    quick.pop("threads")
+    done = run_benchmark(
+        "random", [blob_file], 1, tmp_path / "out", backend="odd[threads=numpy]", jobs=np.int64(1), **quick
+    )
+    assert done.failures == ()
+
+
 class Remote(Local):
     is_remote = True
 
@@ -283,3 +380,10 @@ def test_a_worker_process_executes_jobs_elsewhere(tmp_path, blob_file, quick):
     worker.process.terminate()
     worker.end()
     assert received[-1]["failure"] is None and (tmp_path / "run" / "summary.json").exists()
+
+
+def test_reading_a_folder_without_its_state_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr("deepal_autoal.benchmark.backends.folder_transfer._SECONDS_TO_SAVE", 0.1)
+    (tmp_path / "rounds.jsonl").write_text('{"round": 0}\n')
+    with pytest.raises(RunFolderError, match=r"it lacks state-00000\.pt"):
+        read_run_folder(tmp_path)

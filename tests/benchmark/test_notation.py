@@ -86,7 +86,9 @@ def test_seeds(written, seeds):
     assert read_seeds(written) == seeds
 
 
-@pytest.mark.parametrize("written", ["0", "-1", "many", "", "1,1", "1,-2", "1,x", ",", 0, [], [1.5], 1.5, None])
+@pytest.mark.parametrize(
+    "written", ["0", "-1", "many", "", "1,1", "1,-2", "1,x", ",", 0, [], [1.5], 1.5, None, True, [True, False]]
+)
 def test_bad_seeds(written):
     with pytest.raises(InputError, match="--seeds"):
         read_seeds(written)

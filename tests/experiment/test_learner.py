@@ -129,6 +129,12 @@ def test_recipe_names_and_types_are_checked(blob_data):
         with pytest.raises(InputError):
             ActiveLearner(blob_data.x_train, "margin", 3, recipe=wrong)
     assert Recipe(weight_decay=0).weight_decay == 0.0
+    assert (
+        type(Recipe(epochs=np.int64(2)).epochs) is int
+        and type(Recipe(learning_rate=np.float32(1)).learning_rate) is float
+    )
+    with pytest.raises(InputError, match="n_rounds -5: give 0 or more"):
+        ActiveLearner(blob_data.x_train, "margin", 3, n_rounds=-5)
     for name, value in (("seed", 1.5), ("seed", "1"), ("n_classes", "3"), ("n_rounds", "3")):
         with pytest.raises(InputError, match=f"{name} must be a whole number, not {value!r}"):
             ActiveLearner(blob_data.x_train, "margin", **{"n_classes": 3, name: value})

@@ -28,7 +28,7 @@ def test_selection_without_sets_has_nothing_to_record():
     assert not selection.has_sets and not selection.optional and selection.describe() == {}
 
 
-@pytest.mark.parametrize("given", ["", " ,margin", []])
+@pytest.mark.parametrize("given", ["", " ,", [], [" ", "margin"]])
 def test_missing_names_are_refused(given):
     with pytest.raises(InputError, match="'vote' needs candidates"):
         CandidateSelection.parse(given, "vote")

@@ -5,9 +5,11 @@ There, a `RunFolderChanges` finds what is new after each round; here, a `RunFold
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from deepal_autoal.errors import RunFolderError
 from deepal_autoal.experiment.run_files import LOCK, ROUNDS, SUMMARY
 from deepal_autoal.files import TEMPORARY_SUFFIX, write_bytes
 
@@ -15,6 +17,8 @@ from deepal_autoal.files import TEMPORARY_SUFFIX, write_bytes
 Files = dict[str, bytes]
 _STATE = "state-{:05d}.pt"
 _STATES = "state-*.pt"
+# More than the moment between the removal of one state and the record of the next round.
+_SECONDS_TO_SAVE = 10.0
 
 
 class RunFolderChanges:
@@ -47,6 +51,7 @@ class RunFolderChanges:
         return {**found, **pair}
 
     def _rounds_and_state(self) -> Files:
+        deadline = time.monotonic() + _SECONDS_TO_SAVE
         while (self._folder / ROUNDS).exists():
             rounds = (self._folder / ROUNDS).read_bytes()
             state = self._folder / _STATE.format(rounds.count(b"\n") - 1)
@@ -55,6 +60,11 @@ class RunFolderChanges:
             except FileNotFoundError:  # the run is one round further, or finished
                 if (self._folder / SUMMARY).exists():
                     return {ROUNDS: rounds}
+                if time.monotonic() > deadline:
+                    raise RunFolderError(
+                        f"{self._folder} is damaged: it lacks {state.name}, the state after its last round; remove it"
+                    ) from None
+                time.sleep(0.01)
         return {}
 
     def _is_new(self, name: str, path: Path) -> bool:
