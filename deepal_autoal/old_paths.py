@@ -123,6 +123,7 @@ MOVED_NAMES = {
         "REQUIREMENTS": "plugins.contract",
         "normalize": "isolation.blame",
     },
+    "settings": {"differences": "experiment.resume_checks"},
     "strategy": {
         "SelectorStrategy": "querying.selector",
         "blaming": "isolation.blame",

@@ -17,11 +17,11 @@ from deepal_autoal.errors import DeepALError, InputError, QueryError
 from deepal_autoal.experiment.learner import ActiveLearner
 from deepal_autoal.experiment.pool import draw_members
 from deepal_autoal.experiment.records import CONFIG
+from deepal_autoal.experiment.resume_checks import check_same_settings
 from deepal_autoal.experiment.run_config import RunConfig, describe_recipe
 from deepal_autoal.experiment.settings import (
     Settings,
     check_budget,
-    check_same_settings,
     recipe_changes,
     resolve_plugin_options,
 )

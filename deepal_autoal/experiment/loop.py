@@ -20,12 +20,11 @@ from deepal_autoal.experiment.learner import ActiveLearner
 from deepal_autoal.experiment.live_run import LiveRun, Progress, begin_phase
 from deepal_autoal.experiment.pool import draw_initial, draw_members
 from deepal_autoal.experiment.records import RunFolder, RunResult
+from deepal_autoal.experiment.resume_checks import check_given_matches, check_same_settings
 from deepal_autoal.experiment.run_config import RunConfig, describe_recipe
 from deepal_autoal.experiment.settings import (
     Settings,
     check_budget,
-    check_given_matches,
-    check_same_settings,
     recipe_changes,
     resolve_plugin_options,
 )

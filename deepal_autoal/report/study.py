@@ -16,9 +16,9 @@ from deepal_autoal.experiment.results import (
     read_results,
     run_folders,
 )
+from deepal_autoal.experiment.resume_checks import differences
 from deepal_autoal.experiment.run_config import complete_recipe, recorded_value
 from deepal_autoal.experiment.run_files import CONFIG, SUMMARY, read_rounds, recorded_scaling
-from deepal_autoal.experiment.settings import differences
 from deepal_autoal.files import read_json
 from deepal_autoal.report.paths import without_folders
 from deepal_autoal.report.wording import joined

@@ -20,7 +20,8 @@ from deepal_autoal import (
 )
 from deepal_autoal.benchmark import run_benchmark
 from deepal_autoal.errors import InputError, PluginCodeError, PluginError, QueryError, RunFolderError
-from deepal_autoal.experiment.settings import Settings, check_same_settings
+from deepal_autoal.experiment.resume_checks import check_same_settings
+from deepal_autoal.experiment.settings import Settings
 from deepal_autoal.files import read_tensors, write_tensors
 from deepal_autoal.jsonable import to_jsonable
 

@@ -57,7 +57,7 @@ def test_a_recipe_that_is_not_a_mapping_is_refused(blob_data, recipe):
 
 def test_a_compared_setting_without_an_entry_of_its_own_must_agree(tmp_path, blob_file, quick, monkeypatch):
     """As a setting that is added with ``compared_as`` and nothing else."""
-    for module in ("experiment.settings", "benchmark.checks"):
+    for module in ("experiment.resume_checks", "benchmark.checks"):
         monkeypatch.setattr(f"deepal_autoal.{module}.COMPARED", (*COMPARED, "data_dir"))
     monkeypatch.setattr("deepal_autoal.report.study.PAIRED_BY", (*PAIRED_BY, "data_dir"))
     here, there = str(tmp_path / "here"), str(tmp_path / "there")

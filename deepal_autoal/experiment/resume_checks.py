@@ -1,0 +1,111 @@
+"""What must agree when a run is resumed, and when runs are compared.
+
+`loop.run` resumes a run: it reads the record (`run_config`), fills in what was not given (`Settings.fill_from`), checks
+here that nothing else changed, and continues from the state saved after the last round (`records`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from deepal_autoal.errors import RunFolderError
+from deepal_autoal.experiment.run_config import RunConfig, recorded_value
+from deepal_autoal.experiment.settings import Settings
+from deepal_autoal.jsonable import to_jsonable
+from deepal_autoal.run_settings import COMPARED
+from deepal_autoal.strategies.candidate_selection import CandidateSelection
+
+
+def check_same_settings(recorded: Mapping[str, Any], current: Mapping[str, Any], folder: Path) -> None:
+    """Refuse to resume a run under other settings.
+
+    Raises:
+        RunFolderError: With every difference.
+    """
+    now = to_jsonable(current, strict=False)
+    compared = [(key, recorded_value(recorded, key), recorded_value(now, key)) for key in COMPARED]
+    _refuse([line for name, one, other in compared for line in _differences(name, one, other)], folder)
+
+
+def check_given_matches(recorded: RunConfig, given: Settings, folder: Path) -> None:
+    """Refuse what was explicitly asked for and plainly differs, before other settings are made to fit it.
+
+    Raises:
+        RunFolderError: With every difference.
+    """
+    strategy = recorded.strategy
+    candidates = [candidate["name"] for candidate in strategy.get("candidates", ())]
+    words = recorded.settings.get("candidates")
+    changes = recorded.dataset.get("changes", {})
+    known = {
+        "strategy": strategy["name"],
+        "candidates": candidates,
+        "initial": len(recorded.initial),
+        **{key: getattr(recorded, key) for key in ("pool_size", "batch_size", "rounds", "seed", "threads")},
+        "protocol": recorded.protocol,
+        "imbalance": changes.get("imbalance"),
+        "label_noise": changes.get("label_noise") or 0.0,
+        "duplicates": changes.get("duplicates") or 1,
+        "scaling": recorded.scaling,
+    }
+    if given.scaling == "auto":
+        given = replace(given, scaling=None)
+    if given.candidates is not None:
+        asked_for = [*given.candidates]
+        if isinstance(given.candidates, Mapping):
+            asked_for = CandidateSelection(given.candidates).names
+        elif asked_for == [*(words or ())]:  # the same words mean what they meant then
+            asked_for = candidates
+        given = replace(given, candidates=asked_for)
+    lines = []
+    for key, value in known.items():
+        asked = getattr(given, key)
+        if asked is not None:
+            lines += _differences(key, value, to_jsonable(asked))
+    _refuse(lines, folder)
+
+
+def _refuse(differences: Sequence[str], folder: Path) -> None:
+    if differences:
+        raise RunFolderError(
+            f"{folder} was run with other settings: {'; '.join(differences)}. "
+            "To resume, leave out the options that say so, or choose another --out"
+        )
+
+
+def differences(name: str, one: Any, other: Any) -> list[tuple[str, str, str]]:
+    """Return the parts of two recorded settings that differ: a part's dotted name, and its text in each.
+
+    Args:
+        name: What the settings are called.
+        one, other: In JSON's own types. What only describes a part (its source, version, distribution), or
+            the augmentation that a dataset offers, is ignored.
+    """
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        keys = [*one, *(key for key in other if key not in one)]
+        skipped = {"source", "version", "distribution"}
+        if name == "dataset":
+            skipped.add("augmentation")  # the default; what was applied is the recipe's
+        return [
+            found
+            for key in keys
+            if key not in skipped
+            for found in differences(f"{name}.{key}", one.get(key), other.get(key))
+        ]
+    # A run from before models had options records none.
+    if one == other or (one is None and other == {}):
+        return []
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = list(zip(one, other, strict=True))
+        if all(isinstance(item, Mapping) for pair in pairs for item in pair):
+            return [found for number, pair in enumerate(pairs) for found in differences(f"{name}.{number}", *pair)]
+    if isinstance(one, list) and isinstance(other, list) and len(one) + len(other) > 12:
+        return [(name, f"{len(one)} entries", f"other {len(other)}")]
+    return [(name, repr(one), repr(other))]
+
+
+def _differences(name: str, recorded: Any, current: Any) -> list[str]:
+    return [f"{part} was {before} and is now {now}" for part, before, now in differences(name, recorded, current)]
