@@ -11,6 +11,8 @@ from deepal_autoal import hookimpl, plugin_host
 from deepal_autoal.errors import RunFolderError
 from tests.benchmark.run_files import content, read_csv, read_json, runs_of
 
+pytestmark = pytest.mark.slow
+
 QUICK = ["--model", "linear", "--epochs", "2", "--min-steps", "4", "--initial", "10", "--batch-size", "5",
          "--rounds", "2", "--threads", "1"]  # fmt: skip
 

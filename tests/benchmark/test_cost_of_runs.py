@@ -14,6 +14,8 @@ from deepal_autoal.benchmark.cost.estimates import Cost, Estimates
 from deepal_autoal.benchmark.grid import plan_grid
 from deepal_autoal.experiment.results import FinishedRun
 
+pytestmark = pytest.mark.slow
+
 
 class Slow(ScoringStrategy):
     """Takes 0.2 ms per candidate."""

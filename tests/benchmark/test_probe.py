@@ -15,6 +15,8 @@ from deepal_autoal.benchmark.grid import plan_grid
 from deepal_autoal.experiment.learner import ActiveLearner
 from deepal_autoal.training.recipe import Recipe
 
+pytestmark = pytest.mark.slow
+
 N, INITIAL, BATCH, ROUNDS = 6000, 50, 50, 3
 SETTINGS = {"initial": INITIAL, "batch_size": BATCH, "rounds": ROUNDS, "epochs": 2, "model": "linear", "threads": 1,
             "recipe": {"min_steps": 40}}  # fmt: skip

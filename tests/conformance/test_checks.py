@@ -18,6 +18,8 @@ from deepal_autoal.testing.run import run_check
 from deepal_autoal.testing.subject import Subject
 from tests.conformance import broken_strategies as broken
 
+pytestmark = pytest.mark.slow
+
 BY_NAME = {check.name: check for check in CHECKS}
 
 

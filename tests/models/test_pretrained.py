@@ -13,6 +13,8 @@ from deepal_autoal.experiment.embedding import embed
 from deepal_autoal.models import build_model
 from deepal_autoal.models.pretrained import replaced_weights
 
+pytestmark = pytest.mark.slow
+
 FILES = {
     "resnet18": "resnet18-f37072fd.pth",
     "mobilenet_v3_small": "mobilenet_v3_small-047dcff4.pth",
