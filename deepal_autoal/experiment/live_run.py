@@ -153,7 +153,7 @@ class LiveRun:
                 with section("records"):
                     self.folder.write_model(learner)
         else:
-            shown = np.array(queried)  # a copy: whatever becomes of it
+            shown = np.array(queried)  # a copy, which hooks may keep
             shown.setflags(write=False)
             self._notify("deepal_batch_queried", query=Query(shown, copy.deepcopy(query.report)))
             learner.tell(queried, self._labels[queried])
