@@ -1,10 +1,11 @@
 """EXP4.P for active learning by learning, one function for each formula.
 
 Beygelzimer et al., Contextual bandit algorithms with supervised learning guarantees, AISTATS 2011; Hsu & Lin, Active
-learning by learning, AAAI 2015. K arms, the candidate strategies; b samples in a batch; T rounds; all float64.
+learning by learning, AAAI 2015. K arms, the candidate strategies; b samples in a batch; T labels to be queried in all,
+the paper's budget; all float64.
 
-A batch is drawn by drawing an arm, whose whole batch is then queried. ψ_κ(x), the arm's own choice distribution, is
-the probability that its batch holds x: 1 or 0 for a deterministic arm, b/N for one that draws uniformly.
+A batch is drawn by drawing an arm, whose whole batch is then queried. ψ_κ(x), the arm's own choice distribution, sums
+to 1 over the pool: 1/b for each sample of a deterministic arm's batch, 1/N for an arm that draws uniformly.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def arm_probabilities(log_weights: Floats, p_min: float) -> Floats:
 
 
 def query_probabilities(probabilities: Floats, choices: Floats) -> Floats:
-    """Return q(x) = Σ_κ p_κ·ψ_κ(x), the probability that x is in the drawn arm's batch, (b,) in (0, 1].
+    """Return q(x) = Σ_κ p_κ·ψ_κ(x), the probability of x where one sample of the drawn arm's batch is drawn, (b,).
 
     Args:
         probabilities: p, (K,).
@@ -46,21 +47,18 @@ def query_probabilities(probabilities: Floats, choices: Floats) -> Floats:
     return probabilities @ choices
 
 
-def arm_credits(choices: Floats, q: Floats, drawn: int) -> Floats:
+def arm_credits(choices: Floats, q: Floats) -> Floats:
     """Return what one unit of reward adds to every arm's estimate: r̂_κ = reward·credit_κ, (K,), at least 0.
 
-    With one sample in a batch it is ψ_κ(x)/q(x) for all arms that could have queried x. With more, it is the mean of
-    that over the batch for the drawn arm, and 0 for the others.
+    The mean of ψ_κ(x)/q(x) over the batch, for all arms, whichever was drawn: its expectation over the draw is 1 for
+    every arm, so that the estimates are unbiased. With one sample in a batch it is the paper's ψ_κ(x)/q(x).
 
     Args:
         choices: ψ of the samples of the drawn batch, (K, b).
         q: From `query_probabilities`, (b,).
-        drawn: Number of the drawn arm.
     """
-    shares: Floats = (choices / q).mean(axis=1)
-    if choices.shape[1] > 1:
-        shares[np.arange(len(shares)) != drawn] = 0.0
-    return shares
+    credits: Floats = (choices / q).mean(axis=1)
+    return credits
 
 
 def importance_weighted_accuracy(correct: NDArray[np.bool_], q: Floats, n_samples: int, horizon: int) -> float:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from deepal_autoal import QueryContext
 
-# T where neither the run nor the option gives it.
-DEFAULT_HORIZON = 10
+# Rounds where neither the run nor the option horizon says how many labels there will be.
+DEFAULT_ROUNDS = 10
 
 
 @dataclass(frozen=True)
@@ -49,32 +49,33 @@ class ALBL(SelectorStrategy):
 
     Every candidate proposes a batch; EXP4.P draws the one that is queried. In the next round the reward is the
     accuracy of the new task model on the samples queried so far, each weighted by 1/q, the inverse of the
-    probability with which it was queried, divided by the number of samples and of rounds. Samples labeled in another
-    way, such as the initial set, have no q and never count.
+    probability with which it was queried, divided by the number of samples and by T, the number of labels that the
+    run queries. Samples labeled in another way, such as the initial set, have no q and never count.
     Hsu & Lin, Active learning by learning, AAAI 2015, with the bandit of Beygelzimer et al., AISTATS 2011.
 
-    The paper queries one sample per round. With batches, one arm is drawn per batch; ψ_κ(x) is the probability that
-    the arm's batch holds x: b/N for ``random``, 1 or 0 for a deterministic arm (see
-    `Strategy.choice_probabilities`). q(x) = Σ_κ p_κ ψ_κ(x), and the drawn arm's estimate is the reward times the
-    mean of ψ/q over its batch, that of the others 0; with one sample all arms that could have queried it are
-    credited, as in the paper. Unlike the paper's, arms never propose labeled samples again. Without an arm that may
-    query any sample, such as ``random``, the reward stays far below the accuracy on the pool, as q is 0 for samples
-    that no batch holds, and the weights hardly move.
+    The paper queries one sample per round. With batches, one arm is drawn per batch; ψ_κ is the distribution of one
+    sample of the arm's batch: 1/N for ``random``, 1/b for each sample of a deterministic arm's (see
+    `Strategy.choice_probabilities`). q(x) = Σ_κ p_κ ψ_κ(x), and the estimate of every arm, drawn or not, is the
+    reward times the mean of ψ/q over the batch, whose expectation is the reward itself. Unlike the paper's, arms
+    never propose labeled samples again. Without an arm that may query any sample, such as ``random``, the reward
+    stays far below the accuracy on the pool, as q is 0 for samples that no batch holds.
 
-    T is the number of rounds of the run, or ``horizon``; where neither is known, as with interactive labeling, 10.
-    If there are more rounds than that, T stays the same.
+    T is ``horizon``, or the number of rounds times the size of the first batch; where the number of rounds is not
+    known, as with interactive labeling, 10 are assumed. If more labels are queried than that, T stays the same. Every
+    batch is one step of the bandit, so that with few rounds the weights move little: a run of ten batches learns far
+    less about its arms than ten times as many labels queried one by one.
 
     Labels may be missing. A queried sample counts once it has a label, with the q of the last query that contained
     it. An arm whose batch has no label yet at the next query, for example because the same round was queried again,
     has no outcome: the weights stay, and the new draw takes its place.
 
     As a candidate of another selector it cannot know whether its batch was queried: it counts the samples that got a
-    label. While T < K·ln K, as with seven arms and ten rounds, EXP4.P draws uniformly: p_min is 1/K.
+    label.
 
     Args:
         candidates: Strategies by name, the arms.
         delta: δ, the probability with which EXP4.P's regret bound may fail; between 0 and 1.
-        horizon: T, by default the number of rounds of the run.
+        horizon: T, the number of labels to be queried; by default rounds × batch size.
 
     Raises:
         InputError: If an option is out of range.
@@ -95,6 +96,7 @@ class ALBL(SelectorStrategy):
         self._log_weights = np.full(len(self.candidates), -np.log(len(self.candidates)))
         self._queried: dict[int, float] = {}
         self._last: Draw | None = None
+        self._n_labels: int | None = horizon
 
     def query(self, context: QueryContext, batch_size: int) -> Query:
         """Apply the last arm's reward, draw an arm, and return its batch.
@@ -105,7 +107,9 @@ class ALBL(SelectorStrategy):
         names = list(self.candidates)
         # First, as a candidate may fail: a query that is then repeated must not count the reward twice.
         batches = [self.ask_candidate(name, context, batch_size) for name in names]
-        horizon = self.horizon or context.n_rounds or DEFAULT_HORIZON
+        if self._n_labels is None:
+            self._n_labels = batch_size * (context.n_rounds or DEFAULT_ROUNDS)
+        horizon = self._n_labels
         p_min = minimum_probability(len(names), horizon)
         reward = self._settle(context, p_min, horizon)
         probabilities = arm_probabilities(self._log_weights, p_min)
@@ -116,7 +120,7 @@ class ALBL(SelectorStrategy):
         )
         q = query_probabilities(probabilities, choices)
         self._queried.update(zip(batch.tolist(), q.tolist(), strict=True))
-        self._last = Draw(batch, probabilities, arm_credits(choices, q, drawn))
+        self._last = Draw(batch, probabilities, arm_credits(choices, q))
         weights = np.exp(self._log_weights)
         report = {
             "arm": names[drawn],
@@ -130,18 +134,20 @@ class ALBL(SelectorStrategy):
         self, name: str, context: QueryContext, own: NDArray[np.int64], batch: NDArray[np.int64]
     ) -> NDArray[np.float64]:
         """Return ψ_κ of a batch's samples, (b,), for the arm whose batch is ``own``."""
+        # A strategy's own probabilities are those of being in its batch: they sum to b.
         drawn = self.candidate_probabilities(name, context, len(batch))
         if drawn is None:
-            return np.isin(batch, own).astype(np.float64)
+            return np.isin(batch, own) / len(batch)
         order = np.argsort(context.candidates.indices)
         positions = order[np.searchsorted(context.candidates.indices, batch, sorter=order)]
-        chosen: NDArray[np.float64] = drawn.detach().double().cpu().numpy()[positions]
+        chosen: NDArray[np.float64] = drawn.detach().double().cpu().numpy()[positions] / len(batch)
         return chosen
 
     def state_dict(self) -> dict[str, Any]:
         """Return the bandit's memory and the candidates'; never empty, so the first query can be undone too."""
         bandit = {
             "arms": list(self.candidates),
+            "n_labels": self._n_labels,
             "log_weights": self._log_weights.copy(),
             "queried": np.array(list(self._queried), dtype=np.int64),
             "q": np.array(list(self._queried.values()), dtype=np.float64),
@@ -153,7 +159,7 @@ class ALBL(SelectorStrategy):
         """Restore what `state_dict` returned.
 
         Raises:
-            InputError: If it does not belong to these arms, in this order.
+            InputError: If it does not belong to these arms, in this order, or is one of version 0.1.0.
         """
         bandit = state.get("bandit", {})
         if bandit.get("arms") != list(self.candidates):
@@ -161,7 +167,13 @@ class ALBL(SelectorStrategy):
                 f"{self} has the arms {list(self.candidates)}, but the state has {bandit.get('arms')}; "
                 "create it with the arms of the state, in that order"
             )
+        if "n_labels" not in bandit:
+            raise InputError(
+                f"{self} counted rounds in version 0.1.0 and counts labels now, so its earlier weights cannot be "
+                "continued; start the run again"
+            )
         super().load_state_dict(state)
+        self._n_labels = bandit["n_labels"]
         self._log_weights = np.array(bandit["log_weights"])
         self._queried = dict(zip(bandit["queried"].tolist(), bandit["q"].tolist(), strict=True))
         self._last = Draw(**bandit["last"]) if bandit["last"] else None
