@@ -162,9 +162,10 @@ class PoolView:
 
         def compute() -> tuple[Tensor, Tensor]:
             probabilities = self.probabilities()
-            residual = probabilities.clone()
             predicted = probabilities.argmax(dim=1, keepdim=True)
-            residual.scatter_add_(1, predicted, -torch.ones_like(predicted, dtype=residual.dtype))
+            residual = probabilities.scatter(1, predicted, 0.0)
+            # p - 1 as the sum of the others: near certainty the difference itself has no digits left.
+            residual.scatter_(1, predicted, -residual.sum(dim=1, keepdim=True))
             return residual, self.embeddings()
 
         return self._once("gradient_factors", 0, compute)

@@ -76,6 +76,15 @@ def test_an_empty_cluster_takes_the_farthest_row():
     assert (run.labels == 1).nonzero().flatten().tolist() == [50]
 
 
+def test_a_cluster_that_gives_a_far_row_and_a_coinciding_one_has_changed():
+    rows = torch.cat([torch.zeros(5, 4), torch.ones(1, 4)])
+    run = Lloyd(rows, torch.stack([torch.zeros(4), torch.full((4,), 50.0), torch.full((4,), 60.0)]), torch.ones(6))
+    run._changed.zero_()
+    run._fill(2)
+    assert run.labels.tolist() == [0, 0, 0, 0, 0, 1]
+    assert run._changed.tolist() == [True, True, False]
+
+
 @pytest.mark.parametrize("normed", [False, True])
 def test_inertia_is_close_to_scikit_learns(normed):
     rows = load_digits().data.astype(np.float32)

@@ -1,6 +1,6 @@
 """Equations (5)-(9) of AutoAL, one function each, and where and why we depart from the printed form.
 
-A batch B has n samples; there are K candidates. (2)-(4) are in `threshold`.
+A batch B has n samples; there are K candidates. (2)-(4), and ϑ of (5), are in `threshold`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The candidates' common threshold, equations (2)-(4)."""
+"""The candidates' common threshold ϑ: equations (2)-(4), and ϑ as it stands in (5)."""
 
 from __future__ import annotations
 
@@ -9,22 +9,30 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Floats = NDArray[np.float64]
+
 N_COMPONENTS = 3
 N_DRAWS = 1000
-# Expectation-maximization on standardized scores: variance floor, tolerance, and greatest number of iterations.
+# Expectation-maximization on standardized scores: variance floor, tolerance of the mean log-likelihood, and greatest
+# number of iterations.
 FLOOR = 1e-3
-TOLERANCE = 1e-3
-MAX_ITERATIONS = 100
+TOLERANCE = 1e-6
+MAX_ITERATIONS = 1000
+# Starts, the iterations that each gets, and how many of the best go on from there.
+N_STARTS = 50
+SHORT_ITERATIONS = 10
+N_FINALISTS = 5
 
 
-def fit_mixture(
-    scores: NDArray[np.float64], n_components: int = N_COMPONENTS
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Equation (2): fit a Gaussian mixture to the combined score S(x) of the labeled data.
+def fit_mixture(scores: Floats, n_components: int = N_COMPONENTS) -> tuple[Floats, Floats, Floats]:
+    """Equations (2) and (3): fit a Gaussian mixture to the combined score S(x) by maximum likelihood.
 
-    Expectation-maximization (Dempster, Laird & Rubin 1977) from equal weights, means at quantiles of the distinct
-    values, and the scores' own variance: nothing is random. The variance floor is relative to the scores' own
-    variance: an absolute one could exceed the variance of small scores, and almost nothing would pass.
+    Expectation-maximization (Dempster, Laird & Rubin 1977) from several starts, as the likelihood has local maxima:
+    short runs from all, and the best go on until they converge (Biernacki, Celeux & Govaert 2003). One start has its
+    means at quantiles of the distinct values; the others are drawn by k-means++, always in the same way, so that the
+    result depends on the scores alone. The variance floor is relative to the scores' own variance: an absolute one
+    could exceed the variance of small scores, and almost nothing would pass. Without a floor the likelihood has no
+    maximum, as a component may shrink to a point.
 
     (Implemented here, as it is a few lines in one dimension, and scikit-learn takes three seconds to import.)
 
@@ -39,42 +47,84 @@ def fit_mixture(
     standardized = (scores - center) / scale
     distinct = np.unique(standardized)
     n = min(n_components, len(distinct))
-    means = np.quantile(distinct, (np.arange(n) + 0.5) / n)
-    weights, variances = np.full(n, 1.0 / n), np.ones(n)
-    likelihood = -np.inf
-    for _ in range(MAX_ITERATIONS):
-        # In logarithms: far from all components, densities underflow.
-        logs = np.log(weights) - 0.5 * (
-            np.log(2.0 * np.pi * variances) + (standardized[:, None] - means) ** 2 / variances
-        )
-        totals = np.logaddexp.reduce(logs, axis=1)
-        shares = np.exp(logs - totals[:, None])
-        counts = shares.sum(axis=0) + 10.0 * np.finfo(np.float64).eps
-        weights, means = counts / counts.sum(), shares.T @ standardized / counts
-        variances = (shares * (standardized[:, None] - means) ** 2).sum(axis=0) / counts + FLOOR
-        before, likelihood = likelihood, totals.mean()
-        if abs(likelihood - before) < TOLERANCE:
-            break
+    rng = np.random.default_rng(0)
+    starts = [np.quantile(distinct, (np.arange(n) + 0.5) / n)]
+    if n > 1:
+        starts += [_spread_means(distinct, n, rng) for _ in range(N_STARTS - 1)]
+    means = np.stack(starts)
+    # Every start once with the scores' own variance, and once with that of its clusters.
+    weights, variances = np.full(means.shape, 1.0 / n), np.ones(means.shape)
+    state = (weights, means, variances)
+    if n > 1:
+        narrow = _of_clusters(standardized, means)
+        state = tuple(np.concatenate([wide, tight]) for wide, tight in zip(state, narrow, strict=True))
+    likelihoods, state = _maximize(standardized, state, SHORT_ITERATIONS)
+    finalists = np.argsort(-likelihoods, kind="stable")[:N_FINALISTS]
+    likelihoods, state = _maximize(standardized, tuple(part[finalists] for part in state), MAX_ITERATIONS)
+    weights, means, variances = (part[likelihoods.argmax()] for part in state)
     return weights, means * scale + center, np.sqrt(variances) * scale
 
 
+def _spread_means(values: Floats, n: int, rng: np.random.Generator) -> Floats:
+    """Return n of the values, drawn by k-means++."""
+    means = [rng.choice(values)]
+    while len(means) < n:
+        squared = ((values[:, None] - np.array(means)) ** 2).min(axis=1)
+        means.append(rng.choice(values, p=squared / squared.sum()))
+    return np.array(means)
+
+
+def _of_clusters(values: Floats, means: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return weights, means and variances of the clusters around each start's means, (starts, n) each."""
+    nearest = abs(values[:, None, None] - means).argmin(axis=2)
+    shares = (nearest[:, :, None] == np.arange(means.shape[1])).astype(np.float64)
+    return _components(values, shares)
+
+
+def _components(values: Floats, shares: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return weights, means and variances for the components' shares of the values, (values, starts, n)."""
+    counts = shares.sum(axis=0) + 10.0 * np.finfo(np.float64).eps
+    means = np.einsum("isk,i->sk", shares, values) / counts
+    variances = (shares * (values[:, None, None] - means) ** 2).sum(axis=0) / counts + FLOOR
+    return counts / counts.sum(axis=1, keepdims=True), means, variances
+
+
+def _maximize(
+    values: Floats, state: tuple[Floats, ...], n_iterations: int
+) -> tuple[Floats, tuple[Floats, Floats, Floats]]:
+    """Return each start's mean log-likelihood before its last step, (starts,), and its components after it."""
+    weights, means, variances = state
+    likelihoods = np.full(len(means), -np.inf)
+    for _ in range(n_iterations):
+        # In logarithms: far from all components, densities underflow.
+        logs = np.log(weights) - 0.5 * (
+            np.log(2.0 * np.pi * variances) + (values[:, None, None] - means) ** 2 / variances
+        )
+        totals = np.logaddexp.reduce(logs, axis=2)
+        weights, means, variances = _components(values, np.exp(logs - totals[:, :, None]))
+        before, likelihoods = likelihoods, totals.mean(axis=0)
+        if (abs(likelihoods - before) < TOLERANCE).all():
+            break
+    return likelihoods, (weights, means, variances)
+
+
 def draw_scores(
-    mixture: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
+    mixture: tuple[Floats, Floats, Floats],
     rng: np.random.Generator,
     n_draws: int = N_DRAWS,
-) -> NDArray[np.float64]:
-    """Equation (3): draw S_sample, (n_draws,), from the mixture."""
+) -> Floats:
+    """Equation (4): draw S_sample, (n_draws,), from the mixture."""
     weights, means, deviations = mixture
     component = rng.choice(len(weights), size=n_draws, p=weights / weights.sum())
     return rng.normal(means[component], deviations[component])
 
 
-def top_quantile(samples: NDArray[np.float64], rate: float) -> float:
-    """Equation (4): ϑ_t(S_sample), the value that a share ``rate`` of the samples exceeds."""
+def top_quantile(samples: Floats, rate: float) -> float:
+    """Return ϑ_t(S_sample) of equation (5), the value that a share ``rate`` of the samples exceeds."""
     return float(np.quantile(samples, 1.0 - rate))
 
 
-def shared_threshold(scores: NDArray[np.float64], rate: float, rng: np.random.Generator, method: str) -> float:
+def shared_threshold(scores: Floats, rate: float, rng: np.random.Generator, method: str) -> float:
     """Return ϑ for the combined scores of the labeled data.
 
     Departures: equal scores have no spread to fit and are their own threshold. A quantile of the mixture can exceed

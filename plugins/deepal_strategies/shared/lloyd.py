@@ -120,9 +120,11 @@ class Lloyd:
         donors = self.labels[far.indices]
         is_far = far.values > 0
         self.labels[far.indices] = torch.where(is_far, empty, donors)
-        # A row that stays counts as leaving and rejoining.
-        self._changed[donors] |= is_far
-        self._changed[empty] |= is_far
+        # Added up, as a cluster may give several rows, of which only some are far.
+        moves = torch.zeros_like(self._counts)
+        for clusters in (donors, empty):
+            moves.scatter_add_(0, clusters, is_far.long())
+        self._changed |= moves > 0
         self._counts = self._count(torch.ones_like(self.labels))
 
     def _count(self, values: Tensor) -> Tensor:
