@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from deepal_autoal import Query, SelectorStrategy, Strategy
+from deepal_strategies.shared.default_candidates import DEFAULT_CANDIDATES
 from deepal_strategies.shared.diverse_batches import select_final
 from deepal_strategies.shared.option_checks import check_at_least, check_choice
 from deepal_strategies.shared.votes import Votes, collect_votes
@@ -32,7 +33,7 @@ class Vote(SelectorStrategy):
         InputError: If an option is out of range.
     """
 
-    default_candidates: ClassVar[tuple[str, ...]] = ("entropy", "margin", "kmeans")
+    default_candidates: ClassVar[tuple[str, ...]] = DEFAULT_CANDIDATES
     own_requires = frozenset({"embeddings"})
 
     def __init__(

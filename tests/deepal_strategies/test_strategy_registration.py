@@ -5,8 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from deepal_autoal import plugin_host
+from deepal_strategies.albl.strategy import ALBL
 from deepal_strategies.autoal.strategy import AutoAL
+from deepal_strategies.vote import Vote
 
 FOURTEEN = {
     "entropy", "margin", "leastconf", "kmeans", "bald", "varratio", "meanstd", "badge", "lpl", "vaal", "coreset",
@@ -20,10 +24,9 @@ def test_names():
     assert builtin == FOURTEEN | OTHERS
 
 
-def test_autoal_searches_the_papers_seven_by_default():
-    assert set(AutoAL.default_candidates) == {
-        "entropy", "margin", "leastconf", "kmeans", "bald", "varratio", "meanstd"
-    }  # fmt: skip
+@pytest.mark.parametrize("selector", [AutoAL, ALBL, Vote])
+def test_selectors_choose_among_the_papers_seven_by_default(selector):
+    assert selector.default_candidates == ("entropy", "margin", "leastconf", "kmeans", "bald", "varratio", "meanstd")
 
 
 def test_registration_imports_nothing_heavy():

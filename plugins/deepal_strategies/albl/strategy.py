@@ -18,6 +18,7 @@ from deepal_strategies.albl.exp4p import (
     query_probabilities,
     updated_log_weights,
 )
+from deepal_strategies.shared.default_candidates import DEFAULT_CANDIDATES
 from deepal_strategies.shared.option_checks import check_at_least, check_positive
 
 if TYPE_CHECKING:
@@ -57,8 +58,9 @@ class ALBL(SelectorStrategy):
     sample of the arm's batch: 1/N for ``random``, 1/b for each sample of a deterministic arm's (see
     `Strategy.choice_probabilities`). q(x) = Σ_κ p_κ ψ_κ(x), and the estimate of every arm, drawn or not, is the
     reward times the mean of ψ/q over the batch, whose expectation is the reward itself. Unlike the paper's, arms
-    never propose labeled samples again. Without an arm that may query any sample, such as ``random``, the reward
-    stays far below the accuracy on the pool, as q is 0 for samples that no batch holds.
+    never propose labeled samples again. Without an arm that may query any sample, such as ``random``, which is not
+    among the default candidates, the reward stays far below the accuracy on the pool, as q is 0 for samples that no
+    batch holds.
 
     T is ``horizon``, or the number of rounds times the size of the first batch; where the number of rounds is not
     known, as with interactive labeling, 10 are assumed. If more labels are queried than that, T stays the same. Every
@@ -81,7 +83,7 @@ class ALBL(SelectorStrategy):
         InputError: If an option is out of range.
     """
 
-    default_candidates: ClassVar[tuple[str, ...]] = ("random", "leastconf", "coreset")
+    default_candidates: ClassVar[tuple[str, ...]] = DEFAULT_CANDIDATES
     own_requires = frozenset({"probabilities"})
 
     def __init__(self, candidates: Mapping[str, Strategy], delta: float = 0.1, horizon: int | None = None) -> None:

@@ -14,6 +14,7 @@ from deepal_strategies.autoal.search import LOSS_NAMES, Search
 from deepal_strategies.autoal.settings import FINALS, OF_INPUTS, OF_OUTPUTS, VARIANTS, Settings
 from deepal_strategies.autoal.simulation import MIN_LABELED, simulate_cycle, vote_scores_of
 from deepal_strategies.autoal.threshold import top_quantile
+from deepal_strategies.shared.default_candidates import DEFAULT_CANDIDATES
 from deepal_strategies.shared.diverse_batches import final_width, select_final
 from deepal_strategies.shared.option_checks import check_at_least, check_choice
 from deepal_strategies.shared.votes import collect_votes
@@ -81,10 +82,7 @@ class AutoAL(SelectorStrategy):
         InputError: If an option is out of range.
     """
 
-    # The paper's seven.
-    default_candidates: ClassVar[tuple[str, ...]] = (
-        "entropy", "margin", "leastconf", "kmeans", "bald", "varratio", "meanstd"
-    )  # fmt: skip
+    default_candidates: ClassVar[tuple[str, ...]] = DEFAULT_CANDIDATES
     own_requires = frozenset({"probabilities", "embeddings"})
 
     def __init__(
