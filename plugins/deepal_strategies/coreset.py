@@ -7,12 +7,14 @@ upper bound, and its negative a key of a lazy greedy choice (see `lazy_greedy`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
 from deepal_autoal import Strategy
 from deepal_strategies.shared.lazy_greedy import choose_eagerly, choose_lazily
+from deepal_strategies.shared.option_checks import check_at_least
 from deepal_strategies.shared.row_blocks import DISTANCES
 from deepal_strategies.shared.scaling import scaled, squared_norms, unit_of
 
@@ -30,17 +32,59 @@ class CoreSet(Strategy):
     The paper's greedy 2-approximation of k-center on the task model's embeddings, by Euclidean distance. The paper
     refines it by a mixed-integer program, which is not part of this strategy. Without labeled samples the first
     sample is random.
+
+    Args:
+        pca: Number of principal components of candidates and labeled samples on which distances are computed, as in
+            DeepAL+ (Zhan et al. 2022), which takes 32; by default the embeddings themselves. Where there are no more
+            dimensions than that, it changes nothing.
+
+    Raises:
+        InputError: If an option is out of range.
     """
 
     requires = frozenset({"embeddings"})
 
+    def __init__(self, pca: int | None = None) -> None:
+        if pca is not None:
+            check_at_least("pca", pca, 1)
+        self.pca = pca
+
     def query(self, context: QueryContext, batch_size: int) -> NDArray[np.int64]:
         """Return the batch, in the order in which it was chosen."""
-        positions = farthest_first(
-            context.candidates.embeddings(), context.labeled.embeddings(), batch_size, context.generator
-        )
+        rows, centers = context.candidates.embeddings(), context.labeled.embeddings()
+        if self.pca is not None and self.pca < rows.shape[1]:
+            rows, centers = principal_components((rows, centers), self.pca)
+        positions = farthest_first(rows, centers, batch_size, context.generator)
         queried: NDArray[np.int64] = context.candidates.indices[positions.cpu().numpy()]
         return queried
+
+
+def principal_components(parts: Sequence[Tensor], n_components: int) -> list[Tensor]:
+    """Return rows in the directions of their greatest variance, each part's as (n_i, n_components).
+
+    From the covariance matrix, in double precision where the device has it: O(n·D²), and D² numbers whatever n.
+
+    Args:
+        parts: Each of shape (n_i, D), float32, finite; together at least one row.
+        n_components: 1 ... D.
+    """
+    exact = torch.float32 if parts[0].device.type == "mps" else torch.float64
+    width = parts[0].shape[1]
+    mean = torch.stack([part.sum(dim=0, dtype=exact) for part in parts]).sum(dim=0) / sum(map(len, parts))
+
+    def centered(part: Tensor) -> Iterator[Tensor]:
+        for block in DISTANCES.blocks(len(part), width, part.device):
+            yield part[block].to(exact) - mean
+
+    covariance = mean.new_zeros(width, width)
+    for part in parts:
+        for rows in centered(part):
+            covariance.addmm_(rows.T, rows)
+    axes = torch.linalg.eigh(covariance).eigenvectors.flip(1)[:, :n_components]
+    return [
+        torch.cat([part.new_empty(0, n_components), *((rows @ axes).to(part.dtype) for rows in centered(part))])
+        for part in parts
+    ]
 
 
 def farthest_first(rows: Tensor, centers: Tensor, n_chosen: int, generator: torch.Generator) -> Tensor:

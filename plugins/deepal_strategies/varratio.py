@@ -23,8 +23,8 @@ class VariationRatio(ScoringStrategy):
 
     Args:
         n_passes: Dropout passes T, at least 2: a single one cannot disagree.
-        votes: ``"passes"`` counts the passes' votes. ``"probabilities"`` is what DeepAL+ (Zhan et al. 2022) calls
-            variation ratio: 1 - max_c p_c, here of the mean of the passes. It counts no votes and ranks as
+        form: ``"votes"`` counts the passes' votes. ``"confidence"`` is what DeepAL+ (Zhan et al. 2022, equation 5)
+            calls variation ratio: 1 - max_c p_c, here of the mean of the passes. It counts no votes and ranks as
             ``leastconf-dropout`` does; use it to compare with their results.
 
     Raises:
@@ -33,15 +33,15 @@ class VariationRatio(ScoringStrategy):
 
     requires = frozenset({"mc_dropout"})
 
-    def __init__(self, n_passes: int = 10, votes: Literal["passes", "probabilities"] = "passes") -> None:
+    def __init__(self, n_passes: int = 10, form: Literal["votes", "confidence"] = "votes") -> None:
         check_at_least("n_passes", n_passes, 2)
-        check_choice("votes", votes, ("passes", "probabilities"))
+        check_choice("form", form, ("votes", "confidence"))
         self.n_passes = n_passes
-        self.votes = votes
+        self.form = form
 
     def score(self, context: QueryContext) -> Tensor:
         """Return the share of votes against the modal class, or 1 - max_c p_c, in [0, 1), float32 (N,)."""
-        score = variation_ratio if self.votes == "passes" else _lack_of_confidence
+        score = variation_ratio if self.form == "votes" else _lack_of_confidence
         return score_passes(score, context.candidates, self.n_passes)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.decomposition import PCA
 
-from deepal_autoal import BlockSize
+from deepal_autoal import BlockSize, InputError
 from deepal_strategies import coreset
 from deepal_strategies.coreset import CoreSet, farthest_first
 from deepal_strategies.shared import scaling
@@ -61,6 +62,30 @@ def test_the_labeled_set_covers_candidates_too(make_round):
     context = make_round(8, 60).context
     expected = naive(context.candidates.embeddings(), context.labeled.embeddings(), 12)
     assert CoreSet().query(context, 12).tolist() == context.candidates.indices[expected].tolist()
+
+
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+@pytest.mark.parametrize("n_labeled", [0, 8])
+def test_principal_components_are_those_of_scikit_learn(monkeypatch, n_labeled, offset):
+    monkeypatch.setattr(coreset, "DISTANCES", BlockSize(64))
+    scales = torch.tensor([5.0, 3.0, 2.0, 1.0, 0.5, 0.1])
+    rows = torch.randn(70, 6, generator=generator()) * scales + offset
+    parts = coreset.principal_components((rows[n_labeled:], rows[:n_labeled]), 3)
+    assert [tuple(part.shape) for part in parts] == [(70 - n_labeled, 3), (n_labeled, 3)]
+    ours = torch.cat(parts[::-1]).numpy()
+    expected = PCA(3, svd_solver="full").fit_transform(rows.double().numpy())
+    np.testing.assert_allclose(abs(ours), abs(expected), atol=1e-4)
+
+
+def test_distances_are_those_of_the_principal_components(make_round):
+    context = make_round(8, 60, embeddings=torch.randn(68, 20, generator=generator())).context
+    rows, centers = context.candidates.embeddings(), context.labeled.embeddings()
+    projected = PCA(4, svd_solver="full").fit_transform(torch.cat([centers, rows]).double().numpy())
+    expected = naive(torch.as_tensor(projected[8:]), torch.as_tensor(projected[:8]), 12)
+    assert CoreSet(pca=4).query(context, 12).tolist() == context.candidates.indices[expected].tolist()
+    assert CoreSet(pca=20).query(context, 12).tolist() == CoreSet().query(context, 12).tolist()
+    with pytest.raises(InputError, match="pca"):
+        CoreSet(pca=0)
 
 
 def test_without_labeled_samples_the_first_is_random_and_the_rest_is_greedy():

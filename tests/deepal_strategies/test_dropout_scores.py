@@ -60,7 +60,7 @@ def naive_meanstd(passes):
 
 
 def varratio_of_probabilities(n_passes=10):
-    return VariationRatio(n_passes, votes="probabilities")
+    return VariationRatio(n_passes, form="confidence")
 
 
 SCORES = [
@@ -247,9 +247,9 @@ def test_a_single_pass_is_refused_where_spread_is_measured(strategy):
         strategy(1)
 
 
-def test_unknown_votes_are_refused():
-    with pytest.raises(InputError, match="choose one of passes, probabilities"):
-        VariationRatio(votes="members")
+def test_unknown_forms_are_refused():
+    with pytest.raises(InputError, match="choose one of votes, confidence"):
+        VariationRatio(form="members")
 
 
 def test_the_mean_of_passes():
