@@ -237,7 +237,7 @@ class ActiveLearner:
         model = self.fit()
         self._memory_before = strategy_state(self.strategy)
         keeps_embeddings = bool(self.strategy.requires & OF_EMBEDDINGS)
-        cache = OutputCache(self._inputs, self._trainer, (self.seed, self.round), progress, keeps_embeddings)
+        cache = OutputCache(self._inputs, self._trainer, (self.seed, self.round), progress, keeps_embeddings, self._new_module)
         context = self._context(model, candidates, cache)
         try:
             answer = ask(self.strategy, context, batch_size)
@@ -394,7 +394,10 @@ class ActiveLearner:
 
     def new_module(self) -> TaskModel:
         """Return an untrained task model, without touching torch's global generator."""
-        return self._rebuilding.new_objective().model
+        return self._new_module(0)
+
+    def _new_module(self, seed: int) -> TaskModel:
+        return self._rebuilding.new_objective(seed).model
 
     def _build(self) -> TaskModel:
         return build_model(self.model_choice, self._inputs.input_shape, self.n_classes)
@@ -426,7 +429,7 @@ class ActiveLearner:
         self, model: FittedModel, candidates: NDArray[np.int64], cache: OutputCache | None = None
     ) -> QueryContext:
         key = (self.seed, self.round)
-        cache = cache or OutputCache(self._inputs, self._trainer, key)
+        cache = cache or OutputCache(self._inputs, self._trainer, key, build=self._new_module)
         labeled, unlabeled = self._data()
         cache.add(model, labeled, unlabeled, key)
         return QueryContext(

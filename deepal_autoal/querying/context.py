@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from deepal_autoal.querying.outputs import ModelOutputs, OutputCache
     from deepal_autoal.training.fitted_model import FittedModel
     from deepal_autoal.training.recipe import Recipe
+    from deepal_autoal.training.task_model import TaskModel
 
 
 T = TypeVar("T")
@@ -325,6 +326,17 @@ class QueryContext:
             (*self._key, purpose),
             recipe,
         )
+
+    def new_model(self, purpose: str) -> TaskModel:
+        """Return an untrained model like the task model, on `device` and in training mode.
+
+        For strategies that train networks of the task model's architecture in their own way; `fit` trains one as
+        the run does.
+
+        Args:
+            purpose: Names the random stream of its initial weights.
+        """
+        return self._cache.new_model((*self._key, purpose))
 
     def rebuild(
         self,

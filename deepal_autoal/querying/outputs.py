@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from deepal_autoal.errors import InputError
+from deepal_autoal.errors import DeepALError, InputError
 from deepal_autoal.measuring.profile import section
 from deepal_autoal.numerics.calibration import N_FOLDS, best_temperature, stratified_folds
 from deepal_autoal.numerics.dropout_masks import dropout_masks
-from deepal_autoal.numerics.precision import clean_autograd_state
+from deepal_autoal.numerics.precision import clean_autograd_state, place
 from deepal_autoal.numerics.random_streams import numpy_stream, stream_seed, torch_stream
 from deepal_autoal.numerics.row_blocks import DROPOUT_PASSES
 from deepal_autoal.numerics.softmax import softmax
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from deepal_autoal.training.fitted_model import FittedModel
     from deepal_autoal.training.inputs import Inputs
     from deepal_autoal.training.recipe import Recipe
+    from deepal_autoal.training.task_model import TaskModel
     from deepal_autoal.training.trainer import LabeledData, TrainerProtocol, UnlabeledData
 
 
@@ -193,6 +194,7 @@ class OutputCache:
         key: Key of the random streams, (seed, round).
         progress: Called with the number of steps done and the total while models are trained.
         keeps_embeddings: Whether embeddings are going to be needed.
+        build: Returns an untrained task model for a seed; by default there are none to be had.
 
     Attributes:
         training_seconds: Time spent on training further models so far.
@@ -205,8 +207,10 @@ class OutputCache:
         key: tuple[int | str, ...],
         progress: Callable[[int, int], None] = lambda done, total: None,
         keeps_embeddings: bool = True,
+        build: Callable[[int], TaskModel] | None = None,
     ) -> None:
         self.inputs = inputs
+        self._build = build
         self._keeps_embeddings = keeps_embeddings
         self.progress = progress
         self.training_seconds = 0.0
@@ -253,6 +257,16 @@ class OutputCache:
         model = self._train(labeled, unlabeled, stream_seed(*key, "train"), recipe)
         self.add(model, labeled, unlabeled, key)
         return model
+
+    def new_model(self, key: tuple[int | str, ...]) -> TaskModel:
+        """Return an untrained task model on the inputs' device, in training mode.
+
+        Raises:
+            DeepALError: If this round has no way to build one.
+        """
+        if self._build is None:
+            raise DeepALError("this round cannot build untrained models")
+        return place(self._build(stream_seed(*key, "new model")), self.inputs.device).train()
 
     def _train(self, labeled: LabeledData, unlabeled: UnlabeledData, seed: int, recipe: Recipe | None) -> FittedModel:
         device = self.inputs.device

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+    # Weights, means and variances, each (n_components,) or (starts, n_components).
+    Components = tuple[Floats, Floats, Floats]
 
 N_COMPONENTS = 3
 N_DRAWS = 1000
@@ -24,7 +26,7 @@ SHORT_ITERATIONS = 10
 N_FINALISTS = 5
 
 
-def fit_mixture(scores: Floats, n_components: int = N_COMPONENTS) -> tuple[Floats, Floats, Floats]:
+def fit_mixture(scores: Floats, n_components: int = N_COMPONENTS) -> Components:
     """Equations (2) and (3): fit a Gaussian mixture to the combined score S(x) by maximum likelihood.
 
     Expectation-maximization (Dempster, Laird & Rubin 1977) from several starts, as the likelihood has local maxima:
@@ -53,14 +55,14 @@ def fit_mixture(scores: Floats, n_components: int = N_COMPONENTS) -> tuple[Float
         starts += [_spread_means(distinct, n, rng) for _ in range(N_STARTS - 1)]
     means = np.stack(starts)
     # Every start once with the scores' own variance, and once with that of its clusters.
-    weights, variances = np.full(means.shape, 1.0 / n), np.ones(means.shape)
-    state = (weights, means, variances)
+    state: Components = (np.full(means.shape, 1.0 / n), means, np.ones(means.shape))
     if n > 1:
-        narrow = _of_clusters(standardized, means)
-        state = tuple(np.concatenate([wide, tight]) for wide, tight in zip(state, narrow, strict=True))
+        w, m, v = (np.concatenate(both) for both in zip(state, _of_clusters(standardized, means), strict=True))
+        state = (w, m, v)
     likelihoods, state = _maximize(standardized, state, SHORT_ITERATIONS)
     finalists = np.argsort(-likelihoods, kind="stable")[:N_FINALISTS]
-    likelihoods, state = _maximize(standardized, tuple(part[finalists] for part in state), MAX_ITERATIONS)
+    w, m, v = (part[finalists] for part in state)
+    likelihoods, state = _maximize(standardized, (w, m, v), MAX_ITERATIONS)
     weights, means, variances = (part[likelihoods.argmax()] for part in state)
     return weights, means * scale + center, np.sqrt(variances) * scale
 
@@ -74,14 +76,14 @@ def _spread_means(values: Floats, n: int, rng: np.random.Generator) -> Floats:
     return np.array(means)
 
 
-def _of_clusters(values: Floats, means: Floats) -> tuple[Floats, Floats, Floats]:
+def _of_clusters(values: Floats, means: Floats) -> Components:
     """Return weights, means and variances of the clusters around each start's means, (starts, n) each."""
     nearest = abs(values[:, None, None] - means).argmin(axis=2)
     shares = (nearest[:, :, None] == np.arange(means.shape[1])).astype(np.float64)
     return _components(values, shares)
 
 
-def _components(values: Floats, shares: Floats) -> tuple[Floats, Floats, Floats]:
+def _components(values: Floats, shares: Floats) -> Components:
     """Return weights, means and variances for the components' shares of the values, (values, starts, n)."""
     counts = shares.sum(axis=0) + 10.0 * np.finfo(np.float64).eps
     means = np.einsum("isk,i->sk", shares, values) / counts
@@ -89,9 +91,7 @@ def _components(values: Floats, shares: Floats) -> tuple[Floats, Floats, Floats]
     return counts / counts.sum(axis=1, keepdims=True), means, variances
 
 
-def _maximize(
-    values: Floats, state: tuple[Floats, ...], n_iterations: int
-) -> tuple[Floats, tuple[Floats, Floats, Floats]]:
+def _maximize(values: Floats, state: Components, n_iterations: int) -> tuple[Floats, Components]:
     """Return each start's mean log-likelihood before its last step, (starts,), and its components after it."""
     weights, means, variances = state
     likelihoods = np.full(len(means), -np.inf)
