@@ -186,8 +186,8 @@ GROUPS: dict[str, tuple[Contender, ...]] = {
         FROZEN,
         _autoal("frozen-top", search="frozen", final="top"),
         _autoal("random-weights", search="random"),
-        _autoal("paper", variant="paper"),
-        _autoal("paper+diverse", variant="paper", final="diverse"),
+        _autoal("printed", variant="printed"),
+        _autoal("printed+diverse", variant="printed", final="diverse"),
     ),
     # Fig. 4; a vote of one candidate is that candidate with the diverse stage.
     "pools": (

@@ -27,7 +27,7 @@ DIFFERENCE_COLUMNS = (
 POOLED = "all"
 TITLES = {
     "core": "What counts most",
-    "main": "Every candidate, the controls and the paper's form",
+    "main": "Every candidate, the controls and the printed equations",
     "poor": "One good candidate among poor ones",
     "pools": "Candidate pools (Fig. 4)",
     "figure3": "Networks and loss module (Fig. 3)",
@@ -41,7 +41,7 @@ table. "x+diverse" is candidate x with `{OURS}`'s final stage. `{ORACLE}` is not
 choose the best candidate's batch of each round.""".replace("\n", " ")
 # Contenders whose weights by round are kept; those of every single option would fill megabytes.
 WITH_WEIGHTS = (
-    OURS, "autoal-poor", "autoal-top", "autoal-3", "autoal-5", "frozen", "random-weights", "paper", "paper+diverse",
+    OURS, "autoal-poor", "autoal-top", "autoal-3", "autoal-5", "frozen", "random-weights", "printed", "printed+diverse",
     "albl", ORACLE,
 )  # fmt: skip
 

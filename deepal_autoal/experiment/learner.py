@@ -237,7 +237,9 @@ class ActiveLearner:
         model = self.fit()
         self._memory_before = strategy_state(self.strategy)
         keeps_embeddings = bool(self.strategy.requires & OF_EMBEDDINGS)
-        cache = OutputCache(self._inputs, self._trainer, (self.seed, self.round), progress, keeps_embeddings, self._new_module)
+        cache = OutputCache(
+            self._inputs, self._trainer, (self.seed, self.round), progress, keeps_embeddings, self._new_module
+        )
         context = self._context(model, candidates, cache)
         try:
             answer = ask(self.strategy, context, batch_size)

@@ -55,7 +55,7 @@ def test_3_a_single_component_is_the_normal_distribution_of_the_scores():
 
 def test_2_the_variance_floor_does_not_dominate_small_scores():
     scores = 1e-5 * np.random.default_rng(0).normal(size=200)
-    _, _, deviations = fit_mixture(scores)
+    _, _, deviations = fit_mixture(scores, 3)
     assert deviations.max() < 3e-5
 
 
@@ -66,19 +66,19 @@ def test_5_quantile():
 @pytest.mark.parametrize("method", ["mixture", "quantile"])
 def test_threshold_passes_about_the_rate(method):
     scores = np.random.default_rng(0).uniform(size=400)
-    threshold = shared_threshold(scores, 0.1, np.random.default_rng(1), method)
+    threshold = shared_threshold(scores, 0.1, np.random.default_rng(1), method, 3)
     assert 0.05 < (scores > threshold).mean() < 0.2
 
 
 @pytest.mark.parametrize("scores", [np.full(10, 0.5), np.array([0.0, 1.0]), np.array([0.0, 0, 0, 1])])
 def test_threshold_of_few_and_equal_scores_is_within_their_range(scores):
-    threshold = shared_threshold(scores, 0.25, np.random.default_rng(0), "mixture")
+    threshold = shared_threshold(scores, 0.25, np.random.default_rng(0), "mixture", 3)
     assert scores.min() <= threshold <= scores.max()
 
 
 def test_threshold_depends_only_on_its_generator():
     scores = np.random.default_rng(0).uniform(size=50)
-    first, second = (shared_threshold(scores, 0.1, np.random.default_rng(4), "mixture") for _ in range(2))
+    first, second = (shared_threshold(scores, 0.1, np.random.default_rng(4), "mixture", 3) for _ in range(2))
     assert first == second
 
 
@@ -106,7 +106,7 @@ def test_7_weights_are_positive_ordered_and_sum_to_one():
 def test_7_updates_only_fitnet():
     scores = torch.tensor([0.2, -0.1], requires_grad=True)
     losses = torch.tensor([1.0, 3.0], requires_grad=True)
-    regularizer = equations.selection_regularizer(equations.soft_count(scores), 1.0)
+    regularizer = equations.selection_regularizer(equations.selected_count(scores, "soft"), 1.0)
     weights = torch.tensor([0.75, 0.25])
     value = equations.fit_loss(weights, losses, regularizer, 2.0)
     assert value.item() == pytest.approx(1.5 + 2 * regularizer.item())
@@ -179,13 +179,13 @@ def test_9_has_a_gradient_on_both_sides_and_far_away(count):
 
 def test_soft_count_counts_and_has_a_gradient():
     scores = torch.tensor([0.9, 0.8, -0.7, -0.9, -0.8], requires_grad=True)
-    count = equations.soft_count(scores)
+    count = equations.selected_count(scores, "soft")
     assert count.item() == pytest.approx(2.0, abs=0.1)
     count.backward()
     assert (scores.grad > 0).all()
     # The unit of S̄ does not matter.
-    assert equations.soft_count(1e-4 * scores.detach()).item() == pytest.approx(count.item(), abs=1e-4)
-    assert equations.soft_count(torch.zeros(4)).item() == 2.0
+    assert equations.selected_count(1e-4 * scores.detach(), "soft").item() == pytest.approx(count.item(), abs=1e-4)
+    assert equations.selected_count(torch.zeros(4), "soft").item() == 2.0
 
 
 @pytest.mark.parametrize("start", [-1.0, 1.0])
@@ -194,9 +194,9 @@ def test_regularizer_reaches_the_goal_from_no_and_all_samples_selected(start):
     optimizer = torch.optim.SGD([scores], lr=1.0)
     for _ in range(400):
         optimizer.zero_grad()
-        equations.selection_penalty(equations.soft_count(scores), 10.0).backward()
+        equations.selection_penalty(equations.selected_count(scores, "soft"), 10.0).backward()
         optimizer.step()
-    assert abs(equations.soft_count(scores).item() - 10) < 2
+    assert abs(equations.selected_count(scores, "soft").item() - 10) < 2
 
 
 def test_pair_ranking_loss_by_hand_in_any_order():
@@ -223,7 +223,18 @@ def test_pair_ranking_loss_by_hand_in_any_order():
     ],
 )
 def test_selection_rate(n_half, n_pool, batch_size, expected):
-    assert selection_rate(n_half, n_pool, batch_size) * n_half == pytest.approx(expected)
+    assert selection_rate(n_half, n_pool, batch_size, 0.1) * n_half == pytest.approx(expected)
+
+
+def test_the_papers_rate_is_the_share_of_the_pool():
+    assert selection_rate(50, 10_000, 100, 0.0) == 0.01
+    assert selection_rate(2, 10, 10, 0.0) == 0.5  # fewer than all
+
+
+def test_an_exact_count_is_the_number_above_0_without_a_gradient():
+    scores = torch.tensor([0.9, 1e-6, 0.0, -0.9], requires_grad=True)
+    count = equations.selected_count(scores, "exact")
+    assert count.item() == 2.0 and not count.requires_grad
 
 
 def test_the_scale_of_the_scores_has_no_gradient():
@@ -231,6 +242,6 @@ def test_the_scale_of_the_scores_has_no_gradient():
     scores = torch.tensor([0.3, -0.2, 0.9, -0.4], requires_grad=True)
     utility = torch.tensor([-1.0, 0.5, -0.25, 0.75])
     loss = equations.search_loss(scores / equations.spread(scores), utility, torch.tensor(0.0), 0.0)
-    (slope,) = torch.autograd.grad(loss + equations.soft_count(scores), scores)
+    (slope,) = torch.autograd.grad(loss + equations.selected_count(scores, "soft"), scores)
     assert slope.abs().max() > 1e-2
     assert abs(float((slope * scores).sum().detach())) < 1e-6

@@ -9,20 +9,21 @@ from torch import nn
 
 from deepal_autoal import DeepALError, global_torch_seed
 from deepal_strategies.autoal import equations
-from deepal_strategies.autoal.networks import Detached, FitNet, LossPrediction, SearchNet, Standardize
+from deepal_strategies.autoal.networks import Detached, FitNet, SearchNet, Standardize
 from deepal_strategies.autoal.search import Search
 from deepal_strategies.autoal.simulation import simulate_cycle
 from deepal_strategies.autoal.strategy import AutoAL
 from deepal_strategies.entropy import Entropy
 from deepal_strategies.kmeans import KMeansSampling
 from deepal_strategies.margin import Margin
+from deepal_strategies.shared.loss_predictor import LossPredictor
 
 THREE = {"entropy": Entropy, "margin": Margin, "kmeans": KMeansSampling}
 
 
 def make_search(round_, seed=0, **options):
     strategy = AutoAL({name: cls() for name, cls in THREE.items()}, **{"networks": "heads", **options})
-    search = Search(round_.context, 3, strategy.settings)
+    search = Search(round_.context, tuple(THREE), strategy.settings)
     cycle = simulate_cycle(strategy, round_.context, 10, 0, strategy.settings)
     with global_torch_seed(seed):
         fit_net = FitNet(nn.Identity(), Standardize(cycle.embeddings), cycle.embeddings.shape[1], 3)
@@ -33,7 +34,7 @@ def gradients(module):
     return {name: parameter.grad for name, parameter in module.named_parameters()}
 
 
-@pytest.mark.parametrize("variant", ["default", "paper"])
+@pytest.mark.parametrize("variant", ["default", "printed"])
 def test_equation_8_reaches_every_parameter_of_searchnet(make_round, variant):
     search, cycle, fit_net = make_search(make_round(), variant=variant, regularizer_weight=0.0)
     rows = torch.arange(len(cycle.held_out))
@@ -44,12 +45,12 @@ def test_equation_8_reaches_every_parameter_of_searchnet(make_round, variant):
     assert all(parameter.grad is None for parameter in fit_net.parameters())
 
 
-@pytest.mark.parametrize("variant", ["default", "paper"])
+@pytest.mark.parametrize("variant", ["default", "printed"])
 def test_the_regularizer_alone_reaches_searchnet(make_round, variant):
     search, cycle, _ = make_search(make_round(), variant=variant)
     rows = torch.arange(len(cycle.held_out))
     scores, _ = search.scores(cycle.held_out, rows, cycle.threshold)
-    equations.selection_penalty(equations.soft_count(scores), 1.0).backward()
+    equations.selection_penalty(equations.selected_count(scores, "soft"), 1.0).backward()
     for gradient in gradients(search.net).values():
         assert gradient.isfinite().all()
         assert gradient.abs().max() > 1e-9
@@ -90,7 +91,7 @@ def test_the_loss_module_shapes_searchnet_and_can_be_left_out(make_round):
     assert without.search_losses(fit_net, cycle, rows)["loss_prediction_loss"].item() == 0.0
 
 
-@pytest.mark.parametrize("variant", ["default", "paper"])
+@pytest.mark.parametrize("variant", ["default", "printed"])
 def test_permuting_a_batch_permutes_scores_and_keeps_losses(make_round, variant):
     search, cycle, fit_net = make_search(make_round(), variant=variant)
     rows = torch.arange(len(cycle.held_out))
@@ -151,9 +152,9 @@ def test_the_loss_module_is_trained_with_searchnet(make_round):
     trained = {}
     for loss_module in (True, False):
         search, cycle, _ = make_search(make_round(), loss_module=loss_module)
-        before = search.loss_module.head.weight.clone()
+        before = search.loss_module.combine.weight.clone()
         search.run(cycle)
-        assert torch.equal(search.loss_module.head.weight, before) != loss_module
+        assert torch.equal(search.loss_module.combine.weight, before) != loss_module
         trained[loss_module] = search.net.stages[0].weight
     assert not torch.equal(trained[True], trained[False])
 
@@ -192,4 +193,4 @@ def test_loss_prediction_is_one_number_per_sample():
     net = SearchNet(nn.Identity(), Standardize(torch.randn(9, 4)), 4, 5)
     log_weights, theta, stages = net(torch.randn(6, 4))
     assert log_weights.shape == theta.shape == (6, 5)
-    assert LossPrediction(len(stages))(stages).shape == (6,)
+    assert LossPredictor(net.stage_widths, 7)(stages).shape == (6,)

@@ -14,7 +14,9 @@ from deepal_autoal.querying import context
 from deepal_autoal.querying.outputs import ModelOutputs
 from deepal_autoal.querying.strategy import check_query
 from deepal_autoal.training.fitted_model import FittedModel
+from deepal_strategies.autoal import search as search_module
 from deepal_strategies.autoal.search import Search
+from deepal_strategies.autoal.settings import VARIANTS
 from deepal_strategies.autoal.simulation import copy_for_simulation
 from deepal_strategies.autoal.strategy import AutoAL
 from deepal_strategies.entropy import Entropy
@@ -67,7 +69,7 @@ class Remembering(RandomSampling):
         self.times = state["times"]
 
 
-@pytest.mark.parametrize("variant", ["default", "paper"])
+@pytest.mark.parametrize("variant", ["default", "printed"])
 @pytest.mark.parametrize("n_labeled", [1, 3, 4, 5, 9, 60])
 def test_any_number_of_labels(make_round, variant, n_labeled):
     strategy = quick(variant=variant)
@@ -78,7 +80,7 @@ def test_any_number_of_labels(make_round, variant, n_labeled):
 
 @pytest.mark.parametrize("batch_size", [1, 2, 59, 60])
 def test_any_batch_size(make_round, batch_size):
-    for variant in ("default", "paper"):
+    for variant in ("default", "printed"):
         ask(quick(variant=variant), make_round(20, 60), batch_size)
 
 
@@ -99,7 +101,7 @@ def test_any_number_of_classes(make_round, n_classes):
     ids=["one", "one without scores", "twenty", "agreeing", "selector"],
 )
 def test_any_candidates(make_round, candidates):
-    for variant in ("default", "paper"):
+    for variant in ("default", "printed"):
         query = ask(quick(candidates, variant=variant), make_round())
         assert list(query.report["weights"]) == list(candidates)
 
@@ -268,15 +270,28 @@ def test_top_takes_the_highest_scores_and_diverse_filters_by_them(make_round):
 
 
 def test_variants_set_defaults_that_options_override():
-    paper = AutoAL(three(), variant="paper")
-    settings = paper.settings
+    printed = AutoAL(three(), variant="printed")
+    settings = printed.settings
     assert (settings.scores, settings.objective, settings.regularizer) == ("picks", "loss", "printed")
-    assert (settings.fit_weights, paper.final) == ("printed", "top")
-    mixed = AutoAL(three(), variant="paper", objective="ranked", final="diverse")
+    assert (settings.fit_weights, printed.final) == ("printed", "top")
+    mixed = AutoAL(three(), variant="printed", objective="ranked", final="diverse")
     assert (mixed.settings.objective, mixed.settings.scores, mixed.final) == ("ranked", "picks", "diverse")
     default = AutoAL(three())
-    assert (default.settings.networks, paper.settings.networks, mixed.settings.shrinkage) == ("votes", "heads", 0.0)
+    assert (default.settings.networks, settings.networks, mixed.settings.shrinkage) == ("votes", "heads", 0.0)
     assert (default.settings.scores, default.settings.objective, default.final) == ("ranks", "ranked", "diverse")
+
+
+def test_the_papers_variant_has_the_papers_numbers():
+    paper = AutoAL(three(), variant="paper")
+    settings = paper.settings
+    assert (settings.warmup_epochs, settings.search_epochs) == (200, 400)
+    assert (settings.learning_rate, settings.search_learning_rate, settings.momentum) == (0.005, 0.005, 0.0)
+    assert (settings.networks, settings.count, settings.min_rate, settings.n_components) == ("own", "exact", 0.0, 0)
+    assert (settings.scores, settings.objective, settings.fit_weights, paper.final) == (
+        "picks", "loss", "printed", "top"
+    )  # fmt: skip
+    # Every option that a variant sets can be set by itself.
+    assert all(set(options) == set(VARIANTS["paper"]) for options in VARIANTS.values())
 
 
 @pytest.mark.parametrize(
@@ -387,7 +402,7 @@ def test_warm_networks_start_where_the_last_round_ended(make_round):
     strategy = quick(memory="warm", networks="heads")
     ask(strategy, make_round())
     learned = strategy.state_dict()["autoal"]["learned"]
-    search = Search(make_round(seed=1).context, 3, strategy.settings, learned)
+    search = Search(make_round(seed=1).context, tuple("abc"), strategy.settings, learned)
     assert learned and not any("standardize" in name for name in learned)
     for name, value in search.state_dict().items():
         torch.testing.assert_close(value, learned[name])
@@ -416,3 +431,89 @@ def test_the_parts_of_a_query_are_timed(make_round):
     ask(quick(), round_)
     assert set(round_.context.seconds) == {"training", "candidates", "search", "selection"}
     assert min(round_.context.seconds.values()) > 0
+
+
+def paper_learner(data, n_labeled=24, **options):
+    """A learner on small images, with the paper's variant at a few epochs."""
+    brief = {"variant": "paper", "warmup_epochs": 6, "search_epochs": 4, "half_effort": 0.1, **options}
+    learner = ActiveLearner(
+        data.x_train, AutoAL({"entropy": Entropy(), "margin": Margin()}, **brief), data.n_classes, model="cnn",
+        recipe={"epochs": 1, "min_steps": 5}, device="cpu", n_rounds=3,
+    )  # fmt: skip
+    learner.tell(np.arange(n_labeled), data.y_train[:n_labeled])
+    return learner
+
+
+def test_the_papers_networks_start_fresh_and_are_trained_from_the_first_layer_on(image_data, monkeypatch):
+    searches, starts = [], []
+    begin, start = Search._begin, Search._start
+
+    def keep(self, net, *fetches):
+        begin(self, net, *fetches)
+        searches.append(self)
+        starts.append({name: value.clone() for name, value in net.state_dict().items()})
+
+    fit_nets = []
+    monkeypatch.setattr(Search, "_begin", keep)
+    monkeypatch.setattr(Search, "_start", lambda self, cycle: fit_nets.append(start(self, cycle)) or fit_nets[-1])
+    learner = paper_learner(image_data, n_cycles=2)
+    answer = learner.query(5)
+    assert len(set(answer.indices.tolist())) == 5
+    (search,), (before,) = searches, starts
+    task = learner.fitted.module.state_dict()
+    after = search.net.state_dict()
+    # Neither network has seen a label before the search; both have BatchNorm statistics of their own afterwards.
+    assert len(fit_nets) == 2 and all(fit_net is not search.net for fit_net in fit_nets)
+    weights = [name for name, value in task.items() if name.startswith("backbone.") and value.is_floating_point()]
+    assert any(name.endswith("running_mean") for name in weights)
+    for name in weights:
+        assert not torch.equal(after[f"body.{name}"], before[f"body.{name}"]), name
+        if name.endswith("weight") and task[name].ndim > 1:
+            assert not torch.allclose(before[f"body.{name}"], task[name], atol=1e-3), name
+            for fit_net in fit_nets:
+                assert not torch.allclose(fit_net.state_dict()[f"body.{name}"], task[name], atol=1e-3), name
+    assert not search.net.training
+
+
+def test_the_papers_variant_is_reproducible_and_reports_divergence(image_data):
+    first, second = (paper_learner(image_data).query(5) for _ in range(2))
+    assert first.indices.tolist() == second.indices.tolist() and first.report == second.report
+    assert isinstance(first.report["diverged"], list)
+    # t = b/(M + N), not a tenth of the half.
+    assert first.report["rate"] == pytest.approx(5 / len(image_data.x_train))
+
+
+@pytest.mark.parametrize("model", ["linear", "mlp"])
+def test_the_papers_variant_runs_on_vectors(blob_data, model):
+    strategy = quick(variant="paper", warmup_epochs=1, search_epochs=1)
+    learner = ActiveLearner(
+        blob_data.x_train, strategy, 3, model=model, recipe={"epochs": 1, "min_steps": 2}, device="cpu"
+    )
+    learner.tell(np.arange(9), blob_data.y_train[:9])
+    assert len(learner.query(4).indices) == 4
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_search_that_goes_astray_is_noticed(make_round, caplog, seed):
+    # (7) as printed raises the loss of samples that nobody picked, without bound.
+    strategy = quick(variant="printed", steps=400)
+    report = strategy.query(make_round(seed=seed).context, 5).report
+    assert any("FitNet" in note for note in report["diverged"])
+    assert "went astray in round 0" in caplog.text
+    assert quick().query(make_round(seed=seed).context, 5).report["diverged"] == []
+
+
+def test_a_search_that_trusts_a_single_candidate_is_noticed(make_round, monkeypatch):
+    monkeypatch.setattr(search_module, "COLLAPSED", 0.3)
+    report = quick().query(make_round().context, 5).report
+    assert any(note.startswith("SearchNet trusts only ") for note in report["diverged"])
+
+
+def test_how_long_a_round_takes_is_said_before_the_search(image_data, monkeypatch, caplog):
+    monkeypatch.setattr(search_module, "LONG_SECONDS", 0.0)
+    learner = paper_learner(image_data)
+    batch = learner.ask(5)
+    assert caplog.text.count("autoal trains two networks of the task model's size for 10 steps in every round") == 1
+    learner.tell(batch, image_data.y_train[batch])
+    learner.ask(5)
+    assert caplog.text.count("autoal trains two networks") == 1

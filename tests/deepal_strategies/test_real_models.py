@@ -59,12 +59,12 @@ def three():
     "options",
     [
         {},
-        {"variant": "paper"},
+        {"variant": "printed"},
         {"networks": "heads"},
         {"networks": "half-heads", "n_cycles": 2},
         {"networks": "trunk", "memory": "warm"},
         {"networks": "backbones"},
-        {"networks": "backbones", "variant": "paper"},
+        {"networks": "backbones", "variant": "printed"},
     ],
     ids=str,
 )

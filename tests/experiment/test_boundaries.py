@@ -277,7 +277,7 @@ def test_selector_needs_names():
 
 
 def test_record_lists_the_options_of_a_variant(tmp_path, blob_data, quick):
-    run("autoal", blob_data, candidates=["entropy"], options={"variant": "paper"}, out=tmp_path / "run", **quick)
+    run("autoal", blob_data, candidates=["entropy"], options={"variant": "printed"}, out=tmp_path / "run", **quick)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     options = config["strategy"]["options"]
     assert options["scores"] == "picks" and options["final"] == "top" and options["objective"] == "loss"

@@ -280,3 +280,17 @@ def test_dropout_masks_depend_on_the_sample_only(monkeypatch, blob_data):
     some = rng.permutation(len(context.candidates))[:40]
     part = context.rebuild(candidates=context.candidates.indices[some], purpose="other")
     assert torch.equal(part.candidates.mc_probabilities(3), p[:3, some])
+
+
+def test_new_models_are_untrained_and_depend_on_their_purpose(learner):
+    fitted = learner.fit()
+    context = learner._context(fitted, learner.unlabeled_indices)
+    before = torch.get_rng_state()
+    first, same, other = context.new_model("a"), context.new_model("a"), context.new_model("b")
+    assert torch.equal(torch.get_rng_state(), before)
+    weights = {name: value for name, value in fitted.module.named_parameters() if value.ndim > 1}
+    assert weights and type(first) is type(fitted.module) and first.training
+    for name, trained in weights.items():
+        assert torch.equal(first.get_parameter(name), same.get_parameter(name))
+        assert not torch.equal(first.get_parameter(name), other.get_parameter(name))
+        assert not torch.equal(first.get_parameter(name), trained)

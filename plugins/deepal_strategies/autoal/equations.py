@@ -153,12 +153,19 @@ def search_loss(search_scores: Tensor, utility: Tensor, penalty: Tensor, regular
     return -(search_scores * utility).mean() + regularizer_weight * penalty
 
 
-def soft_count(search_scores: Tensor) -> Tensor:
-    """Return α, the number of selected samples (S̄ > 0), as Σ_j sigmoid(S̄_j/τ): a count with a gradient.
+def selected_count(search_scores: Tensor, method: str) -> Tensor:
+    """Return α, the number of selected samples (S̄ > 0), a scalar.
 
-    τ is `TEMPERATURE` times the batch's `spread`. A count of comparisons would be a constant to SearchNet, and with a
-    step as steep as 1e11 the gradient is 0 in any float arithmetic.
+    ``"soft"`` is Σ_j sigmoid(S̄_j/τ), a count with a gradient; τ is `TEMPERATURE` times the batch's `spread`.
+    ``"exact"`` counts as the paper says. It is a constant to SearchNet, so that L_re has no gradient; with a step as
+    steep as 1e11 the gradient is 0 too, in any float arithmetic.
+
+    Args:
+        search_scores: S̄, (n,).
+        method: ``"soft"`` or ``"exact"``.
     """
+    if method == "exact":
+        return (search_scores > 0).sum().to(search_scores)
     return (search_scores / (TEMPERATURE * spread(search_scores))).sigmoid().sum()
 
 

@@ -1,4 +1,4 @@
-"""AutoAL's two networks, and the loss-prediction module."""
+"""AutoAL's two networks, on features of a fitted model or as large as the task model."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from deepal_strategies.shared.loss_predictor import has_stages, pooled_stages, stage_widths
+
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from deepal_autoal import TaskModel
+
 WIDTH = 64
-_LOSS_WIDTH = 32
+LOSS_WIDTH = 32
 # Small initial weights of the heads: the search starts from nearly uniform trust.
 _INITIAL_DEVIATION = 0.01
 
@@ -102,6 +106,11 @@ class FitNet(nn.Module):
         return cast("Tensor", self.head(self.features(samples)))
 
 
+def log_trusts(logits: Tensor, weights: str) -> Tensor:
+    """Return log W, (n, K), the logarithm of the ``"softmax"`` over candidates or of each ``"sigmoid"``."""
+    return logits.log_softmax(dim=1) if weights == "softmax" else F.logsigmoid(logits)
+
+
 class SearchNet(nn.Module):
     """Ω_S: features of a model → how far to trust each of K candidates on each sample.
 
@@ -127,6 +136,11 @@ class SearchNet(nn.Module):
             nn.init.normal_(head.weight, std=_INITIAL_DEVIATION)
             nn.init.zeros_(head.bias)
 
+    @property
+    def stage_widths(self) -> list[int]:
+        """Widths of the hidden stages."""
+        return [WIDTH] * len(self.stages)
+
     def forward(self, samples: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Return log W (n, K), Θ (n, K), and the hidden stages, (n, WIDTH) each."""
         hidden = self.standardize(self.body(samples))
@@ -134,23 +148,60 @@ class SearchNet(nn.Module):
         for stage in self.stages:
             hidden = stage(hidden).relu()
             stages.append(hidden)
-        logits = self.strategy_head(hidden)
-        log_weights = logits.log_softmax(dim=1) if self.weights == "softmax" else F.logsigmoid(logits)
-        return log_weights, self.mixing_head(hidden), stages
+        return log_trusts(self.strategy_head(hidden), self.weights), self.mixing_head(hidden), stages
 
 
-class LossPrediction(nn.Module):
-    """Predicts a sample's loss from SearchNet's hidden stages (Yoo & Kweon 2019).
+class OwnFitNet(nn.Module):
+    """Ω_F as a network of the task model's architecture, trained from its first layer on.
 
-    Each stage → FC → ReLU, concatenated → FC 1. It is trained together with SearchNet, whose stages get its gradient.
+    Args:
+        body: An untrained task model, whose own head is not used.
+        n_classes: C.
     """
 
-    def __init__(self, n_stages: int) -> None:
+    def __init__(self, body: TaskModel, n_classes: int) -> None:
         super().__init__()
-        self.stages = nn.ModuleList([nn.Linear(WIDTH, _LOSS_WIDTH) for _ in range(n_stages)])
-        self.head = nn.Linear(n_stages * _LOSS_WIDTH, 1)
+        self.body = body
+        body.head = nn.Identity()
+        self.head = nn.Linear(body.embedding_dim, n_classes)
 
-    def forward(self, stages: list[Tensor]) -> Tensor:
-        """Return predicted losses, (n,); only their order is meaningful."""
-        parts = [layer(stage).relu() for layer, stage in zip(self.stages, stages, strict=True)]
-        return cast("Tensor", self.head(torch.cat(parts, dim=1)).squeeze(1))
+    def features(self, samples: Tensor) -> Tensor:
+        """Return the head's inputs, (n, D), without the dropout that the task model has in front of its own."""
+        return self.body.features(samples)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Return logits (n, C)."""
+        return cast("Tensor", self.head(self.features(samples)))
+
+
+class OwnSearchNet(nn.Module):
+    """Ω_S as a network of the task model's architecture, trained from its first layer on.
+
+    Args:
+        body: An untrained task model, whose own head is not used.
+        n_candidates: K.
+        weights: As for `SearchNet`.
+    """
+
+    def __init__(self, body: TaskModel, n_candidates: int, weights: str = "softmax") -> None:
+        super().__init__()
+        self.body = body
+        body.head = nn.Identity()
+        self.weights = weights
+        self.strategy_head = nn.Linear(body.embedding_dim, n_candidates)
+        self.mixing_head = nn.Linear(body.embedding_dim, n_candidates)
+
+    @property
+    def stage_widths(self) -> list[int]:
+        """Widths of what `forward` returns as stages; one, the embedding, where the backbone has no stages."""
+        return stage_widths(self.body) if has_stages(self.body) else [self.body.embedding_dim]
+
+    def forward(self, samples: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Return log W (n, K), Θ (n, K), and the pooled outputs of the backbone's stages, (n, width) each."""
+        if has_stages(self.body):
+            with pooled_stages(self.body) as stages:
+                hidden = self.body.features(samples)
+        else:
+            hidden = self.body.features(samples)
+            stages = [hidden]
+        return log_trusts(self.strategy_head(hidden), self.weights), self.mixing_head(hidden), stages

@@ -15,7 +15,7 @@ from deepal_autoal import DeepALError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from deepal_strategies.autoal.networks import SearchNet
+    from deepal_strategies.autoal.networks import OwnSearchNet, SearchNet
 
 Fetch = Callable[["Tensor"], "Tensor"]
 
@@ -31,7 +31,7 @@ class Judge:
         chunk: Number of samples to pass at once.
     """
 
-    net: SearchNet
+    net: SearchNet | OwnSearchNet
     pool: Fetch | None
     labeled: Fetch
     chunk: int

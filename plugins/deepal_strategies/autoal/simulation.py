@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 # With fewer labeled samples a half would not have two samples to compare.
 MIN_LABELED = 4
-# A share t = b/(M+N) of a half is often less than one sample; at least this share and this number are selected.
-MIN_RATE = 0.1
+# A share t = b/(M+N) of a half is often less than one sample; unless min_rate is 0, at least so many are selected.
 MIN_SELECTED = 2
 
 
@@ -70,18 +69,21 @@ class Cycle:
     threshold: float
 
 
-def selection_rate(n_half: int, n_pool: int, batch_size: int) -> float:
+def selection_rate(n_half: int, n_pool: int, batch_size: int, min_rate: float) -> float:
     """Return ρ, the share of a half to select: t = b/(M+N), but at least a few samples and fewer than all.
 
-    A few means two samples or a tenth of the half, whichever is more: picks of 1% of 50 samples would say nothing
-    about a candidate.
+    A few means two samples or the share ``min_rate`` of the half, whichever is more: picks of 1% of 50 samples would
+    say nothing about a candidate. With ``min_rate=0``, ρ is t itself, as printed; candidates still pick one sample.
 
     Args:
         n_half: Samples in the half, at least 2.
         n_pool: M + N, labeled and unlabeled samples.
         batch_size: b.
+        min_rate: Least share, in [0, 1].
     """
-    few = max(MIN_SELECTED, math.ceil(MIN_RATE * n_half))
+    if min_rate == 0:
+        return min(batch_size / n_pool, (n_half - 1) / n_half)
+    few = max(MIN_SELECTED, math.ceil(min_rate * n_half))
     return min(max(few, round(n_half * batch_size / n_pool)), n_half - 1) / n_half
 
 
@@ -113,7 +115,8 @@ def simulate_cycle(
     a, b = context.labeled.indices[seen], context.labeled.indices[held_out]
     with context.timed("training"):
         model = context.model if settings.scorer == "task" else _half_model(context, a, number, settings.half_effort)
-    rate = selection_rate(len(held_out), n_labeled + len(context.candidates), batch_size)
+    n_pool = n_labeled + len(context.candidates)
+    rate = selection_rate(len(held_out), n_pool, batch_size, settings.min_rate)
 
     simulated = copy_for_simulation(selector)
     on_held_out = context.rebuild(candidates=b, labeled=a, model=model, purpose=f"cycle{number}-held-out")
@@ -128,7 +131,8 @@ def simulate_cycle(
     with context.timed("search"):
         embeddings = torch.cat([half.view.embeddings() for half in halves])
         combined_scores = torch.cat([half.scores for half in halves]).cpu().double().mean(dim=1).numpy()
-        threshold = shared_threshold(combined_scores, rate, context.rng, settings.threshold)
+        n_components = settings.n_components or len(selector.candidates)
+        threshold = shared_threshold(combined_scores, rate, context.rng, settings.threshold, n_components)
     return Cycle(halves[0], halves[1], model, embeddings, rate, threshold)
 
 
@@ -136,9 +140,11 @@ def _half_model(context: QueryContext, half: NDArray[np.int64], number: int, eff
     """Return a model of a half.
 
     To rank samples it need not be fully trained. It is trained without augmentation, which would keep it from
-    learning all labels and stopping early.
+    learning all labels and stopping early. With all of the effort it is trained as the task model is.
     """
     full = context.model.recipe
+    if effort >= 1.0:
+        return context.fit(half, purpose=f"cycle{number}")
     recipe = dataclasses.replace(
         full,
         epochs=math.ceil(effort * full.epochs),

@@ -35,13 +35,18 @@ class AutoAL(SelectorStrategy):
 
     Args:
         candidates: Strategies by name.
-        variant: ``"default"``, or ``"paper"`` for the equations as printed, which are known to fail in places (see
-            `equations`). It sets all options below that default to None.
+        variant: ``"default"``: our form of the method, on the candidates' votes. ``"printed"``: the equations as
+            printed, which are known to fail in places (see `equations`), on small heads. ``"paper"``: the paper's
+            method as far as its text goes: printed equations, SearchNet and FitNet as networks of the task model's
+            architecture, 200 epochs of FitNet and 400 of both, and the top b. That takes long; the first query says
+            how long. Sets all options below that default to None.
         n_cycles: Halvings C; each trains a task model on half the labeled set.
-        half_effort: Greatest share of the recipe's epochs and steps for the model of a half; it stops earlier once it
-            has learned its half.
+        half_effort: Greatest share of the recipe's epochs and steps for the model of a half; below 1 it stops earlier
+            once it has learned its half.
         warmup_steps: FitNet's steps before the search, in each cycle.
         steps: Alternating steps of FitNet and SearchNet, in each cycle.
+        warmup_epochs: Passes over the half instead of ``warmup_steps``; 0 = by steps.
+        search_epochs: Passes over the larger half instead of ``steps``; 0 = by steps.
         learning_rate: Learning rate of FitNet.
         regularizer_weight: λ̄.
         train_batch_size: Smallest number of samples in a step; it can be up to twice as large, so no step is left
@@ -57,17 +62,23 @@ class AutoAL(SelectorStrategy):
         memory: ``"fresh"`` networks in each round, or ``"warm"`` ones that continue from the last round's, except for
             bodies. Votes mean the same in all rounds; embedding dimensions do not, as the model is retrained.
         scores: S_κ: ``"ranks"`` in [0, 1] or binary ``"picks"``.
+        min_rate: Least share of a half that is selected; 0 is the paper's t = b/(M + N), of which candidates pick at
+            least one sample (see `selection_rate`).
+        n_components: Components of the mixture; 0 = as many as there are candidates.
         objective: Objective of equation (8): ``"ranked"``, ``"centred"`` or ``"loss"``, or ``"alignment"``, which is
             not in the paper; see `equations.utilities`.
         regularizer: ``"relative"`` or ``"printed"``; see `equations.selection_penalty`.
+        count: α is a ``"soft"`` count, or an ``"exact"`` one, without a gradient; see `equations.selected_count`.
         fit_weights: ``"softmax"`` or ``"printed"``; see `equations.fit_weights`.
         pool_threshold: ϑ of the pool: ``"own"``, the quantile of its own combined scores at the share that the final
             stage's filter takes; or ``"labeled"``, that of the cycles, which lets a different share of the pool pass
             than the stage takes, and below ϑ more trust means a lower score.
         networks: What SearchNet sees of a sample: the candidates' ``"votes"`` on it; ``"heads"`` on the task model's
             embeddings, ``"half-heads"`` on those of the half's model, a ``"trunk"`` that FitNet and SearchNet share,
-            or ``"backbones"`` of their own as in the paper; see `Search`.
+            ``"backbones"`` that continue from the task model's, or inputs through its ``"own"`` network of the task
+            model's architecture, as in the paper; see `Search`.
         search_learning_rate: Learning rate of SearchNet and the loss-prediction module.
+        momentum: Of their SGD.
         weight_decay: L2 penalty on SearchNet's weights, not on its biases: the higher, the less the trust depends on
             the sample.
         shrinkage: Number of labeled samples n₀ at which the learned trust gets half the weight: the weights of earlier
@@ -88,11 +99,13 @@ class AutoAL(SelectorStrategy):
     def __init__(
         self,
         candidates: Mapping[str, Strategy],
-        variant: Literal["default", "paper"] = "default",
+        variant: Literal["default", "printed", "paper"] = "default",
         n_cycles: int = 1,
-        half_effort: float = 0.5,
+        half_effort: float | None = None,
         warmup_steps: int = 50,
         steps: int = 100,
+        warmup_epochs: int | None = None,
+        search_epochs: int | None = None,
         learning_rate: float = 0.005,
         regularizer_weight: float = 0.1,
         train_batch_size: int = 128,
@@ -103,12 +116,16 @@ class AutoAL(SelectorStrategy):
         weights: Literal["softmax", "sigmoid"] = "softmax",
         memory: Literal["fresh", "warm"] = "fresh",
         scores: Literal["ranks", "picks"] | None = None,
+        min_rate: float | None = None,
+        n_components: int | None = None,
         objective: Literal["ranked", "centred", "alignment", "loss"] | None = None,
         regularizer: Literal["relative", "printed"] | None = None,
+        count: Literal["soft", "exact"] | None = None,
         fit_weights: Literal["softmax", "printed"] | None = None,
         pool_threshold: Literal["own", "labeled"] | None = None,
-        networks: Literal["votes", "heads", "half-heads", "trunk", "backbones"] | None = None,
+        networks: Literal["votes", "heads", "half-heads", "trunk", "backbones", "own"] | None = None,
         search_learning_rate: float | None = None,
+        momentum: float | None = None,
         weight_decay: float | None = None,
         shrinkage: float | None = None,
         carry: float | None = None,
@@ -118,13 +135,20 @@ class AutoAL(SelectorStrategy):
         super().__init__(candidates)
         check_choice("variant", variant, tuple(VARIANTS))
         given = {
+            "half_effort": half_effort,
+            "warmup_epochs": warmup_epochs,
+            "search_epochs": search_epochs,
             "scores": scores,
+            "min_rate": min_rate,
+            "n_components": n_components,
             "objective": objective,
             "regularizer": regularizer,
+            "count": count,
             "fit_weights": fit_weights,
             "pool_threshold": pool_threshold,
             "networks": networks,
             "search_learning_rate": search_learning_rate,
+            "momentum": momentum,
             "weight_decay": weight_decay,
             "shrinkage": shrinkage,
             "carry": carry,
@@ -134,7 +158,6 @@ class AutoAL(SelectorStrategy):
         self.final = chosen.pop("final")
         self.settings = Settings(
             n_cycles=n_cycles,
-            half_effort=half_effort,
             warmup_steps=warmup_steps,
             steps=steps,
             learning_rate=learning_rate,
@@ -212,7 +235,7 @@ class AutoAL(SelectorStrategy):
         """Return the trained search, the cycles' mean ϑ, and the report of the cycles."""
         cycles, losses = [], []
         with context.timed("search"):
-            search = Search(context, len(self.candidates), self.settings, self._learned)
+            search = Search(context, tuple(self.candidates), self.settings, self._learned)
         for number in range(self.settings.n_cycles):
             cycle = simulate_cycle(self, context, batch_size, number, self.settings)
             with context.timed("search"):
@@ -220,9 +243,8 @@ class AutoAL(SelectorStrategy):
             cycles.append(cycle)
         threshold = sum(cycle.threshold for cycle in cycles) / len(cycles)
         report: dict[str, Any] = {name: [cycle_losses[name] for cycle_losses in losses] for name in LOSS_NAMES}
-        return search, threshold, {
-            **report, "threshold": threshold, "rate": cycles[-1].rate, "searched": True, "n_cycles": len(cycles)
-        }  # fmt: skip
+        report.update(diverged=search.divergence, threshold=threshold, rate=cycles[-1].rate)
+        return search, threshold, {**report, "searched": True, "n_cycles": len(cycles)}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the candidates' memories, the weights of earlier rounds, and SearchNet's with ``memory="warm"``."""

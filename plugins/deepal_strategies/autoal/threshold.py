@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     # Weights, means and variances, each (n_components,) or (starts, n_components).
     Components = tuple[Floats, Floats, Floats]
 
-N_COMPONENTS = 3
 N_DRAWS = 1000
 # Expectation-maximization on standardized scores: variance floor, tolerance of the mean log-likelihood, and greatest
 # number of iterations.
@@ -26,7 +25,7 @@ SHORT_ITERATIONS = 10
 N_FINALISTS = 5
 
 
-def fit_mixture(scores: Floats, n_components: int = N_COMPONENTS) -> Components:
+def fit_mixture(scores: Floats, n_components: int) -> Components:
     """Equations (2) and (3): fit a Gaussian mixture to the combined score S(x) by maximum likelihood.
 
     Expectation-maximization (Dempster, Laird & Rubin 1977) from several starts, as the likelihood has local maxima:
@@ -124,7 +123,7 @@ def top_quantile(samples: Floats, rate: float) -> float:
     return float(np.quantile(samples, 1.0 - rate))
 
 
-def shared_threshold(scores: Floats, rate: float, rng: np.random.Generator, method: str) -> float:
+def shared_threshold(scores: Floats, rate: float, rng: np.random.Generator, method: str, n_components: int) -> float:
     """Return ϑ for the combined scores of the labeled data.
 
     Departures: equal scores have no spread to fit and are their own threshold. A quantile of the mixture can exceed
@@ -137,9 +136,10 @@ def shared_threshold(scores: Floats, rate: float, rng: np.random.Generator, meth
         rate: Share ρ to pass, the same rate as for the candidates' picks and L_re.
         rng: Draws the sample.
         method: ``"mixture"``, the equations, or ``"quantile"``, of the scores themselves.
+        n_components: Components of the mixture.
     """
     low, high = float(scores.min()), float(scores.max())
     if high - low < 1e-9:
         return low
-    samples = draw_scores(fit_mixture(scores), rng) if method == "mixture" else scores
+    samples = draw_scores(fit_mixture(scores, n_components), rng) if method == "mixture" else scores
     return min(max(top_quantile(samples, rate), low), high)

@@ -76,6 +76,12 @@ def stage_widths(model: TaskModel) -> list[int]:
     return widths
 
 
+def has_stages(model: TaskModel) -> bool:
+    """Return whether the backbone has stages to read."""
+    stages = getattr(model.backbone, "stages", None)
+    return isinstance(stages, nn.ModuleList) and len(stages) > 0
+
+
 def _stages(model: TaskModel) -> nn.ModuleList:
     stages = getattr(model.backbone, "stages", None)
     if not isinstance(stages, nn.ModuleList) or not len(stages):
