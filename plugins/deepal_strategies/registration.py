@@ -218,7 +218,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
     registry.add(
         "autoal",
         "deepal_strategies.autoal.strategy:AutoAL",
-        summary="Learns inside the labeled pool how far to trust each candidate strategy, sample by sample",
+        summary="Weighs its candidates sample by sample by a search in the labeled pool (our form; -o variant=paper)",
         family="selector",
         requires={"probabilities", "embeddings", "mc_dropout"},
         time="ask + fit + N*(D + K) + b*b*D",

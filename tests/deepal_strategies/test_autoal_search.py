@@ -86,7 +86,7 @@ def test_the_loss_module_shapes_searchnet_and_can_be_left_out(make_round):
     assert reached["strategy_head.weight"] is None and reached["mixing_head.weight"] is None
     for name, gradient in gradients(search.loss_module).items():
         # Only differences count, so the last bias has no gradient.
-        assert (gradient.abs().max() > 1e-6) == (name != "head.bias"), name
+        assert (gradient.abs().max() > 1e-6) == (name != "combine.bias"), name
     without, cycle, fit_net = make_search(make_round(), loss_module=False)
     assert without.search_losses(fit_net, cycle, rows)["loss_prediction_loss"].item() == 0.0
 
