@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from deepal_autoal.errors import InputError
+from deepal_autoal.numerics.arrays import as_array
 from deepal_autoal.numerics.row_blocks import first_unusable_row, read_rows
 from deepal_autoal.training.recipe import AUGMENTATIONS, OWN_AUGMENTATION
+from deepal_autoal.training.samples import check_channels_last
 
 FEATURE_DTYPES = ("float16", "float32", "float64")
 
@@ -169,12 +171,17 @@ class Dataset:
         array = getattr(self, name)
         if not isinstance(array, np.ndarray):
             raise self._error(f"{name} is {type(array).__name__}; give a numpy array")
+        if isinstance(array, np.matrix | np.ma.MaskedArray):
+            array = as_array(array, f"dataset {self.name!r}: {name}")
+            object.__setattr__(self, name, array)
         images = array.ndim == 4 and array.dtype == np.uint8
         if not images and not (array.ndim == 2 and array.dtype.name in FEATURE_DTYPES):
             raise self._error(f"{name} is {_form(array)}; give images uint8 (N, H, W, C) or vectors float (N, D)")
         if array.size == 0:
             raise self._error(f"{name} is empty: {_form(array)}; give at least one sample")
-        if not images:
+        if images:
+            check_channels_last(array, f"dataset {self.name!r}: {name}")
+        else:
             if not array.dtype.isnative:
                 object.__setattr__(self, name, array.astype(array.dtype.newbyteorder("=")))
             row = first_unusable_row(getattr(self, name))
@@ -182,7 +189,7 @@ class Dataset:
                 raise NonFiniteError(self.name, name, row)
 
     def _check_labels(self, name: str, n_samples: int) -> None:
-        labels = np.asarray(getattr(self, name))
+        labels = as_array(getattr(self, name), f"dataset {self.name!r}: {name}")
         if labels.dtype.kind not in "iu" or labels.ndim != 1:
             raise self._error(f"{name} is {_form(labels)}; give integer class numbers of shape (N,)")
         if len(labels) != n_samples:
@@ -196,6 +203,9 @@ class Dataset:
         ids = getattr(self, name)
         if ids is None:
             return
+        if isinstance(ids, np.ma.MaskedArray):
+            ids = as_array(ids, f"dataset {self.name!r}: {name}")
+            object.__setattr__(self, name, ids)
         if not isinstance(ids, np.ndarray) or ids.shape != (n_samples,) or ids.dtype.kind != "U":
             raise self._error(f"{name} must be an array of {n_samples} strings, one per sample")
         if len(np.unique(ids)) < n_samples:

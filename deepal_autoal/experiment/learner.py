@@ -26,6 +26,7 @@ from deepal_autoal.isolation.blame import blaming
 from deepal_autoal.isolation.guards import guarded
 from deepal_autoal.measuring.profile import section
 from deepal_autoal.models import ModelChoice, build_model, resolve_model
+from deepal_autoal.numerics.arrays import as_array
 from deepal_autoal.numerics.devices import resolve_device
 from deepal_autoal.numerics.precision import clean_autograd_state, resolve_precision
 from deepal_autoal.numerics.random_streams import stream_seed
@@ -39,8 +40,9 @@ from deepal_autoal.run_settings import whole_number
 from deepal_autoal.strategies.factory import create_strategy
 from deepal_autoal.training.fitted_model import FittedModel
 from deepal_autoal.training.inputs import Inputs, Normalization
-from deepal_autoal.training.predictor import Predictor, as_samples
+from deepal_autoal.training.predictor import Predictor
 from deepal_autoal.training.recipe import Recipe
+from deepal_autoal.training.samples import as_samples
 from deepal_autoal.training.scaling import resolve_scaling
 from deepal_autoal.training.trainer import LabeledData, Trainer, TrainerProtocol, UnlabeledData, rebuilding_trainer
 
@@ -448,7 +450,7 @@ class ActiveLearner:
 
 
 def _checked_members(members: ArrayLike, n_samples: int) -> NDArray[np.int64]:
-    rows = np.asarray(members)
+    rows = as_array(members, "members")
     if rows.ndim != 1 or rows.dtype.kind not in "iu" or not len(rows) or len(np.unique(rows)) < len(rows):
         raise InputError("members must be distinct pool indices")
     if rows.min() < 0 or rows.max() >= n_samples:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from deepal_autoal.datasets import load_dataset
+from deepal_autoal.datasets.base import Dataset
 from deepal_autoal.errors import InputError, UnknownNameError
 from deepal_autoal.experiment.learner import ActiveLearner
 from deepal_autoal.experiment.live_run import LiveRun, Progress, begin_phase
@@ -49,8 +50,6 @@ from deepal_autoal.training.scaling import check_scaling, resolve_scaling
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Unpack
-
-    from deepal_autoal.datasets import Dataset
 
 logger = logging.getLogger(__name__)
 
@@ -180,6 +179,8 @@ def _read_settings(
     given: dict[str, Any] = {name: settings.get(name) for name in known}
     if isinstance(strategy, Strategy) and (given["candidates"] is not None or given["options"]):
         raise InputError("candidates and options go with a strategy's name; the strategy given is created already")
+    if not isinstance(dataset, str | Path | Dataset | None):
+        raise InputError(f"dataset is {type(dataset).__name__}; give a name, a path or a Dataset")
     check_scaling(given["scaling"])
     candidates = given["candidates"]
     given = whole_numbers(given) | {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepal_autoal.errors import InputError
+from deepal_autoal.numerics.arrays import as_array
 from deepal_autoal.numerics.random_streams import numpy_stream
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def draw_members(n_samples: int, seed: int, size: int | None) -> NDArray[np.int6
 
 
 def _integers(what: str, values: Any) -> NDArray[np.int64]:
-    array = np.asarray(values)
+    array = as_array(values, what)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise InputError(f"{what} must be a list of integers, got shape {array.shape} and type {array.dtype}")
     return array.astype(np.int64)

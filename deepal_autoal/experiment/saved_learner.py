@@ -16,8 +16,8 @@ from deepal_autoal.models import ModelChoice
 from deepal_autoal.models.pretrained import replaced_weights
 from deepal_autoal.strategies.factory import recreate_strategy
 from deepal_autoal.training.fitted_model import FittedModel
-from deepal_autoal.training.predictor import as_samples
 from deepal_autoal.training.recipe import Recipe
+from deepal_autoal.training.samples import as_samples
 from deepal_autoal.training.trainer import Trainer, load_weights
 
 if TYPE_CHECKING:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deepal_autoal.errors import InputError
-from deepal_autoal.numerics.row_blocks import first_unusable_row
 from deepal_autoal.training.inputs import Inputs, Normalization
+from deepal_autoal.training.samples import as_samples
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -62,34 +62,3 @@ class Predictor:
         if inputs.input_shape != self.input_shape:
             raise InputError(f"samples have input shape {inputs.input_shape}; the model takes {self.input_shape}")
         return self.model.sweep(inputs, np.arange(len(inputs)))[0]
-
-
-def as_samples(samples: Any, what: str) -> NDArray[Any]:
-    """Return samples in the array form that the engine uses, without copying if possible.
-
-    Args:
-        samples: Images uint8 (N, H, W) or (N, H, W, C), or feature vectors floating (N, D).
-        what: Their name in messages.
-
-    Raises:
-        InputError: If they are neither, empty, or not finite.
-    """
-    array = samples if isinstance(samples, np.ndarray) else np.asarray(samples)
-    if array.ndim == 3 and array.dtype == np.uint8:
-        array = array[..., np.newaxis]
-    is_image = array.ndim == 4 and array.dtype == np.uint8
-    if array.dtype.kind == "f" and not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    is_vector = array.ndim == 2 and array.dtype in (np.float16, np.float32, np.float64)
-    if not (is_image or is_vector):
-        raise InputError(
-            f"{what} has shape {array.shape} and type {array.dtype}; give images as uint8 (N, H, W[, C]) "
-            "or feature vectors as floats (N, D)"
-        )
-    if not array.size:
-        raise InputError(f"{what} is empty")
-    if is_vector:
-        row = first_unusable_row(array)
-        if row is not None:
-            raise InputError(f"{what} holds NaN, infinite or beyond-float32 values, first in row {row}")
-    return array

@@ -12,6 +12,19 @@ from deepal_autoal.errors import InputError
 _NEGATIVE = re.compile(r"-\d+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
 
+# Texts that missing labels turn into on their way through data frames, spreadsheets and numpy.
+_MISSING = frozenset(
+    {"<na>", "#n/a", "n/a", "na", "nan", "nat", "null", "unlabeled", "unlabelled"}
+)
+
+
+def is_missing(label: str) -> bool:
+    """Return whether a written label stands for a missing one, such as ``nan``, ``None`` or ``NA``.
+
+    ``none`` in lower case is a class, as "no finding" is; ``None`` is what Python writes for nothing.
+    """
+    return label == "None" or label.casefold() in _MISSING
+
 
 def class_order(names: Iterable[str]) -> tuple[str, ...]:
     """Return the distinct names sorted: numerically if all are integers (2 before 10), else as text."""
@@ -70,6 +83,14 @@ def check_written_labels(labels: Sequence[str], source: str) -> None:
     distinct = set(labels)
     if "" in distinct:
         raise InputError(f"{source}: the label of sample {labels.index('') + 1} is empty; give every sample a label")
+    missing = next((row for row, label in enumerate(labels) if is_missing(label)), None) if any(
+        map(is_missing, distinct)
+    ) else None
+    if missing is not None:
+        raise InputError(
+            f"{source}: the label of sample {missing + 1} is {labels[missing]!r}, which stands for a missing one; leave "
+            "out unlabeled samples, or rename the class"
+        )
     negative = sorted(label for label in distinct if _NEGATIVE.fullmatch(label))
     if negative:
         raise InputError(f"{source}: label {negative[0]} is negative; number classes from 0, or give them names")

@@ -18,6 +18,7 @@ from deepal_autoal.datasets.splits import HELD_OUT_NOTE, held_out_split
 from deepal_autoal.datasets.user_data.labels import check_written_labels, encode_integers, encode_names
 from deepal_autoal.errors import InputError
 from deepal_autoal.numerics.row_blocks import read_rows
+from deepal_autoal.training.samples import check_channels_last
 
 ARRAYS = ("x", "y", "x_test", "y_test", "ids", "ids_test", "class_names", "kind")
 EMBEDDINGS = "embeddings"
@@ -125,8 +126,7 @@ def _inputs(path: Path, name: str, array: np.ndarray) -> np.ndarray:
     if array.dtype == np.uint8 and array.ndim == 3:
         return array[..., np.newaxis]
     if array.dtype == np.uint8 and array.ndim == 4:
-        if array.shape[1] in (1, 3, 4) and min(array.shape[2:]) > 4:
-            raise InputError(f"{path}: {name} is {_form(array)}; save channels last: {name}.transpose(0, 2, 3, 1)")
+        check_channels_last(array, f"{path}: {name}")
         return array
     if array.ndim == 2:
         advice = f"feature vectors must be float: {name}.astype('float32')"
