@@ -13,9 +13,8 @@ from tqdm import tqdm
 
 from deepal_autoal.benchmark.cost.dry_run import DryRun, Row, estimate_run
 from deepal_autoal.cli.listings import format_table
-from deepal_autoal.datasets.changes import memory_size
 from deepal_autoal.experiment.protocols import default_dataset
-from deepal_autoal.measuring.resources import format_seconds
+from deepal_autoal.measuring.resources import format_seconds, memory_size
 
 HEAD = (
     "strategy", "training s", "evaluation s", "query s: first", "all", "total", "peak MiB", "query MiB", "dominated by",

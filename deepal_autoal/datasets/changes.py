@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -13,6 +12,7 @@ import numpy as np
 
 from deepal_autoal.datasets.base import Dataset
 from deepal_autoal.errors import InputError
+from deepal_autoal.measuring.resources import memory_size
 from deepal_autoal.numerics.random_streams import numpy_stream
 
 if TYPE_CHECKING:
@@ -134,14 +134,6 @@ def class_proportions(text: str, n_classes: int) -> NDArray[np.float64]:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def memory_size() -> float:
-    """Return the machine's memory in bytes; infinity if it is unknown."""
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):
-        return math.inf
 
 
 def _geometric(first: float, last: float, n_classes: int) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import logging
 import zipfile
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deepal_autoal.datasets.files import npz_members
 from deepal_autoal.datasets.splits import held_out_split
 from deepal_autoal.datasets.user_data import npz
 from deepal_autoal.datasets.user_data.npz import load_npz
@@ -222,3 +224,74 @@ def test_the_file_is_not_modified(tmp_path: Path) -> None:
     assert data.x_train.flags.writeable  # a copy in memory
     path = save(tmp_path, x=X, y=Y)
     assert path.read_bytes() == before[0]
+
+
+@pytest.mark.parametrize("word", ["nan", "NaN", "None", "NA", "N/A", "<NA>", "null", "unlabelled", " ", " nan "])
+def test_missing_labels_among_texts_are_refused(tmp_path: Path, word: str) -> None:
+    refused(save(tmp_path, x=X, y=np.where(np.arange(20) == 3, word, "cat")), "sample 4 is (empty|.*missing)")
+
+
+def test_none_in_lower_case_is_a_class(tmp_path: Path) -> None:
+    assert load_npz(save(tmp_path, x=X, y=np.where(Y == 0, "none", "cat"))).class_names == ("cat", "none")
+
+
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("name", ["y", "y_test"])
+def test_a_single_label_is_refused(tmp_path: Path, name: str, split: bool) -> None:
+    if not split and name == "y_test":
+        pytest.skip("there is no y_test without x_test")
+    arrays = {**(SPLIT if split else {"x": X, "y": Y}), name: np.array(3)}
+    refused(save(tmp_path, **arrays), f"{name} is a single value; save one label per sample")
+
+
+def write_members(path: Path, arrays: dict[str, np.ndarray], compression: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, array in arrays.items():
+            buffer = io.BytesIO()
+            np.save(buffer, array)
+            archive.writestr(name, buffer.getvalue())
+    return path
+
+
+def test_members_without_suffix_are_read(tmp_path: Path) -> None:
+    path = write_members(tmp_path / "own.npz", {"x": X, "y.npy": Y})
+    data = load_npz(path)
+    assert data.fingerprint == load_npz(save(tmp_path, x=X, y=Y)).fingerprint
+
+
+def test_an_array_that_is_held_twice_is_refused(tmp_path: Path) -> None:
+    refused(write_members(tmp_path / "own.npz", {"x": X, "x.npy": X + 1, "y": Y}), "holds the array x twice")
+
+
+def test_a_member_that_is_no_array_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "own.npz", "w") as archive:
+        archive.writestr("x", b"1,2\n3,4\n")
+        archive.writestr("y.npy", b"")
+    refused(tmp_path / "own.npz", "cannot be read as .npz")
+
+
+def test_sizes_are_checked_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(npz_members, "_SMALL_BYTES", 1 << 16)
+    monkeypatch.setattr(npz_members, "_read_member", None)
+    zeros = np.zeros((1000, 1000), np.float32)
+    path = write_members(tmp_path / "own.npz", {"x.npy": zeros, "y.npy": Y}, zipfile.ZIP_DEFLATED)
+    refused(path, r"x would grow from [\d,]+ to 4,000,128 bytes .* save it uncompressed")
+    monkeypatch.setattr(npz_members, "_SMALL_BYTES", 1 << 30)
+    monkeypatch.setattr(npz_members, "memory_size", lambda: 1e6)
+    refused(path, "needs 4,000,[0-9]+ bytes of memory when decompressed, more than this machine has")
+
+
+def test_compressible_data_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(npz_members, "_SMALL_BYTES", 1 << 10)
+    wide = np.repeat(X, 20, axis=1)
+    path = write_members(tmp_path / "own.npz", {"x.npy": wide, "y.npy": Y}, zipfile.ZIP_DEFLATED)
+    np.testing.assert_array_equal(load_npz(path).x_train, wide[held_out_split(20)[0]])
+
+
+@pytest.mark.parametrize(
+    "header", [b"(" * 9000, b"{'descr': '<f4', 'fortran_order': False, 'shape': (" + b"-" * 5000, b"{'a': \x00", b"'''"]
+)
+def test_headers_without_meaning_are_refused(tmp_path: Path, header: bytes) -> None:
+    with zipfile.ZipFile(tmp_path / "own.npz", "w") as archive:
+        archive.writestr("x.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    refused(tmp_path / "own.npz", "own.npz")

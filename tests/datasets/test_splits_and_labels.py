@@ -59,7 +59,8 @@ def test_integers_are_encoded_with_gaps_closed() -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [(["a", ""], "sample 2 is empty"), (["1", "-1"], "-1 is negative"), (["1", "2.5"], "2.5 is not a class"),
-     (["0.1", "nan"], "is not a class")],
+     (["0.1", "0.2"], "is not a class"), (["0.1", "nan"], "sample 2 is 'nan', .* missing"),
+     (["cat", "dog", " NA"], "sample 3 is ' NA', .* missing"), (["a", "  "], "sample 2 is empty")],
 )  # fmt: skip
 def test_text_labels_that_are_not_classes_are_refused(labels: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
@@ -68,5 +69,5 @@ def test_text_labels_that_are_not_classes_are_refused(labels: list[str], message
 
 def test_names_with_dots_are_classes() -> None:
     check_written_labels(["v1.0", "2.0"], "data")
-    check_written_labels(["cat", "nan"], "data")
+    check_written_labels(["cat", "none"], "data")
     check_written_labels(["01", "1"], "data")

@@ -1,28 +1,80 @@
-"""Reads one array of an ``.npz``: memory-mapped inside the zip file, or decompressed into memory."""
+"""Reads arrays of an ``.npz``: memory-mapped inside the zip file, or decompressed into memory."""
 
 from __future__ import annotations
 
 import math
 import struct
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy
 
 from deepal_autoal.errors import InputError
+from deepal_autoal.measuring.resources import memory_size
 
+_SMALL_BYTES = 256 << 20
+_HIGHEST_RATIO = 200
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 
 
-def read_member(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    """Return the array called ``name`` of an open archive, as a read-only `numpy.memmap` if it is uncompressed.
+def member_names(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Return the members of an open archive by the names of their arrays; ``.npy`` may be missing in the archive.
 
     Raises:
-        InputError: If it holds Python objects, or its size is not what its header promises.
-        ValueError, OSError, zipfile.BadZipFile: If the member cannot be read for another reason.
+        InputError: If two members hold the array of one name.
     """
-    info = archive.getinfo(f"{name}.npy")
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        name = info.filename.removesuffix(".npy")
+        if name in members:
+            raise InputError(f"{path} holds the array {name} twice; write the file again with numpy.savez")
+        members[name] = info
+    return members
+
+
+def read_members(
+    path: Path, archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo]
+) -> dict[str, np.ndarray]:
+    """Return arrays of an open archive, as read-only `numpy.memmap` where they are uncompressed.
+
+    Args:
+        path: The archive's file.
+        archive: The archive.
+        members: Where the arrays are, by name (see `member_names`).
+
+    Raises:
+        InputError: If one holds Python objects, its size is not what its header promises, or, before anything is
+            read, if they would not fit into memory or their compressed bytes do not bear out their size.
+        Exception: Anything, if a member is damaged in another way.
+    """
+    _check_sizes(path, members)
+    return {name: _read_member(path, archive, name, info) for name, info in members.items()}
+
+
+def _check_sizes(path: Path, members: Mapping[str, zipfile.ZipInfo]) -> None:
+    file_bytes = path.stat().st_size
+    for name, info in members.items():
+        if info.compress_size > file_bytes:
+            raise InputError(f"{path}: {name} is larger than the whole file; write the file again")
+        if info.compress_type == zipfile.ZIP_STORED:
+            if info.file_size != info.compress_size:
+                raise InputError(f"{path}: {name} is not as large as its header promises; write the file again")
+        elif info.file_size > max(_SMALL_BYTES, _HIGHEST_RATIO * info.compress_size):
+            raise InputError(
+                f"{path}: {name} would grow from {info.compress_size:,} to {info.file_size:,} bytes when decompressed, "
+                "more than real data do; save it uncompressed (numpy.savez)"
+            )
+    needed = sum(info.file_size for info in members.values() if info.compress_type != zipfile.ZIP_STORED)
+    if needed > memory_size():
+        raise InputError(
+            f"{path} needs {needed:,} bytes of memory when decompressed, more than this machine has; save it "
+            "uncompressed (numpy.savez) to have it memory-mapped"
+        )
+
+
+def _read_member(path: Path, archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> np.ndarray:
     with archive.open(info) as member:
         version = npy.read_magic(member)
         if version not in ((1, 0), (2, 0)):

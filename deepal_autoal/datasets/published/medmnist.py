@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 
 from deepal_autoal.datasets.base import Dataset
 from deepal_autoal.datasets.files.download import obtain
-from deepal_autoal.datasets.files.npz_members import read_member
+from deepal_autoal.datasets.files.npz_members import member_names, read_members
 from deepal_autoal.errors import InputError
 
 _SIDE = 28
@@ -70,14 +69,14 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     names = [f"{split}_{kind}" for split in _SPLITS for kind in ("images", "labels")]
     try:
         with zipfile.ZipFile(path) as archive:
-            absent = [name for name in names if f"{name}.npy" not in archive.namelist()]
+            members = member_names(path, archive)
+            absent = [name for name in names if name not in members]
             if absent:
                 raise InputError(f"{path} holds no {absent[0]}; delete it and download it again")
-            return {name: read_member(path, archive, name) for name in names}
+            return read_members(path, archive, {name: members[name] for name in names})
     except InputError:
         raise
-    # RuntimeError and NotImplementedError: encryption, or a compression method that zipfile does not know.
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError, MemoryError) as error:
+    except Exception as error:  # damaged members raise anything
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(f"{path} cannot be read as .npz ({reason}); delete it and download it again") from error
 

@@ -13,9 +13,7 @@ _NEGATIVE = re.compile(r"-\d+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
 
 # Texts that missing labels turn into on their way through data frames, spreadsheets and numpy.
-_MISSING = frozenset(
-    {"<na>", "#n/a", "n/a", "na", "nan", "nat", "null", "unlabeled", "unlabelled"}
-)
+_MISSING = frozenset({"<na>", "#n/a", "n/a", "na", "nan", "nat", "null", "unlabeled", "unlabelled"})
 
 
 def is_missing(label: str) -> bool:
@@ -23,7 +21,7 @@ def is_missing(label: str) -> bool:
 
     ``none`` in lower case is a class, as "no finding" is; ``None`` is what Python writes for nothing.
     """
-    return label == "None" or label.casefold() in _MISSING
+    return label.strip() == "None" or label.strip().casefold() in _MISSING
 
 
 def class_order(names: Iterable[str]) -> tuple[str, ...]:
@@ -78,18 +76,19 @@ def check_written_labels(labels: Sequence[str], source: str) -> None:
     """Reject labels in a text column that are not classes.
 
     Raises:
-        InputError: If a label is empty or a negative integer, or all are numbers and some have fractions.
+        InputError: If a label is empty, stands for a missing one, or is a negative integer, or all are numbers and
+            some have fractions.
     """
     distinct = set(labels)
-    if "" in distinct:
-        raise InputError(f"{source}: the label of sample {labels.index('') + 1} is empty; give every sample a label")
-    missing = next((row for row, label in enumerate(labels) if is_missing(label)), None) if any(
-        map(is_missing, distinct)
-    ) else None
-    if missing is not None:
+    blank = [label for label in distinct if not label.strip()]
+    if blank:
+        row = labels.index(blank[0]) + 1
+        raise InputError(f"{source}: the label of sample {row} is empty; give every sample a label")
+    missing = sorted(filter(is_missing, distinct))
+    if missing:
         raise InputError(
-            f"{source}: the label of sample {missing + 1} is {labels[missing]!r}, which stands for a missing one; leave "
-            "out unlabeled samples, or rename the class"
+            f"{source}: the label of sample {labels.index(missing[0]) + 1} is {missing[0]!r}, which stands for a "
+            "missing one; leave out unlabeled samples, or rename the class"
         )
     negative = sorted(label for label in distinct if _NEGATIVE.fullmatch(label))
     if negative:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deepal_autoal.datasets.base import Dataset
 from deepal_autoal.datasets.files.image_files import ImageFile, file_state, image_dataset
-from deepal_autoal.datasets.user_data.labels import check_written_labels
+from deepal_autoal.datasets.user_data.labels import check_written_labels, is_missing
 from deepal_autoal.errors import InputError
 
 _COLUMNS = ("path", "label", "split")
@@ -38,6 +38,10 @@ def load_manifest(manifest: Path) -> Dataset:
         where = f"{manifest}, line {line}"
         if not path or not label:
             raise InputError(f"{where}: {'the label' if path else 'the path'} is empty; fill it in")
+        if is_missing(label):
+            raise InputError(
+                f"{where}: the label {label!r} stands for a missing one; remove the row, or rename the class"
+            )
         if split not in _SPLITS:
             raise InputError(f"{where}: split is {split!r}; write train or test")
         first = lines.setdefault(os.path.normpath(path), line)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from deepal_autoal.datasets.base import FEATURE_DTYPES, Dataset, NonFiniteError
 from deepal_autoal.datasets.files.array_cache import ArrayBlocks, cached_array
 from deepal_autoal.datasets.files.image_files import file_state
-from deepal_autoal.datasets.files.npz_members import read_member
+from deepal_autoal.datasets.files.npz_members import member_names, read_members
 from deepal_autoal.datasets.splits import HELD_OUT_NOTE, held_out_split
 from deepal_autoal.datasets.user_data.labels import check_written_labels, encode_integers, encode_names
 from deepal_autoal.errors import InputError
@@ -52,6 +51,9 @@ def load_npz(path: Path) -> Dataset:
             raise InputError(f"{path} holds no array {name}; save it with x and y (and optionally x_test and y_test)")
     if ("x_test" in arrays) != ("y_test" in arrays):
         raise InputError(f"{path} holds only one of x_test and y_test; save both or neither")
+    for name in ("y", "y_test"):
+        if name in arrays and not arrays[name].ndim:
+            raise InputError(f"{path}: {name} is a single value; save one label per sample, shape (N,)")
     x = _inputs(path, "x", arrays["x"])
     given = "x_test" in arrays
     x_test = _inputs(path, "x_test", arrays["x_test"]) if given else x[:0]
@@ -97,21 +99,20 @@ def load_npz(path: Path) -> Dataset:
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(path) as archive:
-            members = {name.removesuffix(".npy") for name in archive.namelist()}
-            other = sorted(members - set(ARRAYS))
-            if other and members & set(ARRAYS):
+            members = member_names(path, archive)
+            other = sorted(members.keys() - set(ARRAYS))
+            if other and members.keys() & set(ARRAYS):
                 logger.warning("%s: arrays %s are not used; only %s are", path, other, ", ".join(ARRAYS))
             elif other:
                 raise InputError(f"{path} holds {', '.join(other)[:80]}; save the arrays as x and y")
-            return {name: read_member(path, archive, name) for name in ARRAYS if name in members}
+            return read_members(path, archive, {name: members[name] for name in ARRAYS if name in members})
     except InputError:
         raise
     except MemoryError as error:
         raise InputError(
             f"{path} does not fit into memory; save it uncompressed (numpy.savez) to have it memory-mapped"
         ) from error
-    # RuntimeError and NotImplementedError: encryption, or a compression method that zipfile does not know.
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as error:
+    except Exception as error:  # damaged headers raise anything, from tokenize's errors to RecursionError
         reason = str(error).partition("\n")[0]
         raise InputError(f"{path} cannot be read as .npz ({reason}); write it again with numpy.savez") from error
 
