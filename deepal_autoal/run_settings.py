@@ -72,6 +72,8 @@ class RunSettings:
         label_noise: Probability that the oracle errs.
         duplicates: Copies of every sample in the pool.
         scaling: How vectors are scaled (see `resolve_scaling`); for a recorded run, how they were.
+        skip_bad: Whether to go on without image files that cannot be used; those left out are part of the dataset's
+            record, and it is they that are compared.
         protocol: Name of a paper's settings, which are used as defaults.
         seed: Seed of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
@@ -123,6 +125,9 @@ class RunSettings:
         None, help="Scaling of vectors: auto (default, by the data), global, feature, l2 or none.", metavar="NAME",
         compared_as="scaling",
     )  # fmt: skip
+    skip_bad: bool | None = setting(
+        None, help="Go on without image files that cannot be used, and record which.", type=bool
+    )
     protocol: str | None = setting(
         None, help="A paper's settings as defaults (`deepal protocols`).", metavar="NAME", compared_as="protocol"
     )
@@ -159,6 +164,7 @@ class RunArguments(TypedDict, total=False):
     label_noise: float | None
     duplicates: int | None
     scaling: str | None
+    skip_bad: bool | None
     protocol: str | None
     seed: int | None
     device: str | None

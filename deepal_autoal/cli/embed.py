@@ -19,6 +19,7 @@ from deepal_autoal.cli.logging_setup import set_up_logging
 )  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.npz", required=True, help="The file to write.")
 @click.option("--image-size", type=int, metavar="N", help="Scale images to N pixels on the shorter side.")
+@click.option("--skip-bad", is_flag=True, help="Go on without image files that cannot be used, and record which.")
 @click.option("--dtype", default="float16", metavar="NAME", help="float16 (default) or float32.")
 @click.option("--device", default="auto", metavar="auto|cpu|cuda[:i]", help="Default auto: CUDA if available.")
 @click.option(
@@ -33,8 +34,8 @@ from deepal_autoal.cli.logging_setup import set_up_logging
 @click.option("--quiet", is_flag=True, help="Print only the file and warnings.")
 @click.option("--verbose", is_flag=True, help="Print log messages.")
 def embed_command(
-    dataset: str, data_dir: str | None, model: str, out: Path, image_size: int | None, dtype: str, device: str,
-    precision: str, scaling: str, threads: int | None, seed: int, quiet: bool, verbose: bool,
+    dataset: str, data_dir: str | None, model: str, out: Path, image_size: int | None, skip_bad: bool, dtype: str,
+    device: str, precision: str, scaling: str, threads: int | None, seed: int, quiet: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Write a model's embeddings of a dataset, for runs with --dataset FILE.npz and the model linear or mlp.
 
@@ -50,7 +51,7 @@ def embed_command(
 
     set_up_logging(verbose)
     check_scaling(scaling)
-    data = load_dataset(dataset, data_dir)
+    data = load_dataset(dataset, data_dir, skip_bad=skip_bad)
     total = len(data.x_train) + len(data.x_test)
     hidden = quiet or not sys.stderr.isatty()
     with using_threads(threads), tqdm(total=total, desc="embedding", unit="sample", disable=hidden) as bar:

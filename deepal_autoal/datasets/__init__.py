@@ -18,7 +18,9 @@ DATA_DIR_VARIABLE = "DEEPAL_DATA"
 DEFAULT_DATASET = "digits"
 
 
-def load_dataset(name_or_path: str | Path, data_dir: str | Path | None = None) -> Dataset:
+def load_dataset(
+    name_or_path: str | Path, data_dir: str | Path | None = None, *, skip_bad: bool | None = False
+) -> Dataset:
     """Load a registered dataset by name, or the user's own data by path.
 
     A registered name takes precedence over a folder of the same name; ``./digits`` or an absolute path means the
@@ -29,6 +31,8 @@ def load_dataset(name_or_path: str | Path, data_dir: str | Path | None = None) -
             ``train/`` and ``test/``), a CSV manifest (``path,label[,split]``), or an ``.npz`` with ``x`` and ``y``.
         data_dir: Folder that named datasets are read from and downloaded to; by default the environment variable
             ``DEEPAL_DATA``, else ``data``.
+        skip_bad: For folders and manifests: whether to go on without image files that cannot be used; the dataset
+            lists them as ``skipped``.
 
     Raises:
         UnknownNameError: If it is neither a registered name nor an existing path.
@@ -48,7 +52,7 @@ def load_dataset(name_or_path: str | Path, data_dir: str | Path | None = None) -
         if os.path.exists(path):
             from deepal_autoal.datasets.user_data.load_path import load_path
 
-            return load_path(path)
+            return load_path(path, skip_bad=bool(skip_bad))
         if isinstance(name_or_path, Path) or _looks_like_path(name_or_path):
             raise InputError(f"there is no file or folder {path}; give an existing path or a registered name")
     entry = registry.get(str(name_or_path))

@@ -61,6 +61,7 @@ class Dataset:
         ids_test: Likewise.
         is_embeddings: Whether the vectors are a model's embeddings: features of one kind, which must not be scaled
             individually.
+        skipped: Files of the data that could not be used and were left out on request.
 
     Raises:
         InputError: If an array does not have this form, or fewer than two classes occur in ``y_train``.
@@ -77,6 +78,7 @@ class Dataset:
     ids_train: np.ndarray | None = None
     ids_test: np.ndarray | None = None
     is_embeddings: bool = False
+    skipped: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", tuple(str(name) for name in self.class_names))
@@ -157,6 +159,7 @@ class Dataset:
             "dtype": str(self.x_train.dtype),
             **({"is_embeddings": True} if self.is_embeddings else {}),
             "augmentation": list(self.augmentation),
+            **({"skipped": list(self.skipped)} if self.skipped else {}),
             "fingerprint": self.fingerprint,
             "source": dict(self.source),
         }

@@ -77,7 +77,8 @@ def embed(
 
     It holds ``x`` and ``x_test``, the embeddings; ``y`` and ``y_test``, the class numbers; ``class_names``; ``ids``
     and ``ids_test``, the samples' own names, such as file paths, else ``train/<row>`` and ``test/<row>``; and
-    ``kind``, which marks these as embeddings, so a run scales them as such. Rows keep their order, so pool indices
+    ``kind``, which marks these as embeddings, so a run scales them as such; and ``skipped``, files of the data that
+    were left out, if any. Rows keep their order, so pool indices
     are the same for both datasets.
 
     Images are normalized as the model's published weights require, else by the training split's own statistics, or
@@ -141,6 +142,7 @@ def embed(
             "ids": _ids(dataset.ids_train, "train", len(dataset.x_train)),
             "ids_test": _ids(dataset.ids_test, "test", len(dataset.x_test)),
             "kind": np.array(EMBEDDINGS),
+            **({"skipped": np.array(dataset.skipped)} if dataset.skipped else {}),
         },
     )
     return Embedded(path, len(dataset.x_train), len(dataset.x_test), width, name)

@@ -214,7 +214,7 @@ def _prepare(
     data = dataset if dataset is not None and not isinstance(dataset, str | Path) else None
     if data is None:
         with section("data"):
-            data = load_dataset(settings.dataset, settings.data_dir)
+            data = load_dataset(settings.dataset, settings.data_dir, skip_bad=settings.skip_bad)
     with section("normalization"):
         # Of all rows, so that runs of all seeds and pool sizes decide alike.
         scaling = resolve_scaling(settings.scaling, data.x_train, data.is_embeddings)

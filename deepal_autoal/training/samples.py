@@ -64,8 +64,10 @@ def check_channels_last(images: NDArray[Any], what: str) -> None:
     """
     name = what.rpartition(": ")[2]
     _, first, second, last = images.shape
-    if last > _MOST_USUAL_CHANNELS and second > _MOST_USUAL_CHANNELS and (
-        first < min(second, last) or second == last != first
+    if (
+        last > _MOST_USUAL_CHANNELS
+        and second > _MOST_USUAL_CHANNELS
+        and (first < min(second, last) or second == last != first)
     ):
         raise InputError(
             f"{what} is {images.dtype} {images.shape}, which looks like channels first, (N, C, H, W); give channels "

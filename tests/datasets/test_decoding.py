@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from deepal_autoal.datasets.files import decoding
+from deepal_autoal.datasets.files.image_findings import ImageFindings
 from deepal_autoal.datasets.user_data.image_folder import load_image_folder
 from deepal_autoal.errors import InputError
 from deepal_autoal.numerics.row_blocks import BlockSize
@@ -185,7 +186,7 @@ def test_blocks_keep_order_and_size(tmp_path: Path, write_folder: Write, monkeyp
     files = sorted(write_folder(tmp_path, {"a": 23}).glob("a/*"))
     monkeypatch.setattr(decoding, "DECODING", BlockSize(1 << 20, most_rows=5))
     monkeypatch.setattr(decoding.os, "cpu_count", lambda: 3)
-    made = decoding.decode_images(files, gray=False)
+    made = decoding.decode_images(files, gray=False, findings=ImageFindings())
     blocks = list(made.blocks)
     assert made.shape == (23, 5, 6, 3) and [len(block) for block in blocks] == [5, 5, 5, 5, 3]
     for file, image in zip(files, np.concatenate(blocks), strict=True):

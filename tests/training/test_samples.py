@@ -56,9 +56,9 @@ def test_channels_last_are_taken(shape: tuple[int, ...]) -> None:
 
 
 def test_tensors_and_samples_to_predict_are_checked_too() -> None:
-    with pytest.raises(InputError, match="pool is uint8 .* channels first"):
+    with pytest.raises(InputError, match=r"pool is uint8 .* channels first"):
         ActiveLearner(torch.from_numpy(images(3, 8, 8)), "random", 2, **QUICK)
     learner = ActiveLearner(images(8, 8, 3), "random", 2, **QUICK)
     learner.tell([0, 1], [0, 1])
-    with pytest.raises(InputError, match="samples is uint8 .* channels first"):
+    with pytest.raises(InputError, match=r"samples is uint8 .* channels first"):
         learner.predict(images(3, 8, 8))

@@ -154,7 +154,12 @@ class Estimates:
 
 
 def _probe(run: GridRun, seconds: float) -> Probe:
-    return Probe(load_dataset(run.settings["dataset"], run.settings.get("data_dir")), run.setup, run.settings, seconds)
+    return Probe(
+        load_dataset(run.settings["dataset"], run.settings.get("data_dir"), skip_bad=run.settings.get("skip_bad")),
+        run.setup,
+        run.settings,
+        seconds,
+    )
 
 
 def _strategy(run: GridRun) -> Strategy:

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from deepal_autoal.datasets.base import Dataset
-from deepal_autoal.datasets.files.array_cache import cached_array
-from deepal_autoal.datasets.files.decoding import ColorFoundError, bombs_refused, decode_images
+from deepal_autoal.datasets.files.array_cache import ArrayBlocks, cached_array
+from deepal_autoal.datasets.files.bad_files import BadFile, ImageRecord, bad_files_error, first_files
+from deepal_autoal.datasets.files.decoding import (
+    BadFileError,
+    ColorFoundError,
+    bombs_refused,
+    decode_images,
+    find_bad_files,
+)
+from deepal_autoal.datasets.files.image_findings import MOST_BITS, FewerBitsError, ImageFindings
 from deepal_autoal.datasets.splits import HELD_OUT_NOTE, held_out_split
 from deepal_autoal.datasets.user_data.labels import encode_names
+from deepal_autoal.errors import InputError
 
-_CACHE_FORMAT = "images 1"
+_CACHE_FORMAT = "images 2"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +51,16 @@ def file_state(status: os.stat_result) -> tuple[int, int, int]:
 
 
 def image_dataset(
-    kind: str, origin: Path, folder: Path, train: Sequence[ImageFile], test: Sequence[ImageFile]
+    kind: str,
+    origin: Path,
+    folder: Path,
+    train: Sequence[ImageFile],
+    test: Sequence[ImageFile] | None,
+    *,
+    bad: Sequence[BadFile] = (),
+    skip_bad: bool | None = None,
 ) -> Dataset:
-    """Return the dataset of listed images; without test images a fifth is held out.
+    """Return the dataset of listed images; without a test split a fifth is held out.
 
     Training images keep their listed order and come first in the cached array, so both splits are contiguous views
     of one memory map.
@@ -50,17 +69,48 @@ def image_dataset(
         kind: For the record, such as ``"image folder"``.
         origin: The path that the user gave; the dataset is named after it.
         folder: The folder that the files' paths are relative to.
+        train: The training images.
+        test: The test images; None if there is no test split.
+        bad: Listed files that are known to be unusable; they are in neither split.
+        skip_bad: Whether to go on without files that cannot be used; None if the user has no such choice.
 
     Raises:
         InputError: If an image cannot be used, or the test data contain unknown classes.
     """
-    y_train, y_test, class_names = encode_names([f.label for f in train], [f.label for f in test], str(origin))
-    files = [*train, *test]
-    if not test:
-        train_rows, test_rows = held_out_split(len(train), str(origin))
-        files = [train[row] for row in (*train_rows, *test_rows)]
-        y_train, y_test = y_train[train_rows], y_train[test_rows]
-    images = _decoded(origin, folder, files)
+    listed = [*train, *(test or ())]
+    key = _key(listed, bad)
+    known = ImageRecord.read(origin, key)
+    left_out: dict[str, BadFileError | str] = {item.relative: item.error for item in bad}
+    if skip_bad:
+        left_out |= known.left_out
+    elif bad:
+        errors = {item.relative: item.error for item in bad} | _find_bad(folder, listed)
+        raise bad_files_error(errors, len(listed) + len(bad), folder, skip_bad is not None)
+    while True:
+        classes = {file.label for file in train} | {item.label for item in bad}
+        files, y_train, y_test, class_names = _in_splits(origin, train, test, left_out, classes)
+        try:
+            images, remarks = _decoded(origin, folder, files)
+            break
+        except BadFileError as error:
+            found = _find_bad(folder, [file for file in listed if file.relative not in left_out])
+            if not found:
+                raise
+            if not skip_bad:
+                raise bad_files_error(found, len(listed), folder, skip_bad is not None) from error
+            left_out |= found
+    reasons = {name: getattr(error, "reason", str(error)) for name, error in left_out.items()}
+    if remarks is None:
+        remarks = known.remarks
+    now = ImageRecord(reasons, remarks)
+    if now != known:
+        now.write(origin, key)
+    if left_out:
+        logger.warning(
+            "%s: %d of %d files are left out: %s", origin, len(left_out), len(listed) + len(bad), first_files(reasons)
+        )
+    for remark in remarks:
+        logger.warning("%s: %s", origin, remark)
     ids = np.array([file.relative for file in files])
     resolved = origin.resolve()
     return Dataset(
@@ -70,25 +120,84 @@ def image_dataset(
         images[len(y_train) :],
         y_test,
         class_names,
-        source={"kind": kind, "path": str(origin), "test split": "given" if test else HELD_OUT_NOTE},
+        source={
+            "kind": kind,
+            "path": str(origin),
+            "test split": HELD_OUT_NOTE if test is None else "given",
+            **({"remarks": "; ".join(remarks)} if remarks else {}),
+        },
         ids_train=ids[: len(y_train)],
         ids_test=ids[len(y_train) :],
+        skipped=tuple(sorted(left_out)),
     )
 
 
-def _decoded(origin: Path, folder: Path, files: Sequence[ImageFile]) -> np.ndarray:
+def _in_splits(
+    origin: Path,
+    train: Sequence[ImageFile],
+    test: Sequence[ImageFile] | None,
+    left_out: Container[str],
+    classes: set[str],
+) -> tuple[list[ImageFile], np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Return the files that can be used, those of the training split first, both splits' labels, and class names."""
+    train = [file for file in train if file.relative not in left_out]
+    _check_classes_left(origin, classes, train)
+    kept_test = [file for file in test or () if file.relative not in left_out]
+    if test is not None and not kept_test:
+        raise InputError(f"{origin}: none of its test images can be used; replace them, or remove the test split")
+    y_train, y_test, class_names = encode_names(
+        [file.label for file in train], [file.label for file in kept_test], str(origin)
+    )
+    if test is not None:
+        return [*train, *kept_test], y_train, y_test, class_names
+    train_rows, test_rows = held_out_split(len(train), str(origin))
+    files = [train[row] for row in (*train_rows, *test_rows)]
+    return files, y_train[train_rows], y_train[test_rows], class_names
+
+
+def _check_classes_left(origin: Path, classes: set[str], train: Sequence[ImageFile]) -> None:
+    gone = sorted(classes - {file.label for file in train})
+    if gone:
+        raise InputError(
+            f"{origin}: no training image of class {gone[0]} can be used, so it cannot be left out with --skip-bad: "
+            "replace its files, or remove the class"
+        )
+
+
+def _find_bad(folder: Path, files: Sequence[ImageFile]) -> dict[str, BadFileError]:
+    paths = {folder / file.relative: file.relative for file in files}
+    return {paths[path]: error for path, error in find_bad_files(list(paths)).items()}
+
+
+def _key(files: Sequence[ImageFile], bad: Sequence[BadFile] = ()) -> str:
     digest = hashlib.blake2b(_CACHE_FORMAT.encode(), digest_size=16)
     for file in files:
         digest.update(os.fsencode("\0".join((file.relative, file.label, *map(str, file.state))) + "\n"))
+    for item in bad:
+        digest.update(os.fsencode(f"{item.relative}\0{item.error.reason}\n"))
+    return digest.hexdigest()
+
+
+def _decoded(origin: Path, folder: Path, files: Sequence[ImageFile]) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """Return the images, and what was found while they were decoded, None if they were decoded earlier."""
+    key = _key(files)
     paths = [folder / file.relative for file in files]
+    # Grayscale unless a color image turns up, and 16-bit values unless there are fewer bits: either costs a second
+    # pass, but checking all files first would always cost one.
+    gray, bits = True, MOST_BITS
+    findings: ImageFindings | None = None
 
-    def decoded(gray: bool) -> np.ndarray:
-        with bombs_refused():
-            return cached_array(origin, digest.hexdigest(), len(paths), lambda: decode_images(paths, gray))
+    def blocks() -> ArrayBlocks:
+        nonlocal findings
+        findings = ImageFindings(bits)
+        return decode_images(paths, gray, findings)
 
-    # Grayscale unless a color image turns up: a late one costs a second pass, but checking all headers first would
-    # always cost one.
-    try:
-        return decoded(gray=True)
-    except ColorFoundError:
-        return decoded(gray=False)
+    while True:
+        try:
+            with bombs_refused():
+                images = cached_array(origin, key, len(paths), blocks)
+            return images, None if findings is None else findings.remarks()
+        except ColorFoundError:
+            gray = False
+        except FewerBitsError as error:
+            bits = error.bits

@@ -34,9 +34,7 @@ def member_names(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipI
     return members
 
 
-def read_members(
-    path: Path, archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo]
-) -> dict[str, np.ndarray]:
+def read_members(path: Path, archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo]) -> dict[str, np.ndarray]:
     """Return arrays of an open archive, as read-only `numpy.memmap` where they are uncompressed.
 
     Args:

@@ -15,6 +15,20 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infin
 # Texts that missing labels turn into on their way through data frames, spreadsheets and numpy.
 _MISSING = frozenset({"<na>", "#n/a", "n/a", "na", "nan", "nat", "null", "unlabeled", "unlabelled"})
 
+_UNLABELED = frozenset(
+    {
+        "nolabel",
+        "nolabels",
+        "notlabeled",
+        "notlabelled",
+        "tolabel",
+        "unannotated",
+        "unclassified",
+        "unknown",
+        "unsorted",
+    }
+)
+
 
 def is_missing(label: str) -> bool:
     """Return whether a written label stands for a missing one, such as ``nan``, ``None`` or ``NA``.
@@ -22,6 +36,12 @@ def is_missing(label: str) -> bool:
     ``none`` in lower case is a class, as "no finding" is; ``None`` is what Python writes for nothing.
     """
     return label.strip() == "None" or label.strip().casefold() in _MISSING
+
+
+def is_unlabeled_folder(name: str) -> bool:
+    """Return whether a folder's name says that its images have no labels, such as ``unlabelled`` or ``to-label``."""
+    plain = re.sub(r"[\W_]+", "", name).casefold()
+    return plain in _UNLABELED or plain.startswith(("unlabeled", "unlabelled")) or is_missing(name)
 
 
 def class_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from deepal_autoal.datasets.base import Dataset
@@ -11,18 +10,22 @@ from deepal_autoal.datasets.user_data.manifest import load_manifest
 from deepal_autoal.datasets.user_data.npz import load_npz
 from deepal_autoal.errors import InputError
 
-READERS: dict[str, Callable[[Path], Dataset]] = {".csv": load_manifest, ".npz": load_npz}
+MANIFEST, ARRAYS = ".csv", ".npz"
 
 
-def load_path(path: Path) -> Dataset:
+def load_path(path: Path, *, skip_bad: bool = False) -> Dataset:
     """Load an image folder, a CSV manifest or an ``.npz`` file.
+
+    Args:
+        path: The folder or file.
+        skip_bad: Whether to go on without image files that cannot be used.
 
     Raises:
         InputError: If the path is none of these, or its data cannot be used.
     """
     if path.is_dir():
-        return load_image_folder(path)
-    reader = READERS.get(path.suffix.lower())
-    if reader is None or not path.is_file():
+        return load_image_folder(path, skip_bad=skip_bad)
+    suffix = path.suffix.lower()
+    if suffix not in (MANIFEST, ARRAYS) or not path.is_file():
         raise InputError(f"{path} is not a dataset; give a folder of class folders, a .csv manifest or an .npz file")
-    return reader(path)
+    return load_manifest(path, skip_bad=skip_bad) if suffix == MANIFEST else load_npz(path)

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deepal_autoal.datasets.base import Dataset
+from deepal_autoal.datasets.files.bad_files import BadFile
+from deepal_autoal.datasets.files.decoding import BadFileError
 from deepal_autoal.datasets.files.image_files import ImageFile, file_state, image_dataset
 from deepal_autoal.datasets.user_data.labels import check_written_labels, is_missing
 from deepal_autoal.errors import InputError
@@ -20,12 +22,16 @@ _SPLITS = ("train", "test")
 logger = logging.getLogger(__name__)
 
 
-def load_manifest(manifest: Path) -> Dataset:
+def load_manifest(manifest: Path, *, skip_bad: bool = False) -> Dataset:
     """Load the images that a CSV file lists, in its order.
 
     The first line names the columns: ``path`` (relative to the manifest's folder, and inside it even after
     ``..`` and links are resolved), ``label`` and optionally ``split`` (``train`` or ``test``). Without a test row a
     fifth is held out. Other columns are ignored with a warning.
+
+    Args:
+        manifest: The file.
+        skip_bad: Whether to go on without images that cannot be used, missing ones included.
 
     Raises:
         InputError: If the file is not such a table, or an image cannot be used; the message names the line or file.
@@ -33,6 +39,8 @@ def load_manifest(manifest: Path) -> Dataset:
     folder = manifest.parent
     lookup = _FolderLookup(folder)
     files: dict[str, list[ImageFile]] = {"train": [], "test": []}
+    bad: list[BadFile] = []
+    splits: set[str] = set()
     lines: dict[str, int] = {}
     for line, path, label, split in _rows(manifest):
         where = f"{manifest}, line {line}"
@@ -47,11 +55,23 @@ def load_manifest(manifest: Path) -> Dataset:
         first = lines.setdefault(os.path.normpath(path), line)
         if first != line:
             raise InputError(f"{where}: {path} is listed a second time (first in line {first}); remove one")
-        files[split].append(ImageFile(path, label, file_state(lookup.status(path, where))))
-    if not files["train"]:
+        try:
+            files[split].append(ImageFile(path, label, file_state(lookup.status(path, where))))
+        except BadFileError as error:
+            bad.append(BadFile(path, label, error))
+        splits.add(split)
+    if "train" not in splits:
         raise InputError(f"{manifest} lists no training images; add rows" + (" with split train" if lines else ""))
     check_written_labels([file.label for split in _SPLITS for file in files[split]], str(manifest))
-    return image_dataset("CSV manifest", manifest, folder, files["train"], files["test"])
+    return image_dataset(
+        "CSV manifest",
+        manifest,
+        folder,
+        files["train"],
+        files["test"] if "test" in splits else None,
+        bad=bad,
+        skip_bad=skip_bad,
+    )
 
 
 def _rows(manifest: Path) -> Iterator[tuple[int, str, str, str]]:
@@ -99,7 +119,8 @@ class _FolderLookup:
         """Return the file's status.
 
         Raises:
-            InputError: If the path is absolute, leads out of the folder, or is not a readable file.
+            InputError: If the path is absolute or leads out of the folder.
+            BadFileError: If it is not a readable file.
         """
         if "\0" in path or os.path.isabs(path):
             raise InputError(f"{where}: {path!r} must be a path relative to the manifest's folder")
@@ -112,9 +133,11 @@ class _FolderLookup:
         try:
             status = os.stat(full)
         except OSError as error:
-            raise InputError(f"{where}: {full} cannot be read: {error.strerror}") from error
+            raise BadFileError(
+                f"{where}: {full}", f"cannot be read: {error.strerror}", "correct or remove the row"
+            ) from error
         if not stat.S_ISREG(status.st_mode):
-            raise InputError(f"{where}: {full} is not a file; list image files only")
+            raise BadFileError(f"{where}: {full}", "is not a file", "list image files only")
         return status
 
     def _parent_is_inside(self, parent: str) -> bool:

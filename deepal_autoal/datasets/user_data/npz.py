@@ -19,7 +19,7 @@ from deepal_autoal.errors import InputError
 from deepal_autoal.numerics.row_blocks import read_rows
 from deepal_autoal.training.samples import check_channels_last
 
-ARRAYS = ("x", "y", "x_test", "y_test", "ids", "ids_test", "class_names", "kind")
+ARRAYS = ("x", "y", "x_test", "y_test", "ids", "ids_test", "class_names", "kind", "skipped")
 EMBEDDINGS = "embeddings"
 _EMBEDDINGS_KINDS = (EMBEDDINGS, EMBEDDINGS.encode(), [EMBEDDINGS], [EMBEDDINGS.encode()])
 IN_MEMORY_BYTES = 256 << 20
@@ -35,7 +35,8 @@ def load_npz(path: Path) -> Dataset:
 
     It holds ``x``, ``y`` and optionally ``x_test``, ``y_test``, the samples' names, ``ids`` and ``ids_test``, and
     ``class_names``, one string per class, which ``y`` and ``y_test`` then number from 0. A string ``kind`` of
-    ``"embeddings"`` marks the vectors as a model's embeddings; any other kind is ignored with a warning.
+    ``"embeddings"`` marks the vectors as a model's embeddings; any other kind is ignored with a warning. ``skipped``
+    names files that were left out when the arrays were computed, for the record.
 
     ``x`` holds images, uint8 (N, H, W) or (N, H, W, C), or vectors, float (N, D); ``y`` integers or strings (N,).
     Uncompressed members (`numpy.savez`) are memory-mapped. Without ``x_test`` a fifth is held out; if ``x`` is mapped
@@ -87,7 +88,8 @@ def load_npz(path: Path) -> Dataset:
     source = {"kind": "npz", "path": str(path), "test split": "given" if given else HELD_OUT_NOTE}
     try:
         return Dataset(path.resolve().stem, x, y, x_test, y_test, class_names, source=source, ids_train=ids,
-                       ids_test=ids_test, is_embeddings=_is_embeddings(path, arrays.get("kind"), x))  # fmt: skip
+                       ids_test=ids_test, is_embeddings=_is_embeddings(path, arrays.get("kind"), x),
+                       skipped=_skipped(path, arrays.get("skipped")))  # fmt: skip
     except NonFiniteError as error:
         name, original = rows[error.array]
         row = error.row if original is None else int(original[error.row])
@@ -180,6 +182,14 @@ def _is_embeddings(path: Path, kind: np.ndarray | None, x: np.ndarray) -> bool:
         return True
     logger.warning("%s: array kind is not used; only %r is known, for vectors", path, EMBEDDINGS)
     return False
+
+
+def _skipped(path: Path, names: np.ndarray | None) -> tuple[str, ...]:
+    if names is None:
+        return ()
+    if names.ndim != 1 or names.dtype.kind not in "US":
+        raise InputError(f"{path}: skipped is {_form(names)}; save the names of files that were left out, strings (N,)")
+    return tuple(_texts(path, names))
 
 
 def _as_integers(labels: np.ndarray) -> np.ndarray:
