@@ -63,6 +63,7 @@ class Setup:
         initial: Size of the initial labeled set.
         batch_size: Samples labeled a round.
         n_rounds: How many queries a run makes.
+        class_counts: Names of the classes, each with its training samples.
     """
 
     model: ModelChoice
@@ -73,6 +74,7 @@ class Setup:
     initial: int
     batch_size: int
     n_rounds: int
+    class_counts: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,10 @@ def admit(
         for contender in contenders if contender.label in created
     }  # fmt: skip
     changing = frozenset(label for label, strategy in created.items() if strategy.changes_training)
-    setup = Setup(plain.model_choice, scaling, plain.recipe, device, pool_size, initial, batch_size, n_rounds)
+    class_counts = tuple(zip(data.class_names, changes["class_counts"], strict=True))
+    setup = Setup(
+        plain.model_choice, scaling, plain.recipe, device, pool_size, initial, batch_size, n_rounds, class_counts
+    )
     return Admission(setup, calls, changing, left_out)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deepal_autoal.cli.class_counts import format_classes
 from deepal_autoal.cli.config_file import FILE_OPTIONS
 from deepal_autoal.cli.listings import format_table
 from deepal_autoal.cli.logging_setup import set_up_logging
@@ -165,6 +166,8 @@ class _Display:
             return
         finished = f", {len(self._ended)} finished already" if self._ended else ""
         self._say(f"{self._n_runs} runs{finished}; folder {grid.out}")
+        for dataset, counts in {run.dataset: run.setup.class_counts for run in grid.runs}.items():
+            self._say(f"{dataset}: {format_classes(counts)}")
         for line in grid.left_out:
             self._say(str(line))
         if sys.stderr.isatty():

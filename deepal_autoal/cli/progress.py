@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 from tqdm import tqdm
 
+from deepal_autoal.cli.class_counts import format_classes
 from deepal_autoal.cli.listings import format_table
 from deepal_autoal.measuring.profile_tables import PROFILE_TEXT, remarks, total_rows
 
@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from deepal_autoal.experiment.records import RunResult
     from deepal_autoal.measuring.profile import Profile
     from deepal_autoal.plugins.run_view import ActiveRun
-
-_MOST_CLASSES = 12
-_CLASSES_SHOWN = 10
-_LONGEST_NAME = 24
 
 
 class RunDisplay:
@@ -44,10 +40,11 @@ class RunDisplay:
         strategy = config["strategy"]
         candidates = ", ".join(candidate["name"] for candidate in strategy.get("candidates", []))
         dataset = config["dataset"]
+        counts = dataset.get("changes", dataset).get("class_counts", dataset["class_counts"])
+        classes = format_classes(zip(dataset["class_names"], counts, strict=True))
         _say(f"{strategy['name']}{f' over {candidates}' if candidates else ''} on {dataset['name']}: "
-             f"pool {config['pool_size']}, test {dataset['n_test']}, {dataset['n_classes']} classes; "
+             f"pool {config['pool_size']}, test {dataset['n_test']}, {classes}; "
              f"model {config['model']['name']}, {config['device']}, seed {config['seed']}")  # fmt: skip
-        _say(f"classes: {classes_line(dataset)}")
         if dataset["kind"] == "vectors":
             reason = config.get("scaling_reason")
             _say(f"scaling {config['scaling']}{f' ({reason})' if reason else ''}")
@@ -98,25 +95,6 @@ class RunDisplay:
             click.echo(f"\nAUBC {result.aubc:.4f}   final accuracy {result.accuracy:.4f}"
                        + (f"   stopped: {result.stop_reason}" if result.stop_reason else ""))  # fmt: skip
         click.echo(f"{'' if self._quiet else 'Run folder: '}{result.folder}")
-
-
-def classes_line(dataset: Mapping[str, Any]) -> str:
-    """Return the classes with their numbers of training samples, in one line; of many, the first ones and the range.
-
-    Args:
-        dataset: The dataset's entry of ``config.json``.
-    """
-    counts = dataset.get("changes", dataset).get("class_counts") or dataset["class_counts"]
-    pairs = list(zip(dataset["class_names"], counts, strict=True))
-    shown = pairs if len(pairs) <= _MOST_CLASSES else pairs[:_CLASSES_SHOWN]
-    line = ", ".join(f"{_short(name)} {count:,}" for name, count in shown)
-    rest = [count for _, count in pairs[len(shown) :]]
-    return line + (f", and {len(rest)} more of {min(rest):,} to {max(rest):,}" if rest else "")
-
-
-def _short(name: str) -> str:
-    printable = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name)
-    return printable if len(printable) <= _LONGEST_NAME else printable[: _LONGEST_NAME - 1] + "…"
 
 
 def _unused(run: ActiveRun) -> list[str]:

@@ -64,6 +64,138 @@ def test_sixteen_bit_grayscale_is_scaled(load_pair: Callable[..., np.ndarray]) -
     assert loaded[0, 0, :3, 0].tolist() == [0, 1, 255]
 
 
+@pytest.mark.parametrize(("dtype", "suffix"), [("uint16", ".png"), ("uint16", ".tif"), ("int32", ".tif")])
+@pytest.mark.parametrize(("bits", "largest"), [(8, 255), (8, 90), (10, 1023), (12, 4095), (12, 2100), (15, 20000)])
+def test_wide_values_are_read_on_the_scale_of_all_images(
+    load_pair: Callable[..., np.ndarray],
+    caplog: pytest.LogCaptureFixture,
+    dtype: str,
+    suffix: str,
+    bits: int,
+    largest: int,
+) -> None:
+    values = np.random.default_rng(0).integers(0, largest + 1, (2, 20, 25)).astype(dtype)
+    values[1] //= 3  # darker as a whole, and so it must stay
+    values[0, 0, 0] = largest
+    loaded = load_pair(*map(Image.fromarray, values), suffix=suffix)
+    np.testing.assert_array_equal(loaded[..., 0], np.round(values / (2**bits - 1) * 255).astype(np.uint8))
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 1 and f"reach only {largest} and are read as {bits}-bit values" in said[0]
+
+
+def test_the_scale_is_said_again_when_the_images_come_from_the_cache(
+    load_pair: Callable[..., np.ndarray], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    load_pair(Image.fromarray(noise(4, 5).astype(np.uint16) * 16))
+    caplog.clear()
+    data = load_image_folder(tmp_path)
+    assert "read as 12-bit values" in caplog.text
+    assert "read as 12-bit values" in data.source["remarks"]
+
+
+def test_a_few_bright_values_on_a_dark_scale_are_reported(
+    load_pair: Callable[..., np.ndarray], caplog: pytest.LogCaptureFixture
+) -> None:
+    values = np.random.default_rng(0).integers(0, 4096, (60, 60)).astype(np.uint16)
+    values[3, 4] = 65535
+    load_pair(Image.fromarray(values))
+    assert "almost all 16-bit gray values are below 8192, but a few reach 65535" in caplog.text
+
+
+def png_of_16_bit_color(values: np.ndarray) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    height, width, _ = values.shape
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_color_of_fewer_than_its_16_bits_is_refused(tmp_path: Path, bits: int) -> None:
+    values = np.random.default_rng(0).integers(0, 2**bits, (4, 5, 3)).astype(np.uint16)
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        for number in range(2):
+            (tmp_path / label / f"{number}.png").write_bytes(png_of_16_bit_color(values))
+    if bits == 12:
+        with pytest.raises(InputError, match=r"hold no value above 4095 of 65535.*convert them to 8 bits"):
+            load_image_folder(tmp_path)
+    else:
+        np.testing.assert_array_equal(load_image_folder(tmp_path).x_test[0], values >> 8)
+
+
+def write_bands(path: Path, n_bands: int, extra: tuple[int, ...]) -> np.ndarray:
+    """Write an uncompressed TIFF, RGB and further bands that are not or of an unknown kind."""
+    pixels = noise(4, 5, n_bands)
+    entries = [(256, 5), (257, 4), (258, (8,) * n_bands), (259, 1), (262, 2), (273, 0), (277, n_bands), (278, 4),
+               (279, pixels.size), (338, extra)]  # fmt: skip
+    at = 8 + 2 + 12 * len(entries) + 4
+    table, beyond = b"", b""
+    for tag, value in entries:
+        values = value if isinstance(value, tuple) else (value,)
+        packed = struct.pack(f"<{len(values)}H", *values)
+        if tag == 273:
+            table += struct.pack("<HHII", tag, 4, 1, at + 2 * n_bands + 2 * len(extra))
+        elif len(packed) > 4:
+            table += struct.pack("<HHII", tag, 3, len(values), at + len(beyond))
+            beyond += packed
+        else:
+            table += struct.pack("<HHI4s", tag, 3, len(values), packed.ljust(4, b"\0"))
+    beyond = beyond.ljust(2 * n_bands + 2 * len(extra), b"\0")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"II*\0" + struct.pack("<IH", 8, len(entries)) + table + bytes(4) + beyond + pixels.tobytes())
+    return pixels
+
+
+@pytest.mark.parametrize(("n_bands", "extra"), [(4, (0,)), (5, (0, 0)), (6, (1, 0, 0))])
+def test_bands_beyond_color_are_not_dropped(tmp_path: Path, n_bands: int, extra: tuple[int, ...]) -> None:
+    for label in "ab":
+        for number in range(2):
+            write_bands(tmp_path / label / f"{number}.tif", n_bands, extra)
+    with pytest.raises(InputError, match=r"has \d bands, of which only gray or RGB would be read.*\.npz"):
+        load_image_folder(tmp_path)
+
+
+def test_a_declared_alpha_channel_is_no_band(tmp_path: Path) -> None:
+    for label in "ab":
+        for number in range(2):
+            pixels = write_bands(tmp_path / label / f"{number}.tif", 4, (2,))
+    np.testing.assert_array_equal(load_image_folder(tmp_path).x_test[0], pixels[..., :3])
+
+
+def test_pages_beyond_the_first_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pages = [Image.fromarray(noise(4, 5) // number) for number in (1, 2, 3)]
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        for number in range(2):
+            pages[0].save(tmp_path / label / f"{number}.tif", save_all=True, append_images=pages[1:])
+    data = load_image_folder(tmp_path)
+    np.testing.assert_array_equal(data.x_test[0, ..., 0], noise(4, 5))
+    assert "4 files such as" in caplog.text and "only the first is used" in caplog.text
+
+
+def test_damaged_metadata_beside_sound_pixels_is_ignored(tmp_path: Path) -> None:
+    color = noise(12, 16, 3)
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        for number in range(2):
+            Image.fromarray(color).save(
+                tmp_path / label / f"{number}.png", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12\0\x03"
+            )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = load_image_folder(tmp_path)
+    np.testing.assert_array_equal(data.x_test[0], color)
+
+
+def test_values_that_are_neither_8_nor_16_bits_are_not_called_truncated(load_pair: Callable[..., np.ndarray]) -> None:
+    with pytest.raises(InputError, match="gray values from -5 to 7, neither 8 nor 16 bits") as caught:
+        load_pair(Image.fromarray(np.array([[-5, 7]], np.int32)), suffix=".tif")
+    assert "truncated" not in str(caught.value)
+
+
 def test_thirty_two_bit_grayscale_is_refused(load_pair: Callable[..., np.ndarray]) -> None:
     with pytest.raises(InputError, match=r"000\.tif.*neither 8 nor 16 bits"):
         load_pair(Image.fromarray(noise(4, 5).astype(np.float32)), suffix=".tif")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deepal_autoal.datasets import load_dataset
 from deepal_autoal.datasets.splits import held_out_split
 from deepal_autoal.datasets.user_data.image_folder import load_image_folder
 from deepal_autoal.errors import InputError
@@ -165,3 +166,79 @@ def test_a_broken_link_is_refused(tmp_path: Path, write_folder: Write) -> None:
     write_folder(tmp_path, {"a": 3, "b": 3})
     (tmp_path / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
     refused(tmp_path, r"gone\.png is not a readable file")
+
+
+def test_no_folder_is_read_twice(tmp_path: Path, write_folder: Write) -> None:
+    write_folder(tmp_path / "data", {"a": 3, "b": 3})
+    (tmp_path / "data" / "a" / "again").symlink_to(tmp_path / "data" / "a" / "more")
+    write_folder(tmp_path / "data" / "a", {"more": 1})
+    refused(tmp_path / "data", "again and .*more are the same folder|more and .*again are the same folder")
+
+
+def test_many_ways_to_one_folder_take_no_time(tmp_path: Path, write_folder: Write) -> None:
+    write_folder(tmp_path, {"a": 3, "b": 3})
+    for depth in range(40):
+        (tmp_path / f"w{depth}").mkdir()
+    for depth in range(39):
+        for way in "xy":
+            (tmp_path / f"w{depth}" / way).symlink_to(tmp_path / f"w{depth + 1}")
+    data = tmp_path / "data"
+    data.mkdir()
+    for label in "ab":
+        (tmp_path / label).rename(data / label)
+    (data / "a" / "ways").symlink_to(tmp_path / "w0")
+    refused(data, "are the same folder")
+
+
+@pytest.mark.parametrize("place", ["loop", "a/loop"])
+def test_a_link_to_itself_is_refused(tmp_path: Path, write_folder: Write, place: str) -> None:
+    write_folder(tmp_path, {"a": 3, "b": 3})
+    (tmp_path / place).symlink_to(tmp_path / place)
+    refused(tmp_path, "loop")
+    with pytest.raises(InputError, match="loop"):
+        load_dataset(tmp_path / place)
+
+
+def test_folders_may_be_nested_deeper_than_calls(tmp_path: Path, write_folder: Write) -> None:
+    write_folder(tmp_path, {"a": 3, "b": 3})
+    depth, before = 1200, Path.cwd()
+    os.chdir(tmp_path / "a")
+    try:
+        for _ in range(depth):
+            os.mkdir("d")
+            os.chdir("d")
+        assert load_image_folder(tmp_path).class_names == ("a", "b")
+    finally:
+        for _ in range(depth):  # rmtree is recursive
+            os.chdir("..")
+            os.rmdir("d")
+        os.chdir(before)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "unlabelled",
+        "unlabeled",
+        "Unlabeled",
+        "unsorted",
+        "unknown",
+        "un-labelled",
+        "to_label",
+        "unlabeled images",
+        "nan",
+    ],
+)
+@pytest.mark.parametrize("layout", [".", "train", "beside train"])
+def test_a_folder_without_labels_is_no_class(tmp_path: Path, write_folder: Write, name: str, layout: str) -> None:
+    folder = tmp_path if layout == "." else tmp_path / "train"
+    write_folder(folder, {"cat": 3, "dog": 3})
+    if layout != ".":
+        write_folder(tmp_path / "test", {"cat": 3, "dog": 3})
+    write_folder(folder if layout == "train" else tmp_path, {name: 3})
+    refused(tmp_path, f"{name} holds images without labels.* rename it if it is a class")
+
+
+@pytest.mark.parametrize("name", ["unknown_species", "none", "lab", "sorted", "unlit"])
+def test_other_names_are_classes(tmp_path: Path, write_folder: Write, name: str) -> None:
+    assert name in load_image_folder(write_folder(tmp_path, {"cat": 3, name: 3})).class_names
