@@ -38,8 +38,8 @@ def test_lines_table_and_folder(benchmark_and_report, tmp_path, plugins):
     lines = [line for line in err.splitlines() if not line.startswith("Warning")]
     assert lines[:2] == ["6 runs; folder b", "blobs: 3 classes (0 40, 1 40, 2 40)"]
     assert lines[2].startswith("estimate: about ") and len(lines) == 10
-    assert lines[8].startswith("only 2 seeds")
-    assert lines[3].startswith("run 2 of 6: low on blobs, seed 0: AUBC 0.") and lines[3].endswith(" s left")
+    assert lines[9].startswith("only 2 seeds")
+    assert lines[4].startswith("run 2 of 6: low on blobs, seed 0: AUBC 0.") and lines[4].endswith(" s left")
     rows = [line.split() for line in out.splitlines()]
     assert rows[0][:4] == ["dataset", "strategy", "seeds", "AUBC"] and "time" in rows[0]
     summary = read_csv(tmp_path / "b" / "summary.csv")

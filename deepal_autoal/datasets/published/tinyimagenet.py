@@ -86,6 +86,8 @@ def _class_names(words: Path, wnids: Sequence[str]) -> tuple[str, ...]:
 
 
 def _lines(path: Path) -> list[str]:
+    if path.exists() and not path.is_file():  # reading a named pipe would block
+        raise InputError(f"{path} is not a file; put it there again")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
