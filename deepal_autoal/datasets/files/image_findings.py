@@ -103,5 +103,6 @@ class ImageFindings:
         if self._with_frames:
             first = min(self._with_frames)
             count = len(self._with_frames)
-            remarks.append(f"{count} files such as {first} hold several images, of which only the first is used")
+            files = f"{first} holds" if count == 1 else f"{count} files such as {first} hold"
+            remarks.append(f"{files} several images, of which only the first is used")
         return tuple(remarks)
