@@ -86,6 +86,7 @@ class ActiveLearner:
         recipe: Training settings.
         round: Number of the last trained model, from 0; -1 before the first. Every training on new labels is a
             round.
+        uses_n_rounds: Whether the strategy has read ``n_rounds`` so far.
         query_seconds: Seconds that parts of the last query took, by the strategy's names for them (see
             `QueryContext.timed`).
 
@@ -148,6 +149,7 @@ class ActiveLearner:
         self._fitted: FittedModel | None = None
         self._is_current = False
         self._pending: Query | None = None
+        self.uses_n_rounds = False
         self.query_seconds: dict[str, float] = {}
         self._memory_before: dict[str, Any] | None = None
 
@@ -245,6 +247,7 @@ class ActiveLearner:
             # A failed query leaves no trace in the strategy's memory.
             load_strategy_state(self.strategy, self._memory_before)
             raise
+        self.uses_n_rounds |= "n_rounds" in context.used
         self.query_seconds = dict(context.seconds)
         if cache.training_seconds:
             self.query_seconds["training"] = cache.training_seconds

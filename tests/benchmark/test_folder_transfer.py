@@ -21,7 +21,7 @@ def test_a_run_continues_from_collected_files(blob_file, tmp_path, quick):
             write_run_folder(tmp_path / "second", read_run_folder(here))
 
     whole = run("margin", blob_file, out=there, on_round=collect, **quick)
-    assert moments[1] == ["config.json", "rounds.jsonl", "state-00001.pt"]
+    assert moments[1] == ["config.json", "queried.csv", "rounds.jsonl", "state-00001.pt"]
     rounds = []
     again = run(out=tmp_path / "second", resume=True, on_round=lambda _, record: rounds.append(record["round"]))
     assert rounds == [2, 3] and [r["queried"] for r in again.rounds] == [r["queried"] for r in whole.rounds]
