@@ -237,6 +237,7 @@ def test_added_runs_get_the_defaults_of_the_first(grid, tmp_path):
     grid("random", seeds=1, recipe={"min_steps": 5, "learning_rate": 0.02})
     path = tmp_path / "out/blobs/random/seed-0/config.json"
     config = read_json(path)
+    del config["checksum"]
     del config["settings"]["recipe"]["learning_rate"]  # as if it had been the default then
     path.write_text(json.dumps(config))
     grid("random", seeds=2)
@@ -413,7 +414,7 @@ def test_the_scaling_is_that_of_existing_runs(tmp_path, blob_file, quick):
     run_benchmark("random", [blob_file], 1, tmp_path, scaling="feature", **quick)
     path = tmp_path / "blobs/random/seed-0/config.json"
     config = json.loads(path.read_text())
-    del config["scaling"], config["scaling_reason"], config["settings"]["scaling"]
+    del config["scaling"], config["scaling_reason"], config["settings"]["scaling"], config["checksum"]
     path.write_text(json.dumps(config))
     run_benchmark("random,margin", [blob_file], 1, tmp_path, **quick)
     assert read_json(tmp_path / "blobs/margin/seed-0/config.json")["scaling"] == "feature"
