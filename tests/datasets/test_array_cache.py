@@ -58,9 +58,7 @@ def test_a_damaged_file_is_rebuilt(cache: Path, tmp_path: Path, damage: bytes) -
     np.testing.assert_array_equal(cached_array(tmp_path, "key", 10, blocks_of(VALUES)), VALUES)
 
 
-def test_every_flipped_bit_is_noticed(
-    cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_every_flipped_bit_is_noticed(cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cached_array(tmp_path, "key", 10, blocks_of(VALUES))
     (file,) = cache.glob("*.npy")
     whole = file.read_bytes()
