@@ -437,3 +437,35 @@ def test_a_benchmark_on_images_takes_up_further_strategies(tmp_path, image_data,
         result = run_benchmark(strategies, ["digits"], 1, tmp_path / "out", **{**quick, "model": "linear"})
         assert not result.failures, result.failures
     assert len(runs_of(tmp_path / "out")) == 2
+
+
+def test_more_rounds_extend_a_benchmark(grid, tmp_path):
+    grid("random,margin", seeds=2, out="whole")
+    first = grid("random,margin", seeds=2, rounds=1)
+    assert {run.n_labeled for run in first.tables.runs} == {(12, 18)}
+    again = grid("random,margin", seeds=2)
+    assert again.failures == () and {len(run.n_labeled) for run in again.tables.runs} == {4}
+    for folder in runs_of(tmp_path / "whole"):
+        assert untimed(tmp_path / "out" / folder) == untimed(tmp_path / "whole" / folder)
+    rows, expected = (
+        [{key: value for key, value in row.items() if not key.endswith("_s")}
+         for row in read_csv(tmp_path / out / "results.csv")]
+        for out in ("out", "whole")
+    )  # fmt: skip
+    assert rows == expected
+
+
+def test_a_benchmark_is_extended_as_a_whole_or_not_at_all(grid, tmp_path):
+    grid("random,albl", seeds=1, candidates="entropy,margin", rounds=2)
+    out = tmp_path / "out"
+    before = {folder: content(out / folder) for folder in runs_of(out)}
+    with pytest.raises(RunFolderError, match="rounds 2: --rounds 3 extends all runs on a dataset or none"):
+        grid("random", seeds=1)
+    with pytest.raises(RunFolderError, match=r"albl/seed-0 cannot be extended: strategy 'albl' plans with the number"):
+        grid("random,albl", seeds=1, candidates="entropy,margin")
+    with pytest.raises(RunFolderError, match="rounds was 2 and is now 1"):
+        grid("random,albl", seeds=1, candidates="entropy,margin", rounds=1)
+    now = {folder: content(out / folder) for folder in runs_of(out)}
+    assert {name: {k: v for k, v in files.items() if k != ".lock"} for name, files in now.items()} == {
+        name: {k: v for k, v in files.items() if k != ".lock"} for name, files in before.items()
+    }

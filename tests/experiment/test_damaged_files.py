@@ -23,13 +23,9 @@ SECONDS = float(os.environ.get("DEEPAL_FUZZ_SECONDS", "20"))
 LONGEST = 60  # seconds of one case, on a busy machine
 
 
-class Stop(Exception):
-    """Ends a run as a kill does."""
-
-
 def stop_after_round_1(active, record):
     if record["round"] == 1:
-        raise Stop
+        raise KeyboardInterrupt
 
 
 @contextmanager
@@ -104,7 +100,7 @@ def made(tmp_path_factory):
     run("margin", out=place / "finished", **settings)
     run("entropy", out=place / "finished-other", **settings, seed=1)
     for name, strategy, seed in (("begun", "margin", 0), ("begun-other", "entropy", 1)):
-        with pytest.raises(Stop):
+        with pytest.raises(KeyboardInterrupt):
             run(strategy, out=place / name, on_round=stop_after_round_1, **settings, seed=seed)
     learner = ActiveLearner(x, "margin", 3, model="linear", recipe={"epochs": 2, "min_steps": 4}, device="cpu")
     learner.tell(np.arange(9), y[:9])
@@ -209,9 +205,7 @@ def test_an_edited_record_of_a_finished_run_is_noticed(made, tmp_path):
     for content in ("\n".join(map(json.dumps, records)) + "\n", "", "\n".join(text.splitlines()[:2]) + "\n"):
         (folder / "rounds.jsonl").write_text(content)
         for reading in (finish, read_run):
-            with pytest.raises(
-                DeepALError, match=r"rounds.jsonl is damaged or was edited|it holds no rounds|no rounds"
-            ):
+            with pytest.raises(DeepALError, match=r"rounds.jsonl is damaged or was edited|holds no rounds"):
                 reading(folder)
 
 
@@ -219,15 +213,15 @@ def test_edited_settings_and_records_of_an_unfinished_run_are_noticed(made, tmp_
     folder = copy_of(made, "begun", tmp_path)
     config = (folder / "config.json").read_text()
     (folder / "config.json").write_text(config.replace('"seed": 0', '"seed": 1'))
-    with pytest.raises(DeepALError, match="config.json is damaged or was edited"):
+    with pytest.raises(DeepALError, match=r"config.json is damaged or was edited"):
         finish(folder)
     (folder / "config.json").write_text(config)
     rounds = (folder / "rounds.jsonl").read_text()
     (folder / "rounds.jsonl").write_text(rounds.replace('"accuracy": 0', '"accuracy": 1'))
-    with pytest.raises(DeepALError, match="rounds.jsonl is damaged or was edited: it does not match the saved state"):
+    with pytest.raises(DeepALError, match=r"rounds.jsonl is damaged or was edited: it does not match the saved state"):
         finish(folder)
     (folder / "rounds.jsonl").unlink()
-    with pytest.raises(DeepALError, match="rounds.jsonl lacks the rounds before the saved state"):
+    with pytest.raises(DeepALError, match=r"rounds.jsonl lacks the rounds before the saved state"):
         finish(folder)
 
 
@@ -238,9 +232,9 @@ def test_a_lost_model_is_made_again_before_the_run_ends(made, tmp_path):
 
     def stop_after_the_last(active, record):
         if record["round"] == 3:
-            raise Stop
+            raise KeyboardInterrupt
 
-    with pytest.raises(Stop):
+    with pytest.raises(KeyboardInterrupt):
         run(out=folder, resume=True, on_round=stop_after_the_last)
     whole = (folder / "model.pt").read_bytes()
     (folder / "model.pt").write_bytes(whole[:-50] + bytes(50))
@@ -275,7 +269,7 @@ def test_files_of_earlier_versions_are_read(made, tmp_path):
     # Without checksums, a summary still has to fit its records.
     text = (finished / "rounds.jsonl").read_text()
     (finished / "rounds.jsonl").write_text("".join(text.splitlines(keepends=True)[:-1]))
-    with pytest.raises(DeepALError, match="does not match summary.json"):
+    with pytest.raises(DeepALError, match=r"does not match summary.json"):
         read_run(finished)
 
 
@@ -286,7 +280,7 @@ def test_what_a_newer_version_wrote_is_refused(made, tmp_path, name):
     readings = [finish, predict, read_run] if name == "finished" else [finish]
     (folder / "config.json").write_text(json.dumps({**config, "format_version": 2}))
     for reading in readings:
-        with pytest.raises(DeepALError, match="written by a newer version of deepal_autoal.*update deepal_autoal"):
+        with pytest.raises(DeepALError, match=r"written by a newer version of deepal_autoal.*update deepal_autoal"):
             reading(folder)
     settings = {**config["settings"], "of_the_future": 3}
     (folder / "config.json").write_text(json.dumps({**config, "settings": settings}))
@@ -302,7 +296,8 @@ def test_what_a_newer_version_wrote_is_refused(made, tmp_path, name):
 def test_deep_nesting_is_one_clear_error(made, tmp_path, file, depth):
     folder = copy_of(made, "finished", tmp_path)
     text = (folder / file).read_text()
-    for content in ("[" * depth, "[" * depth + "]" * depth + "\n", text.replace("{", '{"x": ' + '{"a":' * depth + "1" + "}" * depth + ", ", 1)):  # fmt: skip
+    inside = '{"x": ' + '{"a":' * depth + "1" + "}" * depth + ", "
+    for content in ("[" * depth, "[" * depth + "]" * depth + "\n", text.replace("{", inside, 1)):
         (folder / file).write_text(content)
         for reading in (finish, read_run):
             assert result_of(lambda reading=reading: reading(folder)) is None
@@ -331,7 +326,7 @@ def test_files_that_cannot_be_deleted_do_no_harm(made, tmp_path, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.unlink", refuse)
     assert finish_longer(folder) == expected
-    with pytest.raises(DeepALError, match="cannot delete .*summary.json: Operation not permitted"):
+    with pytest.raises(DeepALError, match=r"cannot delete .*summary.json: Operation not permitted"):
         finish_longer(other)
     monkeypatch.undo()
     assert finish(other) == expected
@@ -348,7 +343,7 @@ def test_a_folder_that_becomes_read_only_is_one_clear_error(made, tmp_path, monk
         for name in ("deepal_autoal.files.open", "pathlib.Path.unlink", "os.replace", "os.unlink", "os.rmdir"):
             monkeypatch.setattr(name, refuse, raising=False)
 
-    with pytest.raises(DeepALError, match="cannot write .*: Read-only file system; files written earlier are kept"):
+    with pytest.raises(DeepALError, match=r"cannot write .*: Read-only file system; files written earlier are kept"):
         run(out=folder, resume=True, on_start=read_only)
     monkeypatch.undo()
     assert finish(folder) == expected

@@ -15,14 +15,10 @@ from deepal_autoal.experiment.records import RunFolder
 BUDGETS = {"vaal": {"epochs": 2}, "autoal": {"steps": 10, "warmup_steps": 3}}
 
 
-class Stop(Exception):
-    """Ends a run as a kill does."""
-
-
 def stop_after(number):
     def on_round(active, record):
         if record["round"] == number:
-            raise Stop
+            raise KeyboardInterrupt
 
     return on_round
 
@@ -79,12 +75,12 @@ def test_an_extension_that_is_killed_continues(tmp_path, blob_file, quick, stop)
     run("margin", blob_file, out=tmp_path / "whole", **quick)
     folder = tmp_path / "run"
     run("margin", blob_file, out=folder, **{**quick, "rounds": 1})
-    with pytest.raises(Stop):
+    with pytest.raises(KeyboardInterrupt):
         run(out=folder, resume=True, rounds=3, on_round=stop_after(max(1, stop)))
     if stop == 0:  # right after the old summary is gone
         shutil.rmtree(folder)
         run("margin", blob_file, out=folder, **{**quick, "rounds": 1})
-        with pytest.raises(Stop):
+        with pytest.raises(KeyboardInterrupt):
             run(out=folder, resume=True, rounds=3, on_start=lambda active: stop_after(0)(active, {"round": 0}))
     with pytest.raises(RunFolderError, match=r"no finished run: summary.json is missing"):
         load_model(folder)
@@ -98,9 +94,9 @@ def test_a_kill_before_the_old_summary_is_gone(tmp_path, blob_file, quick, monke
     run("margin", blob_file, out=folder, **{**quick, "rounds": 1})
 
     def killed(self):
-        raise Stop
+        raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, pytest.raises(Stop):
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(RunFolder, "reopen", killed)
         run(out=folder, resume=True, rounds=3)
     run(out=folder, resume=True)
@@ -109,7 +105,7 @@ def test_a_kill_before_the_old_summary_is_gone(tmp_path, blob_file, quick, monke
 
 def test_an_unfinished_run_is_extended(tmp_path, blob_file, quick):
     run("margin", blob_file, out=tmp_path / "whole", **quick)
-    with pytest.raises(Stop):
+    with pytest.raises(KeyboardInterrupt):
         run("margin", blob_file, out=tmp_path / "run", on_round=stop_after(1), **{**quick, "rounds": 2})
     run(out=tmp_path / "run", resume=True, rounds=3)
     assert_same_run(tmp_path / "run", tmp_path / "whole")
@@ -130,7 +126,7 @@ def test_a_strategy_that_plans_with_the_number_of_rounds_is_refused(tmp_path, bl
     if is_finished:
         run("albl", blob_file, out=folder, **asked)
     else:
-        with pytest.raises(Stop):
+        with pytest.raises(KeyboardInterrupt):
             run("albl", blob_file, out=folder, on_round=stop_after(1), **asked)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     message = "strategy 'albl' plans with the number of rounds.*run it again with --rounds 5 in another folder"
@@ -170,7 +166,7 @@ def test_moved_data_resume(tmp_path, blob_file, quick, is_finished):
     if is_finished:
         run("margin", blob_file, out=folder, **quick)
     else:
-        with pytest.raises(Stop):
+        with pytest.raises(KeyboardInterrupt):
             run("margin", blob_file, out=folder, on_round=stop_after(1), **quick)
     moved.parent.mkdir()
     shutil.move(blob_file, moved)
@@ -198,7 +194,7 @@ def test_queried_samples_are_listed_for_people(tmp_path, blob_data, quick):
     path = tmp_path / "named.npz"
     np.savez(path, x=blob_data.x_train, y=blob_data.y_train, x_test=blob_data.x_test, y_test=blob_data.y_test,
              ids=ids, class_names=np.array(["-1", "+cmd|' /C calc'!A0", "cat"]))  # fmt: skip
-    with pytest.raises(Stop):
+    with pytest.raises(KeyboardInterrupt):
         run("margin", path, out=tmp_path / "run", on_round=stop_after(1), **quick)
     assert len(read_table(tmp_path / "run")) == 1 + 2 * 6
     (tmp_path / "run" / "queried.csv").unlink()  # a kill between both files
