@@ -55,7 +55,7 @@ class LiveRun:
         folder: RunFolder | None,
         progress: Progress,
         initial_model: InitialModel | None = None,
-        ids: NDArray[np.str_] | None = None,
+        names: NDArray[Any] | None = None,
     ) -> None:
         self.config = config
         self.learner = learner
@@ -67,7 +67,7 @@ class LiveRun:
         self._view: weakref.ref[RunView] | None = None
         self._labels = dataset.y_train
         self._class_names = dataset.class_names
-        self._ids = ids
+        self._names = names
         self._test_labels = dataset.y_test
         self._test = Inputs(dataset.x_test, learner.normalization, learner.device)
         self._progress = section("display")(progress)
@@ -197,10 +197,10 @@ class LiveRun:
         )
 
     def _sample_name(self, index: int) -> str:
-        """Return a sample's own name, such as its path; copies of it have the same."""
-        if self._ids is None:
+        """Return a sample's own name, such as its path or its row in the user's array; copies of it have the same."""
+        if self._names is None:
             return f"train/{index % self.config.dataset['n_train']}"
-        return str(self._ids[index % len(self._ids)])
+        return str(self._names[index % len(self._names)])
 
     def _train_and_evaluate(self) -> tuple[FittedModel, float, dict[str, float]]:
         """Return the round's model, its accuracy on the test split, and the seconds of both phases."""

@@ -279,7 +279,8 @@ def _prepare(
         command=list(sys.argv if command is None else command),
         settings=to_jsonable(asked, strict=False),
     )
-    return LiveRun(config, learner, pool, folder, progress, initial_model, data.ids_train)
+    names = data.rows_train if data.ids_train is None else data.ids_train
+    return LiveRun(config, learner, pool, folder, progress, initial_model, names)
 
 
 def _continued(folder: RunFolder, recorded: RunConfig, current: RunConfig) -> tuple[RunConfig, RunResult | None]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepal_autoal import load_model, run
+from deepal_autoal import load_dataset, load_model, run
 from deepal_autoal.errors import InputError, RunFolderError
 from deepal_autoal.experiment.records import RunFolder
 
@@ -217,3 +217,15 @@ def test_copies_and_wrong_labels_are_listed_as_they_were_given(tmp_path, blob_da
     assert [row[2] for row in rows] == [f"train/{index % 120}" for index in picked]
     assert {row[3] for row in rows} == {"a", "b", "c"}
     assert [row[3] for row in rows] != ["abc"[blob_data.y_train[index % 120]] for index in picked]
+
+
+def test_rows_of_an_array_without_a_test_split_are_those_of_the_array(tmp_path, blob_data, quick):
+    path = tmp_path / "one.npz"
+    np.savez(path, x=blob_data.x_train, y=blob_data.y_train)
+    run("random", path, out=tmp_path / "run", **quick)
+    _, *rows = read_table(tmp_path / "run")
+    data = load_dataset(path)
+    for _, index, row, label in rows:
+        np.testing.assert_array_equal(data.x_train[int(index)], blob_data.x_train[int(row)])
+        assert label == str(blob_data.y_train[int(row)])
+    assert any(index != row for _, index, row, _ in rows)
