@@ -54,11 +54,13 @@ class GridRun:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run is complete; one of fewer rounds is not, unless it was stopped."""
+        """Whether the run is complete; one that was asked for fewer rounds is not."""
         if not (self.folder / SUMMARY).exists():
             return False
         summary = read_summary(self.folder)
-        return summary.get("status") != "finished" or summary.get("n_rounds", self.n_rounds) >= self.n_rounds
+        if summary.get("status") == "finished":
+            return bool(summary.get("n_rounds", self.n_rounds) >= self.n_rounds)
+        return read_config(self.folder).rounds >= self.n_rounds
 
     def __str__(self) -> str:
         return f"{self.strategy} on {self.dataset}, seed {self.seed}"

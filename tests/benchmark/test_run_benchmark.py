@@ -469,3 +469,12 @@ def test_a_benchmark_is_extended_as_a_whole_or_not_at_all(grid, tmp_path):
     assert {name: {k: v for k, v in files.items() if k != ".lock"} for name, files in now.items()} == {
         name: {k: v for k, v in files.items() if k != ".lock"} for name, files in before.items()
     }
+
+
+def test_stopped_runs_can_be_reported_with_extended_ones(grid, tmp_path):
+    stopping = {"plugin_options": {"target_accuracy": 0.01}}
+    grid("random", seeds=1, rounds=1, **stopping)
+    again = grid("random,margin", seeds=1, **stopping)
+    assert again.failures == () and {len(run.n_labeled) for run in again.tables.runs} == {1}
+    rounds = [read_json(tmp_path / "out" / folder / "config.json")["rounds"] for folder in runs_of(tmp_path / "out")]
+    assert rounds == [3, 3]
