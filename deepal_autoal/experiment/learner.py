@@ -31,7 +31,7 @@ from deepal_autoal.numerics.precision import clean_autograd_state, resolve_preci
 from deepal_autoal.numerics.random_streams import stream_seed
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.querying.asking import ask
-from deepal_autoal.querying.context import QueryContext
+from deepal_autoal.querying.context import QueryContext, has_read_n_rounds
 from deepal_autoal.querying.outputs import OutputCache
 from deepal_autoal.querying.selector import describe_strategy
 from deepal_autoal.querying.strategy import Query, Strategy
@@ -247,7 +247,7 @@ class ActiveLearner:
             # A failed query leaves no trace in the strategy's memory.
             load_strategy_state(self.strategy, self._memory_before)
             raise
-        self.uses_n_rounds |= "n_rounds" in context.used
+        self.uses_n_rounds |= has_read_n_rounds(context)
         self.query_seconds = dict(context.seconds)
         if cache.training_seconds:
             self.query_seconds["training"] = cache.training_seconds

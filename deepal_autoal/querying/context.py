@@ -225,7 +225,6 @@ class QueryContext:
         progress: Call it as ``progress(done, total)`` during long work, so the user sees progress.
         reported: What `report` was given so far.
         seconds: What `timed` measured so far, by part.
-        used: Holds ``"n_rounds"`` once that was read, here or from a context made from this one.
     """
 
     def __init__(
@@ -248,7 +247,7 @@ class QueryContext:
         self.model = model
         self.n_classes = n_classes
         self.round = round
-        self.used: set[str] = set()
+        self._used: set[str] = set()  # shared by the contexts made from this one
         self._n_rounds = n_rounds
         self.device: torch.device = model.device
         self.reported: dict[str, Any] = {}
@@ -263,7 +262,7 @@ class QueryContext:
 
         A run whose strategy reads it cannot be extended: with more rounds it would have chosen otherwise before.
         """
-        self.used.add("n_rounds")
+        self._used.add("n_rounds")
         return self._n_rounds
 
     @cached_property
@@ -373,7 +372,7 @@ class QueryContext:
             n_rounds=self._n_rounds,
             key=(*self._key, purpose),
         )
-        context.used = self.used
+        context._used = self._used
         return context
 
     def _checked(self, what: str, indices: ArrayLike) -> NDArray[np.int64]:
@@ -390,3 +389,8 @@ class QueryContext:
         if unknown:
             raise InputError(f"{len(unknown)} samples have no label in this context (for example index {unknown[0]})")
         return np.array([self._labels[index] for index in indices.tolist()], dtype=np.int64)
+
+
+def has_read_n_rounds(context: QueryContext) -> bool:
+    """Return whether ``n_rounds`` was read, from a context or from one that was made from it."""
+    return "n_rounds" in context._used
