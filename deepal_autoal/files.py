@@ -1,24 +1,36 @@
-"""Atomic file writes: to a temporary file, flushed, then moved into place. Nothing is pickled.
+"""Files that are written atomically and verified when they are read back. Nothing is pickled.
 
-torch is imported only where tensors are written or read, so records can be read without it.
+They are written to a temporary file, flushed, then moved into place. JSON files hold a checksum of their content, files
+of tensors are zip archives with a checksum for each member, so damage is noticed. torch is imported only where tensors
+are written or read, so records can be read without it.
 """
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import io
 import json
 import os
+import re
 import secrets
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from deepal_autoal.errors import RunFolderError
+from deepal_autoal.errors import RunFolderError, error_message
+from deepal_autoal.jsonable import check_depth
 
 TEMPORARY_SUFFIX = ".deepal-tmp"
+CHECKSUM = "checksum"
+_BLOCK_BYTES = 1 << 20
+# What a spreadsheet takes for the start of a formula; a number with a sign is none.
+_FORMULA = re.compile(r"[=+\-@\t\r\n\uFF1D\uFF0B\uFF0D\uFF20]")
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
 @contextmanager
@@ -60,42 +72,158 @@ def write_bytes(path: Path, content: bytes) -> None:
         ) from error
 
 
+def remove_file(path: Path) -> None:
+    """Delete a file that must not remain; a missing one is fine.
+
+    Raises:
+        RunFolderError: If it cannot be deleted.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"cannot delete {path}: {error.strerror or error}") from error
+
+
+def remove_leftovers(paths: Iterable[Path]) -> None:
+    """Delete files that nothing needs any more; those that cannot be deleted stay, and do no harm."""
+    for path in paths:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a regular file.
+
+    Raises:
+        RunFolderError: If it cannot be read, or is something else, such as a pipe, which might never end.
+    """
+    _require_regular(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RunFolderError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def checksum_of_bytes(content: bytes) -> str:
+    """Return a hex digest of a file's content."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def checksum_of_file(path: Path) -> str:
+    """Return the `checksum_of_bytes` of a regular file, read block by block.
+
+    Raises:
+        RunFolderError: If it cannot be read.
+    """
+    _require_regular(path)
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+    except OSError as error:
+        raise RunFolderError(f"cannot read {path}: {error.strerror or error}") from error
+    return digest.hexdigest()
+
+
+def checksum_of_value(value: Any) -> str:
+    """Return a hex digest of JSON-able data, which does not depend on the order of keys."""
+    # Through JSON once, as keys may be numbers before they are written and are strings after.
+    plain = json.loads(json.dumps(value))
+    return checksum_of_bytes(json.dumps(plain, sort_keys=True).encode())
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file atomically."""
+    """Replace a JSON file atomically; a dict gets a last entry, `CHECKSUM`, of the others (see `read_json`)."""
+    if isinstance(value, Mapping):
+        value = {**value, CHECKSUM: checksum_of_value(value)}
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
+    """Read a JSON file, and verify the checksum of one that `write_json` wrote; others may have none.
+
+    Returns:
+        The content, without its checksum.
 
     Raises:
-        RunFolderError: If it cannot be read, or is not JSON.
+        RunFolderError: If it cannot be read, is not JSON, or was changed since it was written.
+    """
+    value = parse_json(read_bytes(path), path)
+    if isinstance(value, dict) and CHECKSUM in value:
+        written = value.pop(CHECKSUM)
+        if written != checksum_of_value(value):
+            raise RunFolderError(f"{path} is damaged or was edited: its content does not match its checksum")
+    return value
+
+
+def parse_json(content: bytes, where: object) -> Any:
+    """Return what a piece of JSON holds.
+
+    Args:
+        content: UTF-8 text.
+        where: Its place, for messages.
+
+    Raises:
+        RunFolderError: If it is not JSON, or nested too deeply.
     """
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise RunFolderError(f"cannot read {path}: {error}") from error
+        value = json.loads(content.decode())
+        check_depth(value)
+    except RecursionError:
+        raise RunFolderError(f"cannot read {where}: it is nested too deeply") from None
+    except ValueError as error:
+        raise RunFolderError(f"cannot read {where}: {error}") from error
+    return value
 
 
-def write_tensors(path: Path, value: Mapping[str, Any]) -> None:
-    """Replace a file of tensors, arrays, numbers, strings, lists and dicts atomically (see `read_tensors`)."""
+def write_tensors(path: Path, value: Mapping[str, Any]) -> str:
+    """Replace a file of tensors, arrays, numbers, strings, lists and dicts atomically (see `read_tensors`).
+
+    Returns:
+        The file's `checksum_of_bytes`.
+    """
     import torch
 
     buffer = io.BytesIO()
-    torch.save(encode(value, path.name), buffer)
+    with _member_checksums():
+        torch.save(encode(value, path.name), buffer)
     write_bytes(path, buffer.getvalue())
+    return checksum_of_bytes(buffer.getvalue())
+
+
+@contextmanager
+def _member_checksums() -> Iterator[None]:
+    """Have torch write checksums, which a program around us may have switched off."""
+    from torch import serialization
+
+    before = serialization.get_crc32_options()
+    serialization.set_crc32_options(True)
+    try:
+        yield
+    finally:
+        serialization.set_crc32_options(before)
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
     """Read a file written by `write_tensors`, with tensors on the CPU. Only plain data is unpickled.
 
     Raises:
-        RunFolderError: If the file cannot be read, or holds anything else.
+        RunFolderError: If the file cannot be read, is damaged, or holds anything else.
     """
     import torch
 
+    _require_regular(path)
     try:
+        with zipfile.ZipFile(path) as archive:  # torch itself does not verify the checksums
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
         value = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise RunFolderError(f"cannot read {path}: {error.strerror}") from error
+    except zipfile.BadZipFile as error:
+        raise RunFolderError(f"cannot read {path}: it is damaged ({error_message(error)})") from error
     except Exception as error:
         reason = str(error).partition("\n")[0]
         raise RunFolderError(f"cannot read {path}: {reason}") from error
@@ -103,6 +231,31 @@ def read_tensors(path: Path) -> dict[str, Any]:
         raise RunFolderError(f"cannot read {path}: it holds {type(value).__name__}, not a dict")
     decoded: dict[str, Any] = _decode(value)
     return decoded
+
+
+def csv_for_people(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
+    """Return a table as CSV that a spreadsheet shows as it is.
+
+    Texts that it would take for formulas get an apostrophe in front, which says that they are text.
+
+    Args:
+        columns: Their names.
+        rows: A value for each column.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_as_text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def _as_text(cell: str) -> str:
+    return f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell
+
+
+def _require_regular(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise RunFolderError(f"cannot read {path}: it is not a regular file")
 
 
 def encode(value: Any, where: str) -> Any:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deepal_autoal.errors import RunFolderError
-from deepal_autoal.files import read_tensors, write_bytes, write_tensors
+from deepal_autoal.files import csv_for_people, read_json, read_tensors, write_bytes, write_json, write_tensors
 
 
 def test_state_survives_a_round_trip(tmp_path):
@@ -56,3 +56,57 @@ def test_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(RunFolderError, match="No space left on device"):
         write_bytes(path, b"new")
     assert path.read_bytes() == b"old" and [item.name for item in tmp_path.iterdir()] == ["file"]
+
+
+def test_every_flipped_bit_is_noticed_or_harmless(tmp_path):
+    """torch itself does not compare the checksums that it writes."""
+    state = {"weights": torch.linspace(0, 1, 50), "labels": np.arange(20)}
+    write_tensors(tmp_path / "s.pt", state)
+    whole = (tmp_path / "s.pt").read_bytes()
+    n_noticed = 0
+    for position in range(0, len(whole), 5):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << position % 8
+        (tmp_path / "s.pt").write_bytes(damaged)
+        try:
+            back = read_tensors(tmp_path / "s.pt")
+        except RunFolderError as error:
+            assert "\n" not in str(error)
+            n_noticed += 1
+        else:
+            assert torch.equal(back["weights"], state["weights"]) and np.array_equal(back["labels"], state["labels"])
+    assert n_noticed > 100
+
+
+def test_checksums_are_written_whatever_the_program_around_us_set(tmp_path):
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        write_tensors(tmp_path / "s.pt", {"a": torch.ones(3)})
+        assert not torch.serialization.get_crc32_options()
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert torch.equal(read_tensors(tmp_path / "s.pt")["a"], torch.ones(3))
+
+
+def test_edited_json_is_noticed(tmp_path):
+    path = tmp_path / "value.json"
+    value = {"b": [1, 2.5, "é"], "a": {"1": None}}
+    write_json(path, value)
+    assert read_json(path) == value
+    text = path.read_text()
+    path.write_text(text.replace("2.5", "2.6"))
+    with pytest.raises(RunFolderError, match=r"value.json is damaged or was edited: its content does not match"):
+        read_json(path)
+    path.write_text(text.replace("\n", ""))  # the same content
+    assert read_json(path) == value
+    path.write_text('{"a": 1}')
+    assert read_json(path) == {"a": 1}, "a file without a checksum"
+
+
+def test_tables_for_people_hold_no_formulas():
+    rows = [["=1+1", "+x", "-x", "@x", "\tx", "\uff1dx"], ["-1.5", "+2", "a=b", "", 'say "hi", all', -3]]
+    lines = csv_for_people(["a"] * 6, rows).decode().splitlines()
+    assert lines[1] == "'=1+1,'+x,'-x,'@x,'\tx,'\uff1dx"
+    assert lines[2] == '-1.5,+2,a=b,,"say ""hi"", all",-3'
+    assert csv_for_people(["id"], [["bad\udcff.png"]]) == b"id\nbad\\udcff.png\n"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,19 @@ import torch
 
 from deepal_autoal.benchmark.notation import Contender
 from deepal_autoal.datasets import Dataset, load_dataset
-from deepal_autoal.errors import DeepALError, InputError, QueryError
+from deepal_autoal.errors import DeepALError, InputError, QueryError, RunFolderError
 from deepal_autoal.experiment.learner import ActiveLearner
 from deepal_autoal.experiment.pool import draw_members
-from deepal_autoal.experiment.records import CONFIG
+from deepal_autoal.experiment.records import CONFIG, RunFolder
 from deepal_autoal.experiment.resume_checks import check_same_settings
 from deepal_autoal.experiment.run_config import RunConfig, describe_recipe
+from deepal_autoal.experiment.run_files import read_config as read_run_config
 from deepal_autoal.experiment.settings import (
     Settings,
     check_budget,
     recipe_changes,
     resolve_plugin_options,
 )
-from deepal_autoal.files import read_json
 from deepal_autoal.models import AUTO, ModelChoice, choose_model, read_model, recorded_model
 from deepal_autoal.numerics.devices import device_elsewhere, resolve_device
 from deepal_autoal.querying.selector import describe_strategy
@@ -86,12 +86,14 @@ class Admission:
         calls: What `run` is called with, but for seed and folder, by the strategies' labels.
         changing: Labels of the strategies that change training.
         left_out: What cannot run, of ``all``.
+        shorter: Folders of earlier runs that have fewer rounds.
     """
 
     setup: Setup
     calls: Mapping[str, Mapping[str, Any]]
     changing: frozenset[str]
     left_out: tuple[LeftOut, ...]
+    shorter: tuple[Path, ...] = ()
 
 
 def admit(
@@ -191,7 +193,31 @@ def admit(
     setup = Setup(
         plain.model_choice, scaling, plain.recipe, device, pool_size, initial, batch_size, n_rounds, class_counts
     )
-    return Admission(setup, calls, changing, left_out)
+    shorter = tuple(folder for folder, config in configs.items() if config.rounds < n_rounds)
+    return Admission(setup, calls, changing, left_out, shorter)
+
+
+def check_extensions(shorter: Mapping[Path, int], requested: Collection[Path]) -> None:
+    """Check that earlier runs with fewer rounds are extended all together, and can be.
+
+    Args:
+        shorter: How many rounds they shall have, by run folder.
+        requested: The run folders of this benchmark.
+
+    Raises:
+        RunFolderError: If one is not requested, which would be left behind, or cannot be extended.
+    """
+    for folder, n_rounds in shorter.items():
+        with RunFolder(folder, resume=True) as held:
+            config = held.read_config()
+            if config is None:
+                continue
+            if folder not in requested:
+                raise RunFolderError(
+                    f"{folder} was run with rounds {config.rounds}: --rounds {n_rounds} extends all runs on a dataset "
+                    "or none, so name all their strategies and seeds, or choose another --out"
+                )
+            held.check_extendable(replace(config, rounds=n_rounds), held.read_rounds())
 
 
 def _common_model(
@@ -273,7 +299,7 @@ def read_config(folder: Path) -> RunConfig:
     Raises:
         RunFolderError: If it is in another format.
     """
-    return RunConfig.from_json(read_json(folder / CONFIG), folder / CONFIG)
+    return RunConfig.from_json(read_run_config(folder), folder / CONFIG)
 
 
 def _refuse_other_settings(

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deepal_autoal.benchmark.checks import LeftOut, Setup, admit, read_config
+from deepal_autoal.benchmark.checks import LeftOut, Setup, admit, check_extensions, read_config
 from deepal_autoal.benchmark.notation import Contender, read_seeds, read_strategies, read_tasks
 from deepal_autoal.errors import InputError, PluginError, RunFolderError, UnknownNameError
 from deepal_autoal.experiment.records import CONFIG, SUMMARY
 from deepal_autoal.experiment.results import run_folders
+from deepal_autoal.experiment.run_files import read_summary
 from deepal_autoal.jsonable import to_jsonable
 from deepal_autoal.models import read_model
 from deepal_autoal.plugins.host import plugin_host
@@ -53,8 +54,13 @@ class GridRun:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run is complete."""
-        return (self.folder / SUMMARY).exists()
+        """Whether the run is complete; one that was asked for fewer rounds is not."""
+        if not (self.folder / SUMMARY).exists():
+            return False
+        summary = read_summary(self.folder)
+        if summary.get("status") == "finished":
+            return bool(summary.get("n_rounds", self.n_rounds) >= self.n_rounds)
+        return read_config(self.folder).rounds >= self.n_rounds
 
     def __str__(self) -> str:
         return f"{self.strategy} on {self.dataset}, seed {self.seed}"
@@ -138,6 +144,10 @@ def plan_grid(
         for label, admission in ((label, admissions[label]) for label in tasks)
         for strategy, call in admission.calls.items()
     ]  # fmt: skip
+    check_extensions(
+        {folder: admission.setup.n_rounds for admission in admissions.values() for folder in admission.shorter},
+        {run.folder for run in runs},
+    )
     return Grid(out, tuple(runs), tuple(line for label in tasks for line in admissions[label].left_out))
 
 

@@ -20,7 +20,8 @@ from deepal_autoal.benchmark.schedule import Schedule, remove_shared
 from deepal_autoal.benchmark.tables import Tables
 from deepal_autoal.errors import InputError, PluginError, RunFolderError
 from deepal_autoal.experiment.records import LOCK, SUMMARY
-from deepal_autoal.files import TEMPORARY_SUFFIX, read_json
+from deepal_autoal.experiment.run_files import read_summary
+from deepal_autoal.files import TEMPORARY_SUFFIX, remove_leftovers
 from deepal_autoal.isolation.blame import blaming
 from deepal_autoal.run_settings import whole_number
 
@@ -84,8 +85,9 @@ def run_benchmark(
     """Compare strategies over datasets and seeds.
 
     Each run is a run folder ``out/<dataset>/<label>/seed-<s>``. Finished runs are left as they are and incomplete
-    runs are continued: repeating a call continues it, and further strategies, datasets or seeds add to it. After
-    every run the tables are rewritten from all finished runs in the folder.
+    runs are continued: repeating a call continues it, and further strategies, datasets or seeds add to it. With more
+    ``rounds``, finished runs are extended, all runs on a dataset together. After every run the tables are rewritten
+    from all finished runs in the folder.
 
     Runs of one seed begin with the same labeled set and, unless their strategy changes training, with the same
     model, which is trained once for all of them.
@@ -184,8 +186,7 @@ def _locked(folder: Path) -> Iterator[None]:
         reason = getattr(error, "strerror", None) or error
         raise RunFolderError(f"cannot write to {folder}: {reason}; choose another --out") from error
     try:
-        for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
-            path.unlink(missing_ok=True)
+        remove_leftovers(folder.glob(f".*{TEMPORARY_SUFFIX}"))
         yield
     finally:
         lock.release()
@@ -264,7 +265,8 @@ class _Dispatcher:
         if failure is None and not (planned.folder / SUMMARY).exists():
             failure = f"{self._backend} reported its end, but it is not finished"
         if failure is None:
-            outcome = Outcome(planned, read_json(planned.folder / SUMMARY))
+            outcome = Outcome(planned, read_summary(planned.folder))
+            self._tables.forget(planned.folder)
             self._tables.write()
             self._estimates.note(self._tables.run(planned.folder))
         else:

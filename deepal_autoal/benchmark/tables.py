@@ -55,6 +55,10 @@ class Tables:
         """Return the finished run of a folder."""
         return self._runs[folder]
 
+    def forget(self, folder: Path) -> None:
+        """Have a run read again, which was extended."""
+        self._runs.pop(folder, None)
+
     def read(self) -> None:
         """Read the runs that finished since the last call, including those of other processes."""
         for folder in run_folders(self._out):

@@ -70,6 +70,10 @@ INTERRUPTED = 130
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", default=DEFAULT_OUT, help=f"Default {DEFAULT_OUT}."
 )
+@click.option(
+    "--resume", is_flag=True, expose_value=False,
+    help="Continue the benchmark in --out, which repeating its command does anyway; more --rounds extend it.",
+)  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Only show the runs and what they will cost, by a short probe.")
 @switch_options
 def benchmark_command(

@@ -37,7 +37,11 @@ RUNS = Path("runs")
     help="Option of the strategy; NAME.KEY=VALUE addresses a candidate. Repeatable.",
 )
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Run folder; default runs/<date>-...")
-@click.option("--resume", is_flag=True, help="Continue the run in --out, or start it where there is none.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Continue the run in --out, or start it where there is none; more --rounds extend it.",
+)
 @click.option("--profile", is_flag=True, help="Measure where the time goes: a table, profile.md and profile.json.")
 @click.option(
     "--dry-run", is_flag=True, help="Show what the run, or that of each strategy, will take, by a probe; do nothing."

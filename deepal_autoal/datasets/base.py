@@ -59,6 +59,7 @@ class Dataset:
         source: Where the data came from, for the record.
         ids_train: The samples' original names, for example file paths, str (N,), distinct; None if they have none.
         ids_test: Likewise.
+        rows_train: For training samples without names that were split off a larger array, their rows there, int (N,).
         is_embeddings: Whether the vectors are a model's embeddings: features of one kind, which must not be scaled
             individually.
         skipped: Files of the data that could not be used and were left out on request.
@@ -79,6 +80,7 @@ class Dataset:
     ids_test: np.ndarray | None = None
     is_embeddings: bool = False
     skipped: tuple[str, ...] = ()
+    rows_train: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", tuple(str(name) for name in self.class_names))

@@ -32,7 +32,7 @@ from deepal_autoal.numerics.precision import clean_autograd_state, resolve_preci
 from deepal_autoal.numerics.random_streams import stream_seed
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.querying.asking import ask
-from deepal_autoal.querying.context import QueryContext
+from deepal_autoal.querying.context import QueryContext, has_read_n_rounds
 from deepal_autoal.querying.outputs import OutputCache
 from deepal_autoal.querying.selector import describe_strategy
 from deepal_autoal.querying.strategy import Query, Strategy
@@ -88,6 +88,7 @@ class ActiveLearner:
         recipe: Training settings.
         round: Number of the last trained model, from 0; -1 before the first. Every training on new labels is a
             round.
+        uses_n_rounds: Whether the strategy has read ``n_rounds`` so far.
         query_seconds: Seconds that parts of the last query took, by the strategy's names for them (see
             `QueryContext.timed`).
 
@@ -150,6 +151,7 @@ class ActiveLearner:
         self._fitted: FittedModel | None = None
         self._is_current = False
         self._pending: Query | None = None
+        self.uses_n_rounds = False
         self.query_seconds: dict[str, float] = {}
         self._memory_before: dict[str, Any] | None = None
 
@@ -249,6 +251,7 @@ class ActiveLearner:
             # A failed query leaves no trace in the strategy's memory.
             load_strategy_state(self.strategy, self._memory_before)
             raise
+        self.uses_n_rounds |= has_read_n_rounds(context)
         self.query_seconds = dict(context.seconds)
         if cache.training_seconds:
             self.query_seconds["training"] = cache.training_seconds

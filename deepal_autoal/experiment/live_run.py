@@ -55,6 +55,7 @@ class LiveRun:
         folder: RunFolder | None,
         progress: Progress,
         initial_model: InitialModel | None = None,
+        names: NDArray[Any] | None = None,
     ) -> None:
         self.config = config
         self.learner = learner
@@ -65,6 +66,8 @@ class LiveRun:
         self.host: PluginHost = plugin_host()
         self._view: weakref.ref[RunView] | None = None
         self._labels = dataset.y_train
+        self._class_names = dataset.class_names
+        self._names = names
         self._test_labels = dataset.y_test
         self._test = Inputs(dataset.x_test, learner.normalization, learner.device)
         self._progress = section("display")(progress)
@@ -89,12 +92,13 @@ class LiveRun:
     @section("set-up")
     def start(self) -> None:
         """Label the initial set, or continue from the state in the run folder."""
-        done = self.folder.read_rounds() if self.folder is not None else []
-        if done and self.folder is not None:
-            state = self.folder.read_state(done[-1]["round"])
-            self.records = done
+        records, state = self.folder.read_progress(self.config) if self.folder is not None else ([], None)
+        if state is not None:
+            self.records = records
             self.stop_reason = state["stop_reason"]
             self.learner.load_state_dict(state["learner"])
+            self.learner.uses_n_rounds = state.get("uses_n_rounds", True)
+            self._write_queried()  # a kill may have come before it was done
         else:
             initial = np.asarray(self.config.initial, dtype=np.int64)
             self.learner.tell(initial, self._labels[initial])
@@ -176,8 +180,27 @@ class LiveRun:
                 state = learner.state_dict()
                 if not learner.recipe.warm_start:
                     state["model"] = None
-                self.folder.write_round(self.records, {"learner": state, "stop_reason": self.stop_reason})
+                self.folder.write_round(
+                    self.records,
+                    {"learner": state, "stop_reason": self.stop_reason, "uses_n_rounds": learner.uses_n_rounds},
+                )
+                self._write_queried()
         return record
+
+    def _write_queried(self) -> None:
+        if self.folder is None:
+            return
+        self.folder.write_queried(
+            (record["round"], index, self._sample_name(index), self._class_names[self._labels[index]])
+            for record in self.records
+            for index in record["queried"]
+        )
+
+    def _sample_name(self, index: int) -> str:
+        """Return a sample's own name, such as its path or its row in the user's array; copies of it have the same."""
+        if self._names is None:
+            return f"train/{index % self.config.dataset['n_train']}"
+        return str(self._names[index % len(self._names)])
 
     def _train_and_evaluate(self) -> tuple[FittedModel, float, dict[str, float]]:
         """Return the round's model, its accuracy on the test split, and the seconds of both phases."""

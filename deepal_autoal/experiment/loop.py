@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -75,7 +76,8 @@ def run(
         dataset: A registered name, a path to own data, or a `Dataset`; ``digits`` by default.
         out: Run folder to write; without it nothing is written.
         resume: Continue the run in ``out``, or start it where there is none yet. Settings left open are the
-            recorded ones.
+            recorded ones. More ``rounds`` than recorded extend it, also if it is finished, to what it would be had
+            it been started with them; ``dataset`` may be a new place of the same data.
         initial_model: A file for round 0's model and its accuracy, which runs of one seed have in common unless the
             strategy changes training: read where it holds them for these very settings, else written. The record
             counts their seconds as if they had been spent again, and repeats them as ``train.shared`` and
@@ -120,6 +122,7 @@ def run(
                 if old is None and new is None:
                     raise InputError(f"{folder.path} was run with a {what} created in Python; resume it from there")
             kept = replace(kept, recipe={**recorded.recipe_defaults, **kept.recipe})
+            _check_data_is_there(given, kept, folder.path)
             given = given.fill_from(kept)
             given = replace(given, model=recorded_model(given.model or AUTO, recorded.model))
         resolved = given.with_protocol().with_defaults()
@@ -131,10 +134,9 @@ def run(
                 measured.on(active.learner.device)
                 measured.is_resumed = recorded is not None
             if recorded is not None and folder is not None:
-                check_same_settings(recorded.to_json(), active.config.to_json(), folder.path)
-                active.config = recorded
-                if folder.is_finished:
-                    return _finished(folder, recorded)
+                active.config, finished = _continued(folder, recorded, active.config)
+                if finished is not None:
+                    return finished
             elif folder is not None:
                 with section("records"):
                     folder.write_config(active.config)
@@ -278,13 +280,44 @@ def _prepare(
         command=list(sys.argv if command is None else command),
         settings=to_jsonable(asked, strict=False),
     )
-    return LiveRun(config, learner, pool, folder, progress, initial_model)
+    names = data.rows_train if data.ids_train is None else data.ids_train
+    return LiveRun(config, learner, pool, folder, progress, initial_model, names)
 
 
-def _finished(folder: RunFolder, config: RunConfig) -> RunResult:
-    summary = folder.read_summary()
-    folder.drop_states()  # a kill may have come before it was done
-    return RunResult(folder.read_rounds(), config.to_json(), summary["status"], summary.get("stop_reason"), folder.path)
+def _continued(folder: RunFolder, recorded: RunConfig, current: RunConfig) -> tuple[RunConfig, RunResult | None]:
+    """Return the settings to continue with, and the result of a run that has nothing left to do.
+
+    They are the recorded ones, except for what may change: where the data lies, and a larger number of rounds, for
+    which a complete run becomes incomplete.
+    """
+    check_same_settings(recorded.to_json(), current.to_json(), folder.path)
+    asked = current.settings
+    moved = {
+        name: asked[name] for name in ("dataset", "data_dir") if asked[name] not in (None, recorded.settings.get(name))
+    }
+    is_extended = current.rounds > recorded.rounds
+    settings = {**recorded.settings, **moved, **({"rounds": current.rounds} if is_extended else {})}
+    config = replace(recorded, rounds=current.rounds, settings=settings)
+    records, summary = folder.read_finished() if folder.is_finished else (folder.read_rounds(), None)
+    is_short = summary is not None and summary["status"] == "finished" and records[-1]["round"] < config.rounds
+    if is_extended or is_short:
+        folder.check_extendable(config, records)
+    if config != recorded:
+        folder.write_config(config)
+    if is_short:
+        folder.reopen()
+    elif summary is not None:
+        folder.drop_states(records[-1]["round"])  # a kill may have come before it was done
+        status, reason = summary["status"], summary.get("stop_reason")
+        return config, RunResult(records, config.to_json(), status, reason, folder.path)
+    return config, None
+
+
+def _check_data_is_there(given: Settings, kept: Settings, folder: Path) -> None:
+    """Say what to do where a resumed run's data was moved."""
+    path = kept.dataset
+    if given.dataset is None and path is not None and os.path.isabs(path) and not os.path.exists(path):
+        raise InputError(f"{folder} was run on {path}, which is not there; if it was moved, give --dataset NEWPATH")
 
 
 def _n_wrong(data: Dataset, pool: Dataset, members: NDArray[np.int64]) -> int:

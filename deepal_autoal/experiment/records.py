@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,20 +14,34 @@ import torch
 
 from deepal_autoal.errors import RunFolderError
 from deepal_autoal.experiment.run_config import RunConfig
+from deepal_autoal.experiment.run_files import CHECKSUMS, read_config, read_finished, read_round_lines, run_identity
 from deepal_autoal.experiment.run_files import CONFIG as CONFIG
 from deepal_autoal.experiment.run_files import LOCK as LOCK
+from deepal_autoal.experiment.run_files import MODEL as MODEL
 from deepal_autoal.experiment.run_files import ROUNDS as ROUNDS
 from deepal_autoal.experiment.run_files import SUMMARY as SUMMARY
 from deepal_autoal.experiment.run_files import area_under_budget_curve as area_under_budget_curve
 from deepal_autoal.experiment.run_files import read_rounds as read_rounds
 from deepal_autoal.experiment.run_files import total_seconds as total_seconds
-from deepal_autoal.files import TEMPORARY_SUFFIX, read_json, read_tensors, write_bytes, write_json, write_tensors
+from deepal_autoal.files import (
+    TEMPORARY_SUFFIX,
+    checksum_of_bytes,
+    checksum_of_file,
+    csv_for_people,
+    read_tensors,
+    remove_file,
+    remove_leftovers,
+    write_bytes,
+    write_json,
+    write_tensors,
+)
 
 if TYPE_CHECKING:
     from deepal_autoal.experiment.learner import ActiveLearner
     from deepal_autoal.measuring.profile import Profile
 
-MODEL = "model.pt"
+QUERIED = "queried.csv"
+QUERIED_COLUMNS = ("round", "index", "id", "label")
 
 
 class RunFolder:
@@ -44,6 +59,8 @@ class RunFolder:
     def __init__(self, path: str | Path, resume: bool = False) -> None:
         self.path = Path(path)
         self._lines: list[str] = []
+        self._identity: str | None = None
+        self._model: str | None = None
         try:
             self._is_new = not self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
@@ -69,10 +86,12 @@ class RunFolder:
 
     def close(self) -> None:
         """Release the lock; a new folder in which nothing was written is removed."""
-        if self._is_new and [path.name for path in self.path.iterdir()] == [LOCK]:
-            (self.path / LOCK).unlink(missing_ok=True)
-            self.path.rmdir()
-        self._lock.release()
+        with suppress(OSError):
+            if self._is_new and [path.name for path in self.path.iterdir()] == [LOCK]:
+                (self.path / LOCK).unlink(missing_ok=True)
+                self.path.rmdir()
+        with suppress(OSError):
+            self._lock.release()
 
     @property
     def is_finished(self) -> bool:
@@ -83,33 +102,87 @@ class RunFolder:
         """Return the settings of the run in this folder, or None."""
         if not (self.path / CONFIG).exists():
             return None
-        return RunConfig.from_json(read_json(self.path / CONFIG), self.path / CONFIG)
+        content = read_config(self.path)
+        self._identity = run_identity(content)
+        return RunConfig.from_json(content, self.path / CONFIG)
 
     def write_config(self, config: RunConfig) -> None:
         """Write the settings."""
-        write_json(self.path / CONFIG, config.to_json())
+        content = config.to_json()
+        self._identity = run_identity(content)
+        write_json(self.path / CONFIG, content)
 
     def read_rounds(self) -> list[dict[str, Any]]:
         """Return the finished rounds' records."""
         return read_rounds(self.path)
 
+    def read_progress(self, config: RunConfig) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+        """Return the records to continue from and the state after the last of them; nothing and None to begin.
+
+        A last round that is to be done again is left out: that of a run that is extended, as it has no query, and one
+        whose model was lost.
+
+        Args:
+            config: The run's settings.
+
+        Raises:
+            RunFolderError: If a file is damaged, or they do not belong together.
+        """
+        lines = read_round_lines(self.path)
+        records = [record for _, record in lines]
+        if not records and any(path.name != self._state(0).name for path in self._states()):
+            raise RunFolderError(f"{self.path} is damaged: {ROUNDS} lacks the rounds before the saved state")
+        if records and not records[-1]["queried"] and self._must_repeat(records[-1]["round"], config.rounds):
+            records.pop()
+        if not records:
+            return [], None
+        state = self._read_state(len(records) - 1)
+        content = b"".join(line for line, _ in lines[: len(records)])
+        if state.get(ROUNDS) not in (None, checksum_of_bytes(content)):
+            raise RunFolderError(f"{self.path / ROUNDS} is damaged or was edited: it does not match the saved state")
+        if state.get(CONFIG) not in (None, self._identity):
+            raise RunFolderError(f"{self.path / CONFIG} is of another run: it does not match the saved state")
+        labeled = [*config.initial, *(index for record in records for index in record["queried"])]
+        learner = state["learner"]
+        if learner["labeled"].tolist() != labeled or learner["round"] != records[-1]["round"]:
+            raise RunFolderError(f"{self.path} is damaged: the saved state is not the one after its last round")
+        self._model = state.get(MODEL)
+        return records, state
+
+    def _must_repeat(self, number: int, n_rounds: int) -> bool:
+        """Return whether the last round, which has no query, must be done again for a run of so many rounds."""
+        path = self._state(number)
+        if not path.exists():
+            return number < n_rounds
+        state = read_tensors(path)
+        if state.get("stop_reason") is None and number < n_rounds:
+            return True
+        model = self.path / MODEL
+        is_whole = model.exists() and state.get(MODEL) in (None, checksum_of_file(model))
+        return not is_whole and (number == 0 or self._state(number - 1).exists())
+
     def write_round(self, records: Sequence[Mapping[str, Any]], state: Mapping[str, Any]) -> None:
         """Write the last record and the state to continue from, as one step; ``records`` holds all rounds.
 
-        The state is written first, under the round's own name: a crash in between leaves the old pair valid.
+        The state is written first, under the round's own name: a crash in between leaves the old pair valid. When
+        there is no query any more, the state before is kept too, for a run that is extended.
         """
         number = records[-1]["round"]
-        write_tensors(self._state(number), state)
         # Written records do not change: only new ones are encoded.
         self._lines += [json.dumps(record, allow_nan=False) for record in records[len(self._lines) :]]
-        write_bytes(self.path / ROUNDS, ("\n".join(self._lines) + "\n").encode())
-        for path in self.path.glob("state-*.pt"):
-            if path != self._state(number):
-                path.unlink(missing_ok=True)
+        content = ("\n".join(self._lines) + "\n").encode()
+        checksums = {ROUNDS: checksum_of_bytes(content), CONFIG: self._identity, MODEL: self._model}
+        write_tensors(self._state(number), {**state, **checksums})
+        write_bytes(self.path / ROUNDS, content)
+        self._drop_states({number} if records[-1]["queried"] else {number, number - 1})
 
-    def read_state(self, number: int) -> dict[str, Any]:
-        """Return the state after a round."""
-        return read_tensors(self._state(number))
+    def write_queried(self, rows: Iterable[tuple[int, int, str, str]]) -> None:
+        """Write the table of queried samples, for people.
+
+        Args:
+            rows: Round, pool index, the sample's name and its label, as text.
+        """
+        write_bytes(self.path / QUERIED, csv_for_people(QUERIED_COLUMNS, rows))
 
     def write_model(self, learner: ActiveLearner) -> None:
         """Write the task model's weights, with the inputs' normalization, as one flat dict of tensors."""
@@ -117,31 +190,89 @@ class RunFolder:
         weights["normalization.mean"] = torch.as_tensor(learner.normalization.mean)
         weights["normalization.std"] = torch.as_tensor(learner.normalization.std)
         weights["normalization.unit_rows"] = torch.tensor(learner.normalization.unit_rows)
-        write_tensors(self.path / MODEL, weights)
+        self._model = write_tensors(self.path / MODEL, weights)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Write the summary, which marks the run as complete, and delete the saved states."""
-        write_json(self.path / SUMMARY, summary)
-        self.drop_states()
+        """Write the summary, which marks the run as complete, and delete the states that are not needed any more."""
+        checksums = {
+            ROUNDS: checksum_of_file(self.path / ROUNDS),
+            CONFIG: self._identity,
+            MODEL: self._model,
+        }
+        write_json(self.path / SUMMARY, {**summary, CHECKSUMS: checksums})
+        self.drop_states(summary["n_rounds"])
 
-    def read_summary(self) -> dict[str, Any]:
-        """Return a complete run's summary."""
-        summary = read_json(self.path / SUMMARY)
-        if not isinstance(summary, dict) or "status" not in summary:
+    def read_finished(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Return a complete run's records and summary.
+
+        Raises:
+            RunFolderError: If a file is damaged, or they do not belong together.
+        """
+        records, _, summary = read_finished(self.path)
+        if "status" not in summary:
             raise RunFolderError(f"{self.path / SUMMARY} is damaged")
-        return summary
+        return records, summary
 
-    def drop_states(self) -> None:
-        """Delete the states, which only an unfinished run needs."""
-        for path in self.path.glob("state-*.pt"):
-            path.unlink(missing_ok=True)
+    def drop_states(self, n_rounds: int) -> None:
+        """Delete the states, except the one from which a complete run can be extended."""
+        self._drop_states({n_rounds - 1})
+
+    def check_extendable(self, config: RunConfig, records: Sequence[Mapping[str, Any]]) -> None:
+        """Check that a run can go on to more rounds than it was begun with, as if it had been begun with them.
+
+        Args:
+            config: Its settings, with the new number of rounds.
+            records: Its records so far.
+
+        Raises:
+            RunFolderError: If it cannot; says why.
+        """
+        if len(records) < 2 and not (records and records[0]["queried"]):
+            return  # nothing was queried yet
+        before = len(records) - 1 if records[-1]["queried"] else len(records) - 2
+        advice = f"run it again with --rounds {config.rounds} in another folder"
+        if not self._state(before).exists():
+            raise RunFolderError(
+                f"the run in {self.path} cannot be extended: an earlier version finished it without a state to "
+                f"continue from; {advice}"
+            )
+        _, state = self.read_progress(config)
+        if state is not None and state.get("uses_n_rounds") is not False:
+            name = config.strategy["name"]
+            reason = f"strategy {name!r} plans with the number of rounds, and with more it would have chosen otherwise"
+            if "uses_n_rounds" not in state:
+                reason = "it was begun by an earlier version, which did not record whether its strategy plans ahead"
+            raise RunFolderError(f"the run in {self.path} cannot be extended: {reason}; {advice}")
+
+    def reopen(self) -> None:
+        """Make a complete run incomplete, to be extended: `read_progress` then leaves out its last round.
+
+        Raises:
+            RunFolderError: If that cannot be written.
+        """
+        remove_file(self.path / SUMMARY)
+
+    def _read_state(self, number: int) -> dict[str, Any]:
+        path = self._state(number)
+        if not path.exists():
+            raise RunFolderError(f"{self.path} is damaged: it lacks {path.name}, the state after its last round")
+        state = read_tensors(path)
+        if not isinstance(state.get("learner"), dict) or "stop_reason" not in state:
+            raise RunFolderError(f"{path} is damaged: it is not a run's state")
+        return state
+
+    def _states(self) -> list[Path]:
+        return list(self.path.glob("state-*.pt"))
+
+    def _drop_states(self, kept: set[int]) -> None:
+        names = {self._state(number) for number in kept if number >= 0}
+        remove_leftovers(path for path in self._states() if path not in names)
 
     def _state(self, number: int) -> Path:
         return self.path / f"state-{number:05d}.pt"
 
     def _check(self, resume: bool) -> None:
-        for path in self.path.glob(f".*{TEMPORARY_SUFFIX}"):
-            path.unlink(missing_ok=True)
+        remove_leftovers(self.path.glob(f".*{TEMPORARY_SUFFIX}"))
         content = {path.name for path in self.path.iterdir()} - {LOCK}
         if CONFIG in content:
             if not resume:

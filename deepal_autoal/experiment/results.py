@@ -14,8 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepal_autoal.errors import InputError, RunFolderError
-from deepal_autoal.experiment.run_files import CONFIG, SUMMARY, area_under_budget_curve, read_rounds, total_seconds
-from deepal_autoal.files import read_json
+from deepal_autoal.experiment.run_files import (
+    CONFIG,
+    SUMMARY,
+    area_under_budget_curve,
+    read_config,
+    read_finished,
+    total_seconds,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -251,7 +257,7 @@ def _read_single(folder: Path) -> FinishedRun:
     place = folder.resolve()
     if _SEED_FOLDER.fullmatch(place.name) and (place.parents[2] / RESULTS).exists():
         return read_benchmark_run(place)
-    config = read_json(folder / CONFIG)
+    config = read_config(folder)
     try:
         dataset, strategy, seed = config["dataset"]["name"], config["strategy"]["name"], config["seed"]
     except (KeyError, TypeError) as error:
@@ -262,10 +268,7 @@ def _read_single(folder: Path) -> FinishedRun:
 
 
 def _read_run(folder: Path, dataset: str, strategy: str, seed: int) -> FinishedRun:
-    rounds = read_rounds(folder)
-    if not rounds:
-        raise RunFolderError(f"{folder} is damaged: it is finished but holds no rounds; remove it")
-    config = read_json(folder / CONFIG)
+    rounds, config, _ = read_finished(folder)
     try:
         return FinishedRun(
             dataset, strategy, seed,

@@ -20,12 +20,17 @@ from deepal_autoal.strategies.candidate_selection import CandidateSelection
 
 
 def check_same_settings(recorded: Mapping[str, Any], current: Mapping[str, Any], folder: Path) -> None:
-    """Refuse to resume a run under other settings.
+    """Refuse to resume a run under other settings; more rounds, and another name of the same data, are none.
 
     Raises:
         RunFolderError: With every difference.
     """
     now = to_jsonable(current, strict=False)
+    data, data_now = recorded.get("dataset"), now.get("dataset")
+    if isinstance(data, Mapping) and isinstance(data_now, Mapping) and _same_data(data, data_now):
+        now["dataset"] = {**data_now, "name": data.get("name")}
+    if _is_extended(recorded.get("rounds"), now.get("rounds")):
+        now["rounds"] = recorded["rounds"]
     compared = [(key, recorded_value(recorded, key), recorded_value(now, key)) for key in COMPARED]
     _refuse([line for name, one, other in compared for line in _differences(name, one, other)], folder)
 
@@ -63,9 +68,17 @@ def check_given_matches(recorded: RunConfig, given: Settings, folder: Path) -> N
     lines = []
     for key, value in known.items():
         asked = getattr(given, key)
-        if asked is not None:
+        if asked is not None and not (key == "rounds" and _is_extended(value, asked)):
             lines += _differences(key, value, to_jsonable(asked))
     _refuse(lines, folder)
+
+
+def _same_data(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return one.get("fingerprint") is not None and one["fingerprint"] == other.get("fingerprint")
+
+
+def _is_extended(recorded: Any, asked: Any) -> bool:
+    return isinstance(recorded, int) and isinstance(asked, int) and asked > recorded
 
 
 def _refuse(differences: Sequence[str], folder: Path) -> None:

@@ -8,11 +8,15 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
 from deepal_autoal.errors import RunFolderError
-from deepal_autoal.experiment.run_files import CONFIG, recorded_scaling
+from deepal_autoal.experiment.run_files import CONFIG, FORMAT_VERSION, check_format, recorded_scaling
 from deepal_autoal.models import ModelChoice, resolve_model
+from deepal_autoal.run_settings import RunSettings, definitions
 from deepal_autoal.training.recipe import Recipe
 
-FORMAT_VERSION = 1
+_KINDS: dict[str, type] = {
+    "dataset": dict, "pool_size": int, "initial": list, "batch_size": int, "rounds": int, "model": dict,
+    "recipe": dict, "strategy": dict, "seed": int, "threads": int, "settings": dict,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,12 @@ class RunConfig:
         Raises:
             RunFolderError: If it is in another format, or lacks what every version recorded.
         """
-        if not isinstance(content, dict) or content.get("format_version") != FORMAT_VERSION:
+        if not isinstance(content, dict) or "format_version" not in content:
             raise RunFolderError(f"{where} is not in a format that this version can read; choose another --out")
+        check_format(content, where)
+        wrong = [name for name, kind in _KINDS.items() if not isinstance(content.get(name, kind()), kind)]
+        if wrong:
+            raise RunFolderError(f"{where} is damaged: {', '.join(wrong)} is of another kind; choose another --out")
         found = completed(content)
         missing = [
             item.name
@@ -88,6 +96,16 @@ class RunConfig:
         ]
         if missing:
             raise RunFolderError(f"{where} lacks {', '.join(missing)}; choose another --out")
+        known = [*definitions(RunSettings)]
+        unknown = [
+            *(name for name in found["settings"] if name not in known),
+            *(name for name in found["recipe"] if name not in definitions(Recipe)),
+        ]
+        if unknown:
+            raise RunFolderError(
+                f"{where} holds settings that this version does not know ({', '.join(map(repr, unknown))}): it was "
+                "written by a newer version of deepal_autoal; update deepal_autoal"
+            )
         return cls(**{item.name: found[item.name] for item in fields(cls) if item.name in found})
 
     def to_json(self) -> dict[str, Any]:

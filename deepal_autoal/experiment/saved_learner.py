@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,8 +87,17 @@ class SavedLearner:
             InputError: If it is in another format.
         """
         saved = read_tensors(path)
-        if saved.get("format") != FORMAT or "state" not in saved:
-            raise InputError(f"{path} is not a learner that this version can read (format {saved.get('format')!r})")
+        version = saved.get("format")
+        if version != FORMAT or "state" not in saved:
+            is_newer = isinstance(version, int) and version > FORMAT
+            advice = ": a newer version of deepal_autoal wrote it; update deepal_autoal" if is_newer else ""
+            raise InputError(f"{path} is not a learner that this version can read (format {version!r}){advice}")
+        unknown = set(saved["recipe"]) - {item.name for item in fields(Recipe)}
+        if unknown:
+            raise InputError(
+                f"{path} holds training settings that this version does not know ({', '.join(sorted(unknown))}): it "
+                "was written by a newer version of deepal_autoal; update deepal_autoal"
+            )
         return cls(
             strategy=saved["strategy"],
             n_classes=saved["n_classes"],

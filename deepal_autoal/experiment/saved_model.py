@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING
 import torch
 
 from deepal_autoal.errors import RunFolderError
-from deepal_autoal.experiment.records import MODEL
 from deepal_autoal.experiment.run_config import RunConfig
-from deepal_autoal.experiment.run_files import CONFIG
-from deepal_autoal.files import read_json, read_tensors
+from deepal_autoal.experiment.run_files import (
+    CHECKSUMS,
+    CONFIG,
+    MODEL,
+    SUMMARY,
+    read_config,
+    read_summary,
+    run_identity,
+)
+from deepal_autoal.files import checksum_of_file, read_tensors
 from deepal_autoal.models import ModelChoice, build_model
 from deepal_autoal.models.pretrained import replaced_weights
 from deepal_autoal.numerics.devices import resolve_device
@@ -38,14 +45,21 @@ def load_model(folder: str | Path, device: str = "auto", strategy: Strategy | No
         A `Predictor`: ``predict(samples)`` and ``predict_proba(samples)`` on raw samples, ``module`` for torch.
 
     Raises:
-        RunFolderError: If the folder holds no finished run.
+        RunFolderError: If the folder holds no finished run, or a file of it is damaged.
     """
     path = Path(folder)
-    for name in (CONFIG, MODEL):
+    for name in (CONFIG, MODEL, SUMMARY):
         if not (path / name).exists():
             raise RunFolderError(f"{path} holds no finished run: {name} is missing")
-    config = RunConfig.from_json(read_json(path / CONFIG), path / CONFIG)
+    content, expected = read_config(path), read_summary(path).get(CHECKSUMS, {})
+    config = RunConfig.from_json(content, path / CONFIG)
     weights = read_tensors(path / MODEL)
+    found = {CONFIG: run_identity(content), MODEL: checksum_of_file(path / MODEL)}
+    for name, checksum in found.items():
+        if expected.get(name) not in (None, checksum):
+            raise RunFolderError(f"{path / name} is damaged or of another run: it does not match {SUMMARY}")
+    if not {"normalization.mean", "normalization.std"} <= set(weights):
+        raise RunFolderError(f"{path / MODEL} is not a run's model: it lacks the normalization of its inputs")
     mean, std = weights.pop("normalization.mean"), weights.pop("normalization.std")
     unit_rows = weights.pop("normalization.unit_rows", None)  # absent in earlier versions
     normalization = Normalization(mean, std, unit_rows is not None and bool(unit_rows))

@@ -223,7 +223,6 @@ class QueryContext:
         model: The fitted task model behind both views.
         n_classes: Number of classes, including those without any label yet.
         round: Number of the round, from 0.
-        n_rounds: How many rounds the run has; None when labels are given interactively.
         device: The device of the views' tensors.
         progress: Call it as ``progress(done, total)`` during long work, so the user sees progress.
         reported: What `report` was given so far.
@@ -250,13 +249,23 @@ class QueryContext:
         self.model = model
         self.n_classes = n_classes
         self.round = round
-        self.n_rounds = n_rounds
+        self._used: set[str] = set()  # shared by the contexts made from this one
+        self._n_rounds = n_rounds
         self.device: torch.device = model.device
         self.reported: dict[str, Any] = {}
         self.seconds: dict[str, float] = {}
         self._cache = cache
         self._labels = dict(zip(labeled.tolist(), labels.tolist(), strict=True))
         self._key = key
+
+    @property
+    def n_rounds(self) -> int | None:
+        """How many rounds the run has; None when labels are given interactively.
+
+        A run whose strategy reads it cannot be extended: with more rounds it would have chosen otherwise before.
+        """
+        self._used.add("n_rounds")
+        return self._n_rounds
 
     @cached_property
     def rng(self) -> np.random.Generator:
@@ -365,7 +374,7 @@ class QueryContext:
         both = np.intersect1d(chosen, kept)
         if len(both):
             raise InputError(f"{len(both)} samples would be both candidates and labeled (for example index {both[0]})")
-        return QueryContext(
+        context = QueryContext(
             candidates=chosen,
             labeled=kept,
             labels=self._labels_of(kept),
@@ -373,9 +382,11 @@ class QueryContext:
             cache=self._cache,
             n_classes=self.n_classes,
             round=self.round,
-            n_rounds=self.n_rounds,
+            n_rounds=self._n_rounds,
             key=(*self._key, purpose),
         )
+        context._used = self._used
+        return context
 
     def _checked(self, what: str, indices: ArrayLike) -> NDArray[np.int64]:
         values = np.asarray(indices)
@@ -391,3 +402,8 @@ class QueryContext:
         if unknown:
             raise InputError(f"{len(unknown)} samples have no label in this context (for example index {unknown[0]})")
         return np.array([self._labels[index] for index in indices.tolist()], dtype=np.int64)
+
+
+def has_read_n_rounds(context: QueryContext) -> bool:
+    """Return whether ``n_rounds`` was read, from a context or from one that was made from it."""
+    return "n_rounds" in context._used

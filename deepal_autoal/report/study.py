@@ -18,8 +18,7 @@ from deepal_autoal.experiment.results import (
 )
 from deepal_autoal.experiment.resume_checks import differences
 from deepal_autoal.experiment.run_config import complete_recipe, recorded_value
-from deepal_autoal.experiment.run_files import CONFIG, SUMMARY, read_rounds, recorded_scaling
-from deepal_autoal.files import read_json
+from deepal_autoal.experiment.run_files import CONFIG, SUMMARY, read_config, read_rounds, recorded_scaling
 from deepal_autoal.report.paths import without_folders
 from deepal_autoal.report.wording import joined
 from deepal_autoal.run_settings import COMPARED
@@ -170,14 +169,14 @@ def _read(place: Path) -> tuple[Iterable[FinishedRun], list[Unfinished]]:
 
 def _unfinished(folder: Path) -> Unfinished:
     try:
-        n_done, planned = len(read_rounds(folder)), read_json(folder / CONFIG)["rounds"] + 1
+        n_done, planned = len(read_rounds(folder)), read_config(folder)["rounds"] + 1
     except (RunFolderError, KeyError, TypeError):
         return Unfinished(folder, 0, None)
     return Unfinished(folder, n_done, planned)
 
 
 def _read_record(folder: Path) -> RunRecord:
-    rounds, config = read_rounds(folder), read_json(folder / CONFIG)
+    rounds, config = read_rounds(folder), read_config(folder)
     missing = [key for key in NEEDED if key not in config]
     if missing:
         raise RunFolderError(f"{folder / CONFIG} is damaged: it lacks {', '.join(missing)}; remove the run")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +28,7 @@ def write_folder(folder: Path, texts: Mapping[str, str]) -> None:
     top = final
     while not os.path.lexists(top.parent):
         top = top.parent
-    aside = top.with_name(f".{top.name}.{os.getpid()}.deepal-tmp")
+    aside = top.with_name(f".{top.name}.{os.getpid()}-{secrets.token_hex(4)}.deepal-tmp")
     try:
         aside.mkdir()
         try:

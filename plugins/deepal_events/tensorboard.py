@@ -54,7 +54,10 @@ def deepal_run_started(run: ActiveRun) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     for path in (run.folder / FOLDER).glob("events.out.tfevents.*"):
-        path.unlink()
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(f"--tensorboard: cannot delete {path}: {error.strerror or error}") from error
     writer = SummaryWriter(str(run.folder / FOLDER))
     _writers[run] = writer
     writer.add_text("config", f"```json\n{json.dumps(run.config, indent=2)}\n```")

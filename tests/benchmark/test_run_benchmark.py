@@ -227,6 +227,7 @@ def test_different_settings_are_refused_and_the_difference_is_reported(grid, tmp
         grid("vote", seeds=3, candidates=["entropy", "kmeans"])
     assert {folder: content(out / folder) for folder in runs_of(out)} == before
     config = read_json(out / "blobs/random/seed-0/config.json")
+    del config["checksum"]
     (out / "blobs/random/seed-0/config.json").write_text(json.dumps({**config, "device": "cuda:5"}))
     with pytest.raises(RunFolderError, match="device was 'cuda:5' and is now"):
         grid("margin", seeds=1)
@@ -236,6 +237,7 @@ def test_added_runs_get_the_defaults_of_the_first(grid, tmp_path):
     grid("random", seeds=1, recipe={"min_steps": 5, "learning_rate": 0.02})
     path = tmp_path / "out/blobs/random/seed-0/config.json"
     config = read_json(path)
+    del config["checksum"]
     del config["settings"]["recipe"]["learning_rate"]  # as if it had been the default then
     path.write_text(json.dumps(config))
     grid("random", seeds=2)
@@ -412,7 +414,7 @@ def test_the_scaling_is_that_of_existing_runs(tmp_path, blob_file, quick):
     run_benchmark("random", [blob_file], 1, tmp_path, scaling="feature", **quick)
     path = tmp_path / "blobs/random/seed-0/config.json"
     config = json.loads(path.read_text())
-    del config["scaling"], config["scaling_reason"], config["settings"]["scaling"]
+    del config["scaling"], config["scaling_reason"], config["settings"]["scaling"], config["checksum"]
     path.write_text(json.dumps(config))
     run_benchmark("random,margin", [blob_file], 1, tmp_path, **quick)
     assert read_json(tmp_path / "blobs/margin/seed-0/config.json")["scaling"] == "feature"
@@ -435,3 +437,44 @@ def test_a_benchmark_on_images_takes_up_further_strategies(tmp_path, image_data,
         result = run_benchmark(strategies, ["digits"], 1, tmp_path / "out", **{**quick, "model": "linear"})
         assert not result.failures, result.failures
     assert len(runs_of(tmp_path / "out")) == 2
+
+
+def test_more_rounds_extend_a_benchmark(grid, tmp_path):
+    grid("random,margin", seeds=2, out="whole")
+    first = grid("random,margin", seeds=2, rounds=1)
+    assert {run.n_labeled for run in first.tables.runs} == {(12, 18)}
+    again = grid("random,margin", seeds=2)
+    assert again.failures == () and {len(run.n_labeled) for run in again.tables.runs} == {4}
+    for folder in runs_of(tmp_path / "whole"):
+        assert untimed(tmp_path / "out" / folder) == untimed(tmp_path / "whole" / folder)
+    rows, expected = (
+        [{key: value for key, value in row.items() if not key.endswith("_s")}
+         for row in read_csv(tmp_path / out / "results.csv")]
+        for out in ("out", "whole")
+    )  # fmt: skip
+    assert rows == expected
+
+
+def test_a_benchmark_is_extended_as_a_whole_or_not_at_all(grid, tmp_path):
+    grid("random,albl", seeds=1, candidates="entropy,margin", rounds=2)
+    out = tmp_path / "out"
+    before = {folder: content(out / folder) for folder in runs_of(out)}
+    with pytest.raises(RunFolderError, match="rounds 2: --rounds 3 extends all runs on a dataset or none"):
+        grid("random", seeds=1)
+    with pytest.raises(RunFolderError, match=r"albl/seed-0 cannot be extended: strategy 'albl' plans with the number"):
+        grid("random,albl", seeds=1, candidates="entropy,margin")
+    with pytest.raises(RunFolderError, match="rounds was 2 and is now 1"):
+        grid("random,albl", seeds=1, candidates="entropy,margin", rounds=1)
+    now = {folder: content(out / folder) for folder in runs_of(out)}
+    assert {name: {k: v for k, v in files.items() if k != ".lock"} for name, files in now.items()} == {
+        name: {k: v for k, v in files.items() if k != ".lock"} for name, files in before.items()
+    }
+
+
+def test_stopped_runs_can_be_reported_with_extended_ones(grid, tmp_path):
+    stopping = {"plugin_options": {"target_accuracy": 0.01}}
+    grid("random", seeds=1, rounds=1, **stopping)
+    again = grid("random,margin", seeds=1, **stopping)
+    assert again.failures == () and {len(run.n_labeled) for run in again.tables.runs} == {1}
+    rounds = [read_json(tmp_path / "out" / folder / "config.json")["rounds"] for folder in runs_of(tmp_path / "out")]
+    assert rounds == [3, 3]

@@ -48,7 +48,7 @@ def test_kill_at_any_moment(tmp_path, blob_file):
     done = subprocess.run(command(blob_file, out, "--resume"), check=True, capture_output=True, text=True)
     assert "continuing after round" in done.stderr
     assert untimed(out) == untimed(tmp_path / "whole")
-    assert (out / "model.pt").exists() and not list(out.glob("state-*")) and not list(out.glob(".*deepal-tmp*"))
+    assert (out / "model.pt").exists() and len(list(out.glob("state-*"))) == 1 and not list(out.glob(".*deepal-tmp*"))
 
 
 def test_ctrl_c(tmp_path, blob_file):

@@ -58,6 +58,26 @@ def test_a_damaged_file_is_rebuilt(cache: Path, tmp_path: Path, damage: bytes) -
     np.testing.assert_array_equal(cached_array(tmp_path, "key", 10, blocks_of(VALUES)), VALUES)
 
 
+def test_every_flipped_bit_is_noticed(cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cached_array(tmp_path, "key", 10, blocks_of(VALUES))
+    (file,) = cache.glob("*.npy")
+    whole = file.read_bytes()
+    for position in range(0, len(whole), 7):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << position % 8
+        file.write_bytes(damaged)
+        np.testing.assert_array_equal(cached_array(tmp_path, "key", 10, blocks_of(VALUES)), VALUES)
+        assert file.read_bytes() == whole
+    assert "is damaged, or of an earlier version: it is rebuilt" in caplog.text
+
+
+def test_a_file_without_a_checksum_is_rebuilt(cache: Path, tmp_path: Path) -> None:
+    cached_array(tmp_path, "key", 10, blocks_of(VALUES))
+    (file,) = cache.glob("*.npy")
+    np.save(file, VALUES + 1)
+    np.testing.assert_array_equal(cached_array(tmp_path, "key", 10, blocks_of(VALUES)), VALUES)
+
+
 def test_a_failure_halfway_leaves_no_file(cache: Path, tmp_path: Path) -> None:
     def broken() -> ArrayBlocks:
         def blocks() -> Iterator[np.ndarray]:

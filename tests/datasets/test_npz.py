@@ -47,6 +47,17 @@ def test_stored_arrays_are_mapped(tmp_path: Path, dtype: str, order: Any) -> Non
         assert Path(data.x_train.filename) == tmp_path / "own.npz"
 
 
+@pytest.mark.parametrize("member", ["x", "y", "x_test"])
+def test_a_flipped_bit_of_a_mapped_array_is_noticed(tmp_path: Path, member: str) -> None:
+    path = save(tmp_path, **SPLIT)
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        offset = archive.getinfo(f"{member}.npy").header_offset
+    content[offset + 200] ^= 4
+    path.write_bytes(content)
+    refused(path, f"Bad CRC-32 for file '{member}.npy'")
+
+
 @pytest.mark.parametrize("split", [SPLIT, {"x": X, "y": Y}])
 @pytest.mark.parametrize("kind", [np.array("embeddings"), np.array([b"embeddings"])])
 def test_a_file_can_declare_embeddings(

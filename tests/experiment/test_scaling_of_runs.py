@@ -30,7 +30,7 @@ def mixed(blob_data):
 def outdate(folder):
     """Turn a run folder into one written before scaling could be chosen."""
     config = json.loads((folder / "config.json").read_text())
-    del config["scaling"], config["scaling_reason"], config["settings"]["scaling"]
+    del config["scaling"], config["scaling_reason"], config["settings"]["scaling"], config["checksum"]
     (folder / "config.json").write_text(json.dumps(config))
 
 
@@ -112,6 +112,7 @@ def test_old_run_continues_with_scaling_by_feature(tmp_path, blob_data, quick):
     weights = read_tensors(folder / "model.pt")
     del weights["normalization.unit_rows"]
     write_tensors(folder / "model.pt", weights)
+    (folder / "summary.json").write_text('{"status": "finished"}')
     predictor = load_model(folder)
     expected = blob_data.x_train.std(axis=0)
     np.testing.assert_allclose(predictor.normalization.std, expected, rtol=1e-5)
@@ -121,7 +122,7 @@ def test_old_run_continues_with_scaling_by_feature(tmp_path, blob_data, quick):
 def test_old_image_run_is_resumed(tmp_path, image_data, quick):
     first = run("random", image_data, out=tmp_path / "run", **quick)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
-    del config["scaling"], config["settings"]["scaling"]
+    del config["scaling"], config["settings"]["scaling"], config["checksum"]
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
     assert run("random", image_data, out=tmp_path / "run", resume=True, **quick).rounds == first.rounds
 

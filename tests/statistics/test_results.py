@@ -110,16 +110,16 @@ def test_damaged_tables(copy, change, message):
     "name, text, message",
     [
         ("rounds.jsonl", "", "holds no rounds"),
-        ("rounds.jsonl", '{"round": 0, "n_labeled": 5, "seconds": {}}\n', "'accuracy' is missing"),
+        ("rounds.jsonl", '{"round": 0, "n_labeled": 5, "seconds": {}}\n', "'accuracy' of round 0 is missing"),
         (
             "rounds.jsonl",
             '{"round": 0, "n_labeled": 5, "accuracy": NaN, "seconds": {"train": 1, "query": 1}}\n',
-            "not finite",
+            "'accuracy' of round 0 is missing or of another kind",
         ),
         ("rounds.jsonl", '{"round": 0, "n_labeled": 5, "accuracy": 1, "seconds": [1]}\n', "damaged"),
         (
             "rounds.jsonl",
-            '{"round": 0, "n_labeled": 5, "accuracy": 1, "seconds": {"train": 1}}\n',
+            '{"round": 0, "n_labeled": 5, "accuracy": 1, "queried": [], "seconds": {"train": 1}}\n',
             "'query' is missing",
         ),
         (

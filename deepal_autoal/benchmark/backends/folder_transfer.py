@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from deepal_autoal.errors import RunFolderError
 from deepal_autoal.experiment.run_files import LOCK, ROUNDS, SUMMARY
-from deepal_autoal.files import TEMPORARY_SUFFIX, write_bytes
+from deepal_autoal.files import TEMPORARY_SUFFIX, read_bytes, remove_file, remove_leftovers, write_bytes
 
 # Contents by path inside the run folder.
 Files = dict[str, bytes]
@@ -54,12 +55,18 @@ class RunFolderChanges:
         deadline = time.monotonic() + _SECONDS_TO_SAVE
         while (self._folder / ROUNDS).exists():
             rounds = (self._folder / ROUNDS).read_bytes()
-            state = self._folder / _STATE.format(rounds.count(b"\n") - 1)
+            number = rounds.count(b"\n") - 1
+            state = self._folder / _STATE.format(number)
+            # Kept after the last round, for a run that is extended.
+            before = self._folder / _STATE.format(number - 1)
+            kept = {}
+            with suppress(FileNotFoundError):
+                kept = {before.name: before.read_bytes()}
             try:
-                return {state.name: state.read_bytes(), ROUNDS: rounds}
+                return {**kept, state.name: state.read_bytes(), ROUNDS: rounds}
             except FileNotFoundError:  # the run is one round further, or finished
                 if (self._folder / SUMMARY).exists():
-                    return {ROUNDS: rounds}
+                    return {**kept, ROUNDS: rounds}
                 if time.monotonic() > deadline:
                     raise RunFolderError(
                         f"{self._folder} is damaged: it lacks {state.name}, the state after its last round; remove it"
@@ -91,15 +98,16 @@ def write_run_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         RunFolderError: If they cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    is_finished = (folder / SUMMARY).exists() and (folder / ROUNDS).exists()
+    if is_finished and SUMMARY not in files and files.get(ROUNDS, b"") != read_bytes(folder / ROUNDS):
+        remove_file(folder / SUMMARY)  # the run is extended
     last = [ROUNDS, SUMMARY]
     for name in [*(name for name in files if name not in last), *(name for name in last if name in files)]:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, files[name])
     if ROUNDS in files:
-        for path in folder.glob(_STATES):
-            if path.name not in files:
-                path.unlink(missing_ok=True)
+        remove_leftovers(path for path in folder.glob(_STATES) if path.name not in files)
 
 
 class RunFolderCopy:

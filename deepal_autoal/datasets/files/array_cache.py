@@ -1,4 +1,8 @@
-"""Large arrays built once, kept in a cache folder, and memory-mapped from then on."""
+"""Large arrays built once, kept in a cache folder, and memory-mapped from then on.
+
+A file holds an array in numpy's format, which ignores what follows, and then the CRC-32 of all that: a damaged file is
+noticed before it is mapped, and built again.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,22 @@ import logging
 import math
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
 
 from deepal_autoal.errors import InputError
-from deepal_autoal.files import TEMPORARY_SUFFIX, replacing
+from deepal_autoal.files import TEMPORARY_SUFFIX, remove_leftovers, replacing
 
 CACHE_VARIABLE = "DEEPAL_CACHE"
 FREE_SPACE_MARGIN = 64 << 20
+_CHECKSUM_BYTES = 4
+_READ_BYTES = 4 << 20
 
 logger = logging.getLogger(__name__)
 
@@ -86,13 +94,25 @@ def cached_array(origin: Path, key: str, n_rows: int, make: Callable[[], ArrayBl
 
 def _open(path: Path, n_rows: int) -> np.ndarray | None:
     try:
+        if not path.is_file():
+            return None
+        if not _is_whole(path):
+            logger.warning("the cached array %s is damaged, or of an earlier version: it is rebuilt", path)
+            return None
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        return None
     except (OSError, ValueError, EOFError) as error:
         logger.warning("the cached array %s cannot be read (%s): it is rebuilt", path, error)
         return None
     return array if array.ndim and len(array) == n_rows else None
+
+
+def _is_whole(path: Path) -> bool:
+    checksum, left = 0, path.stat().st_size - _CHECKSUM_BYTES
+    with open(path, "rb") as file:
+        while left > 0 and (block := file.read(min(left, _READ_BYTES))):
+            checksum = zlib.crc32(block, checksum)
+            left -= len(block)
+        return file.read() == checksum.to_bytes(_CHECKSUM_BYTES, "big")
 
 
 @contextlib.contextmanager
@@ -112,16 +132,29 @@ def _one_process(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, source: ArrayBlocks) -> None:
-    for orphan in path.parent.glob(f".{path.name}.*{TEMPORARY_SUFFIX}"):  # left by a killed process: we hold the lock
-        orphan.unlink(missing_ok=True)
+    remove_leftovers(path.parent.glob(f".{path.name}.*{TEMPORARY_SUFFIX}"))  # of a killed process: we hold the lock
     if shutil.disk_usage(path.parent).free < source.nbytes + FREE_SPACE_MARGIN:
         raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {_size(source.nbytes)} needed")
     # Plain writes, not a writable memory map: on a full disk a write raises, a map kills the process.
     with replacing(path) as file:
+        summed = _Summed(file)
         header = {"descr": npy.dtype_to_descr(source.dtype), "fortran_order": False, "shape": source.shape}
-        npy.write_array_header_1_0(file, header)
+        npy.write_array_header_1_0(summed, header)
         for block in source.blocks:
-            file.write(np.ascontiguousarray(block, dtype=source.dtype).reshape(-1).view(np.uint8).data)
+            summed.write(np.ascontiguousarray(block, dtype=source.dtype).reshape(-1).view(np.uint8).data)
+        file.write(summed.checksum.to_bytes(_CHECKSUM_BYTES, "big"))
+
+
+class _Summed:
+    """Writes to a file and keeps the CRC-32 of what was written."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.checksum = 0
+
+    def write(self, content: bytes | memoryview) -> int:
+        self.checksum = zlib.crc32(content, self.checksum)
+        return self._file.write(content)
 
 
 def _remove_older(path: Path, prefix: str) -> None:

@@ -77,6 +77,7 @@ def load_npz(path: Path) -> Dataset:
     ids, ids_test = (
         _ids(path, name, arrays.get(name), len(y if name == "ids" else y_test)) for name in ("ids", "ids_test")
     )
+    rows_train = None
     rows: dict[str, tuple[str, np.ndarray | None]] = {"x_train": ("x", None), "x_test": ("x_test", None)}
     if not given:
         train_rows, test_rows = held_out_split(len(x), str(path))
@@ -84,12 +85,14 @@ def load_npz(path: Path) -> Dataset:
         y, y_test = y[train_rows], y[test_rows]
         if ids is not None:
             ids, ids_test = ids[train_rows], ids[test_rows]
+        else:
+            rows_train = train_rows
         rows = {"x_train": ("x", train_rows), "x_test": ("x", test_rows)}
     source = {"kind": "npz", "path": str(path), "test split": "given" if given else HELD_OUT_NOTE}
     try:
         return Dataset(path.resolve().stem, x, y, x_test, y_test, class_names, source=source, ids_train=ids,
                        ids_test=ids_test, is_embeddings=_is_embeddings(path, arrays.get("kind"), x),
-                       skipped=_skipped(path, arrays.get("skipped")))  # fmt: skip
+                       rows_train=rows_train, skipped=_skipped(path, arrays.get("skipped")))  # fmt: skip
     except NonFiniteError as error:
         name, original = rows[error.array]
         row = error.row if original is None else int(original[error.row])
