@@ -147,7 +147,7 @@ class RunSettings:
 class RunArguments(TypedDict, total=False):
     """The same settings and those of training as keyword arguments, for type checkers; a test compares them."""
 
-    candidates: Mapping[str, Sequence[str]] | Iterable[str] | str | None
+    candidates: Mapping[str, Sequence[str]] | Iterable[Any] | str | None
     options: Mapping[str, Any] | None
     data_dir: str | Path | None
     model: str | None

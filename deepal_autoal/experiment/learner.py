@@ -34,9 +34,10 @@ from deepal_autoal.querying.asking import ask
 from deepal_autoal.querying.context import QueryContext
 from deepal_autoal.querying.outputs import OutputCache
 from deepal_autoal.querying.selector import describe_strategy
-from deepal_autoal.querying.strategy import Query, Strategy
+from deepal_autoal.querying.strategy import Query
 from deepal_autoal.run_settings import whole_number
 from deepal_autoal.strategies.factory import create_strategy
+from deepal_autoal.strategies.given import StrategyLike
 from deepal_autoal.training.fitted_model import FittedModel
 from deepal_autoal.training.inputs import Inputs, Normalization
 from deepal_autoal.training.predictor import Predictor, as_samples
@@ -65,7 +66,8 @@ class ActiveLearner:
 
     Args:
         pool: The samples: images uint8 (N, H, W) or (N, H, W, C), or floating-point feature vectors (N, D).
-        strategy: A registered name or a strategy.
+        strategy: A registered name, a strategy, a subclass of `Strategy` that can be created without arguments, or a
+            function of the context that returns one score per candidate.
         n_classes: Number of classes; labels are 0 .. n_classes - 1.
         model: A model's name, with options as in ``resnet18[stem=cifar]``; ``auto`` chooses by the data, for vectors
             by their scaling and by whether the strategy changes training.
@@ -90,13 +92,14 @@ class ActiveLearner:
             `QueryContext.timed`).
 
     Raises:
-        InputError: If the pool cannot be used, or the model lacks what the strategy requires.
+        InputError: If the pool cannot be used, what is given as a strategy is none, or the model lacks what the
+            strategy requires.
     """
 
     def __init__(
         self,
         pool: ArrayLike,
-        strategy: str | Strategy,
+        strategy: StrategyLike,
         n_classes: int,
         *,
         model: str | ModelChoice = "auto",
@@ -113,7 +116,7 @@ class ActiveLearner:
             raise InputError(f"n_classes is {n_classes}; at least two are needed")
         if seed < 0:
             raise InputError(f"seed {seed}: give a whole number of at least 0")
-        self.strategy = create_strategy(strategy) if isinstance(strategy, str) else strategy
+        self.strategy = create_strategy(strategy)
         self.n_classes = n_classes
         self.n_rounds = None if n_rounds is None else whole_number("n_rounds", n_rounds)
         if n_rounds is not None and n_rounds < 0:
@@ -333,7 +336,7 @@ class ActiveLearner:
         path: str | Path,
         pool: ArrayLike,
         *,
-        strategy: Strategy | None = None,
+        strategy: StrategyLike | None = None,
         device: str | torch.device = "auto",
     ) -> ActiveLearner:
         """Restore a learner from a file that `save` wrote.
@@ -341,7 +344,7 @@ class ActiveLearner:
         Args:
             path: The file.
             pool: The same samples in the same order.
-            strategy: Needed only if the saved one was not created by a registered name.
+            strategy: As in the constructor; needed only if the saved one was not created by a registered name.
             device: As in the constructor.
 
         Raises:
