@@ -12,6 +12,7 @@ from deepal_autoal.benchmark.notation import Contender, read_seeds, read_strateg
 from deepal_autoal.errors import InputError, PluginError, RunFolderError, UnknownNameError
 from deepal_autoal.experiment.records import CONFIG, SUMMARY
 from deepal_autoal.experiment.results import run_folders
+from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.jsonable import to_jsonable
 from deepal_autoal.models import read_model
 from deepal_autoal.plugins.host import plugin_host
@@ -75,6 +76,7 @@ class Grid:
     left_out: tuple[LeftOut, ...]
 
 
+@engine_call()
 def plan_grid(
     strategies: str | Sequence[str],
     datasets: str | Sequence[str | Path] | None,

@@ -23,6 +23,7 @@ from deepal_autoal.experiment.saved_learner import (
     strategy_state,
 )
 from deepal_autoal.isolation.blame import blaming
+from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.isolation.guards import guarded
 from deepal_autoal.measuring.profile import section
 from deepal_autoal.models import ModelChoice, build_model, resolve_model
@@ -96,6 +97,7 @@ class ActiveLearner:
             strategy requires.
     """
 
+    @engine_call()
     def __init__(
         self,
         pool: ArrayLike,
@@ -193,6 +195,7 @@ class ActiveLearner:
         """From now on, train with the trainer that ``wrap`` returns; models are rebuilt as before."""
         self._trainer = wrap(self._trainer)
 
+    @engine_call()
     def tell(self, indices: ArrayLike, labels: ArrayLike) -> None:
         """Add labels, of the asked batch or of any other unlabeled samples.
 
@@ -212,6 +215,7 @@ class ActiveLearner:
         """
         return np.asarray(self.query(batch_size).indices)
 
+    @engine_call()
     @section("query")
     def query(self, batch_size: int, progress: Callable[[int, int], None] = _no_progress) -> Query:
         """Return the batch of `ask` with the strategy's report.
@@ -254,6 +258,7 @@ class ActiveLearner:
         self._pending = Query(answer.indices, answer.report)
         return self._pending
 
+    @engine_call()
     def fit(self, progress: Callable[[int, int], None] | None = None) -> FittedModel:
         """Train the task model on the labels so far, unless it is up to date.
 
@@ -275,6 +280,7 @@ class ActiveLearner:
         self._pending = None
         return self._fitted
 
+    @engine_call()
     def adopt(self, state: Mapping[str, Any]) -> FittedModel:
         """Use a model that another learner trained on the same labels, instead of training it again.
 
@@ -291,6 +297,7 @@ class ActiveLearner:
         self._pending = None
         return self._fitted
 
+    @engine_call()
     def adoptable_state(self) -> dict[str, Any] | None:
         """Return the state for `adopt` of the model trained last; None if the model holds state outside its weights.
 
@@ -305,6 +312,7 @@ class ActiveLearner:
             is_whole = all(torch.equal(one, other) for one, other in pairs)
         return state if is_whole else None
 
+    @engine_call()
     def predictor(self) -> Predictor:
         """Return the trained model as a function of raw samples; it is trained first if there are new labels."""
         return Predictor(self.fit(), self.normalization, self._inputs.input_shape)
@@ -317,6 +325,7 @@ class ActiveLearner:
         """Return class probabilities, float32 (n, C), of samples in the pool's format."""
         return self.predictor().predict_proba(samples)
 
+    @engine_call()
     def save(self, path: str | Path) -> None:
         """Write everything except the pool to one file, atomically.
 
@@ -331,6 +340,7 @@ class ActiveLearner:
         saved.write(Path(path))
 
     @classmethod
+    @engine_call()
     def load(
         cls,
         path: str | Path,
@@ -365,6 +375,7 @@ class ActiveLearner:
         learner.load_state_dict(saved.state)
         return learner
 
+    @engine_call()
     def state_dict(self) -> dict[str, Any]:
         """Return the state that changes from round to round."""
         return {
@@ -378,6 +389,7 @@ class ActiveLearner:
             "pending": None if self._pending is None else np.asarray(self._pending.indices),
         }
 
+    @engine_call()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore a `state_dict` into a learner without labels."""
         self._pool.add(state["labeled"], state["labels"])
@@ -395,6 +407,7 @@ class ActiveLearner:
         seed = stream_seed(self.seed, self.round, "train")
         return restored_model(state, self._rebuilding, device=self.device, recipe=self.recipe, seed=seed)
 
+    @engine_call()
     def new_module(self) -> TaskModel:
         """Return an untrained task model, without touching torch's global generator."""
         return self._rebuilding.new_objective().model

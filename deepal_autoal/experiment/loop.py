@@ -31,6 +31,7 @@ from deepal_autoal.experiment.settings import (
 from deepal_autoal.experiment.shared_round_0 import InitialModel
 from deepal_autoal.experiment.versions import versions
 from deepal_autoal.isolation.blame import blaming
+from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.jsonable import to_jsonable
 from deepal_autoal.measuring.profile import Profile, section
 from deepal_autoal.measuring.profile_tables import write_profile
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+@engine_call()
 def run(
     strategy: StrategyLike | None = None,
     dataset: str | Path | Dataset | None = None,
@@ -140,7 +142,7 @@ def run(
             given = given.fill_from(kept)
             given = replace(given, model=recorded_model(AUTO if given.model is None else given.model, recorded.model))
         resolved = given.with_protocol().with_defaults()
-        with torch.inference_mode(False), using_threads(resolved.threads):
+        with using_threads(resolved.threads):
             shared = InitialModel(Path(initial_model)) if initial_model is not None else None
             with section("set-up"):
                 created = made

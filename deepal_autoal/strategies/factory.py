@@ -8,6 +8,7 @@ from typing import Any
 
 from deepal_autoal.errors import DeepALError, InputError
 from deepal_autoal.isolation.blame import blaming
+from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.isolation.process_state import restored
 from deepal_autoal.plugins.contract import check_requires
 from deepal_autoal.plugins.host import plugin_host
@@ -21,6 +22,7 @@ from deepal_autoal.strategies.given import StrategyLike, check_given, entry_of, 
 logger = logging.getLogger(__name__)
 
 
+@engine_call()
 def create_strategy(
     name: StrategyLike, candidates: str | Candidates | Iterable[Any] | None = None, **options: Any
 ) -> Strategy:

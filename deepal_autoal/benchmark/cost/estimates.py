@@ -14,6 +14,7 @@ from deepal_autoal.benchmark.grid import Grid, GridRun
 from deepal_autoal.datasets import load_dataset
 from deepal_autoal.errors import InputError
 from deepal_autoal.experiment.results import FinishedRun
+from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.plugins.cost_formulas import SYMBOLS, evaluate_cost
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.querying.strategy import Strategy
@@ -102,6 +103,7 @@ class Estimates:
             longest, total = max(longest, left), total + left
         return max(longest, total / max(1, min(n_slots, n_runs)))
 
+    @engine_call()
     def probe(self, progress: Callable[[int, int], None], *, is_asked_for: bool = False) -> None:
         """Probe strategies whose cost is not known yet.
 
