@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -60,6 +61,14 @@ def create_strategy(
             name.name = own_name(type(name))
         return name
     return from_function(name)
+
+
+def create_copy(
+    given: StrategyLike, candidates: str | Candidates | Iterable[Any] | None, options: Mapping[str, Any]
+) -> Strategy:
+    """Return a new strategy, as `create_strategy` does, also where a strategy itself is given."""
+    given, candidates = copy.deepcopy((given, candidates))
+    return create_strategy(given, candidates, **options)
 
 
 def name_of(given: object) -> str:

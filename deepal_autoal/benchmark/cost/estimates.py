@@ -18,7 +18,7 @@ from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.plugins.cost_formulas import SYMBOLS, evaluate_cost
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.querying.strategy import Strategy
-from deepal_autoal.strategies.factory import create_strategy
+from deepal_autoal.strategies.factory import create_copy
 
 logger = logging.getLogger(__name__)
 
@@ -160,12 +160,13 @@ def _probe(run: GridRun, seconds: float) -> Probe:
 
 
 def _strategy(run: GridRun) -> Strategy:
-    return create_strategy(run.settings["strategy"], run.settings["candidates"], **run.settings["options"])
+    return create_copy(run.settings["strategy"], run.settings["candidates"], run.settings["options"])
 
 
 def _weight(run: GridRun) -> float:
     """Return a strategy's cost by its card, in arbitrary units."""
-    formula = plugin_host().strategies.get(run.settings["strategy"]).details.get("time")
+    strategy = run.settings["strategy"]
+    formula = plugin_host().strategies.get(strategy).details.get("time") if isinstance(strategy, str) else None
     if not formula:
         return 0.0
     setup = run.setup
