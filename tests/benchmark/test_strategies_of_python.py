@@ -117,5 +117,5 @@ def test_anything_else_is_refused(tmp_path, grid, strategies, message):
 
 def test_other_processes_do_not_have_an_object(grid):
     for given in ({"strategies": {"mine": Counts}}, {"strategies": "vote", "candidates": [Counts, "margin"]}):
-        with pytest.raises(InputError, match="^(mine|vote): .* in this process only; leave out jobs and backend"):
+        with pytest.raises(InputError, match=r"^(mine|vote): .* in this process only; leave out jobs"):
             grid(jobs=2, seeds=2, **given)

@@ -119,6 +119,20 @@ def test_a_call_that_waits_says_so_once(blob_data, caplog, monkeypatch):
     assert len(said) == 1 and said[0].startswith("waiting for a call of thread 'the other': in one process, threads")
 
 
+def test_a_strategys_own_threads_can_use_the_context(blob_data):
+    class Threaded(ScoringStrategy):
+        def score(self, context):
+            def work():
+                half = context.fit(context.labeled.indices[::2], "half")
+                other = context.rebuild(model=half, candidates=context.candidates.indices)
+                return other.candidates.mc_probabilities(2).std(dim=0).sum(dim=1)
+
+            return in_threads([work])[0]
+
+    first, *_ = two_batches(blob_data, Threaded)
+    assert len(set(first)) == 4
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_forked_process_does_not_wait_for_a_thread_it_does_not_have():
