@@ -90,6 +90,13 @@ def test_candidates_of_selectors_are_objects_too(tmp_path, grid):
     assert [item["name"] for item in config["strategy"]["candidates"]] == ["Counts", "entropy (function)", "margin"]
 
 
+def test_sets_stand_beside_objects(tmp_path, grid):
+    assert not grid("vote", candidates=[Counts(2), "all-control"], rounds=1).failures
+    config = json.loads((tmp_path / "study" / "blobs" / "vote" / "seed-0" / "config.json").read_text())
+    assert [item["name"] for item in config["strategy"]["candidates"]] == ["Counts", "random"]
+    assert not grid("vote", candidates=[Counts(2), "all-control"], rounds=1, seeds=2).failures  # continued
+
+
 @pytest.mark.parametrize(
     ("strategies", "message"),
     [
