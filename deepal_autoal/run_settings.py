@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypedDict
@@ -152,7 +153,7 @@ class RunSettings:
 class RunArguments(TypedDict, total=False):
     """The same settings and those of training as keyword arguments, for type checkers; a test compares them."""
 
-    candidates: Mapping[str, Sequence[str]] | Iterable[str] | str | None
+    candidates: Mapping[str, Sequence[str]] | Iterable[Any] | str | None
     options: Mapping[str, Any] | None
     data_dir: str | Path | None
     model: str | None
@@ -191,14 +192,18 @@ def whole_number(name: str, value: Any) -> int:
     """Return a whole number as Python's own, whatever integer type it comes in.
 
     Raises:
-        InputError: If it is of another type; ``name`` says what it is.
+        InputError: If it is of another type; ``name`` says what it is, and 2 is suggested for 2.0 and ``"2"``.
     """
     try:
         if not isinstance(value, bool):
             return operator.index(value)
     except TypeError:
         pass
-    raise InputError(f"{name} must be a whole number, not {value!r}")
+    advice = ""
+    with suppress(TypeError, ValueError, OverflowError):
+        if not isinstance(value, bool) and float(value).is_integer():
+            advice = f"; write {int(float(value))}"
+    raise InputError(f"{name} must be a whole number, not {value!r}{advice}")
 
 
 def whole_numbers(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +31,8 @@ from deepal_autoal.numerics.devices import device_elsewhere, resolve_device
 from deepal_autoal.querying.selector import describe_strategy
 from deepal_autoal.querying.strategy import Strategy
 from deepal_autoal.run_settings import COMPARED, SHARED, definitions
-from deepal_autoal.strategies.factory import create_strategy
+from deepal_autoal.strategies.candidate_selection import Candidates
+from deepal_autoal.strategies.factory import create_copy
 from deepal_autoal.training.recipe import Recipe
 from deepal_autoal.training.scaling import OF_IMAGES, resolve_scaling
 
@@ -183,7 +184,7 @@ def admit(
             "recipe": given["recipe"], "scaling": given["scaling"], "dataset": dataset,
             "model": model,
             "strategy": contender.strategy,
-            "candidates": getattr(created[contender.label], "candidate_words", None) or contender.candidates,
+            "candidates": _candidates(contender, created[contender.label]),
             "options": dict(contender.options),
         }
         for contender in contenders if contender.label in created
@@ -218,6 +219,17 @@ def check_extensions(shorter: Mapping[Path, int], requested: Collection[Path]) -
                     "or none, so name all their strategies and seeds, or choose another --out"
                 )
             held.check_extendable(replace(config, rounds=n_rounds), held.read_rounds())
+
+
+def _candidates(contender: Contender, created: Strategy) -> Candidates | Sequence[Any] | None:
+    """Return the candidates to run with: what sets stood for, or what was given if that has objects."""
+    if _has_objects(contender):
+        return contender.candidates
+    return getattr(created, "candidate_words", None) or contender.candidates
+
+
+def _has_objects(contender: Contender) -> bool:
+    return not all(isinstance(item, str) for item in contender.candidates or ())
 
 
 def _common_model(
@@ -277,14 +289,14 @@ def _create(
 
 def _create_as_before(contender: Contender, configs: Mapping[Path, RunConfig]) -> Strategy:
     """Return the strategy; sets among its candidates stand for what they did in its earlier runs."""
-    created = create_strategy(contender.strategy, contender.candidates, **contender.options)
+    created = create_copy(contender.strategy, contender.candidates, contender.options)
     words = getattr(created, "candidate_words", {})
     earlier = [
         config.settings.get("candidates") for folder, config in configs.items() if _label(folder) == contender.label
     ]
     for recorded in earlier:
-        if words and isinstance(recorded, Mapping) and list(recorded) == list(words):
-            return create_strategy(contender.strategy, recorded, **contender.options)
+        if words and isinstance(recorded, Mapping) and list(recorded) == list(words) and not _has_objects(contender):
+            return create_copy(contender.strategy, recorded, contender.options)
     return created
 
 

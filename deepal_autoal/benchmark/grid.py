@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ from deepal_autoal.errors import InputError, PluginError, RunFolderError, Unknow
 from deepal_autoal.experiment.records import CONFIG, SUMMARY
 from deepal_autoal.experiment.results import run_folders
 from deepal_autoal.experiment.run_files import read_summary
+from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.jsonable import to_jsonable
 from deepal_autoal.models import read_model
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.querying.selector import SelectorStrategy
-from deepal_autoal.run_settings import SHARED, definitions, whole_numbers
-from deepal_autoal.strategies.candidate_sets import check_names, read_names
+from deepal_autoal.run_settings import SHARED, definitions, split_names, whole_numbers
+from deepal_autoal.strategies.candidate_sets import check_names
+from deepal_autoal.strategies.factory import read_candidates
+from deepal_autoal.strategies.given import StrategyLike, given_items
 from deepal_autoal.training.recipe import Recipe
 
 # What all runs of a grid share, by the names of `run`'s arguments.
@@ -53,6 +57,13 @@ class GridRun:
         return self.setup.n_rounds
 
     @property
+    def is_of_python(self) -> bool:
+        """Whether the strategy or a candidate is an object, which no other process can create."""
+        return any(
+            not isinstance(item, str) for item in (self.settings["strategy"], *(self.settings["candidates"] or ()))
+        )
+
+    @property
     def is_finished(self) -> bool:
         """Whether the run is complete; one that was asked for fewer rounds is not."""
         if not (self.folder / SUMMARY).exists():
@@ -81,12 +92,13 @@ class Grid:
     left_out: tuple[LeftOut, ...]
 
 
+@engine_call()
 def plan_grid(
-    strategies: str | Sequence[str],
+    strategies: StrategyLike | Sequence[StrategyLike] | Mapping[str, StrategyLike],
     datasets: str | Sequence[str | Path] | None,
     seeds: int | str | Sequence[int],
     out: Path,
-    candidates: Sequence[str] | None,
+    candidates: Iterable[Any] | None,
     settings: Mapping[str, Any],
     *,
     models: str | Sequence[str] | None = None,
@@ -139,7 +151,7 @@ def plan_grid(
             raise InputError(f"on {label}: {error}") from error
     runs = [
         GridRun(label, strategy, seed, out / label / strategy / f"seed-{seed}", admission.setup,
-                {**call, "seed": seed}, strategy in admission.changing)
+                {**copy.deepcopy(call), "seed": seed}, strategy in admission.changing)
         for seed in numbers
         for label, admission in ((label, admissions[label]) for label in tasks)
         for strategy, call in admission.calls.items()
@@ -164,7 +176,7 @@ def _threads(given: int | None, out: Path, default: int | None) -> int:
     return torch.get_num_threads()
 
 
-def give_candidates(contenders: Sequence[Contender], candidates: Sequence[str] | None) -> list[Contender]:
+def give_candidates(contenders: Sequence[Contender], candidates: Iterable[Any] | None) -> list[Contender]:
     """Return the contenders, the selectors among them with their candidates: their own, or those given for all."""
     for contender in contenders:
         if contender.candidates is not None and not _is_selector(contender):
@@ -174,8 +186,9 @@ def give_candidates(contenders: Sequence[Contender], candidates: Sequence[str] |
             )
     if candidates is None:
         return list(contenders)
-    words = tuple(read_names(candidates))
-    check_names(words)
+    words = tuple(split_names(candidates) if isinstance(candidates, str) else given_items(candidates))
+    read_candidates(words)
+    check_names([word for word in words if isinstance(word, str)])
     given = [
         replace(contender, candidates=words) if contender.candidates is None and _is_selector(contender) else contender
         for contender in contenders
@@ -186,6 +199,8 @@ def give_candidates(contenders: Sequence[Contender], candidates: Sequence[str] |
 
 
 def _is_selector(contender: Contender) -> bool:
+    if not isinstance(contender.strategy, str):  # a strategy has its candidates, and a class may be given some
+        return isinstance(contender.strategy, type) and issubclass(contender.strategy, SelectorStrategy)
     try:
         cls = plugin_host().strategies.load(contender.strategy)
     except PluginError:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import operator
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.plugins.notation import Notation
 from deepal_autoal.run_settings import split_names
 from deepal_autoal.strategies.candidate_sets import ALL, check_names
+from deepal_autoal.strategies.factory import name_of
+from deepal_autoal.strategies.given import StrategyLike, check_given
 
 CANDIDATES = "candidates"
 LONGEST_LABEL = 80
@@ -34,44 +37,79 @@ class Contender:
 
     Attributes:
         label: The name of its folders and rows.
-        strategy: A registered name.
+        strategy: A registered name; from Python also a strategy, a class or a function of the context.
         options: Constructor options, as text; ``name.key`` addresses a candidate.
         is_optional: Whether it was added by ``all``, and is left out where it cannot run.
-        candidates: Names and sets such as ``all-cheap``, if it is a selector and its candidates were given.
+        candidates: Names and sets such as ``all-cheap``, if it is a selector and its candidates were given; from
+            Python also objects.
     """
 
     label: str
-    strategy: str
+    strategy: StrategyLike
     options: Mapping[str, str] = field(default_factory=dict)
     is_optional: bool = False
-    candidates: tuple[str, ...] | None = None
+    candidates: tuple[Any, ...] | None = None
 
 
-def read_strategies(written: str | Sequence[str]) -> list[Contender]:
+def read_strategies(
+    written: StrategyLike | Sequence[StrategyLike] | Mapping[str, StrategyLike],
+) -> list[Contender]:
     """Return the contenders of ``a,label=b[key=value,...],all``, in that order.
 
     Without a label, one is formed from name and options: ``vote[oversample=5]`` becomes ``vote-oversample-5``.
     A selector's own candidates are written as an option: ``vote[candidates=[entropy,kmeans]]``. ``all`` adds every
     registered strategy whose name is not yet a label.
 
+    From Python, items may also be strategies, classes and functions of the context, which are labeled by their names,
+    or all of it may be a mapping from labels to items.
+
     Raises:
         UnknownNameError: If a strategy or a candidate does not exist; the nearest names are suggested.
-        InputError: If an item is malformed, or a label is not a valid folder name, is misleading, or is used twice.
+        InputError: If an item is malformed or no strategy, or a label is not a valid folder name, is misleading, or is
+            used twice.
     """
-    items = [item for text in _texts(written) for item in _STRATEGIES.split(text)]
+    items: list[Any]
+    if isinstance(written, Mapping):
+        items = list(written)
+        contenders = [_labeled(label, given) for label, given in written.items()]
+    else:
+        items = []
+        for given in [written] if isinstance(written, str) or not isinstance(written, Iterable) else written:
+            items += _STRATEGIES.split(given) if isinstance(given, str) else [given]
+        contenders = [_read_strategy(item) if isinstance(item, str) else _of_object(item)
+                      for item in items if not _is_all(item)]  # fmt: skip
     if not items:
         raise InputError("no strategies given: name some, such as --strategies random,margin, or all")
-    contenders = [_read_strategy(item) for item in items if item != ALL]
     labels: set[str] = set()
     for contender in contenders:
         # Some file systems ignore case.
         if contender.label.casefold() in labels:
             raise InputError(f"two strategies are labeled {contender.label!r}: write LABEL=NAME to distinguish them")
         labels.add(contender.label.casefold())
-    if ALL in items:
+    if any(map(_is_all, items)):
         names = [name for name in plugin_host().strategies.names() if name.casefold() not in labels]
         contenders += [Contender(name, name, is_optional=True) for name in names]
     return contenders
+
+
+def _is_all(item: object) -> bool:
+    return isinstance(item, str) and item == ALL
+
+
+def _labeled(label: object, given: Any) -> Contender:
+    """Return the contender that a mapping gives a label."""
+    if not isinstance(label, str):
+        raise InputError(f"strategies: the label {label!r} is no text; write {{'mine': Mine(), 'margin': 'margin'}}")
+    if isinstance(given, str) and _LABEL.fullmatch(label):
+        return _read_strategy(f"{label}={given}")
+    _check_label(label, "", label, plugin_host().strategies.names())
+    check_given(given, f"strategies: {label}")
+    return Contender(label, given)
+
+
+def _of_object(given: Any) -> Contender:
+    check_given(given, "strategies: an item")
+    return _labeled(_slug(name_of(given)), given)
 
 
 def read_seeds(written: int | str | Sequence[int]) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ import filelock
 
 from deepal_autoal.benchmark.backends.interface import Backend, Executor, Workload
 from deepal_autoal.benchmark.backends.job import Job
+from deepal_autoal.benchmark.backends.local import Local
 from deepal_autoal.benchmark.backends.names import checked_device, checked_executor, checked_threads, create_backend
 from deepal_autoal.benchmark.cost.estimates import Estimates
 from deepal_autoal.benchmark.grid import Grid, GridRun, plan_grid
@@ -24,6 +25,7 @@ from deepal_autoal.experiment.run_files import read_summary
 from deepal_autoal.files import TEMPORARY_SUFFIX, remove_leftovers
 from deepal_autoal.isolation.blame import blaming
 from deepal_autoal.run_settings import whole_number
+from deepal_autoal.strategies.given import StrategyLike
 
 logger = logging.getLogger(__name__)
 
@@ -59,12 +61,12 @@ class BenchmarkResult:
 
 
 def run_benchmark(
-    strategies: str | Sequence[str],
+    strategies: StrategyLike | Sequence[StrategyLike] | Mapping[str, StrategyLike],
     datasets: str | Sequence[str | Path] | None,
     seeds: int | str | Sequence[int],
     out: str | Path,
     *,
-    candidates: Sequence[str] | None = None,
+    candidates: Iterable[Any] | None = None,
     models: str | Sequence[str] | None = None,
     protocols: str | Sequence[str] | None = None,
     jobs: int | None = None,
@@ -93,8 +95,9 @@ def run_benchmark(
     model, which is trained once for all of them.
 
     Args:
-        strategies: For example ``"random,vote5=vote[oversample=5],all"``, or a sequence of its parts (see
-            `read_strategies`).
+        strategies: For example ``"random,vote5=vote[oversample=5],all"``, a sequence of its parts, or a mapping from
+            labels to them. Strategies, classes and functions of the context may stand for names (see `run`); each run
+            gets a copy, and all are executed in this process.
         datasets: Registered names or paths, in a sequence or separated by commas; None for the protocols' own.
         seeds: A number of seeds, counted from 0, or a list of seeds.
         out: The benchmark's folder.
@@ -143,6 +146,12 @@ def run_benchmark(
         strategies, datasets, seeds, folder, candidates, settings, models=models, protocols=protocols,
         default_threads=default_threads, is_remote=chosen.is_remote,
     )  # fmt: skip
+    objects = dict.fromkeys(run.strategy for run in grid.runs if run.is_of_python)
+    if objects and not (isinstance(chosen, Local) and (jobs or 1) == 1):
+        raise InputError(
+            f"{', '.join(objects)}: a strategy or candidate given as an object exists in this process only; leave out "
+            "jobs and backend, or register it in a plugin and give its name"
+        )
     tables = Tables(folder)
     with nullcontext() if dry_run else _locked(folder):
         if not dry_run:

@@ -9,6 +9,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepal_autoal.isolation.engine_calls import engine_call
+
 if TYPE_CHECKING:
     from deepal_autoal.datasets.base import Dataset
 
@@ -18,6 +20,7 @@ DATA_DIR_VARIABLE = "DEEPAL_DATA"
 DEFAULT_DATASET = "digits"
 
 
+@engine_call()
 def load_dataset(
     name_or_path: str | Path, data_dir: str | Path | None = None, *, skip_bad: bool | None = False
 ) -> Dataset:

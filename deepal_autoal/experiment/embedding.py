@@ -17,6 +17,7 @@ from deepal_autoal.datasets.files.npz_writer import write_npz
 from deepal_autoal.datasets.user_data.npz import EMBEDDINGS
 from deepal_autoal.errors import InputError
 from deepal_autoal.experiment.saved_model import load_model
+from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.models import build_model
 from deepal_autoal.numerics.devices import resolve_device
 from deepal_autoal.numerics.precision import autocast, resolve_precision
@@ -60,6 +61,7 @@ class Embedded:
     model: str
 
 
+@engine_call()
 def embed(
     dataset: Dataset,
     model: str | Path,

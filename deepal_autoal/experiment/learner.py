@@ -23,6 +23,7 @@ from deepal_autoal.experiment.saved_learner import (
     strategy_state,
 )
 from deepal_autoal.isolation.blame import blaming
+from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.isolation.guards import guarded
 from deepal_autoal.measuring.profile import section
 from deepal_autoal.models import ModelChoice, build_model, resolve_model
@@ -35,9 +36,10 @@ from deepal_autoal.querying.asking import ask
 from deepal_autoal.querying.context import QueryContext, has_read_n_rounds
 from deepal_autoal.querying.outputs import OutputCache
 from deepal_autoal.querying.selector import describe_strategy
-from deepal_autoal.querying.strategy import Query, Strategy
+from deepal_autoal.querying.strategy import Query
 from deepal_autoal.run_settings import whole_number
 from deepal_autoal.strategies.factory import create_strategy
+from deepal_autoal.strategies.given import StrategyLike
 from deepal_autoal.training.fitted_model import FittedModel
 from deepal_autoal.training.inputs import Inputs, Normalization
 from deepal_autoal.training.predictor import Predictor
@@ -67,7 +69,8 @@ class ActiveLearner:
 
     Args:
         pool: The samples: images uint8 (N, H, W) or (N, H, W, C), or floating-point feature vectors (N, D).
-        strategy: A registered name or a strategy.
+        strategy: A registered name, a strategy, a subclass of `Strategy` that can be created without arguments, or a
+            function of the context that returns one score per candidate.
         n_classes: Number of classes; labels are 0 .. n_classes - 1.
         model: A model's name, with options as in ``resnet18[stem=cifar]``; ``auto`` chooses by the data, for vectors
             by their scaling and by whether the strategy changes training.
@@ -93,13 +96,15 @@ class ActiveLearner:
             `QueryContext.timed`).
 
     Raises:
-        InputError: If the pool cannot be used, or the model lacks what the strategy requires.
+        InputError: If the pool cannot be used, what is given as a strategy is none, or the model lacks what the
+            strategy requires.
     """
 
+    @engine_call()
     def __init__(
         self,
         pool: ArrayLike,
-        strategy: str | Strategy,
+        strategy: StrategyLike,
         n_classes: int,
         *,
         model: str | ModelChoice = "auto",
@@ -116,7 +121,7 @@ class ActiveLearner:
             raise InputError(f"n_classes is {n_classes}; at least two are needed")
         if seed < 0:
             raise InputError(f"seed {seed}: give a whole number of at least 0")
-        self.strategy = create_strategy(strategy) if isinstance(strategy, str) else strategy
+        self.strategy = create_strategy(strategy)
         self.n_classes = n_classes
         self.n_rounds = None if n_rounds is None else whole_number("n_rounds", n_rounds)
         if n_rounds is not None and n_rounds < 0:
@@ -194,6 +199,7 @@ class ActiveLearner:
         """From now on, train with the trainer that ``wrap`` returns; models are rebuilt as before."""
         self._trainer = wrap(self._trainer)
 
+    @engine_call()
     def tell(self, indices: ArrayLike, labels: ArrayLike) -> None:
         """Add labels, of the asked batch or of any other unlabeled samples.
 
@@ -213,6 +219,7 @@ class ActiveLearner:
         """
         return np.asarray(self.query(batch_size).indices)
 
+    @engine_call()
     @section("query")
     def query(self, batch_size: int, progress: Callable[[int, int], None] = _no_progress) -> Query:
         """Return the batch of `ask` with the strategy's report.
@@ -258,6 +265,7 @@ class ActiveLearner:
         self._pending = Query(answer.indices, answer.report)
         return self._pending
 
+    @engine_call()
     def fit(self, progress: Callable[[int, int], None] | None = None) -> FittedModel:
         """Train the task model on the labels so far, unless it is up to date.
 
@@ -279,6 +287,7 @@ class ActiveLearner:
         self._pending = None
         return self._fitted
 
+    @engine_call()
     def adopt(self, state: Mapping[str, Any]) -> FittedModel:
         """Use a model that another learner trained on the same labels, instead of training it again.
 
@@ -295,6 +304,7 @@ class ActiveLearner:
         self._pending = None
         return self._fitted
 
+    @engine_call()
     def adoptable_state(self) -> dict[str, Any] | None:
         """Return the state for `adopt` of the model trained last; None if the model holds state outside its weights.
 
@@ -309,6 +319,7 @@ class ActiveLearner:
             is_whole = all(torch.equal(one, other) for one, other in pairs)
         return state if is_whole else None
 
+    @engine_call()
     def predictor(self) -> Predictor:
         """Return the trained model as a function of raw samples; it is trained first if there are new labels."""
         return Predictor(self.fit(), self.normalization, self._inputs.input_shape)
@@ -321,6 +332,7 @@ class ActiveLearner:
         """Return class probabilities, float32 (n, C), of samples in the pool's format."""
         return self.predictor().predict_proba(samples)
 
+    @engine_call()
     def save(self, path: str | Path) -> None:
         """Write everything except the pool to one file, atomically.
 
@@ -335,12 +347,13 @@ class ActiveLearner:
         saved.write(Path(path))
 
     @classmethod
+    @engine_call()
     def load(
         cls,
         path: str | Path,
         pool: ArrayLike,
         *,
-        strategy: Strategy | None = None,
+        strategy: StrategyLike | None = None,
         device: str | torch.device = "auto",
     ) -> ActiveLearner:
         """Restore a learner from a file that `save` wrote.
@@ -348,7 +361,7 @@ class ActiveLearner:
         Args:
             path: The file.
             pool: The same samples in the same order.
-            strategy: Needed only if the saved one was not created by a registered name.
+            strategy: As in the constructor; needed only if the saved one was not created by a registered name.
             device: As in the constructor.
 
         Raises:
@@ -369,6 +382,7 @@ class ActiveLearner:
         learner.load_state_dict(saved.state)
         return learner
 
+    @engine_call()
     def state_dict(self) -> dict[str, Any]:
         """Return the state that changes from round to round."""
         return {
@@ -382,6 +396,7 @@ class ActiveLearner:
             "pending": None if self._pending is None else np.asarray(self._pending.indices),
         }
 
+    @engine_call()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore a `state_dict` into a learner without labels."""
         self._pool.add(state["labeled"], state["labels"])
@@ -399,6 +414,7 @@ class ActiveLearner:
         seed = stream_seed(self.seed, self.round, "train")
         return restored_model(state, self._rebuilding, device=self.device, recipe=self.recipe, seed=seed)
 
+    @engine_call()
     def new_module(self) -> TaskModel:
         """Return an untrained task model, without touching torch's global generator."""
         return self._new_module(0)

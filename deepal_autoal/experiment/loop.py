@@ -33,18 +33,21 @@ from deepal_autoal.experiment.settings import (
 from deepal_autoal.experiment.shared_round_0 import InitialModel
 from deepal_autoal.experiment.versions import versions
 from deepal_autoal.isolation.blame import blaming
+from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.jsonable import to_jsonable
 from deepal_autoal.measuring.profile import Profile, section
 from deepal_autoal.measuring.profile_tables import write_profile
 from deepal_autoal.models import AUTO, recorded_model
 from deepal_autoal.numerics.devices import resolve_device
 from deepal_autoal.plugins.host import plugin_host
+from deepal_autoal.plugins.registry import IN_PROCESS_DISTRIBUTION
 from deepal_autoal.plugins.run_view import ActiveRun
 from deepal_autoal.querying.selector import describe_strategy, providers_of
 from deepal_autoal.querying.strategy import Strategy
 from deepal_autoal.run_settings import RunArguments, RunSettings, definitions, whole_numbers
 from deepal_autoal.strategies.candidate_sets import read_names
-from deepal_autoal.strategies.factory import create_strategy
+from deepal_autoal.strategies.factory import create_registered, create_strategy, read_candidates
+from deepal_autoal.strategies.given import StrategyLike
 from deepal_autoal.training.recipe import LEAST_SIDE, Recipe
 from deepal_autoal.training.scaling import check_scaling, resolve_scaling
 
@@ -55,8 +58,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+@engine_call()
 def run(
-    strategy: str | Strategy | None = None,
+    strategy: StrategyLike | None = None,
     dataset: str | Path | Dataset | None = None,
     *,
     out: str | Path | None = None,
@@ -72,7 +76,8 @@ def run(
     """Run one strategy on one dataset, with the dataset's labels as oracle.
 
     Args:
-        strategy: A registered name or a strategy; ``random`` by default.
+        strategy: A registered name, a strategy, a subclass of `Strategy`, or a function of the context that returns
+            one score per candidate (see `create_strategy`); ``random`` by default.
         dataset: A registered name, a path to own data, or a `Dataset`; ``digits`` by default.
         out: Run folder to write; without it nothing is written.
         resume: Continue the run in ``out``, or start it where there is none yet. Settings left open are the
@@ -104,7 +109,14 @@ def run(
     """
     if resume and out is None:
         raise InputError("--resume needs --out DIR, the folder of the run to continue")
-    given = _read_settings(strategy, dataset, settings)
+    options = settings.get("options")
+    if not isinstance(options, Mapping | None):
+        raise InputError(f"options is {options!r}; give a mapping, such as {{'oversample': 5}}")
+    words, made_candidates = read_candidates(settings.get("candidates"))
+    made = None
+    if strategy is not None and not isinstance(strategy, str):
+        made = create_strategy(strategy, settings.get("candidates"), **(options or {}))
+    given = _read_settings(strategy, dataset, {**settings, "candidates": words})
     if not isinstance(profile, bool | Profile):
         raise InputError(f"profile must be True, False or a Profile, not {profile!r}")
     if isinstance(profile, Profile) and profile.is_stopped:
@@ -121,15 +133,30 @@ def run(
             for what, old, new in (("strategy", kept.strategy, strategy), ("dataset", kept.dataset, dataset)):
                 if old is None and new is None:
                     raise InputError(f"{folder.path} was run with a {what} created in Python; resume it from there")
+            lost = _candidates_of_python(recorded) if made is None and not made_candidates else []
+            if lost:
+                raise InputError(
+                    f"{folder.path} was run with candidates created in Python ({', '.join(lost)}); resume it from "
+                    "there, with the same candidates"
+                )
             kept = replace(kept, recipe={**recorded.recipe_defaults, **kept.recipe})
             _check_data_is_there(given, kept, folder.path)
             given = given.fill_from(kept)
-            given = replace(given, model=recorded_model(given.model or AUTO, recorded.model))
+            given = replace(given, model=recorded_model(AUTO if given.model is None else given.model, recorded.model))
         resolved = given.with_protocol().with_defaults()
-        with torch.inference_mode(False), using_threads(resolved.threads):
+        with using_threads(resolved.threads):
             shared = InitialModel(Path(initial_model)) if initial_model is not None else None
             with section("set-up"):
-                active = _prepare(resolved, strategy, dataset, folder, progress or _no_progress, command, shared)
+                created = made
+                if created is None:
+                    assert resolved.strategy is not None
+                    created = create_registered(
+                        resolved.strategy, resolved.candidates, made_candidates, resolved.options or {}
+                    )
+                by_name = made is None
+                active = _prepare(
+                    resolved, created, by_name, dataset, folder, progress or _no_progress, command, shared
+                )
             if measured is not None:
                 measured.on(active.learner.device)
                 measured.is_resumed = recorded is not None
@@ -172,15 +199,13 @@ run.__signature__ = _signature()  # type: ignore[attr-defined]
 
 
 def _read_settings(
-    strategy: str | Strategy | None, dataset: str | Path | Dataset | None, settings: Mapping[str, Any]
+    strategy: StrategyLike | None, dataset: str | Path | Dataset | None, settings: Mapping[str, Any]
 ) -> Settings:
     known = definitions(RunSettings)
     for name in settings:
         if name not in known and name not in definitions(Recipe):
             raise UnknownNameError("setting", name, [*known, *definitions(Recipe)])
     given: dict[str, Any] = {name: settings.get(name) for name in known}
-    if isinstance(strategy, Strategy) and (given["candidates"] is not None or given["options"]):
-        raise InputError("candidates and options go with a strategy's name; the strategy given is created already")
     if not isinstance(dataset, str | Path | Dataset | None):
         raise InputError(f"dataset is {type(dataset).__name__}; give a name, a path or a Dataset")
     check_scaling(given["scaling"])
@@ -199,20 +224,19 @@ def _read_settings(
 
 def _prepare(
     settings: Settings,
-    strategy: str | Strategy | None,
+    created: Strategy,
+    by_name: bool,
     dataset: str | Path | Dataset | None,
     folder: RunFolder | None,
     progress: Progress,
     command: Sequence[str] | None,
     initial_model: InitialModel | None,
 ) -> LiveRun:
-    assert settings.strategy is not None and settings.dataset is not None and settings.seed is not None
+    assert settings.dataset is not None and settings.seed is not None
+    assert settings.model is not None and settings.device is not None
     if settings.seed < 0:
         raise InputError(f"--seed {settings.seed}: give 0 or more")
-    created = strategy if isinstance(strategy, Strategy) else None
-    if created is None:
-        created = create_strategy(settings.strategy, settings.candidates, **dict(settings.options or {}))
-    device = resolve_device(settings.device or "auto")
+    device = resolve_device(settings.device)
     data = dataset if dataset is not None and not isinstance(dataset, str | Path) else None
     if data is None:
         with section("data"):
@@ -228,7 +252,7 @@ def _prepare(
     # `using_threads` puts back how many there were.
     torch.set_num_threads(settings.threads or usual_threads(data.input_shape))
     learner = ActiveLearner(
-        pool.x_train, created, pool.n_classes, model=settings.model or "auto", recipe=recipe, seed=settings.seed,
+        pool.x_train, created, pool.n_classes, model=settings.model, recipe=recipe, seed=settings.seed,
         device=device, members=members if len(members) < len(pool.x_train) else None, n_rounds=rounds,
         scaling=scaling.name,
     )  # fmt: skip
@@ -249,7 +273,7 @@ def _prepare(
         "threads": torch.get_num_threads(),
         "recipe": {**settings.recipe, "precision": learner.recipe.precision},
         "scaling": scaling.name,
-        "strategy": None if isinstance(strategy, Strategy) else settings.strategy,
+        "strategy": settings.strategy if by_name else None,
         "candidates": getattr(created, "candidate_words", None) or settings.candidates,
         "dataset": None if data is dataset else settings.dataset,
     }
@@ -318,6 +342,18 @@ def _check_data_is_there(given: Settings, kept: Settings, folder: Path) -> None:
     path = kept.dataset
     if given.dataset is None and path is not None and os.path.isabs(path) and not os.path.exists(path):
         raise InputError(f"{folder} was run on {path}, which is not there; if it was moved, give --dataset NEWPATH")
+
+
+def _candidates_of_python(recorded: RunConfig) -> list[str]:
+    """Return the candidates of a recorded run that were given as objects, so that no name finds them."""
+    given = recorded.settings.get("candidates") or ()
+    return [
+        candidate["name"]
+        for candidate in recorded.strategy.get("candidates", ())
+        if candidate.get("distribution", IN_PROCESS_DISTRIBUTION) == IN_PROCESS_DISTRIBUTION
+        and candidate["name"] in given
+        and candidate["name"] not in plugin_host().strategies
+    ]
 
 
 def _n_wrong(data: Dataset, pool: Dataset, members: NDArray[np.int64]) -> int:

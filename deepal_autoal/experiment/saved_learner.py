@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from deepal_autoal.querying.strategy import Strategy
+    from deepal_autoal.strategies.given import StrategyLike
 
 FORMAT = 2
 
@@ -111,7 +112,7 @@ class SavedLearner:
             state=saved["state"],
         )
 
-    def arguments(self, pool: ArrayLike, strategy: Strategy | None) -> dict[str, Any]:
+    def arguments(self, pool: ArrayLike, strategy: StrategyLike | None) -> dict[str, Any]:
         """Return the arguments, except the device, with which the learner is created again.
 
         Args:

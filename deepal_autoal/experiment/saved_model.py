@@ -19,10 +19,11 @@ from deepal_autoal.experiment.run_files import (
     run_identity,
 )
 from deepal_autoal.files import checksum_of_file, read_tensors
+from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.models import ModelChoice, build_model
 from deepal_autoal.models.pretrained import replaced_weights
 from deepal_autoal.numerics.devices import resolve_device
-from deepal_autoal.strategies.factory import recreate_strategy
+from deepal_autoal.strategies.factory import create_strategy, recreate_strategy
 from deepal_autoal.training.fitted_model import FittedModel
 from deepal_autoal.training.inputs import Normalization
 from deepal_autoal.training.predictor import Predictor
@@ -30,10 +31,11 @@ from deepal_autoal.training.recipe import Recipe
 from deepal_autoal.training.trainer import Trainer, load_weights, rebuilding_trainer
 
 if TYPE_CHECKING:
-    from deepal_autoal.querying.strategy import Strategy
+    from deepal_autoal.strategies.given import StrategyLike
 
 
-def load_model(folder: str | Path, device: str = "auto", strategy: Strategy | None = None) -> Predictor:
+@engine_call()
+def load_model(folder: str | Path, device: str = "auto", strategy: StrategyLike | None = None) -> Predictor:
     """Rebuild the final task model of a run folder.
 
     Args:
@@ -73,7 +75,7 @@ def load_model(folder: str | Path, device: str = "auto", strategy: Strategy | No
             raise RunFolderError(
                 f"{path} was run with a strategy created in Python that changes training; pass strategy="
             )
-        wrapping = recreate_strategy(config.strategy) if strategy is None else strategy
+        wrapping = recreate_strategy(config.strategy) if strategy is None else create_strategy(strategy)
         trainer = rebuilding_trainer(wrapping.wrap_trainer(trainer), trainer)
     with replaced_weights():
         module = load_weights(trainer.new_objective().model, weights)

@@ -62,20 +62,20 @@ class Settings(RunSettings):
 
     def with_defaults(self) -> Settings:
         """Return these settings with the defaults that depend on nothing else."""
-        dataset = self.dataset or DEFAULT_DATASET
+        dataset = DEFAULT_DATASET if self.dataset is None else self.dataset
         if dataset not in plugin_host().datasets and os.path.exists(dataset):
             dataset = os.path.abspath(dataset)  # a resumed run may start in another folder
         data_dir = self.data_dir or os.environ.get("DEEPAL_DATA") or DEFAULT_DATA_DIR
         return replace(
             self,
-            strategy=self.strategy or "random",
+            strategy="random" if self.strategy is None else self.strategy,
             candidates=self.candidates if isinstance(self.candidates, Mapping | None) else list(self.candidates),
             options=dict(self.options or {}),
             dataset=dataset,
             data_dir=os.path.abspath(data_dir),
-            model=self.model or "auto",
+            model="auto" if self.model is None else self.model,
             seed=0 if self.seed is None else self.seed,
-            device=self.device or "auto",
+            device="auto" if self.device is None else self.device,
         )
 
     def describe(self) -> dict[str, Any]:

@@ -61,7 +61,8 @@ _PRECISIONS = ("fp32_precision", "cuda.matmul.fp32_precision", "cudnn.conv.fp32_
                "mkldnn.matmul.fp32_precision", "mkldnn.conv.fp32_precision")  # fmt: skip
 
 
-def _get_precisions() -> dict[str, Any]:
+def read_precisions() -> dict[str, Any]:
+    """Return torch's settings for rounding the inputs of float32 operations, by their paths in ``torch.backends``."""
     found = {}
     for path in _PRECISIONS:
         with suppress(AttributeError, RuntimeError):
@@ -69,7 +70,8 @@ def _get_precisions() -> dict[str, Any]:
     return found or {"": _torch().get_float32_matmul_precision()}
 
 
-def _put_precisions(values: Mapping[str, Any]) -> None:
+def put_precisions(values: Mapping[str, Any]) -> None:
+    """Set what `read_precisions` returned, or a part of it."""
     for path, value in values.items():
         if not path:
             _torch().set_float32_matmul_precision(value)
@@ -121,7 +123,8 @@ def _put_autocast(modes: Mapping[str, bool]) -> None:
         _torch().set_autocast_enabled(device, mode)
 
 
-def _put_filters(filters: list[Any]) -> None:
+def put_filters(filters: list[Any]) -> None:
+    """Replace all warnings filters."""
     warnings.resetwarnings()
     warnings.filters[:] = filters  # type: ignore[index]
 
@@ -130,13 +133,13 @@ def _put_streams(streams: tuple[Any, Any]) -> None:
     sys.stdout, sys.stderr = streams
 
 
-_GLOBAL_HOOKS = tuple(f"_global_{kind}_hooks" for kind in ("forward", "forward_pre", "backward", "backward_pre"))
+GLOBAL_HOOKS = tuple(f"_global_{kind}_hooks" for kind in ("forward", "forward_pre", "backward", "backward_pre"))
 
 
 def _get_hooks() -> tuple[tuple[str, int], ...]:
     """Return the keys of the callbacks that all modules of torch call."""
     module = sys.modules["torch.nn.modules.module"]
-    return tuple((name, key) for name in _GLOBAL_HOOKS for key in getattr(module, name, ()))
+    return tuple((name, key) for name in GLOBAL_HOOKS for key in getattr(module, name, ()))
 
 
 def _put_hooks(keys: tuple[tuple[str, int], ...]) -> None:
@@ -178,9 +181,9 @@ SHARED: tuple[Shared, ...] = (
     Shared("torch's cuDNN flags", _get_cudnn, _put_cudnn, "torch",
            {"enabled": True, "deterministic": False, "benchmark": False}),
     Shared("torch's global module hooks", _get_hooks, _put_hooks, "torch.nn.modules.module", ()),
-    Shared("torch's float32 precision", _get_precisions, _put_precisions, "torch"),
+    Shared("torch's float32 precision", read_precisions, put_precisions, "torch"),
     # Imports of other packages set filters too; filters that turn warnings into errors must not remain.
-    Shared("the warnings filters", lambda: list(warnings.filters), _put_filters, is_reported=False),
+    Shared("the warnings filters", lambda: list(warnings.filters), put_filters, is_reported=False),
     Shared("the working directory", os.getcwd, os.chdir),
     Shared("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
     Shared("sys.stdout and sys.stderr", lambda: (sys.stdout, sys.stderr), _put_streams),

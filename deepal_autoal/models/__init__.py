@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from deepal_autoal.models.names import AUTO, ModelChoice, choose_model, read_model, recorded_model, resolve_model
+from deepal_autoal.run_settings import whole_number
 
 if TYPE_CHECKING:
     from deepal_autoal.training.task_model import TaskModel
@@ -20,13 +21,15 @@ def build_model(model: str | ModelChoice, input_shape: tuple[int, ...], n_classe
         n_classes: Number of outputs.
 
     Raises:
-        InputError: If there is no such model or option, or the model cannot take such inputs.
+        InputError: If there is no such model or option, the model cannot take such inputs, or ``n_classes`` is not a
+            whole number.
         PluginError: If its plugin failed to load, or its factory does not return such a `TaskModel`.
     """
     from deepal_autoal.errors import PluginError
     from deepal_autoal.models.names import arguments_of
     from deepal_autoal.training.task_model import TaskModel
 
+    n_classes = whole_number("n_classes", n_classes)
     choice = resolve_model(model, input_shape)
     entry, architecture = arguments_of(choice)
     built = entry.call(tuple(input_shape), n_classes, *architecture, **choice.options)

@@ -19,6 +19,7 @@ import pluggy
 
 from deepal_autoal.errors import PluginError, format_error, is_interrupt
 from deepal_autoal.isolation.blame import Provider
+from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.plugins import hookspecs
 from deepal_autoal.plugins.discovery import discover
 from deepal_autoal.plugins.load_report import describe_distributions, describe_slow, explain_missing
@@ -201,9 +202,16 @@ class PluginHost:
         return explain_missing(name, self.records)
 
 
-@functools.cache
 def plugin_host() -> PluginHost:
     """Return the process's plugin host, with all installed plugins loaded."""
+    if not _loaded_host.cache_info().currsize:
+        with engine_call():  # not one host for each of the threads that come first
+            return _loaded_host()
+    return _loaded_host()
+
+
+@functools.cache
+def _loaded_host() -> PluginHost:
     host = PluginHost()
     host.load_entry_points()
     return host

@@ -40,6 +40,11 @@ class SelectorStrategy(Strategy):
     def __init__(self, candidates: Mapping[str, Strategy]) -> None:
         if not candidates:
             raise InputError(f"{type(self).__name__} needs at least one candidate strategy")
+        if not isinstance(candidates, Mapping) or not all(isinstance(item, Strategy) for item in candidates.values()):
+            raise InputError(
+                f"{type(self).__name__} takes candidates as strategies by name, such as {{'margin': "
+                "create_strategy('margin')}; create_strategy also takes their names, classes and functions"
+            )
         self.candidates = dict(candidates)
 
     @property

@@ -133,8 +133,15 @@ class ScoringStrategy(Strategy):
         """
         import torch
 
-        scores = torch.as_tensor(self.score(context), device=context.device).detach()
         expected = (len(context.candidates),)
+        given = self.score(context)
+        try:
+            scores = torch.as_tensor(given, device=context.device).detach()
+        except (TypeError, ValueError, RuntimeError):
+            raise QueryError(
+                f"{self}: score() returned {type(given).__name__}; expected one number for each of {expected[0]} "
+                "candidates, higher = more informative"
+            ) from None
         if tuple(scores.shape) != expected:
             raise QueryError(f"{self}: score() returned shape {tuple(scores.shape)}; expected {expected}")
         # The maximum is NaN if any score is; much faster than checking each.

@@ -42,6 +42,8 @@ class CandidateSelection:
             InputError: If no name is given, one is given twice, or there is no such set.
         """
         if isinstance(given, Mapping):
+            if any(isinstance(names, str) or not isinstance(names, Sequence) for names in given.values()):
+                raise InputError("give candidates as a list, such as ['entropy', 'margin']")
             return cls(given, is_recorded=True)
         words = read_names(given)
         if not all(words) or not words:

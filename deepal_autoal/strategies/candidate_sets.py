@@ -9,6 +9,7 @@ from deepal_autoal.plugins.cost_formulas import symbols_of
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.plugins.registry import Entry, is_candidate_set
 from deepal_autoal.run_settings import split_names
+from deepal_autoal.strategies.given import given_items
 
 ALL = "all"
 CHEAP = "all-cheap"
@@ -69,7 +70,7 @@ def read_names(written: str | Sequence[str]) -> list[str]:
     Raises:
         InputError: If one of them is not a string.
     """
-    words = split_names(written) if isinstance(written, str) else list(written)
+    words = split_names(written) if isinstance(written, str) else given_items(written)
     if any(not isinstance(word, str) for word in words):
         raise InputError("give candidates by their registered names, or by sets such as all-cheap")
     return [word.strip() for word in words]

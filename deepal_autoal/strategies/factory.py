@@ -2,43 +2,110 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from deepal_autoal.errors import DeepALError, InputError
 from deepal_autoal.isolation.blame import blaming
+from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.isolation.process_state import restored
 from deepal_autoal.plugins.contract import check_requires
 from deepal_autoal.plugins.host import plugin_host
-from deepal_autoal.plugins.options import resolve_options
+from deepal_autoal.plugins.options import constructor_options, resolve_options
 from deepal_autoal.plugins.registry import Entry
 from deepal_autoal.querying.selector import SelectorStrategy, describe_strategy
 from deepal_autoal.querying.strategy import Strategy
 from deepal_autoal.strategies.candidate_selection import Candidates, CandidateSelection
+from deepal_autoal.strategies.given import StrategyLike, check_given, entry_of, from_function, given_items, own_name
 
 logger = logging.getLogger(__name__)
 
 
-def create_strategy(name: str, candidates: Candidates | None = None, **options: Any) -> Strategy:
-    """Create a registered strategy.
+@engine_call()
+def create_strategy(
+    name: StrategyLike, candidates: str | Candidates | Iterable[Any] | None = None, **options: Any
+) -> Strategy:
+    """Create a strategy by its registered name, from its class, or from a function of the context.
 
     Args:
-        name: A registered name; ``deepal strategies`` lists them.
+        name: A registered name (``deepal strategies`` lists them), a subclass of `Strategy`, or a function of the
+            context that returns one score per candidate. A strategy is returned as it is.
         candidates: For selectors only: names of the candidates and of sets such as ``all-cheap`` (see
             `candidate_sets`), or, from a record, what these stood for; each selector has defaults. Strategies that
-            only come from a set and cannot be created are left out, with a warning.
+            only come from a set and cannot be created are left out, with a warning. In place of a name, a strategy,
+            a class or a function may be given; its own name is the candidate's.
         options: Constructor options; ``**{"vote.oversample": 5}`` addresses the candidate ``vote``. Text is
             converted to the annotated type.
 
     Raises:
         UnknownNameError: If a strategy, a candidate or an option does not exist.
-        InputError: If an option's value is invalid, candidates are given to a strategy that takes none, or a
-            candidate is not allowed: a duplicate, the selector itself, or a strategy that changes training; if there
-            is no such set, or nothing in it can be created.
+        InputError: If an option's value is invalid, candidates are given to a strategy that takes none, what is given
+            as a strategy is none, or a candidate is not allowed: a duplicate, the selector itself, or a strategy that
+            changes training; if there is no such set, or nothing in it can be created.
         PluginError: If the plugin that provides the strategy is broken.
     """
-    return _create(name, candidates, options, within=())
+    words, made = read_candidates(candidates)
+    if isinstance(name, str):
+        return create_registered(name, words, made, options)
+    check_given(name)
+    if isinstance(name, type):
+        _require_all_arguments(name, options)
+        return _create(entry_of(name), words, options, (), made)
+    if candidates is not None or options:
+        created = "is a function and takes none" if not isinstance(name, Strategy) else "is created already"
+        raise InputError(f"candidates and options go with a strategy's name or class; the strategy given {created}")
+    if isinstance(name, Strategy):
+        if not name.name:
+            name.name = own_name(type(name))
+        return name
+    return from_function(name)
+
+
+def create_copy(
+    given: StrategyLike, candidates: str | Candidates | Iterable[Any] | None, options: Mapping[str, Any]
+) -> Strategy:
+    """Return a new strategy, as `create_strategy` does, also where a strategy itself is given."""
+    given, candidates = copy.deepcopy((given, candidates))
+    return create_strategy(given, candidates, **options)
+
+
+def name_of(given: object) -> str:
+    """Return the name of a strategy that is given as an object, as records have it."""
+    return given.name or own_name(type(given)) if isinstance(given, Strategy) else own_name(given)
+
+
+def read_candidates(
+    candidates: str | Candidates | Iterable[Any] | None,
+) -> tuple[str | Candidates | None, dict[str, Strategy]]:
+    """Return candidates by name only, and those given as objects by their own names.
+
+    Raises:
+        InputError: If something is given as a candidate that is none, or two objects have the same name.
+    """
+    if candidates is None or isinstance(candidates, str | Mapping):
+        return candidates, {}
+    names: list[str] = []
+    made: dict[str, Strategy] = {}
+    for item in given_items(candidates):
+        if isinstance(item, str):
+            names.append(item)
+            continue
+        check_given(item, "a candidate")
+        name = name_of(item)
+        if name in made:
+            raise InputError(f"two candidates are named {name!r}; set the attribute `name` of one of them")
+        made[name] = create_strategy(item)
+        names.append(name)
+    return names, made
+
+
+def create_registered(
+    name: str, candidates: str | Candidates | None, made: Mapping[str, Strategy], options: Mapping[str, Any]
+) -> Strategy:
+    """Create a registered strategy from what `read_candidates` returned (see `create_strategy`)."""
+    return _create(plugin_host().strategies.get(name), candidates, options, (), made)
 
 
 def recreate_strategy(described: Mapping[str, Any]) -> Strategy:
@@ -55,8 +122,14 @@ def recreate_strategy(described: Mapping[str, Any]) -> Strategy:
     return create_strategy(described["name"], names, **options)
 
 
-def _create(name: str, candidates: Candidates | None, options: Mapping[str, Any], within: tuple[str, ...]) -> Strategy:
-    entry = plugin_host().strategies.get(name)
+def _create(
+    entry: Entry,
+    candidates: str | Candidates | None,
+    options: Mapping[str, Any],
+    within: tuple[str, ...],
+    made: Mapping[str, Strategy],
+) -> Strategy:
+    name = entry.name
     if name in within:
         raise InputError(f"strategy {name!r} would be its own candidate: {' > '.join((*within, name))}")
     cls = entry.load()
@@ -65,7 +138,7 @@ def _create(name: str, candidates: Candidates | None, options: Mapping[str, Any]
     arguments = resolve_options(name, cls, own)
     if issubclass(cls, SelectorStrategy):
         selection = CandidateSelection.parse(cls.default_candidates if candidates is None else candidates, name)
-        created = _create_candidates(selection, addressed, (*within, name))
+        created = _create_candidates(selection, addressed, (*within, name), made)
         return _create_selector(entry, created, arguments, selection)
     if candidates is not None:
         raise InputError(f"strategy {name!r} takes no candidates; only selectors such as autoal and vote do")
@@ -82,12 +155,16 @@ def without_candidates(selector: SelectorStrategy, names: Collection[str]) -> Se
         InputError: If none is left.
     """
     kept = {name: candidate for name, candidate in selector.candidates.items() if name not in names}
-    entry = plugin_host().strategies.get(selector.name)
+    registered = plugin_host().strategies
+    entry = registered.get(selector.name) if selector.name in registered else entry_of(type(selector))
     return _create_selector(entry, kept, selector.options, CandidateSelection(selector.candidate_words))
 
 
 def _create_candidates(
-    selection: CandidateSelection, addressed: Mapping[str, Any], within: tuple[str, ...]
+    selection: CandidateSelection,
+    addressed: Mapping[str, Any],
+    within: tuple[str, ...],
+    made: Mapping[str, Strategy],
 ) -> dict[str, Strategy]:
     """Return the candidates by name, except optional ones that cannot be created.
 
@@ -95,6 +172,7 @@ def _create_candidates(
         selection: The candidates; those with an option of their own are not optional.
         addressed: Options of candidates, as ``name.key``.
         within: The enclosing selectors, outermost first.
+        made: Candidates that were given as objects.
     """
     names = selection.names
     for key in addressed:
@@ -105,6 +183,11 @@ def _create_candidates(
     for name in names:
         theirs = {key.partition(".")[2]: value for key, value in addressed.items() if key.startswith(f"{name}.")}
         try:
+            if name in made:
+                if theirs:
+                    raise InputError(f"option {name}.{next(iter(theirs))}: the candidate {name!r} is created already")
+                created[name] = _checked_candidate(name, made[name], within)
+                continue
             if name in optional and issubclass(plugin_host().strategies.load(name), SelectorStrategy):
                 continue  # its card does not say that it is one
             created[name] = _create_candidate(name, theirs, within)
@@ -116,7 +199,10 @@ def _create_candidates(
 
 
 def _create_candidate(name: str, options: Mapping[str, Any], within: tuple[str, ...]) -> Strategy:
-    strategy = _create(name, None, options, within)
+    return _checked_candidate(name, _create(plugin_host().strategies.get(name), None, options, within, {}), within)
+
+
+def _checked_candidate(name: str, strategy: Strategy, within: tuple[str, ...]) -> Strategy:
     if strategy.changes_training:
         by_options = "changes_training" in vars(type(strategy))
         raise InputError(
@@ -139,6 +225,21 @@ def _create_selector(
     _complete(entry, selector, arguments)
     selector.candidate_words = selection.only(created).describe()
     return selector
+
+
+def _require_all_arguments(cls: type[Strategy], given: Mapping[str, Any]) -> None:
+    """Raise an error if a class needs more than what is given; the message says that an instance can be given."""
+    missing = [
+        key
+        for key, parameter in constructor_options(cls).items()
+        if key not in given and parameter.default is parameter.empty
+    ]
+    if missing:
+        arguments = ", ".join(f"{key}=..." for key in missing)
+        raise InputError(
+            f"strategy {cls.__name__!r} cannot be created without {', '.join(missing)}: give "
+            f"{cls.__name__}({arguments}), or options such as {{{missing[0]!r}: ...}}"
+        )
 
 
 def _complete(entry: Entry, strategy: Strategy, arguments: Mapping[str, Any]) -> Strategy:

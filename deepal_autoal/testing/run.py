@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from threadpoolctl import threadpool_limits
 
+from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.testing.checks import CHECKS, Check
 from deepal_autoal.testing.evidence import close, other_process_of
 from deepal_autoal.testing.failure_text import format_failure
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from deepal_autoal.querying.strategy import Strategy
 
 
+@engine_call()
 def check_strategy(
     strategy: str | Callable[..., Strategy],
     *,

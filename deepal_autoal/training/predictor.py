@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepal_autoal.errors import InputError
+from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.training.inputs import Inputs, Normalization
 from deepal_autoal.training.samples import as_samples
 
@@ -43,19 +44,23 @@ class Predictor:
         self.input_shape = input_shape
         self.class_names = class_names
 
+    @engine_call()
     def predict(self, samples: ArrayLike) -> NDArray[np.int64]:
         """Return predicted classes, int64 (n,)."""
         return self.logits(samples).argmax(dim=1).cpu().numpy()
 
+    @engine_call()
     def predict_proba(self, samples: ArrayLike) -> NDArray[np.float32]:
         """Return class probabilities, float32 (n, C)."""
         return self.logits(samples).softmax(dim=1).cpu().numpy()
 
+    @engine_call()
     def accuracy(self, inputs: Inputs, labels: NDArray[np.int64]) -> float:
         """Return the share of samples whose predicted class is their label, in [0, 1]."""
         logits, _ = self.model.sweep(inputs, np.arange(len(inputs)))
         return float((logits.argmax(dim=1).cpu().numpy() == labels).mean())
 
+    @engine_call()
     def logits(self, samples: ArrayLike) -> Tensor:
         """Return logits, float32 (n, C), on the model's device."""
         inputs = Inputs(as_samples(samples, "samples"), self.normalization, self.model.device)

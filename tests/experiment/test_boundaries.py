@@ -269,9 +269,9 @@ def test_relative_dataset_folder_is_made_absolute(tmp_path, blob_data, quick, mo
     assert Settings(dataset="digits").with_defaults().dataset == "digits"
 
 
-def test_selector_needs_names():
-    with pytest.raises(InputError, match="registered names"):
-        create_strategy("vote", [create_strategy("margin")])
+def test_selector_needs_candidates():
+    with pytest.raises(InputError, match="a candidate is 3 of type int"):
+        create_strategy("vote", [3])
     with pytest.raises(InputError, match="at least one candidate"):
         SelectorStrategy({})
 

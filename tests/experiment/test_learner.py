@@ -1,11 +1,15 @@
 """Ask and tell."""
 
+import re
+
 import numpy as np
 import pytest
+import torch
 
 from deepal_autoal import ActiveLearner, Recipe, Strategy, create_strategy
 from deepal_autoal.errors import InputError, RunFolderError
 from deepal_autoal.files import read_tensors, write_tensors
+from deepal_autoal.models import build_model
 
 QUICK = Recipe(epochs=2, min_steps=5)
 
@@ -98,6 +102,29 @@ def test_another_batch_size_discards_the_first_answer(blob_data):
         each.tell(np.arange(9), blob_data.y_train[:9])
     learner.ask(3)
     assert learner.ask(7).tolist() == fresh.ask(7).tolist()
+
+
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [
+        (2.0, "; write 2"), (np.float64(3), "; write 3"), ("2", "; write 2"), (np.float32(2.5), ""), (None, ""),
+        (True, ""), ([2], ""), (float("nan"), ""), (float("inf"), ""), ("two", ""),
+    ],
+)  # fmt: skip
+def test_number_of_classes_of_another_type_is_refused_by_name(blob_data, given, advice):
+    message = f"^n_classes must be a whole number, not {re.escape(repr(given))}{advice}$"
+    with pytest.raises(InputError, match=message):
+        ActiveLearner(blob_data.x_train, "margin", given)
+    with pytest.raises(InputError, match=message):
+        build_model("linear", (6,), given)
+
+
+@pytest.mark.parametrize("given", [3, np.int64(3), np.uint8(3), np.array(3), torch.tensor(3)])
+def test_number_of_classes_may_have_any_integer_type(blob_data, given):
+    learner = ActiveLearner(blob_data.x_train, "margin", given, model="linear", recipe={"epochs": 1, "min_steps": 2})
+    assert type(learner.n_classes) is int
+    learner.tell(np.arange(6), blob_data.y_train[:6])
+    assert learner.predict_proba(blob_data.x_test).shape == (60, 3)
 
 
 def test_members_and_sizes_are_checked(blob_data):

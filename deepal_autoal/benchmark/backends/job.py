@@ -51,11 +51,12 @@ class Job:
                 ``{"kind": "log", "name": ..., "level": ..., "text": ...}``.
         """
         from deepal_autoal.experiment.loop import run
+        from deepal_autoal.isolation.engine_calls import engine_call
         from deepal_autoal.isolation.process_state import restored
 
         failure = None
         try:
-            with restored([]):  # one run's code must not affect the next one's numbers
+            with engine_call(), restored([]):  # one run's code must not affect the next one's numbers
                 run(
                     **self.settings, out=Path(self.folder), resume=True, command=self.command,
                     initial_model=self.initial_model,

@@ -15,6 +15,7 @@ from deepal_autoal.benchmark.grid import SHARED_SETTINGS, give_candidates
 from deepal_autoal.benchmark.notation import Contender, read_strategies
 from deepal_autoal.datasets import Dataset, load_dataset
 from deepal_autoal.errors import InputError
+from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.measuring.resources import Stopwatch
 from deepal_autoal.querying.selector import SelectorStrategy, describe_strategy
 from deepal_autoal.querying.strategy import Strategy
@@ -63,6 +64,7 @@ class DryRun:
     load_seconds: float
 
 
+@engine_call()
 def estimate_run(settings: Mapping[str, Any], dataset: str, progress: Callable[[int, int, str], None]) -> DryRun:
     """Return the cost of a run, estimated from short measurements; nothing is written.
 

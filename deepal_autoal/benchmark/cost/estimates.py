@@ -14,10 +14,11 @@ from deepal_autoal.benchmark.grid import Grid, GridRun
 from deepal_autoal.datasets import load_dataset
 from deepal_autoal.errors import InputError
 from deepal_autoal.experiment.results import FinishedRun
+from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.plugins.cost_formulas import SYMBOLS, evaluate_cost
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.querying.strategy import Strategy
-from deepal_autoal.strategies.factory import create_strategy
+from deepal_autoal.strategies.factory import create_copy
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +103,7 @@ class Estimates:
             longest, total = max(longest, left), total + left
         return max(longest, total / max(1, min(n_slots, n_runs)))
 
+    @engine_call()
     def probe(self, progress: Callable[[int, int], None], *, is_asked_for: bool = False) -> None:
         """Probe strategies whose cost is not known yet.
 
@@ -163,12 +165,13 @@ def _probe(run: GridRun, seconds: float) -> Probe:
 
 
 def _strategy(run: GridRun) -> Strategy:
-    return create_strategy(run.settings["strategy"], run.settings["candidates"], **run.settings["options"])
+    return create_copy(run.settings["strategy"], run.settings["candidates"], run.settings["options"])
 
 
 def _weight(run: GridRun) -> float:
     """Return a strategy's cost by its card, in arbitrary units."""
-    formula = plugin_host().strategies.get(run.settings["strategy"]).details.get("time")
+    strategy = run.settings["strategy"]
+    formula = plugin_host().strategies.get(strategy).details.get("time") if isinstance(strategy, str) else None
     if not formula:
         return 0.0
     setup = run.setup

@@ -1,0 +1,128 @@
+"""Strategies of a benchmark given from Python: instances, classes, functions, by label or by their own names."""
+
+import json
+
+import pytest
+
+from deepal_autoal import ScoringStrategy, Strategy, run
+from deepal_autoal.benchmark import run_benchmark
+from deepal_autoal.errors import InputError
+
+
+class Counts(Strategy):
+    """Has a memory, so runs that shared one instance would differ from runs alone."""
+
+    requires = frozenset({"probabilities"})
+
+    def __init__(self, start: int = 0):
+        self.n_queries = start
+
+    def query(self, context, batch_size):
+        self.n_queries += 1
+        return context.candidates.indices[self.n_queries :][:batch_size]
+
+    def state_dict(self):
+        return {"n": self.n_queries}
+
+    def load_state_dict(self, state):
+        self.n_queries = state.get("n", self.n_queries)
+
+
+class NeedsPower(ScoringStrategy):
+    def __init__(self, power: int):
+        self.power = power
+
+    def score(self, context):
+        return context.candidates.probabilities()[:, 0] ** self.power
+
+
+def entropy(context):
+    """Has the name of a registered strategy."""
+    return -context.candidates.probabilities()[:, 0]
+
+
+def picks(folder):
+    return [json.loads(line)["queried"] for line in (folder / "rounds.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def grid(tmp_path, blob_file, quick):
+    def execute(strategies, seeds=1, **changes):
+        given = {key: value for key, value in quick.items() if key != "seed"} | {"rounds": 2, "threads": 1} | changes
+        return run_benchmark(strategies, [blob_file], seeds, tmp_path / "study", **given)
+
+    return execute
+
+
+def test_each_run_has_a_strategy_of_its_own(tmp_path, grid, blob_file, quick):
+    instance = Counts(3)
+    result = grid({"mine": instance, "fresh": Counts, "scores": entropy, "m": "margin"}, seeds=2)
+    assert not result.failures
+    assert [row["strategy"] for row in result.tables.summary()] == ["fresh", "m", "mine", "scores"]
+    alone = quick | {"rounds": 2, "threads": 1}
+    for label, new in (
+        ("mine", lambda: Counts(3)),
+        ("fresh", Counts),
+        ("scores", lambda: entropy),
+        ("m", lambda: "margin"),
+    ):
+        for seed in (0, 1):
+            folder = tmp_path / "study" / "blobs" / label / f"seed-{seed}"
+            found = run(new(), blob_file, **alone | {"seed": seed})
+            assert picks(folder) == [record["queried"] for record in found.rounds]
+            assert (
+                json.loads((folder / "config.json").read_text())["strategy"]["name"] == found.config["strategy"]["name"]
+            )
+    assert instance.n_queries == 3
+
+
+def test_names_of_their_own_are_the_labels(tmp_path, grid):
+    assert not grid([Counts, entropy, "margin"]).failures
+    labels = sorted(path.name for path in (tmp_path / "study" / "blobs").iterdir() if not path.name.startswith("."))
+    assert labels == ["Counts", "entropy-function", "margin"]
+    again = grid({"Counts": Counts, "more": lambda context: entropy(context)})  # continued
+    assert not again.failures and len(again.tables.summary()) == 4
+
+
+def test_candidates_of_selectors_are_objects_too(tmp_path, grid):
+    assert not grid("vote", candidates=[Counts(2), entropy, "margin"]).failures
+    config = json.loads((tmp_path / "study" / "blobs" / "vote" / "seed-0" / "config.json").read_text())
+    assert [item["name"] for item in config["strategy"]["candidates"]] == ["Counts", "entropy (function)", "margin"]
+
+
+def test_sets_stand_beside_objects(tmp_path, grid):
+    assert not grid("vote", candidates=[Counts(2), "all-control"], rounds=1).failures
+    config = json.loads((tmp_path / "study" / "blobs" / "vote" / "seed-0" / "config.json").read_text())
+    assert [item["name"] for item in config["strategy"]["candidates"]] == ["Counts", "random"]
+    assert not grid("vote", candidates=[Counts(2), "all-control"], rounds=1, seeds=2).failures  # continued
+
+
+@pytest.mark.parametrize(
+    ("strategies", "message"),
+    [
+        (3, "an item is 3 of type int; give a registered name such as 'margin'"),
+        (None, "an item is None of type NoneType"),
+        ([3, "margin"], "an item is 3 of type int"),
+        ({"mine": 3}, "strategies: mine is 3 of type int"),
+        ({"mine": int}, "strategies: mine: the class int is not a subclass of Strategy"),
+        ({"mine": "margn"}, "unknown strategy 'margn'"),
+        ({"margin": Counts}, "the label 'margin' is the name of another strategy"),
+        ({"a/b": Counts}, "the label 'a/b' is not a safe folder name"),
+        ({"a/b": "margin"}, "the label 'a/b' is not a safe folder name"),
+        ({3: Counts}, r"the label 3 is no text; write {'mine': Mine\(\)"),
+        ({"x": Counts, "X": Counts}, "two strategies are labeled 'X'"),
+        ([Counts, Counts(2)], "two strategies are labeled 'Counts'"),
+        ({"mine": NeedsPower}, r"give NeedsPower\(power=\.\.\.\)"),
+        ({}, "no strategies given"),
+    ],
+)
+def test_anything_else_is_refused(tmp_path, grid, strategies, message):
+    with pytest.raises(InputError, match=message):
+        grid(strategies)
+    assert not list((tmp_path / "study").glob("*/*/*/config.json"))
+
+
+def test_other_processes_do_not_have_an_object(grid):
+    for given in ({"strategies": {"mine": Counts}}, {"strategies": "vote", "candidates": [Counts, "margin"]}):
+        with pytest.raises(InputError, match=r"^(mine|vote): .* in this process only; leave out jobs"):
+            grid(jobs=2, seeds=2, **given)
