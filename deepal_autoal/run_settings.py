@@ -72,6 +72,7 @@ class RunSettings:
         label_noise: Probability that the oracle errs.
         duplicates: Copies of every sample in the pool.
         scaling: How vectors are scaled (see `resolve_scaling`); for a recorded run, how they were.
+        image_size: What image files are brought to, ``N`` or ``HxW`` (see `load_dataset`).
         protocol: Name of a paper's settings, which are used as defaults.
         seed: Seed of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
@@ -123,6 +124,10 @@ class RunSettings:
         None, help="Scaling of vectors: auto (default, by the data), global, feature, l2 or none.", metavar="NAME",
         compared_as="scaling",
     )  # fmt: skip
+    image_size: str | None = setting(
+        None, help="Bring images of any sizes to NxN pixels: shorter side to N, center crop.", metavar="N|HxW",
+        compared_as="image_size",
+    )  # fmt: skip
     protocol: str | None = setting(
         None, help="A paper's settings as defaults (`deepal protocols`).", metavar="NAME", compared_as="protocol"
     )
@@ -159,6 +164,7 @@ class RunArguments(TypedDict, total=False):
     label_noise: float | None
     duplicates: int | None
     scaling: str | None
+    image_size: int | str | Sequence[int] | None
     protocol: str | None
     seed: int | None
     device: str | None

@@ -122,7 +122,7 @@ def admit(
     if threads is not None and threads < 1:
         raise InputError(f"--threads {threads}: give at least 1")
     if data is None:
-        data = load_dataset(dataset, settings.get("data_dir"))
+        data = load_dataset(dataset, settings.get("data_dir"), settings.get("image_size"))
     given: dict[str, Any] = {name: settings.get(name) for name in SHARED}
     given["recipe"] = recipe_changes(settings)
     for config in list(configs.values())[:1]:  # as a resumed run does

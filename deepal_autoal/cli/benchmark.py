@@ -83,6 +83,7 @@ def benchmark_command(
     """
     from deepal_autoal.benchmark.backends.names import create_backend
     from deepal_autoal.benchmark.notation import read_seeds, read_strategies, read_tasks
+    from deepal_autoal.datasets.files.image_size import read_image_size
     from deepal_autoal.training.scaling import check_scaling
 
     set_up_logging(verbose)
@@ -101,6 +102,7 @@ def benchmark_command(
             datasets = datasets or default_dataset(settings["protocol"])
         read_tasks(datasets, models, protocols)
         check_scaling(settings["scaling"])
+        read_image_size(settings["image_size"])
         create_backend(
             settings["backend"], **{name: settings[name] for name in ("address", "cpus_per_run", "gpus_per_run")}
         )

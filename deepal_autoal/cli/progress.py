@@ -42,6 +42,8 @@ class RunDisplay:
         _say(f"{strategy['name']}{f' over {candidates}' if candidates else ''} on {dataset['name']}: "
              f"pool {config['pool_size']}, test {dataset['n_test']}, {dataset['n_classes']} classes; "
              f"model {config['model']['name']}, {config['device']}, seed {config['seed']}")  # fmt: skip
+        if config["settings"].get("image_size"):
+            _say(f"images brought to {config['settings']['image_size']} pixels (height x width)")
         if dataset["kind"] == "vectors":
             reason = config.get("scaling_reason")
             _say(f"scaling {config['scaling']}{f' ({reason})' if reason else ''}")

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from deepal_autoal.datasets import load_dataset
+from deepal_autoal.datasets.files.image_size import image_size_text, no_image_files
 from deepal_autoal.errors import InputError, UnknownNameError
 from deepal_autoal.experiment.learner import ActiveLearner
 from deepal_autoal.experiment.live_run import LiveRun, Progress, begin_phase
@@ -187,6 +188,7 @@ def _read_settings(
         "dataset": str(dataset) if isinstance(dataset, str | Path) else None,
         "candidates": candidates if isinstance(candidates, Mapping | None) else read_names(candidates),
         "options": given["options"] or None,
+        "image_size": image_size_text(given["image_size"]),
         "data_dir": None if given["data_dir"] is None else str(given["data_dir"]),
         "recipe": recipe_changes(settings),
         "plugin_options": given["plugin_options"] or {},
@@ -213,7 +215,9 @@ def _prepare(
     data = dataset if dataset is not None and not isinstance(dataset, str | Path) else None
     if data is None:
         with section("data"):
-            data = load_dataset(settings.dataset, settings.data_dir)
+            data = load_dataset(settings.dataset, settings.data_dir, settings.image_size)
+    elif settings.image_size is not None:
+        raise no_image_files(settings.image_size, f"dataset {data.name}")
     with section("normalization"):
         # Of all rows, so that runs of all seeds and pool sizes decide alike.
         scaling = resolve_scaling(settings.scaling, data.x_train, data.is_embeddings)

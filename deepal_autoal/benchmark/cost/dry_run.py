@@ -80,7 +80,7 @@ def estimate_run(settings: Mapping[str, Any], dataset: str, progress: Callable[[
     contenders = _contenders(settings)
     shared = {name: settings.get(name) for name in SHARED_SETTINGS}
     with Stopwatch() as loading:
-        data = load_dataset(dataset, settings.get("data_dir"))
+        data = load_dataset(dataset, settings.get("data_dir"), settings.get("image_size"))
     admission = admit(data.name, dataset, contenders, shared, (), data=data)
     rows = [Row(name, reason=out.reason) for out in admission.left_out for name in out.strategies]
     wanted = [

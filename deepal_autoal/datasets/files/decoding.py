@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepal_autoal.datasets.files.array_cache import ArrayBlocks
+from deepal_autoal.datasets.files.image_size import USUAL_SIDE, fitted
 from deepal_autoal.errors import InputError
 from deepal_autoal.numerics.row_blocks import DECODING, row_slices
 
@@ -48,28 +49,35 @@ def bombs_refused() -> Iterator[None]:
         yield
 
 
-def decode_images(files: Sequence[Path], gray: bool) -> ArrayBlocks:
+def decode_images(files: Sequence[Path], gray: bool, size: tuple[int, int] | None = None) -> ArrayBlocks:
     """Return the images as uint8 (N, H, W, C), decoded when the blocks are iterated over.
 
     C is 1 (``gray``) or 3. Alpha is dropped, palettes are resolved, 16-bit grayscale is scaled to 0..255, EXIF
     orientation is applied; only the first frame of an animation is used.
+
+    Args:
+        files: At least one.
+        gray: Whether to decode as grayscale.
+        size: Height and width that every image is brought to (see `fitted`); by default they must have one size.
 
     Raises:
         InputError: Now or during iteration, if a file is unreadable, truncated, not an image, too large, or
             differs in size from the first; the message names the first such file.
         ColorFoundError: During iteration, if ``gray`` and an image has color.
     """
-    first = _decode(files[0], gray, None)
+    first = _decode(files[0], gray, None, size)
     shape = (len(files), *first.shape)
-    return ArrayBlocks(shape, np.dtype(np.uint8), _blocks(files, gray, first.shape))
+    return ArrayBlocks(shape, np.dtype(np.uint8), _blocks(files, gray, first.shape, size))
 
 
-def _blocks(files: Sequence[Path], gray: bool, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+def _blocks(
+    files: Sequence[Path], gray: bool, shape: tuple[int, ...], size: tuple[int, int] | None
+) -> Iterator[np.ndarray]:
     from tqdm import tqdm
 
     n_threads = min(8, os.cpu_count() or 1)
     n_block = max(n_threads, DECODING.rows(int(np.prod(shape))))
-    expected = (files[0], shape)
+    expected = (files[0], shape) if size is None else None
     with (
         ThreadPoolExecutor(n_threads, thread_name_prefix="decode") as threads,
         tqdm(total=len(files), desc="decoding images", unit="image", disable=None, leave=False) as progress,
@@ -77,12 +85,14 @@ def _blocks(files: Sequence[Path], gray: bool, shape: tuple[int, ...]) -> Iterat
         for rows in row_slices(len(files), n_block):
             block = files[rows]
             # map() returns results in order, so the first bad file is named, whichever thread fails first.
-            yield np.stack(list(threads.map(lambda file: _decode(file, gray, expected), block)))
+            yield np.stack(list(threads.map(lambda file: _decode(file, gray, expected, size), block)))
             progress.update(len(block))
 
 
-def _decode(file: Path, gray: bool, expected: tuple[Path, tuple[int, ...]] | None) -> np.ndarray:
-    """Return one image (H, W, C); ``expected`` is the first file and its array's shape."""
+def _decode(
+    file: Path, gray: bool, expected: tuple[Path, tuple[int, ...]] | None, size: tuple[int, int] | None
+) -> np.ndarray:
+    """Return one image (H, W, C) brought to ``size``; ``expected`` is the first file and its array's shape."""
     with _opened(file) as image:
         if gray and image.mode not in _GRAY_MODES:
             raise ColorFoundError
@@ -98,7 +108,16 @@ def _decode(file: Path, gray: bool, expected: tuple[Path, tuple[int, ...]] | Non
             raise InputError(_unreadable(file, error)) from error
     if expected is not None and pixels.shape != expected[1]:
         raise _size_error(file, (pixels.shape[1], pixels.shape[0]), expected)
-    return pixels
+    return pixels if size is None else _resized(pixels, size)
+
+
+def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    from PIL import Image
+
+    if pixels.shape[:2] == size:
+        return pixels
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    return np.asarray(fitted(image, size)).reshape(*size, -1)
 
 
 def _opened(file: Path) -> Image:
@@ -153,9 +172,10 @@ def _gray_plane(image: Image) -> np.ndarray:
 
 def _size_error(file: Path, size: tuple[int, ...], expected: tuple[Path, tuple[int, ...]]) -> InputError:
     first, shape = expected
+    side = min(USUAL_SIDE, *size, *shape[:2])
     return InputError(
-        f"{file} is {size[0]}x{size[1]} pixels but {first} is {shape[1]}x{shape[0]} (width x height); resize all "
-        "images to one size first"
+        f"{file} is {size[0]}x{size[1]} pixels but {first} is {shape[1]}x{shape[0]} (width x height); bring all to "
+        f"one size, for example with --image-size {side} (the shorter side scaled to {side}, the center kept)"
     )
 
 

@@ -13,8 +13,12 @@ import numpy as np
 from deepal_autoal.datasets.base import Dataset
 from deepal_autoal.datasets.files.array_cache import cached_array
 from deepal_autoal.datasets.files.decoding import ColorFoundError, bombs_refused, decode_images
+from deepal_autoal.datasets.files.image_size import image_size_text
 from deepal_autoal.datasets.splits import HELD_OUT_NOTE, held_out_split
 from deepal_autoal.datasets.user_data.labels import encode_names
+
+IMAGE_SIZE = "image size"
+"""Entry of a dataset's ``source`` if its images were brought to a size."""
 
 _CACHE_FORMAT = "images 1"
 
@@ -39,7 +43,12 @@ def file_state(status: os.stat_result) -> tuple[int, int, int]:
 
 
 def image_dataset(
-    kind: str, origin: Path, folder: Path, train: Sequence[ImageFile], test: Sequence[ImageFile]
+    kind: str,
+    origin: Path,
+    folder: Path,
+    train: Sequence[ImageFile],
+    test: Sequence[ImageFile],
+    image_size: tuple[int, int] | None = None,
 ) -> Dataset:
     """Return the dataset of listed images; without test images a fifth is held out.
 
@@ -50,6 +59,8 @@ def image_dataset(
         kind: For the record, such as ``"image folder"``.
         origin: The path that the user gave; the dataset is named after it.
         folder: The folder that the files' paths are relative to.
+        train, test: The images of the splits.
+        image_size: Height and width that every image is brought to; by default all must have one size.
 
     Raises:
         InputError: If an image cannot be used, or the test data contain unknown classes.
@@ -60,7 +71,7 @@ def image_dataset(
         train_rows, test_rows = held_out_split(len(train), str(origin))
         files = [train[row] for row in (*train_rows, *test_rows)]
         y_train, y_test = y_train[train_rows], y_train[test_rows]
-    images = _decoded(origin, folder, files)
+    images = _decoded(origin, folder, files, image_size)
     ids = np.array([file.relative for file in files])
     resolved = origin.resolve()
     return Dataset(
@@ -70,21 +81,30 @@ def image_dataset(
         images[len(y_train) :],
         y_test,
         class_names,
-        source={"kind": kind, "path": str(origin), "test split": "given" if test else HELD_OUT_NOTE},
+        source={
+            "kind": kind,
+            "path": str(origin),
+            "test split": "given" if test else HELD_OUT_NOTE,
+            **({} if image_size is None else {IMAGE_SIZE: str(image_size_text(image_size))}),
+        },
         ids_train=ids[: len(y_train)],
         ids_test=ids[len(y_train) :],
     )
 
 
-def _decoded(origin: Path, folder: Path, files: Sequence[ImageFile]) -> np.ndarray:
+def _decoded(
+    origin: Path, folder: Path, files: Sequence[ImageFile], image_size: tuple[int, int] | None
+) -> np.ndarray:
     digest = hashlib.blake2b(_CACHE_FORMAT.encode(), digest_size=16)
+    if image_size is not None:
+        digest.update(f" {image_size_text(image_size)}".encode())
     for file in files:
         digest.update(os.fsencode("\0".join((file.relative, file.label, *map(str, file.state))) + "\n"))
     paths = [folder / file.relative for file in files]
 
     def decoded(gray: bool) -> np.ndarray:
         with bombs_refused():
-            return cached_array(origin, digest.hexdigest(), len(paths), lambda: decode_images(paths, gray))
+            return cached_array(origin, digest.hexdigest(), len(paths), lambda: decode_images(paths, gray, image_size))
 
     # Grayscale unless a color image turns up: a late one costs a second pass, but checking all headers first would
     # always cost one.

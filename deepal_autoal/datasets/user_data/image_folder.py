@@ -40,11 +40,15 @@ _OTHER_SPLITS = frozenset({"val", "valid", "validation"})
 logger = logging.getLogger(__name__)
 
 
-def load_image_folder(folder: Path) -> Dataset:
+def load_image_folder(folder: Path, image_size: tuple[int, int] | None = None) -> Dataset:
     """Load ``folder/<class>/…`` or ``folder/train/<class>/…`` with ``folder/test/<class>/…``.
 
     Every folder directly below is a class, and all images anywhere in it belong to it. Hidden files and common
     side files (``Thumbs.db``, ``*.txt``, ``*.json``, …) are ignored. Without ``test/`` a fifth is held out.
+
+    Args:
+        folder: The folder.
+        image_size: Height and width that every image is brought to; by default all must have one size.
 
     Raises:
         InputError: If there is no image, a class folder has none, a file is neither an image nor a known side
@@ -64,7 +68,7 @@ def load_image_folder(folder: Path) -> Dataset:
             logger.warning("%s: %s is not used; only train and test are", folder, ", ".join(unused))
         train = images_by_class(folder / "train", "train/")
         test = images_by_class(folder / "test", "test/") if "test" in roots else []
-    return image_dataset("image folder", folder, folder, train, test)
+    return image_dataset("image folder", folder, folder, train, test, image_size)
 
 
 def _is_split(folder: Path) -> bool:

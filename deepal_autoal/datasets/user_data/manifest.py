@@ -20,12 +20,16 @@ _SPLITS = ("train", "test")
 logger = logging.getLogger(__name__)
 
 
-def load_manifest(manifest: Path) -> Dataset:
+def load_manifest(manifest: Path, image_size: tuple[int, int] | None = None) -> Dataset:
     """Load the images that a CSV file lists, in its order.
 
     The first line names the columns: ``path`` (relative to the manifest's folder, and inside it even after
     ``..`` and links are resolved), ``label`` and optionally ``split`` (``train`` or ``test``). Without a test row a
     fifth is held out. Other columns are ignored with a warning.
+
+    Args:
+        manifest: The file.
+        image_size: Height and width that every image is brought to; by default all must have one size.
 
     Raises:
         InputError: If the file is not such a table, or an image cannot be used; the message names the line or file.
@@ -47,7 +51,7 @@ def load_manifest(manifest: Path) -> Dataset:
     if not files["train"]:
         raise InputError(f"{manifest} lists no training images; add rows" + (" with split train" if lines else ""))
     check_written_labels([file.label for split in _SPLITS for file in files[split]], str(manifest))
-    return image_dataset("CSV manifest", manifest, folder, files["train"], files["test"])
+    return image_dataset("CSV manifest", manifest, folder, files["train"], files["test"], image_size)
 
 
 def _rows(manifest: Path) -> Iterator[tuple[int, str, str, str]]:
