@@ -34,6 +34,7 @@ from deepal_autoal.run_settings import COMPARED, SHARED, definitions
 from deepal_autoal.strategies.factory import create_strategy
 from deepal_autoal.training.recipe import Recipe
 from deepal_autoal.training.scaling import OF_IMAGES, resolve_scaling
+from deepal_autoal.training.solved import SolvedModel
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class Setup:
         initial: Size of the initial labeled set.
         batch_size: Samples labeled a round.
         n_rounds: How many queries a run makes.
+        is_solved: Whether the model is solved, so that epochs and steps mean nothing unless a strategy changes training.
     """
 
     model: ModelChoice
@@ -73,6 +75,7 @@ class Setup:
     initial: int
     batch_size: int
     n_rounds: int
+    is_solved: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,7 @@ def admit(
         )  # fmt: skip
 
     plain = new_learner(Strategy())
-    plain.new_module()  # a model that cannot take the data says so here
+    module = plain.new_module()  # a model that cannot take the data says so here
     created, left_out = _create(label, contenders, new_learner, configs)
     if configs:
         shared = {
@@ -185,7 +188,8 @@ def admit(
         for contender in contenders if contender.label in created
     }  # fmt: skip
     changing = frozenset(label for label, strategy in created.items() if strategy.changes_training)
-    setup = Setup(plain.model_choice, scaling, plain.recipe, device, pool_size, initial, batch_size, n_rounds)
+    setup = Setup(plain.model_choice, scaling, plain.recipe, device, pool_size, initial, batch_size, n_rounds,
+                  isinstance(module, SolvedModel))  # fmt: skip
     return Admission(setup, calls, changing, left_out)
 
 

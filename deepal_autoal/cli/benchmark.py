@@ -169,6 +169,10 @@ class _Display:
         self._say(f"{self._n_runs} runs{finished}; folder {grid.out}")
         for line in grid.left_out:
             self._say(str(line))
+        for dataset, setup in {run.dataset: run.setup for run in grid.runs}.items():
+            if not setup.is_solved:
+                last = setup.initial + setup.n_rounds * setup.batch_size
+                self._say(f"training on {dataset}: {setup.recipe.describe_length(setup.initial, last)}")
         if sys.stderr.isatty():
             from tqdm import tqdm
 

@@ -47,6 +47,9 @@ class RunDisplay:
         if dataset["kind"] == "vectors":
             reason = config.get("scaling_reason")
             _say(f"scaling {config['scaling']}{f' ({reason})' if reason else ''}")
+        if _is_trained_in_steps(run):
+            last = len(config["initial"]) + config["rounds"] * config["batch_size"]
+            _say(f"training: {run.learner.recipe.describe_length(len(config['initial']), last)}")
         unused = _unused(run)
         if unused:
             _say(f"not used, since {config['model']['name']} is solved and not trained in steps: {', '.join(unused)}")
@@ -98,12 +101,16 @@ class RunDisplay:
 
 def _unused(run: ActiveRun) -> list[str]:
     """Return the given options that do not affect this model's training."""
-    from deepal_autoal.training.solved import SolvedModel
-
     given = sorted(set(run.config["settings"]["recipe"]) - {"precision", "warm_start"})
-    if not given or run.learner.strategy.changes_training or not isinstance(run.learner.new_module(), SolvedModel):
+    if not given or _is_trained_in_steps(run):
         return []
     return [f"--{name.replace('_', '-')}" for name in given]
+
+
+def _is_trained_in_steps(run: ActiveRun) -> bool:
+    from deepal_autoal.training.solved import SolvedModel
+
+    return run.learner.strategy.changes_training or not isinstance(run.learner.new_module(), SolvedModel)
 
 
 def _show_profile(profile: Profile) -> None:

@@ -78,10 +78,12 @@ def _digits(seconds: float) -> str:
 def _notes(found: DryRun) -> list[str]:
     """Return notes on what was estimated."""
     setup, data = found.setup, found.data
+    last = setup.initial + setup.n_rounds * setup.batch_size
     labels = f"{setup.initial:,} + {setup.n_rounds} x {setup.batch_size:,} labels"
     lines = [
         f"Pool {setup.pool_size:,}, test {len(data.x_test):,}, {data.n_classes} classes, embeddings of "
         f"{found.embedding_dim:,}; {labels}; model {setup.model.name}, {setup.device}.",
+        *([] if setup.is_solved else [f"Training: {setup.recipe.describe_length(setup.initial, last)}."]),
         f"Times are of the rounds; add {_digits(found.load_seconds)} s for reading the data, as measured here, and "
         "the startup time.",
         "Peak: the process's highest resident memory, including libraries and mapped files.",
