@@ -1,4 +1,4 @@
-"""The display of a run: a progress bar on a terminal, a line per round, a table at the end."""
+"""The display of a run: a progress bar on a terminal, a line per round and in long ones, a table at the end."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ from tqdm import tqdm
 
 from deepal_autoal.cli.listings import format_table
 from deepal_autoal.measuring.profile_tables import PROFILE_TEXT, remarks, total_rows
+from deepal_autoal.measuring.resources import format_seconds
 
 if TYPE_CHECKING:
     from deepal_autoal.experiment.records import RunResult
     from deepal_autoal.measuring.profile import Profile
     from deepal_autoal.plugins.run_view import ActiveRun
+
+
+# Without a terminal: seconds without a line before one is printed within a round, doubled after each up to the second.
+_SILENT, _LONGEST_SILENT = 3.0, 60.0
 
 
 class RunDisplay:
@@ -30,6 +35,9 @@ class RunDisplay:
         self._bar: tqdm[Any] | None = None
         self._is_terminal = sys.stderr.isatty()
         self._shown_at = 0.0
+        self._silent = _SILENT
+        self._round = 0
+        self._phase = ("", 0, 0.0)
 
     def start(self, run: ActiveRun) -> None:
         """Print what will run, and open the bar."""
@@ -55,6 +63,7 @@ class RunDisplay:
             _say(f"not used, since {config['model']['name']} is solved and not trained in steps: {', '.join(unused)}")
         if run.records:
             _say(f"continuing after round {run.records[-1]['round']}")
+        self._round, self._shown_at = len(run.records), time.monotonic()
         self._bar = tqdm(
             total=config["rounds"] + 1, initial=len(run.records), unit="round", file=sys.stderr, dynamic_ncols=True,
             leave=False, disable=not self._is_terminal,
@@ -62,11 +71,27 @@ class RunDisplay:
 
     def phase(self, phase: str, done: int, total: int) -> None:
         """Show the phase within the round."""
-        if self._bar is not None and self._is_terminal:
-            now = time.monotonic()
-            if total <= 1 or now - self._shown_at > 0.2:
-                self._shown_at = now
-                self._bar.set_postfix_str(f"{phase} {100 * done // total}%" if total > 1 else phase)
+        if self._bar is None:
+            return
+        now = time.monotonic()
+        if not self._is_terminal:
+            self._say_if_long(phase, done, total, now)
+        elif total <= 1 or now - self._shown_at > 0.2:
+            self._shown_at = now
+            self._bar.set_postfix_str(f"{phase} {100 * done // total}%" if total > 1 else phase)
+
+    def _say_if_long(self, phase: str, done: int, total: int, now: float) -> None:
+        """Print a line about the phase if none was printed for a while."""
+        name, before, began = self._phase
+        if name != phase or done < before:
+            began = now
+        self._phase = (phase, done, began)
+        if not 0 < done < total or now - self._shown_at < self._silent:
+            return
+        left = (now - began) * (total - done) / done
+        about = f", about {format_seconds(left)} left" if began < now else ""
+        _say(f"round {self._round}: {phase} {100 * done // total}% ({done} of {total}){about}")
+        self._shown_at, self._silent = now, min(2 * self._silent, _LONGEST_SILENT)
 
     def round(self, run: ActiveRun, record: dict[str, Any]) -> None:
         """Show a finished round."""
@@ -78,6 +103,7 @@ class RunDisplay:
             self._bar.write(line, file=sys.stderr)
         else:
             _say(line)
+        self._round, self._shown_at = record["round"] + 1, time.monotonic()
         self._bar.update()
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -15,7 +16,8 @@ import numpy as np
 import torch
 
 from deepal_autoal.datasets import load_dataset
-from deepal_autoal.datasets.files.image_size import image_size_text, no_image_files
+from deepal_autoal.datasets.changes import memory_size
+from deepal_autoal.datasets.files.image_size import USUAL_SIDE, image_size_text, no_image_files
 from deepal_autoal.errors import InputError, UnknownNameError
 from deepal_autoal.experiment.learner import ActiveLearner
 from deepal_autoal.experiment.live_run import LiveRun, Progress, begin_phase
@@ -54,6 +56,9 @@ if TYPE_CHECKING:
     from deepal_autoal.datasets import Dataset
 
 logger = logging.getLogger(__name__)
+
+# What resnet18 keeps of an image in a training step.
+_BYTES_PER_PIXEL = 500
 
 
 def run(
@@ -226,6 +231,7 @@ def _prepare(
     members = in_play[draw_members(len(in_play), settings.seed, settings.pool_size)]
     initial, batch_size, rounds = check_budget(settings, len(members))
     recipe = Recipe.for_data(data.input_shape, data.augmentation, **settings.recipe)
+    _warn_of_large_images(data, recipe)
     # `using_threads` puts back how many there were.
     torch.set_num_threads(settings.threads or usual_threads(data.input_shape))
     learner = ActiveLearner(
@@ -301,6 +307,18 @@ def _warn_of_missing_classes(data: Dataset, initial: NDArray[np.int64]) -> None:
     if missing:
         shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         logger.warning("the initial labeled set lacks %d of %d classes: %s", len(missing), data.n_classes, shown)
+
+
+def _warn_of_large_images(data: Dataset, recipe: Recipe) -> None:
+    pixels = math.prod(data.input_shape[1:])
+    needed = _BYTES_PER_PIXEL * recipe.train_batch_size * pixels
+    if data.is_image and needed > memory_size():
+        logger.warning(
+            "a training step on %d images of %dx%d pixels may take %.1f GiB, and this machine has %.1f GiB: bring the "
+            "images to a smaller size, for example with --image-size %d, or lower --train-batch-size",
+            recipe.train_batch_size, data.input_shape[1], data.input_shape[2], needed / 2**30, memory_size() / 2**30,
+            USUAL_SIDE,
+        )  # fmt: skip
 
 
 def usual_threads(input_shape: tuple[int, ...]) -> int:

@@ -11,6 +11,8 @@ from deepal_autoal.numerics.row_blocks import first_unusable_row
 from deepal_autoal.training.inputs import Inputs, Normalization
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike, NDArray
     from torch import Tensor
 
@@ -51,9 +53,17 @@ class Predictor:
         """Return class probabilities, float32 (n, C)."""
         return self.logits(samples).softmax(dim=1).cpu().numpy()
 
-    def accuracy(self, inputs: Inputs, labels: NDArray[np.int64]) -> float:
-        """Return the share of samples whose predicted class is their label, in [0, 1]."""
-        logits, _ = self.model.sweep(inputs, np.arange(len(inputs)))
+    def accuracy(
+        self, inputs: Inputs, labels: NDArray[np.int64], progress: Callable[[int, int], None] | None = None
+    ) -> float:
+        """Return the share of samples whose predicted class is their label, in [0, 1].
+
+        Args:
+            inputs: Source of the samples.
+            labels: Their classes, int64 (n,).
+            progress: Called with the number of samples passed and their total.
+        """
+        logits, _ = self.model.sweep(inputs, np.arange(len(inputs)), progress=progress)
         return float((logits.argmax(dim=1).cpu().numpy() == labels).mean())
 
     def logits(self, samples: ArrayLike) -> Tensor:

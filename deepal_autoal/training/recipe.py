@@ -146,6 +146,8 @@ class Recipe:
         if is_image:
             is_tiny = max(input_shape[1:]) < LEAST_SIDE
             defaults = {**(TINY_IMAGE_DEFAULTS if is_tiny else IMAGE_DEFAULTS), "augmentation": tuple(augmentation)}
+            fitting = PIXELS_AT_ONCE // math.prod(input_shape[1:])
+            defaults["train_batch_size"] = max(2, min(defaults["train_batch_size"], fitting))
         if "epochs" in changes:
             defaults = {**defaults, "min_steps": 0}
         return cls(**{**defaults, **changes})
@@ -183,6 +185,9 @@ IMAGE_DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 # Images with shorter sides than this need fewer steps.
 LEAST_SIDE = 16
+# Pixels of a training batch by default, those of 16 images of 256x256, so that memory and the time of a step are
+# bounded: networks keep about 500 bytes a pixel, and a step takes seconds on a CPU.
+PIXELS_AT_ONCE = 16 * 256 * 256
 TINY_IMAGE_DEFAULTS: dict[str, Any] = {**IMAGE_DEFAULTS, "min_steps": 250}
 # For `mlp`, chosen at 1 to 30 labels a class on development parts of five datasets (benchmarks/models/recipes.md): more
 # steps make probabilities worse without improving accuracy.

@@ -55,6 +55,15 @@ def test_defaults_by_data():
         Recipe.for_data((3, 32, 32), epoch=3)
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "size"),
+    [(256, 256, 16), (128, 512, 16), (257, 256, 15), (512, 512, 4), (600, 800, 2), (3000, 4000, 2)],
+)
+def test_batches_of_large_images_are_bounded(height, width, size):
+    assert Recipe.for_data((3, height, width)).train_batch_size == size
+    assert Recipe.for_data((3, height, width), train_batch_size=32).train_batch_size == 32
+
+
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 8), (5,)])
 def test_epochs_alone_are_obeyed(shape):
     for epochs in (1, 20):
