@@ -65,6 +65,7 @@ class Setup:
         batch_size: Samples labeled a round.
         n_rounds: How many queries a run makes.
         is_solved: Whether the model is solved, so that epochs and steps mean nothing unless a strategy changes training.
+        embedding_dim: Dimensions of its embeddings, if known.
     """
 
     model: ModelChoice
@@ -76,6 +77,7 @@ class Setup:
     batch_size: int
     n_rounds: int
     is_solved: bool = False
+    embedding_dim: int | None = None
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,7 @@ def admit(
     }  # fmt: skip
     changing = frozenset(label for label, strategy in created.items() if strategy.changes_training)
     setup = Setup(plain.model_choice, scaling, plain.recipe, device, pool_size, initial, batch_size, n_rounds,
-                  isinstance(module, SolvedModel))  # fmt: skip
+                  isinstance(module, SolvedModel), module.embedding_dim)  # fmt: skip
     return Admission(setup, calls, changing, left_out)
 
 

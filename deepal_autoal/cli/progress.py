@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 from tqdm import tqdm
 
 from deepal_autoal.cli.listings import format_table
+from deepal_autoal.datasets.files.image_files import FOLDER, MANIFEST
 from deepal_autoal.measuring.profile_tables import PROFILE_TEXT, remarks, total_rows
 from deepal_autoal.measuring.resources import format_seconds
 
@@ -21,6 +24,10 @@ if TYPE_CHECKING:
 
 # Without a terminal: seconds without a line before one is printed within a round, doubled after each up to the second.
 _SILENT, _LONGEST_SILENT = 3.0, 60.0
+
+
+# Pixels of images that take long to train on.
+_LARGE_IMAGE = 256 * 256
 
 
 class RunDisplay:
@@ -52,6 +59,10 @@ class RunDisplay:
              f"model {config['model']['name']}, {config['device']}, seed {config['seed']}")  # fmt: skip
         if config["settings"].get("image_size"):
             _say(f"images brought to {config['settings']['image_size']} pixels (height x width)")
+        elif _could_be_smaller(dataset) and config["device"] == "cpu":
+            height, width = dataset["input_shape"][1:]
+            _say(f"images of {height}x{width} pixels take long on a CPU: --dry-run shows how long, and what a smaller "
+                 "--image-size saves")  # fmt: skip
         if dataset["kind"] == "vectors":
             reason = config.get("scaling_reason")
             _say(f"scaling {config['scaling']}{f' ({reason})' if reason else ''}")
@@ -123,6 +134,12 @@ class RunDisplay:
             click.echo(f"\nAUBC {result.aubc:.4f}   final accuracy {result.accuracy:.4f}"
                        + (f"   stopped: {result.stop_reason}" if result.stop_reason else ""))  # fmt: skip
         click.echo(f"{'' if self._quiet else 'Run folder: '}{result.folder}")
+
+
+def _could_be_smaller(dataset: Mapping[str, Any]) -> bool:
+    """Return whether a dataset, as it is recorded, consists of large images that ``--image-size`` applies to."""
+    are_files = dataset["source"].get("kind") in (FOLDER, MANIFEST)
+    return are_files and math.prod(dataset["input_shape"][1:]) >= _LARGE_IMAGE
 
 
 def _unused(run: ActiveRun) -> list[str]:

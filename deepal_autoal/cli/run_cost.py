@@ -90,6 +90,13 @@ def _notes(found: DryRun) -> list[str]:
     ]
     if math.isfinite(memory_size()):
         lines[-1] += f" This machine has {memory_size() / 2**20:,.0f} MiB."
+    cost = found.rows[0].cost if found.rows else None
+    if found.smaller and cost is not None:
+        times = ", ".join(f"{format_seconds(size.seconds(cost))} with --image-size {size.side}"
+                          for size in found.smaller)  # fmt: skip
+        height, width = data.input_shape[1:]
+        lines.append(f"Smaller images than {height}x{width} take less time; for {found.rows[0].strategy}, by their "
+                     f"pixels, about {times}.")  # fmt: skip
     if any(row.selector for row in found.rows):
         lines.append("Indented: a candidate alone, as if it were the strategy.")
     return lines

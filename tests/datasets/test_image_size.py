@@ -46,7 +46,7 @@ def test_ways_to_write_it(given: Any, size: tuple[int, int] | None) -> None:
 @pytest.mark.parametrize("given", [0, -1, "0", "32x", "x32", "32x32x3", "big", "", "1e3", 3.0, True, (1, 2, 3), (), 8193,
                                    "9" * 5000, {"side": 3}])  # fmt: skip
 def test_anything_else_is_refused_in_one_line(given: Any) -> None:
-    with pytest.raises(InputError, match="^--image-size .*such as 224, or height x width, such as 192x256") as caught:
+    with pytest.raises(InputError, match=r"^--image-size .*such as 224, or height x width, such as 192x256") as caught:
         read_image_size(given)
     assert len(str(caught.value)) < 200 and "\n" not in str(caught.value)
 
@@ -58,9 +58,7 @@ def test_anything_else_is_refused_in_one_line(given: Any) -> None:
         ((600, 800), (100, 300), (225, 300)), ((600, 800), (300, 100), (300, 400)), ((3, 7000), (64, 64), (64, 149333)),
     ],
 )  # fmt: skip
-def test_the_shorter_side_is_scaled(
-    image: tuple[int, int], size: tuple[int, int], covering: tuple[int, int]
-) -> None:
+def test_the_shorter_side_is_scaled(image: tuple[int, int], size: tuple[int, int], covering: tuple[int, int]) -> None:
     assert covering_size(*image, size) == covering
 
 
@@ -144,7 +142,7 @@ def test_data_without_image_files_refuse_it(tmp_path: Path, blob_data: Dataset, 
     np.savez(tmp_path / "images.npz", x=np.zeros((9, 8, 8), np.uint8), y=np.arange(9) % 2)
     for dataset in (blob_file, tmp_path / "images.npz", "digits"):
         for call in (load_dataset, lambda given, image_size: run("random", given, image_size=image_size)):
-            with pytest.raises(InputError, match="^--image-size 8.*does not consist of image files: leave it out"):
+            with pytest.raises(InputError, match=r"^--image-size 8.*does not consist of image files: leave it out"):
                 call(dataset, image_size=8)  # type: ignore[operator]
     with pytest.raises(InputError, match=r"^--image-size 8x8: dataset blobs does not consist"):
         run("random", blob_data, image_size=8)

@@ -73,7 +73,9 @@ def test_epochs_alone_are_obeyed_at_every_door(deepal, image_data, tmp_path, mon
     run("random", data, protocol="deepal+/mnist", epochs=2, augmentation="none", **quick)
     run_benchmark("random", [tmp_path / "halves.npz"], 1, tmp_path / "b", epochs=2, **quick)
     assert steps == [(2, 2)] * 6
-    status, _, err = deepal("run", "--dataset", "halves.npz", "--out", "r3", *typed, "--epochs", "2", "--min-steps", "5")
+    status, _, err = deepal(
+        "run", "--dataset", "halves.npz", "--out", "r3", *typed, "--epochs", "2", "--min-steps", "5"
+    )
     assert status == 0 and steps[-1] == (5, 5)
     assert "training: 2 epochs, but at least 5 steps: 5 epochs with 6 labels\n" in err
 

@@ -17,6 +17,8 @@ from deepal_autoal.datasets.files.image_size import image_size_text
 from deepal_autoal.datasets.splits import HELD_OUT_NOTE, held_out_split
 from deepal_autoal.datasets.user_data.labels import encode_names
 
+FOLDER, MANIFEST = "image folder", "CSV manifest"
+"""Kinds of datasets of image files."""
 IMAGE_SIZE = "image size"
 """Entry of a dataset's ``source`` if its images were brought to a size."""
 
@@ -92,9 +94,7 @@ def image_dataset(
     )
 
 
-def _decoded(
-    origin: Path, folder: Path, files: Sequence[ImageFile], image_size: tuple[int, int] | None
-) -> np.ndarray:
+def _decoded(origin: Path, folder: Path, files: Sequence[ImageFile], image_size: tuple[int, int] | None) -> np.ndarray:
     digest = hashlib.blake2b(_CACHE_FORMAT.encode(), digest_size=16)
     if image_size is not None:
         digest.update(f" {image_size_text(image_size)}".encode())

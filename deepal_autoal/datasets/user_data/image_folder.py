@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deepal_autoal.datasets.base import Dataset
 from deepal_autoal.datasets.files.decoding import IMAGE_SUFFIXES
-from deepal_autoal.datasets.files.image_files import ImageFile, file_state, image_dataset
+from deepal_autoal.datasets.files.image_files import FOLDER, ImageFile, file_state, image_dataset
 from deepal_autoal.datasets.user_data.labels import class_order
 from deepal_autoal.errors import InputError
 
@@ -68,7 +68,7 @@ def load_image_folder(folder: Path, image_size: tuple[int, int] | None = None) -
             logger.warning("%s: %s is not used; only train and test are", folder, ", ".join(unused))
         train = images_by_class(folder / "train", "train/")
         test = images_by_class(folder / "test", "test/") if "test" in roots else []
-    return image_dataset("image folder", folder, folder, train, test, image_size)
+    return image_dataset(FOLDER, folder, folder, train, test, image_size)
 
 
 def _is_split(folder: Path) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deepal_autoal.datasets.base import Dataset
-from deepal_autoal.datasets.files.image_files import ImageFile, file_state, image_dataset
+from deepal_autoal.datasets.files.image_files import MANIFEST, ImageFile, file_state, image_dataset
 from deepal_autoal.datasets.user_data.labels import check_written_labels
 from deepal_autoal.errors import InputError
 
@@ -51,7 +51,7 @@ def load_manifest(manifest: Path, image_size: tuple[int, int] | None = None) -> 
     if not files["train"]:
         raise InputError(f"{manifest} lists no training images; add rows" + (" with split train" if lines else ""))
     check_written_labels([file.label for split in _SPLITS for file in files[split]], str(manifest))
-    return image_dataset("CSV manifest", manifest, folder, files["train"], files["test"], image_size)
+    return image_dataset(MANIFEST, manifest, folder, files["train"], files["test"], image_size)
 
 
 def _rows(manifest: Path) -> Iterator[tuple[int, str, str, str]]:
