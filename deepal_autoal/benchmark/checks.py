@@ -64,7 +64,7 @@ class Setup:
         initial: Size of the initial labeled set.
         batch_size: Samples labeled a round.
         n_rounds: How many queries a run makes.
-        is_solved: Whether the model is solved, so that epochs and steps mean nothing unless a strategy changes training.
+        is_solved: Whether the model is solved: it has no epochs and steps unless a strategy changes training.
         embedding_dim: Dimensions of its embeddings, if known.
     """
 

@@ -50,8 +50,8 @@ def test_long_phases_are_reported_without_a_terminal(monkeypatch, capsys, blob_d
     lines = capsys.readouterr().err.splitlines()
     # After 4, then 6, 12, 24, 48 and 60 seconds more.
     assert lines[:6] == [
-        "round 0: train 2% (2 of 100), about 3 min 16 s left", "round 0: train 5% (5 of 100), about 3 min 10 s left",
-        "round 0: train 11% (11 of 100), about 2 min 58 s left", "round 0: train 23% (23 of 100), about 2 min 34 s left",
-        "round 0: train 47% (47 of 100), about 1 min 46 s left", "round 0: train 77% (77 of 100), about 46 s left",
+        f"round 0: train {step}% ({step} of 100), about {left} left"
+        for step, left in ((2, "3 min 16 s"), (5, "3 min 10 s"), (11, "2 min 58 s"), (23, "2 min 34 s"),
+                           (47, "1 min 46 s"), (77, "46 s"))
     ]  # fmt: skip
     assert lines[6].startswith("round 0/3: 12 labeled")

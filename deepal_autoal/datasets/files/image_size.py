@@ -17,7 +17,7 @@ MAX_SIDE = 8192
 USUAL_SIDE = 224
 """The side that most published networks were trained at."""
 
-_WRITTEN = re.compile(r"\s*(\d{1,9})\s*(?:[xX×]\s*(\d{1,9})\s*)?")
+_WRITTEN = re.compile(r"\s*(\d{1,9})\s*(?:[xX]\s*(\d{1,9})\s*)?")
 
 
 def read_image_size(given: Any) -> tuple[int, int] | None:
