@@ -73,6 +73,7 @@ class RunSettings:
         label_noise: Probability that the oracle errs.
         duplicates: Copies of every sample in the pool.
         scaling: How vectors are scaled (see `resolve_scaling`); for a recorded run, how they were.
+        image_size: What image files are brought to, ``N`` or ``HxW`` (see `load_dataset`).
         skip_bad: Whether to go on without image files that cannot be used; those left out are part of the dataset's
             record, and it is they that are compared.
         protocol: Name of a paper's settings, which are used as defaults.
@@ -126,6 +127,10 @@ class RunSettings:
         None, help="Scaling of vectors: auto (default, by the data), global, feature, l2 or none.", metavar="NAME",
         compared_as="scaling",
     )  # fmt: skip
+    image_size: str | None = setting(
+        None, help="Bring images of any sizes to NxN pixels: shorter side to N, center crop.", metavar="N|HxW",
+        compared_as="image_size",
+    )  # fmt: skip
     skip_bad: bool | None = setting(
         None, help="Go on without image files that cannot be used, and record which.", type=bool
     )
@@ -165,6 +170,7 @@ class RunArguments(TypedDict, total=False):
     label_noise: float | None
     duplicates: int | None
     scaling: str | None
+    image_size: int | str | Sequence[int] | None
     skip_bad: bool | None
     protocol: str | None
     seed: int | None

@@ -35,6 +35,7 @@ from deepal_autoal.strategies.candidate_selection import Candidates
 from deepal_autoal.strategies.factory import create_copy
 from deepal_autoal.training.recipe import Recipe
 from deepal_autoal.training.scaling import OF_IMAGES, resolve_scaling
+from deepal_autoal.training.solved import SolvedModel
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,8 @@ class Setup:
         batch_size: Samples labeled a round.
         n_rounds: How many queries a run makes.
         class_counts: Names of the classes, each with its training samples.
+        is_solved: Whether the model is solved: it has no epochs and steps unless a strategy changes training.
+        embedding_dim: Dimensions of its embeddings, if known.
     """
 
     model: ModelChoice
@@ -76,6 +79,8 @@ class Setup:
     batch_size: int
     n_rounds: int
     class_counts: tuple[tuple[str, int], ...]
+    is_solved: bool = False
+    embedding_dim: int | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,9 @@ def admit(
     if threads is not None and threads < 1:
         raise InputError(f"--threads {threads}: give at least 1")
     if data is None:
-        data = load_dataset(dataset, settings.get("data_dir"), skip_bad=settings.get("skip_bad"))
+        data = load_dataset(
+            dataset, settings.get("data_dir"), settings.get("image_size"), skip_bad=settings.get("skip_bad")
+        )
     given: dict[str, Any] = {name: settings.get(name) for name in SHARED}
     given["recipe"] = recipe_changes(settings)
     for config in list(configs.values())[:1]:  # as a resumed run does
@@ -157,7 +164,7 @@ def admit(
         )  # fmt: skip
 
     plain = new_learner(Strategy())
-    plain.new_module()  # a model that cannot take the data says so here
+    module = plain.new_module()  # a model that cannot take the data says so here
     created, left_out = _create(label, contenders, new_learner, configs)
     if configs:
         shared = {
@@ -191,9 +198,8 @@ def admit(
     }  # fmt: skip
     changing = frozenset(label for label, strategy in created.items() if strategy.changes_training)
     class_counts = tuple(zip(data.class_names, changes["class_counts"], strict=True))
-    setup = Setup(
-        plain.model_choice, scaling, plain.recipe, device, pool_size, initial, batch_size, n_rounds, class_counts
-    )
+    setup = Setup(plain.model_choice, scaling, plain.recipe, device, pool_size, initial, batch_size, n_rounds,
+                  class_counts, isinstance(module, SolvedModel), module.embedding_dim)  # fmt: skip
     shorter = tuple(folder for folder, config in configs.items() if config.rounds < n_rounds)
     return Admission(setup, calls, changing, left_out, shorter)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from deepal_autoal.benchmark.checks import LeftOut, Setup, admit, check_extensions, read_config
 from deepal_autoal.benchmark.notation import Contender, read_seeds, read_strategies, read_tasks
+from deepal_autoal.datasets.files.image_size import image_size_text
 from deepal_autoal.errors import InputError, PluginError, RunFolderError, UnknownNameError
 from deepal_autoal.experiment.records import CONFIG, SUMMARY
 from deepal_autoal.experiment.results import run_folders
@@ -123,6 +124,7 @@ def plan_grid(
     # Worker processes and records want plain data.
     settings = whole_numbers({name: str(value) if isinstance(value, Path) else to_jsonable(value, strict=False)
                               for name, value in settings.items()})  # fmt: skip
+    settings["image_size"] = image_size_text(settings.get("image_size"))
     contenders = give_candidates(read_strategies(strategies), candidates)
     for one, several in (("model", models), ("protocol", protocols)):
         if several and settings.get(one) is not None:

@@ -88,6 +88,7 @@ def benchmark_command(
     """
     from deepal_autoal.benchmark.backends.names import create_backend
     from deepal_autoal.benchmark.notation import read_seeds, read_strategies, read_tasks
+    from deepal_autoal.datasets.files.image_size import read_image_size
     from deepal_autoal.training.scaling import check_scaling
 
     set_up_logging(verbose)
@@ -106,6 +107,7 @@ def benchmark_command(
             datasets = datasets or default_dataset(settings["protocol"])
         read_tasks(datasets, models, protocols)
         check_scaling(settings["scaling"])
+        read_image_size(settings["image_size"])
         create_backend(
             settings["backend"], **{name: settings[name] for name in ("address", "cpus_per_run", "gpus_per_run")}
         )
@@ -174,6 +176,10 @@ class _Display:
             self._say(f"{dataset}: {format_classes(counts)}")
         for line in grid.left_out:
             self._say(str(line))
+        for dataset, setup in {run.dataset: run.setup for run in grid.runs}.items():
+            if not setup.is_solved:
+                last = setup.initial + setup.n_rounds * setup.batch_size
+                self._say(f"training on {dataset}: {setup.recipe.describe_length(setup.initial, last)}")
         if sys.stderr.isatty():
             from tqdm import tqdm
 

@@ -18,7 +18,9 @@ from deepal_autoal.cli.logging_setup import set_up_logging
     help="A model with published weights, such as 'torchvision/resnet50[weights=imagenet]', or a run folder.",
 )  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.npz", required=True, help="The file to write.")
-@click.option("--image-size", type=int, metavar="N", help="Scale images to N pixels on the shorter side.")
+@click.option(
+    "--image-size", metavar="N|HxW", help="Bring images of any sizes to NxN pixels: shorter side to N, center crop."
+)
 @click.option("--skip-bad", is_flag=True, help="Go on without image files that cannot be used, and record which.")
 @click.option("--dtype", default="float16", metavar="NAME", help="float16 (default) or float32.")
 @click.option("--device", default="auto", metavar="auto|cpu|cuda[:i]", help="Default auto: CUDA if available.")
@@ -34,7 +36,7 @@ from deepal_autoal.cli.logging_setup import set_up_logging
 @click.option("--quiet", is_flag=True, help="Print only the file and warnings.")
 @click.option("--verbose", is_flag=True, help="Print log messages.")
 def embed_command(
-    dataset: str, data_dir: str | None, model: str, out: Path, image_size: int | None, skip_bad: bool, dtype: str,
+    dataset: str, data_dir: str | None, model: str, out: Path, image_size: str | None, skip_bad: bool, dtype: str,
     device: str, precision: str, scaling: str, threads: int | None, seed: int, quiet: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Write a model's embeddings of a dataset, for runs with --dataset FILE.npz and the model linear or mlp.
@@ -44,14 +46,16 @@ def embed_command(
     """
     from tqdm import tqdm
 
-    from deepal_autoal.datasets import load_dataset
+    from deepal_autoal.datasets import are_image_files, load_dataset
     from deepal_autoal.experiment.embedding import embed
     from deepal_autoal.experiment.loop import using_threads
     from deepal_autoal.training.scaling import check_scaling
 
     set_up_logging(verbose)
     check_scaling(scaling)
-    data = load_dataset(dataset, data_dir, skip_bad=skip_bad)
+    # Files are read at this size; other images are brought to it on their way into the model.
+    from_files = are_image_files(dataset)
+    data = load_dataset(dataset, data_dir, image_size if from_files else None, skip_bad=skip_bad)
     total = len(data.x_train) + len(data.x_test)
     hidden = quiet or not sys.stderr.isatty()
     with using_threads(threads), tqdm(total=total, desc="embedding", unit="sample", disable=hidden) as bar:
@@ -65,7 +69,7 @@ def embed_command(
             out,
             device=device,
             dtype=dtype,
-            image_size=image_size,
+            image_size=None if from_files else image_size,
             seed=seed,
             precision=precision,
             scaling=scaling,

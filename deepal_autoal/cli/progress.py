@@ -1,9 +1,11 @@
-"""The display of a run: a progress bar on a terminal, a line per round, a table at the end."""
+"""The display of a run: a progress bar on a terminal, a line per round and in long ones, a table at the end."""
 
 from __future__ import annotations
 
+import math
 import sys
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,12 +13,22 @@ from tqdm import tqdm
 
 from deepal_autoal.cli.class_counts import format_classes
 from deepal_autoal.cli.listings import format_table
+from deepal_autoal.datasets.files.image_files import FOLDER, MANIFEST
 from deepal_autoal.measuring.profile_tables import PROFILE_TEXT, remarks, total_rows
+from deepal_autoal.measuring.resources import format_seconds
 
 if TYPE_CHECKING:
     from deepal_autoal.experiment.records import RunResult
     from deepal_autoal.measuring.profile import Profile
     from deepal_autoal.plugins.run_view import ActiveRun
+
+
+# Without a terminal: seconds without a line before one is printed within a round, doubled after each up to the second.
+_SILENT, _LONGEST_SILENT = 3.0, 60.0
+
+
+# Pixels of images that take long to train on.
+_LARGE_IMAGE = 256 * 256
 
 
 class RunDisplay:
@@ -31,6 +43,9 @@ class RunDisplay:
         self._bar: tqdm[Any] | None = None
         self._is_terminal = sys.stderr.isatty()
         self._shown_at = 0.0
+        self._silent = _SILENT
+        self._round = 0
+        self._phase = ("", 0, 0.0)
 
     def start(self, run: ActiveRun) -> None:
         """Print what will run, and open the bar."""
@@ -45,14 +60,24 @@ class RunDisplay:
         _say(f"{strategy['name']}{f' over {candidates}' if candidates else ''} on {dataset['name']}: "
              f"pool {config['pool_size']}, test {dataset['n_test']}, {classes}; "
              f"model {config['model']['name']}, {config['device']}, seed {config['seed']}")  # fmt: skip
+        if config["settings"].get("image_size"):
+            _say(f"images brought to {config['settings']['image_size']} pixels (height x width)")
+        elif _could_be_smaller(dataset) and config["device"] == "cpu":
+            height, width = dataset["input_shape"][1:]
+            _say(f"images of {height}x{width} pixels take long on a CPU: --dry-run shows how long, and what a smaller "
+                 "--image-size saves")  # fmt: skip
         if dataset["kind"] == "vectors":
             reason = config.get("scaling_reason")
             _say(f"scaling {config['scaling']}{f' ({reason})' if reason else ''}")
+        if _is_trained_in_steps(run):
+            last = len(config["initial"]) + config["rounds"] * config["batch_size"]
+            _say(f"training: {run.learner.recipe.describe_length(len(config['initial']), last)}")
         unused = _unused(run)
         if unused:
             _say(f"not used, since {config['model']['name']} is solved and not trained in steps: {', '.join(unused)}")
         if run.records:
             _say(f"continuing after round {run.records[-1]['round']}")
+        self._round, self._shown_at = len(run.records), time.monotonic()
         self._bar = tqdm(
             total=config["rounds"] + 1, initial=len(run.records), unit="round", file=sys.stderr, dynamic_ncols=True,
             leave=False, disable=not self._is_terminal,
@@ -60,11 +85,27 @@ class RunDisplay:
 
     def phase(self, phase: str, done: int, total: int) -> None:
         """Show the phase within the round."""
-        if self._bar is not None and self._is_terminal:
-            now = time.monotonic()
-            if total <= 1 or now - self._shown_at > 0.2:
-                self._shown_at = now
-                self._bar.set_postfix_str(f"{phase} {100 * done // total}%" if total > 1 else phase)
+        if self._bar is None:
+            return
+        now = time.monotonic()
+        if not self._is_terminal:
+            self._say_if_long(phase, done, total, now)
+        elif total <= 1 or now - self._shown_at > 0.2:
+            self._shown_at = now
+            self._bar.set_postfix_str(f"{phase} {100 * done // total}%" if total > 1 else phase)
+
+    def _say_if_long(self, phase: str, done: int, total: int, now: float) -> None:
+        """Print a line about the phase if none was printed for a while."""
+        name, before, began = self._phase
+        if name != phase or done < before:
+            began = now
+        self._phase = (phase, done, began)
+        if not 0 < done < total or now - self._shown_at < self._silent:
+            return
+        left = (now - began) * (total - done) / done
+        about = f", about {format_seconds(left)} left" if began < now else ""
+        _say(f"round {self._round}: {phase} {100 * done // total}% ({done} of {total}){about}")
+        self._shown_at, self._silent = now, min(2 * self._silent, _LONGEST_SILENT)
 
     def round(self, run: ActiveRun, record: dict[str, Any]) -> None:
         """Show a finished round."""
@@ -76,6 +117,7 @@ class RunDisplay:
             self._bar.write(line, file=sys.stderr)
         else:
             _say(line)
+        self._round, self._shown_at = record["round"] + 1, time.monotonic()
         self._bar.update()
 
     def close(self) -> None:
@@ -97,14 +139,24 @@ class RunDisplay:
         click.echo(f"{'' if self._quiet else 'Run folder: '}{result.folder}")
 
 
+def _could_be_smaller(dataset: Mapping[str, Any]) -> bool:
+    """Return whether a dataset, as it is recorded, consists of large images that ``--image-size`` applies to."""
+    are_files = dataset["source"].get("kind") in (FOLDER, MANIFEST)
+    return are_files and math.prod(dataset["input_shape"][1:]) >= _LARGE_IMAGE
+
+
 def _unused(run: ActiveRun) -> list[str]:
     """Return the given options that do not affect this model's training."""
-    from deepal_autoal.training.solved import SolvedModel
-
     given = sorted(set(run.config["settings"]["recipe"]) - {"precision", "warm_start"})
-    if not given or run.learner.strategy.changes_training or not isinstance(run.learner.new_module(), SolvedModel):
+    if not given or _is_trained_in_steps(run):
         return []
     return [f"--{name.replace('_', '-')}" for name in given]
+
+
+def _is_trained_in_steps(run: ActiveRun) -> bool:
+    from deepal_autoal.training.solved import SolvedModel
+
+    return run.learner.strategy.changes_training or not isinstance(run.learner.new_module(), SolvedModel)
 
 
 def _show_profile(profile: Profile) -> None:

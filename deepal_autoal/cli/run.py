@@ -56,6 +56,7 @@ def run_command(
     The run folder holds config.json, rounds.jsonl, summary.json and model.pt. A run that was interrupted, or
     killed, continues with --resume --out DIR.
     """
+    from deepal_autoal.datasets.files.image_size import read_image_size
     from deepal_autoal.training.scaling import check_scaling
 
     set_up_logging(verbose)
@@ -71,6 +72,7 @@ def run_command(
         plugin_host().strategies.get(settings["strategy"])
     check_names(split_names(candidates or ""))
     check_scaling(settings["scaling"])
+    read_image_size(settings["image_size"])
     default_dataset(settings["protocol"])
     if dry_run and resume:
         raise InputError("--dry-run estimates a whole run; leave --resume out")

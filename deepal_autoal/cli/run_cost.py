@@ -77,16 +77,25 @@ def _digits(seconds: float) -> str:
 def _notes(found: DryRun) -> list[str]:
     """Return notes on what was estimated."""
     setup, data = found.setup, found.data
+    last = setup.initial + setup.n_rounds * setup.batch_size
     labels = f"{setup.initial:,} + {setup.n_rounds} x {setup.batch_size:,} labels"
     lines = [
         f"Pool {setup.pool_size:,}, test {len(data.x_test):,}, {data.n_classes} classes, embeddings of "
         f"{found.embedding_dim:,}; {labels}; model {setup.model.name}, {setup.device}.",
+        *([] if setup.is_solved else [f"Training: {setup.recipe.describe_length(setup.initial, last)}."]),
         f"Times are of the rounds; add {_digits(found.load_seconds)} s for reading the data, as measured here, and "
         "the startup time.",
         "Peak: the process's highest resident memory, including libraries and mapped files.",
     ]
     if math.isfinite(memory_size()):
         lines[-1] += f" This machine has {memory_size() / 2**20:,.0f} MiB."
+    cost = found.rows[0].cost if found.rows else None
+    if found.smaller and cost is not None:
+        times = ", ".join(f"{format_seconds(size.seconds(cost))} with --image-size {size.side}"
+                          for size in found.smaller)  # fmt: skip
+        height, width = data.input_shape[1:]
+        lines.append(f"Smaller images than {height}x{width} take less time; for {found.rows[0].strategy}, by their "
+                     f"pixels, about {times}.")  # fmt: skip
     if any(row.selector for row in found.rows):
         lines.append("Indented: a candidate alone, as if it were the strategy.")
     return lines

@@ -6,6 +6,7 @@ Importing this package is light; arrays, decoders and scikit-learn are imported 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,11 @@ DEFAULT_DATASET = "digits"
 
 @engine_call()
 def load_dataset(
-    name_or_path: str | Path, data_dir: str | Path | None = None, *, skip_bad: bool | None = False
+    name_or_path: str | Path,
+    data_dir: str | Path | None = None,
+    image_size: int | str | Sequence[int] | None = None,
+    *,
+    skip_bad: bool | None = False,
 ) -> Dataset:
     """Load a registered dataset by name, or the user's own data by path.
 
@@ -34,6 +39,9 @@ def load_dataset(
             ``train/`` and ``test/``), a CSV manifest (``path,label[,split]``), or an ``.npz`` with ``x`` and ``y``.
         data_dir: Folder that named datasets are read from and downloaded to; by default the environment variable
             ``DEEPAL_DATA``, else ``data``.
+        image_size: For folders and manifests of images: the size that every image is brought to, ``N`` for N×N
+            pixels or height and width, ``"HxW"`` or a pair. Images are scaled, sides in proportion, until they just
+            cover it, and cropped to their center. By default all must have one size.
         skip_bad: For folders and manifests: whether to go on without image files that cannot be used; the dataset
             lists them as ``skipped``.
 
@@ -43,9 +51,11 @@ def load_dataset(
         PluginError: If a third-party loader cannot be imported or does not return a `Dataset`.
     """
     from deepal_autoal.datasets.base import Dataset
+    from deepal_autoal.datasets.files.image_size import no_image_files, read_image_size
     from deepal_autoal.errors import InputError, PluginError
     from deepal_autoal.plugins.host import plugin_host
 
+    size = read_image_size(image_size)
     if not str(name_or_path).strip() or "\0" in str(name_or_path):
         raise InputError("the dataset name is empty or invalid: give a name that `deepal datasets` lists, or a path")
     registry = plugin_host().datasets
@@ -55,10 +65,12 @@ def load_dataset(
         if os.path.exists(path):
             from deepal_autoal.datasets.user_data.load_path import load_path
 
-            return load_path(path, skip_bad=bool(skip_bad))
+            return load_path(path, size, skip_bad=bool(skip_bad))
         if isinstance(name_or_path, Path) or _looks_like_path(name_or_path):
             raise InputError(f"there is no file or folder {path}; give an existing path or a registered name")
     entry = registry.get(str(name_or_path))
+    if size is not None:
+        raise no_image_files(image_size, f"dataset {entry.name}")
     folder = Path(data_dir if data_dir is not None else os.environ.get(DATA_DIR_VARIABLE) or "data").expanduser()
     dataset: Any = entry.call(folder)
     if not isinstance(dataset, Dataset):
@@ -66,6 +78,17 @@ def load_dataset(
             f"the loader of dataset {entry.name!r} ({entry.provider}) returned {type(dataset).__name__}, not a Dataset"
         )
     return dataset
+
+
+def are_image_files(name_or_path: str | Path) -> bool:
+    """Return whether `load_dataset` takes an ``image_size`` for this: a folder or manifest of images."""
+    from deepal_autoal.datasets.user_data.load_path import MANIFEST
+    from deepal_autoal.plugins.host import plugin_host
+
+    if not isinstance(name_or_path, Path) and name_or_path in plugin_host().datasets:
+        return False
+    path = os.path.expanduser(name_or_path)
+    return os.path.isdir(path) or path.lower().endswith(MANIFEST)
 
 
 def _looks_like_path(text: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from deepal_autoal.datasets.files.array_cache import ArrayBlocks
+from deepal_autoal.datasets.files.image_size import covering_size, read_image_size
 from deepal_autoal.datasets.files.npz_writer import write_npz
 from deepal_autoal.datasets.user_data.npz import EMBEDDINGS
 from deepal_autoal.errors import InputError
@@ -31,6 +32,7 @@ from deepal_autoal.training.scaling import resolve_scaling
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from deepal_autoal.datasets import Dataset
 
@@ -69,7 +71,7 @@ def embed(
     *,
     device: str = "auto",
     dtype: str = "float16",
-    image_size: int | None = None,
+    image_size: int | str | Sequence[int] | None = None,
     seed: int = 0,
     precision: str = "float32",
     scaling: str = "auto",
@@ -93,7 +95,8 @@ def embed(
         out: The file; an existing one is replaced.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
         dtype: ``float16`` or ``float32``.
-        image_size: Scale images so that their shorter side has this many pixels, bilinear and antialiased.
+        image_size: The size of the images that the model gets, ``N`` for N×N pixels or height and width: scaled,
+            sides in proportion, until they just cover it, bilinear and antialiased, and cropped to their center.
         seed: Seed of weights that are not published.
         precision: ``float32``, ``bfloat16`` or ``auto``, as in a recipe: faster where the hardware supports it, to
             two or three digits. A run's model computes as its run did.
@@ -107,15 +110,16 @@ def embed(
     """
     if dtype not in DTYPES:
         raise InputError(f"--dtype {dtype}: give {' or '.join(DTYPES)}")
-    if image_size is not None and (image_size < 1 or not dataset.is_image):
-        raise InputError(f"--image-size {image_size}: give at least 1, for images only")
+    size = read_image_size(image_size)
+    if size is not None and not dataset.is_image:
+        raise InputError(f"--image-size {image_size}: dataset {dataset.name} holds vectors, not images: leave it out")
     chosen = resolve_scaling(scaling, dataset.x_train, dataset.is_embeddings).name
     if scaling != "auto" and _is_run(model):
         raise InputError(f"--scaling {scaling}: the model of {model} keeps the scaling of its run; leave it out")
     path = Path(out)
     if path.suffix != ".npz":
         raise InputError(f"--out {path}: give a file name that ends in .npz")
-    shape = _scaled(dataset.input_shape, image_size)
+    shape = dataset.input_shape if size is None else (dataset.input_shape[0], *size)
     fitted, normalization, name = _model(model, dataset, shape, resolve_device(device), seed, precision, chosen)
     total, done = len(dataset.x_train) + len(dataset.x_test), 0
     width = fitted.module.embedding_dim
@@ -154,14 +158,6 @@ def _is_run(model: str | Path) -> bool:
     """Return whether ``model`` is a run folder; a registered name takes precedence, as for datasets."""
     known = str(model).partition("[")[0].partition("/")[0] in plugin_host().models
     return Path(model).is_dir() and (isinstance(model, Path) or not known)
-
-
-def _scaled(shape: tuple[int, ...], image_size: int | None) -> tuple[int, ...]:
-    if image_size is None:
-        return shape
-    channels, height, width = shape
-    factor = image_size / min(height, width)
-    return (channels, max(1, round(height * factor)), max(1, round(width * factor)))
 
 
 def _model(
@@ -211,11 +207,19 @@ def _embeddings(
     with torch.no_grad():
         batch = inputs.batch(rows)
         if batch.shape[1:] != shape:
-            batch = F.interpolate(batch, shape[1:], mode="bilinear", antialias=True)
+            batch = _brought_to(batch, (shape[1], shape[2]))
         with autocast(fitted.precision, fitted.device):
             features = fitted.module.features(batch)
     embeddings: NDArray[np.float32] = features.float().cpu().numpy()
     return embeddings
+
+
+def _brought_to(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return images (n, C, H, W) scaled so that they just cover a size, and cropped to their center."""
+    covering = covering_size(images.shape[2], images.shape[3], size)
+    scaled = F.interpolate(images, covering, mode="bilinear", antialias=True)
+    top, left = (round((whole - side) / 2) for whole, side in zip(covering, size, strict=True))
+    return scaled[:, :, top : top + size[0], left : left + size[1]]
 
 
 def _fitting(embeddings: NDArray[np.float32], dtype: str) -> NDArray[Any]:

@@ -205,6 +205,7 @@ class LiveRun:
     def _train_and_evaluate(self) -> tuple[FittedModel, float, dict[str, float]]:
         """Return the round's model, its accuracy on the test split, and the seconds of both phases."""
         learner = self.learner
+        self._progress("train", 0, 1)
         with section("train") as train:
             model = learner.fit(lambda done, total: self._progress("train", done, total))
         self._progress("evaluate", 0, 1)
@@ -213,7 +214,9 @@ class LiveRun:
             learner.blaming_for("evaluation"),
             clean_autograd_state(learner.device),
         ):
-            accuracy = learner.predictor().accuracy(self._test, self._test_labels)
+            accuracy = learner.predictor().accuracy(
+                self._test, self._test_labels, lambda done, total: self._progress("evaluate", done, total)
+            )
         return model, accuracy, {"train": train.seconds, "evaluate": evaluate.seconds}
 
     def finish(self) -> RunResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ import torch
 
 from deepal_autoal.datasets import load_dataset
 from deepal_autoal.datasets.base import Dataset
+from deepal_autoal.datasets.files.image_size import USUAL_SIDE, image_size_text, no_image_files
 from deepal_autoal.errors import InputError, UnknownNameError
 from deepal_autoal.experiment.learner import ActiveLearner
 from deepal_autoal.experiment.live_run import LiveRun, Progress, begin_phase
@@ -37,6 +39,7 @@ from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.jsonable import to_jsonable
 from deepal_autoal.measuring.profile import Profile, section
 from deepal_autoal.measuring.profile_tables import write_profile
+from deepal_autoal.measuring.resources import memory_size
 from deepal_autoal.models import AUTO, recorded_model
 from deepal_autoal.numerics.devices import resolve_device
 from deepal_autoal.plugins.host import plugin_host
@@ -56,6 +59,9 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 logger = logging.getLogger(__name__)
+
+# What resnet18 keeps of an image in a training step.
+_BYTES_PER_PIXEL = 500
 
 
 @engine_call()
@@ -215,6 +221,7 @@ def _read_settings(
         "dataset": str(dataset) if isinstance(dataset, str | Path) else None,
         "candidates": candidates if isinstance(candidates, Mapping | None) else read_names(candidates),
         "options": given["options"] or None,
+        "image_size": image_size_text(given["image_size"]),
         "data_dir": None if given["data_dir"] is None else str(given["data_dir"]),
         "recipe": recipe_changes(settings),
         "plugin_options": given["plugin_options"] or {},
@@ -240,7 +247,9 @@ def _prepare(
     data = dataset if dataset is not None and not isinstance(dataset, str | Path) else None
     if data is None:
         with section("data"):
-            data = load_dataset(settings.dataset, settings.data_dir, skip_bad=settings.skip_bad)
+            data = load_dataset(settings.dataset, settings.data_dir, settings.image_size, skip_bad=settings.skip_bad)
+    elif settings.image_size is not None:
+        raise no_image_files(settings.image_size, f"dataset {data.name}")
     with section("normalization"):
         # Of all rows, so that runs of all seeds and pool sizes decide alike.
         scaling = resolve_scaling(settings.scaling, data.x_train, data.is_embeddings)
@@ -249,6 +258,7 @@ def _prepare(
     members = in_play[draw_members(len(in_play), settings.seed, settings.pool_size)]
     initial, batch_size, rounds = check_budget(settings, len(members))
     recipe = Recipe.for_data(data.input_shape, data.augmentation, **settings.recipe)
+    _warn_of_large_images(data, recipe)
     # `using_threads` puts back how many there were.
     torch.set_num_threads(settings.threads or usual_threads(data.input_shape))
     learner = ActiveLearner(
@@ -367,6 +377,18 @@ def _warn_of_missing_classes(data: Dataset, initial: NDArray[np.int64]) -> None:
     if missing:
         shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         logger.warning("the initial labeled set lacks %d of %d classes: %s", len(missing), data.n_classes, shown)
+
+
+def _warn_of_large_images(data: Dataset, recipe: Recipe) -> None:
+    pixels = math.prod(data.input_shape[1:])
+    needed = _BYTES_PER_PIXEL * recipe.train_batch_size * pixels
+    if data.is_image and needed > memory_size():
+        logger.warning(
+            "a training step on %d images of %dx%d pixels may take %.1f GiB, and this machine has %.1f GiB: bring the "
+            "images to a smaller size, for example with --image-size %d, or lower --train-batch-size",
+            recipe.train_batch_size, data.input_shape[1], data.input_shape[2], needed / 2**30, memory_size() / 2**30,
+            USUAL_SIDE,
+        )  # fmt: skip
 
 
 def usual_threads(input_shape: tuple[int, ...]) -> int:

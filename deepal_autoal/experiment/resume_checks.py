@@ -55,6 +55,7 @@ def check_given_matches(recorded: RunConfig, given: Settings, folder: Path) -> N
         "label_noise": changes.get("label_noise") or 0.0,
         "duplicates": changes.get("duplicates") or 1,
         "scaling": recorded.scaling,
+        "image_size": recorded.settings.get("image_size"),
     }
     if given.scaling == "auto":
         given = replace(given, scaling=None)

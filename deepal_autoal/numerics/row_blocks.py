@@ -26,7 +26,8 @@ class BlockSize:
     Attributes:
         cpu: Size of a block on a CPU.
         accelerator: Size of a block on any other device; by default the same.
-        least_rows: Rows of a block at least, however wide they are.
+        least_rows: Rows of a block at least, unless they exceed ``most``.
+        most: Size of a block at most, but for a single row; by default any.
         most_rows: Rows of a block at most; by default any number.
         per_thread: Whether, on a CPU, each of torch's threads gets a block of this size.
     """
@@ -34,6 +35,7 @@ class BlockSize:
     cpu: int
     accelerator: int | None = None
     least_rows: int = 1
+    most: int | None = None
     most_rows: int | None = None
     per_thread: bool = False
 
@@ -50,7 +52,8 @@ class BlockSize:
             from torch import get_num_threads
 
             size *= get_num_threads()
-        n_rows = max(self.least_rows, size // max(1, per_row))
+        least = self.least_rows if self.most is None else min(self.least_rows, self.most // max(1, per_row))
+        n_rows = max(1, least, size // max(1, per_row))
         return n_rows if self.most_rows is None else min(n_rows, self.most_rows)
 
     def blocks(self, n_rows: int, per_row: int = 1, device: torch.device | None = None) -> Iterator[slice]:
@@ -71,7 +74,7 @@ DECODING = BlockSize(64 << 20, most_rows=512)
 MOMENTS = BlockSize(1 << 20)
 # Bytes that a layer of 32 float32 maps at the image's resolution may use. On the CPU, activations must stay in the
 # cache: at 28x28, blocks of 64 to 128 are fastest, and blocks of 512 take up to twice as long.
-MODEL_PASS = BlockSize(8 << 20, 256 << 20, least_rows=8, most_rows=8192)
+MODEL_PASS = BlockSize(8 << 20, 256 << 20, least_rows=8, most=512 << 20, most_rows=8192)
 # Numbers of logits, written twice and read three times.
 SOFTMAX = BlockSize(1 << 17, per_thread=True)
 # Numbers of masked embeddings in all dropout passes.

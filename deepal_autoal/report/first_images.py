@@ -59,7 +59,9 @@ def _images(config: Mapping[str, Any]) -> npt.NDArray[np.uint8]:
     if settings.get("dataset") is None:
         raise ValueError("the dataset was passed from Python")
     with without_downloads():
-        data = load_dataset(settings["dataset"], settings.get("data_dir"), skip_bad=settings.get("skip_bad"))
+        data = load_dataset(
+            settings["dataset"], settings.get("data_dir"), settings.get("image_size"), skip_bad=settings.get("skip_bad")
+        )
     if data.fingerprint != recorded.get("fingerprint"):
         raise ValueError("the dataset has changed since the runs")
     return data.x_train

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,7 @@ class FittedModel:
         batch_size: int | None = None,
         *,
         logits_only: bool = False,
+        progress: Callable[[int, int], None] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Pass every sample through the model once.
 
@@ -81,6 +82,7 @@ class FittedModel:
             indices: Indices of the samples, (n,).
             batch_size: Samples passed at once; by default chosen to bound memory.
             logits_only: Whether to discard the embeddings.
+            progress: Called after every block with the number of samples passed and their total.
 
         Returns:
             Logits, float32 (n, C), and embeddings, float32 (n, D), or (0, D) if discarded, on the device, in the order
@@ -98,6 +100,8 @@ class FittedModel:
                 logits[rows] = module.head(features)
                 if not logits_only:
                     embeddings[rows] = features
+                if progress is not None:
+                    progress(rows.stop, n)
         return logits, embeddings
 
     def logits_from_embeddings(self, embeddings: Tensor) -> Tensor:
@@ -137,7 +141,11 @@ class FittedModel:
 
 
 def samples_at_once(input_shape: tuple[int, ...], device: torch.device) -> int:
-    """Return how many samples to pass through a model at once, between 8 and 8192, depending on the input size."""
+    """Return how many samples to pass through a model at once, depending on the input size.
+
+    At most 8192, and at least 8 unless images are so large (above half a megapixel) that fewer fill the memory that
+    a pass may take.
+    """
     if len(input_shape) > 1:
         numbers = max(input_shape[0], _IMAGE_WIDTH) * math.prod(input_shape[1:])
     else:

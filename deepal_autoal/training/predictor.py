@@ -12,6 +12,8 @@ from deepal_autoal.training.inputs import Inputs, Normalization
 from deepal_autoal.training.samples import as_samples
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike, NDArray
     from torch import Tensor
 
@@ -55,9 +57,17 @@ class Predictor:
         return self.logits(samples).softmax(dim=1).cpu().numpy()
 
     @engine_call()
-    def accuracy(self, inputs: Inputs, labels: NDArray[np.int64]) -> float:
-        """Return the share of samples whose predicted class is their label, in [0, 1]."""
-        logits, _ = self.model.sweep(inputs, np.arange(len(inputs)))
+    def accuracy(
+        self, inputs: Inputs, labels: NDArray[np.int64], progress: Callable[[int, int], None] | None = None
+    ) -> float:
+        """Return the share of samples whose predicted class is their label, in [0, 1].
+
+        Args:
+            inputs: Source of the samples.
+            labels: Their classes, int64 (n,).
+            progress: Called with the number of samples passed and their total.
+        """
+        logits, _ = self.model.sweep(inputs, np.arange(len(inputs)), progress=progress)
         return float((logits.argmax(dim=1).cpu().numpy() == labels).mean())
 
     @engine_call()

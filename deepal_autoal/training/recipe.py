@@ -58,8 +58,13 @@ class Recipe:
         InputError: If a setting is out of range.
     """
 
-    epochs: int = setting(20, help="Training epochs per round.", metavar="E", type=int)
-    min_steps: int = setting(100, help="Minimum optimizer steps, for tiny labeled sets.", metavar="N", type=int)
+    epochs: int = setting(
+        20, help="Training epochs per round; default 20, more while labels are few (see --min-steps).", metavar="E",
+        type=int,
+    )  # fmt: skip
+    min_steps: int = setting(
+        100, help="Minimum optimizer steps, for tiny labeled sets; with --epochs, default 0.", metavar="N", type=int
+    )
     train_batch_size: int = setting(64, help="Samples per optimizer step.", metavar="N", type=int)
     optimizer: str = setting("adam", help=f"{', '.join(OPTIMIZERS[:-1])} or {OPTIMIZERS[-1]}.", metavar="NAME")
     learning_rate: float = setting(1e-3, help="Highest learning rate.", metavar="X", type=float)
@@ -118,6 +123,8 @@ class Recipe:
     ) -> Recipe:
         """Return the defaults for a kind of data: `IMAGE_DEFAULTS`, `TINY_IMAGE_DEFAULTS` or `VECTOR_DEFAULTS`.
 
+        A change of ``epochs`` alone is obeyed however few labels there are: ``min_steps`` is then 0.
+
         Args:
             input_shape: (C, H, W) or (D,) of one input.
             augmentation: Augmentations that keep the images' labels true; by default small shifts.
@@ -139,6 +146,10 @@ class Recipe:
         if is_image:
             is_tiny = max(input_shape[1:]) < LEAST_SIDE
             defaults = {**(TINY_IMAGE_DEFAULTS if is_tiny else IMAGE_DEFAULTS), "augmentation": tuple(augmentation)}
+            fitting = PIXELS_AT_ONCE // math.prod(input_shape[1:])
+            defaults["train_batch_size"] = max(2, min(defaults["train_batch_size"], fitting))
+        if "epochs" in changes:
+            defaults = {**defaults, "min_steps": 0}
         return cls(**{**defaults, **changes})
 
     def n_batches(self, n_labeled: int) -> int:
@@ -149,6 +160,22 @@ class Recipe:
         """Return the number of epochs: ``epochs``, or more if ``min_steps`` requires it."""
         return max(self.epochs, -(-self.min_steps // self.n_batches(n_labeled)))
 
+    def describe_length(self, fewest: int, most: int) -> str:
+        """Return how long training takes, in words.
+
+        Args:
+            fewest, most: Sizes of the labeled set in the first and the last round.
+        """
+        plural = "" if self.epochs == 1 else "s"
+        first, last = self.n_epochs(fewest), self.n_epochs(most)
+        if first == self.epochs:
+            return f"{self.epochs} epoch{plural}"
+        then = "" if last == first else f", {last} with {most}"
+        return (
+            f"{self.epochs} epoch{plural}, but at least {self.min_steps} steps: {first} epochs with {fewest} "
+            f"label{'' if fewest == 1 else 's'}{then}"
+        )
+
 
 # Chosen at 5 to 20 labels a class on development splits of digits, MNIST and CIFAR-10 (docs/training.md). Small
 # batches give more steps at the same cost: accuracy depends on the number of steps more than on their size. The
@@ -158,6 +185,9 @@ IMAGE_DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 # Images with shorter sides than this need fewer steps.
 LEAST_SIDE = 16
+# Pixels of a training batch by default, those of 16 images of 256x256, so that memory and the time of a step are
+# bounded: networks keep about 500 bytes a pixel, and a step takes seconds on a CPU.
+PIXELS_AT_ONCE = 16 * 256 * 256
 TINY_IMAGE_DEFAULTS: dict[str, Any] = {**IMAGE_DEFAULTS, "min_steps": 250}
 # For `mlp`, chosen at 1 to 30 labels a class on development parts of five datasets (benchmarks/models/recipes.md): more
 # steps make probabilities worse without improving accuracy.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 # Labeled samples that take no more than this are gathered once instead of for every batch.
 _GATHERED_BYTES = 1 << 30
+# Seconds between two reports of progress within an epoch.
+_REPORTED_EVERY = 1.0
 
 Loaded = TypeVar("Loaded", bound=nn.Module)
 
@@ -148,7 +151,8 @@ class Trainer:
             seed: Seed of everything random, at least 0.
             initial_state: Weights to start from (a warm start) instead of new ones.
             recipe: Training settings to use instead of the trainer's.
-            progress: Called after every epoch with the steps done and the total number of steps.
+            progress: Called after every epoch, and in long ones every second or so, with the steps done and the total
+                number of steps.
 
         Raises:
             InputError: If there are no labels, or they are not classes of the model.
@@ -207,7 +211,7 @@ class Trainer:
         n_batches, n_epochs = recipe.n_batches(n), recipe.n_epochs(n)
         total = n_batches * n_epochs
         metrics: dict[str, float] = {}
-        step = 0
+        step, reported_at = 0, time.monotonic()
         for epoch in range(1, n_epochs + 1):
             # Summed on the device: reading a number back at every step would stall it.
             loss_sum = torch.zeros((), device=self.device)
@@ -225,6 +229,9 @@ class Trainer:
                 step += 1
                 loss_sum += loss.detach() * len(rows)
                 n_correct += (logits.detach().argmax(dim=1) == labels[rows]).sum()
+                if progress is not None and time.monotonic() - reported_at > _REPORTED_EVERY:
+                    reported_at = time.monotonic()
+                    progress(step, total)
             metrics = {
                 "epochs": epoch,
                 "steps": step,
@@ -236,6 +243,7 @@ class Trainer:
                     f"the loss is {metrics['train_loss']} in epoch {epoch} of {n_epochs}", recipe, precision
                 )
             if progress is not None:
+                reported_at = time.monotonic()
                 progress(step, total)
             if recipe.stop_at_full_accuracy and epoch >= FEWEST_EPOCHS and metrics["train_accuracy"] == 1.0:
                 break

@@ -2,9 +2,12 @@
 
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from deepal_autoal import Dataset, ScoringStrategy, Strategy, create_strategy
 from deepal_autoal.benchmark.cost.brief_training import BriefTrainer, TrainingCost
@@ -14,6 +17,7 @@ from deepal_autoal.benchmark.cost.probe_sizes import climb
 from deepal_autoal.benchmark.grid import plan_grid
 from deepal_autoal.experiment.learner import ActiveLearner
 from deepal_autoal.training.recipe import Recipe
+from deepal_autoal.training.task_model import TaskModel
 
 pytestmark = pytest.mark.slow
 
@@ -82,6 +86,54 @@ def test_with_enough_time_the_whole_pool_is_measured(clock, cost_of):
 
     assert cost_of(Step, seconds=10.0).query == pytest.approx(ROUNDS * 1.7)
     assert sizes[-1] == MEAN_N
+
+
+class Slow(nn.Module):
+    """A microsecond a pixel, in training three, and a tenth of a second for a training step besides."""
+
+    seen: ClassVar[list[int]] = []
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, images):
+        n_pixels = len(images) * images.shape[2] * images.shape[3]
+        self.seen.append(n_pixels)
+        time.sleep(0.1 + 3e-6 * n_pixels if self.training else 1e-6 * n_pixels)
+        return images.mean(dim=(1, 2, 3)).unsqueeze(1) * self.weight
+
+
+def test_large_images_are_probed_by_their_parts(clock, register):
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (100, 300, 400, 1), dtype=np.uint8), np.arange(100) % 2
+    data = Dataset("large", x[:80], y[:80], x[80:], y[80:], ("a", "b"))
+    register(models={"slow": lambda shape, n_classes: TaskModel(Slow(), 1, n_classes)},
+             datasets={"large": lambda folder: data})  # fmt: skip
+    settings = {"initial": 24, "batch_size": 8, "rounds": 2, "epochs": 3, "model": "slow", "threads": 1}
+    run = plan_grid("entropy", "large", 1, Path("nowhere"), None, settings).runs[0]
+    Slow.seen.clear()
+    cost = Probe(data, run.setup, run.settings, 3.0).of(lambda: create_strategy("entropy"))
+    assert sum(Slow.seen) < 6e6  # a hundred images have 12e6, and a training on 24 labels passes over 8.6e6
+    labels, n_steps = 24 + 32 + 40, 3 * (3 + 4 + 5)  # of 8
+    assert cost.train == pytest.approx(n_steps * 0.1 + 3 * labels * 120_000 * 3e-6, rel=0.05)
+    assert cost.evaluate == pytest.approx(3 * 20 * 120_000 * 1e-6, rel=0.05)
+    assert cost.query == pytest.approx(2 * 52 * 120_000 * 1e-6, rel=0.05)
+
+
+def test_models_for_images_of_one_size_are_probed_on_whole_images(register):
+    class OneSize(Slow):
+        def forward(self, images):
+            assert images.shape[2:] == (240, 240)
+            return images.mean(dim=(1, 2, 3)).unsqueeze(1) * self.weight
+
+    x, y = np.zeros((40, 240, 240, 1), np.uint8), np.arange(40) % 2
+    data = Dataset("large", x[:30], y[:30], x[30:], y[30:], ("a", "b"))
+    register(models={"one-size": lambda shape, n_classes: TaskModel(OneSize(), 1, n_classes)},
+             datasets={"large": lambda folder: data})  # fmt: skip
+    settings = {"initial": 4, "batch_size": 2, "rounds": 1, "epochs": 1, "model": "one-size", "threads": 1}
+    run = plan_grid("random", "large", 1, Path("nowhere"), None, settings).runs[0]
+    assert Probe(data, run.setup, run.settings, 0.1).of(lambda: create_strategy("random")).train > 0
 
 
 class Endless(Strategy):

@@ -255,7 +255,7 @@ def test_mixed_sizes_are_refused_with_both_files_and_sizes(
         load_image_folder(tmp_path)
     first = tmp_path / "train" / "a" / "0.png"
     assert str(caught.value).startswith(f"{other} is 7x5 pixels but {first} is 6x5")
-    assert "resize" in str(caught.value) and "\n" not in str(caught.value)
+    assert "--image-size 5 " in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_swapped_sides_are_different_sizes(tmp_path: Path, write_folder: Write, write_image: Write) -> None:

@@ -111,12 +111,13 @@ def test_random_weights_are_reported_and_reproducible(image_data, tmp_path, capl
     assert (x == np.load(again)["x"]).all() and (x != np.load(other)["x"]).any()
 
 
-def test_image_size_scales_the_shorter_side(tmp_path, means):
-    sides = []
+@pytest.mark.parametrize(("size", "sides"), [(20, (20, 20)), ("20x30", (20, 30)), ((4, 24), (4, 24))])
+def test_images_are_brought_to_the_image_size(tmp_path, means, size, sides):
+    given = set()
 
     class Watching(Means):
         def forward(self, inputs):
-            sides.append(tuple(inputs.shape[2:]))
+            given.add(tuple(inputs.shape[2:]))
             return super().forward(inputs)
 
     means()
@@ -134,8 +135,8 @@ def test_image_size_scales_the_shorter_side(tmp_path, means):
     data = Dataset("oblong", x, np.arange(6) % 2, x[:2], np.arange(2), ("a", "b"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "build_model", watched)
-        embed(data, "means", tmp_path / "a.npz", image_size=20)
-    assert set(sides) == {(20, 30)}
+        embed(data, "means", tmp_path / "a.npz", image_size=size)
+    assert given == {sides}
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ def test_nonfinite_embeddings_are_reported(image_data, tmp_path, means):
 
 
 def test_vectors_and_other_shapes_are_refused(blob_data, image_data, tmp_path, quick):
-    with pytest.raises(InputError, match="for images only"):
+    with pytest.raises(InputError, match="--image-size 32: dataset blobs holds vectors"):
         embed(blob_data, "linear", tmp_path / "a.npz", image_size=32)
     run("random", image_data, out=tmp_path / "run", **quick)
     with pytest.raises(InputError, match=r"takes samples of shape \(1, 8, 8\)"):

@@ -463,3 +463,12 @@ def test_a_configuration_without_an_entry_names_it(tmp_path, blob_data, quick):
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
     with pytest.raises(RunFolderError, match="lacks pool_size"):
         run("random", blob_data, out=tmp_path / "run", resume=True, **quick)
+
+
+def test_images_that_may_not_fit_into_memory_name_a_smaller_size(image_data, quick, caplog, monkeypatch):
+    settings = {**quick, "rounds": 0}
+    run("random", image_data, **settings)
+    assert "GiB" not in caplog.text
+    monkeypatch.setattr("deepal_autoal.experiment.loop.memory_size", lambda: 8 * 8 * 16 * 400.0)
+    run("random", image_data, **settings)
+    assert "a training step on 16 images of 8x8 pixels may take" in caplog.text and "--image-size 224" in caplog.text

@@ -89,7 +89,7 @@ def test_typos_suggest_the_nearest_names():
 def test_protocol_dataset_is_the_default(deepal, image_data, tmp_path, monkeypatch):
     asked = []
 
-    def load(name, data_dir):
+    def load(name, *rest):
         asked.append(name)
         return image_data
 

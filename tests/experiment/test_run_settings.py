@@ -1,15 +1,19 @@
 """One definition of a setting: the command line, Python and records agree with it."""
 
 import inspect
+import json
 import typing
 
 import click
+import numpy as np
 import pytest
 
 from deepal_autoal import run
 from deepal_autoal.benchmark import run_benchmark
 from deepal_autoal.cli.main import cli
 from deepal_autoal.errors import InputError, RunFolderError, UnknownNameError
+from deepal_autoal.experiment.live_run import LiveRun
+from deepal_autoal.files import read_json
 from deepal_autoal.report.study import PAIRED_BY, read_study
 from deepal_autoal.run_settings import COMPARED, RunArguments, RunSettings, definitions
 from deepal_autoal.training.recipe import Recipe
@@ -42,6 +46,49 @@ def test_training_settings_have_the_same_names_in_python_and_on_the_command_line
     assert (one.config["recipe"]["epochs"], one.config["recipe"]["min_steps"]) == (2, 7)
     other = run("random", blob_data, **{**quick, "rounds": 0, "epochs": None, "recipe": {"epochs": 2, "min_steps": 7}})
     assert one.config["recipe"] == other.config["recipe"] and one.accuracy == other.accuracy
+
+
+def test_epochs_alone_are_obeyed_at_every_door(deepal, image_data, tmp_path, monkeypatch):
+    quick = {"model": "cnn", "initial": 6, "batch_size": 2, "rounds": 0, "threads": 1}
+    data = image_data
+    np.savez(tmp_path / "halves.npz", x=data.x_train, y=data.y_train, x_test=data.x_test, y_test=data.y_test)
+    (tmp_path / "epochs.toml").write_text("epochs = 2\n")
+    typed = [part for name, value in quick.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    steps = []
+    trained = LiveRun._notify
+
+    def notify(self, hook, **arguments):
+        if hook == "deepal_model_trained":
+            steps.append((arguments["metrics"]["epochs"], arguments["metrics"]["steps"]))
+        return trained(self, hook, **arguments)
+
+    monkeypatch.setattr(LiveRun, "_notify", notify)
+    for number, given in enumerate((["--epochs", "2"], ["--config", "epochs.toml"])):
+        status, _, err = deepal("run", "--dataset", "halves.npz", "--out", f"r{number}", *typed, *given)
+        assert status == 0 and "training: 2 epochs\n" in err
+        recipe = read_json(tmp_path / f"r{number}" / "config.json")["recipe"]
+        assert (recipe["epochs"], recipe["min_steps"]) == (2, 0)
+    run("random", data, epochs=2, **quick)
+    run("random", data, recipe={"epochs": 2}, **quick)
+    run("random", data, protocol="deepal+/mnist", epochs=2, augmentation="none", **quick)
+    run_benchmark("random", [tmp_path / "halves.npz"], 1, tmp_path / "b", epochs=2, **quick)
+    assert steps == [(2, 2)] * 6
+    status, _, err = deepal(
+        "run", "--dataset", "halves.npz", "--out", "r3", *typed, "--epochs", "2", "--min-steps", "5"
+    )
+    assert status == 0 and steps[-1] == (5, 5)
+    assert "training: 2 epochs, but at least 5 steps: 5 epochs with 6 labels\n" in err
+
+
+def test_a_run_from_before_keeps_its_minimum_of_steps(tmp_path, blob_data, quick):
+    """Its record has the default minimum beside the epochs that were given."""
+    quick = {**quick, "model": "mlp", "recipe": {}, "rounds": 1}
+    whole = run("random", blob_data, out=tmp_path / "run", **{**quick, "min_steps": 7})
+    config = read_json(tmp_path / "run/config.json")
+    del config["settings"]["recipe"]["min_steps"]
+    (tmp_path / "run/config.json").write_text(json.dumps(config))
+    assert run("random", blob_data, out=tmp_path / "run", resume=True, **quick).rounds == whole.rounds
+    assert config["recipe"]["min_steps"] == 7
 
 
 def test_unknown_setting_suggests_the_nearest(blob_data):

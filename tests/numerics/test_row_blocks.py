@@ -20,6 +20,10 @@ CUDA = torch.device("cuda")
         (BlockSize(100), 0, None, 100),
         (BlockSize(100, least_rows=16), 7, None, 16),
         (BlockSize(100, most_rows=5), 7, None, 5),
+        (BlockSize(100, least_rows=16, most=150), 7, None, 16),
+        (BlockSize(100, least_rows=16, most=150), 30, None, 5),
+        (BlockSize(100, least_rows=16, most=150), 200, None, 1),
+        (BlockSize(100, least_rows=2, most=150), 10, None, 10),
     ],
 )
 def test_rows_of_a_block(size, per_row, device, rows):

@@ -141,6 +141,10 @@ def test_samples_at_once_are_bounded_by_bytes():
         assert 8 <= samples_at_once(shape, CPU) <= samples_at_once(shape, cuda) <= 8192
     assert 64 <= samples_at_once((1, 28, 28), CPU) <= 128
     assert samples_at_once((3, 224, 224), CPU) == 8
+    for height, width in ((600, 800), (1000, 1000), (3000, 4000)):
+        n = samples_at_once((3, height, width), CPU)
+        assert n == samples_at_once((3, height, width), cuda) and (n == 1 or n * 4 * 32 * height * width <= 512 << 20)
+    assert [samples_at_once((3, *sides), CPU) for sides in ((600, 800), (1000, 1000), (3000, 4000))] == [8, 4, 1]
     assert samples_at_once((200, 28, 28), CPU) < samples_at_once((3, 28, 28), CPU)
 
 

@@ -40,7 +40,8 @@ def test_recipes_survive_json():
 
 def test_defaults_by_data():
     assert Recipe.for_data((3, 32, 32), ["flip"]).augmentation == ("flip",)
-    assert Recipe.for_data((3, 32, 32), ["flip"], augmentation=(), epochs=3) == Recipe(epochs=3, **IMAGE_DEFAULTS)
+    given = Recipe.for_data((3, 32, 32), ["flip"], augmentation=(), epochs=3, min_steps=600)
+    assert given == Recipe(epochs=3, **IMAGE_DEFAULTS)
     assert Recipe.for_data((3, 32, 32)).augmentation == OWN_AUGMENTATION == ("crop",)
     assert (
         Recipe.for_data((3, 32, 32), **{name: getattr(Recipe(), name) for name in IMAGE_DEFAULTS}, augmentation=())
@@ -52,6 +53,43 @@ def test_defaults_by_data():
     assert Recipe.for_data((5,), min_steps=1).min_steps == 1
     with pytest.raises(InputError, match=r"epoch'.*epochs"):
         Recipe.for_data((3, 32, 32), epoch=3)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size"),
+    [(256, 256, 16), (128, 512, 16), (257, 256, 15), (512, 512, 4), (600, 800, 2), (3000, 4000, 2)],
+)
+def test_batches_of_large_images_are_bounded(height, width, size):
+    assert Recipe.for_data((3, height, width)).train_batch_size == size
+    assert Recipe.for_data((3, height, width), train_batch_size=32).train_batch_size == 32
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 8), (5,)])
+def test_epochs_alone_are_obeyed(shape):
+    for epochs in (1, 20):
+        recipe = Recipe.for_data(shape, epochs=epochs)
+        assert (recipe.epochs, recipe.min_steps) == (epochs, 0)
+        assert [recipe.n_epochs(n) for n in (1, 10, 1000)] == [epochs] * 3
+    both = Recipe.for_data(shape, epochs=2, min_steps=30)
+    assert (both.min_steps, both.n_epochs(2)) == (30, 30)
+    assert Recipe.for_data(shape).min_steps > 0
+
+
+@pytest.mark.parametrize(
+    ("recipe", "text"),
+    [
+        (Recipe(epochs=5, min_steps=0), "5 epochs"),
+        (Recipe(epochs=1, min_steps=0), "1 epoch"),
+        (Recipe(epochs=20, min_steps=600, train_batch_size=16),
+         "20 epochs, but at least 600 steps: 150 epochs with 50 labels, 38 with 250"),
+        (Recipe(epochs=1, min_steps=3), "1 epoch, but at least 3 steps: 3 epochs with 50 labels, 1 with 250"),
+        (Recipe(epochs=20, min_steps=20), "20 epochs"),
+    ],
+)  # fmt: skip
+def test_the_length_of_training_in_words(recipe, text):
+    assert recipe.describe_length(50, 250) == text
+    if recipe.min_steps == 600:
+        assert recipe.describe_length(1, 1).endswith("600 epochs with 1 label")
 
 
 def test_plain_settings_do_not_change():

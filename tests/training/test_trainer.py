@@ -306,3 +306,17 @@ def test_learns_in_bfloat16_inside_a_callers_autocast(setup):
         logits, _ = model.sweep(setup.inputs, np.arange(45, 60))
     assert model.metrics["train_accuracy"] > 0.9
     assert (logits.argmax(dim=1).numpy() == setup.labels[45:]).mean() > 0.9
+
+
+def test_long_epochs_report_their_steps(setup, monkeypatch):
+    now = [0.0]
+
+    def later():
+        now[0] += 0.7
+        return now[0]
+
+    monkeypatch.setattr("deepal_autoal.training.trainer.time.monotonic", later)
+    reports = []
+    setup.fit(np.arange(40), recipe=Recipe(epochs=1, min_steps=0, train_batch_size=8),
+              progress=lambda done, total: reports.append((done, total)))  # fmt: skip
+    assert reports[0] == (2, 5) and reports[-1] == (5, 5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,22 +11,28 @@ from typing import Any
 
 from deepal_autoal.benchmark.checks import Setup, admit
 from deepal_autoal.benchmark.cost.probe import Probe
-from deepal_autoal.benchmark.cost.run_cost import Cost
+from deepal_autoal.benchmark.cost.run_cost import FURTHER_TRAININGS, PASSES, Cost
 from deepal_autoal.benchmark.grid import SHARED_SETTINGS, give_candidates
 from deepal_autoal.benchmark.notation import Contender, read_strategies
-from deepal_autoal.datasets import Dataset, load_dataset
+from deepal_autoal.datasets import Dataset, are_image_files, load_dataset
+from deepal_autoal.datasets.files.image_size import USUAL_SIDE
 from deepal_autoal.errors import InputError
+from deepal_autoal.experiment.settings import Settings, recipe_changes
 from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.measuring.resources import Stopwatch
 from deepal_autoal.querying.selector import SelectorStrategy, describe_strategy
 from deepal_autoal.querying.strategy import Strategy
 from deepal_autoal.strategies.candidate_sets import ALL, read_names
 from deepal_autoal.strategies.factory import create_strategy, recreate_strategy
+from deepal_autoal.training.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
 # Seconds to measure the queries of a named strategy and its candidates, and of each one if all are probed.
 _NAMED_SECONDS, _EACH_SECONDS = 10.0, 3.0
+# Sides of images that are suggested if they leave at most this share of the pixels.
+SIDES = (USUAL_SIDE, 128, 64, 32)
+_LARGEST_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,27 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Smaller:
+    """A smaller size of the images, and its shares of the cost at the size that they have.
+
+    Attributes:
+        side: The ``image_size``.
+        train: Share of the cost of training, by the pixels of all its batches.
+        passed: Share of the cost of passes through the model, by an image's pixels.
+    """
+
+    side: int
+    train: float
+    passed: float
+
+    def seconds(self, cost: Cost) -> float:
+        """Return about how many seconds a run would take that now has this cost."""
+        passes = cost.query_parts.get(PASSES, 0.0)
+        trainings = cost.train + cost.query_parts.get(FURTHER_TRAININGS, 0.0)
+        return cost.seconds - (1 - self.train) * trainings - (1 - self.passed) * (cost.evaluate + passes)
+
+
+@dataclass(frozen=True)
 class DryRun:
     """Estimates of what runs would cost.
 
@@ -55,6 +83,7 @@ class DryRun:
         embedding_dim: Dimensions of the embeddings.
         rows: The strategies, fastest first; a selector's candidates after it; those without an estimate last.
         load_seconds: Seconds it took to read the data.
+        smaller: What smaller images would take, largest first; none for images that are small, and for other data.
     """
 
     data: Dataset
@@ -62,6 +91,7 @@ class DryRun:
     embedding_dim: int
     rows: tuple[Row, ...]
     load_seconds: float
+    smaller: tuple[Smaller, ...] = ()
 
 
 @engine_call()
@@ -82,7 +112,9 @@ def estimate_run(settings: Mapping[str, Any], dataset: str, progress: Callable[[
     contenders = _contenders(settings)
     shared = {name: settings.get(name) for name in SHARED_SETTINGS}
     with Stopwatch() as loading:
-        data = load_dataset(dataset, settings.get("data_dir"), skip_bad=settings.get("skip_bad"))
+        data = load_dataset(
+            dataset, settings.get("data_dir"), settings.get("image_size"), skip_bad=settings.get("skip_bad")
+        )
     admission = admit(data.name, dataset, contenders, shared, (), data=data)
     rows = [Row(name, reason=out.reason) for out in admission.left_out for name in out.strategies]
     wanted = [
@@ -104,7 +136,27 @@ def estimate_run(settings: Mapping[str, Any], dataset: str, progress: Callable[[
             logger.debug("no estimate of %s", row.strategy, exc_info=True)
             rows.append(Row(row.strategy, reason=" ".join(str(error).split()), selector=row.selector))
     known.sort(key=lambda row: (bool(row.selector), row.cost.seconds if row.cost else 0.0))
-    return DryRun(data, admission.setup, probe.embedding_dim, (*known, *rows), loading.seconds)
+    smaller = _smaller(data, admission.setup, shared) if are_image_files(dataset) else ()
+    return DryRun(data, admission.setup, probe.embedding_dim, (*known, *rows), loading.seconds, smaller)
+
+
+def _smaller(data: Dataset, setup: Setup, settings: Mapping[str, Any]) -> tuple[Smaller, ...]:
+    """Return up to three sizes of at most half the pixels."""
+    pixels = math.prod(data.input_shape[1:])
+    given = Settings(protocol=settings.get("protocol"), recipe=recipe_changes(settings)).with_protocol().recipe
+    counts = [setup.initial + number * setup.batch_size for number in range(setup.n_rounds + 1)]
+
+    def passed_in_training(recipe: Recipe) -> int:
+        return sum(recipe.n_epochs(n) * n for n in counts)
+
+    found = []
+    for side in SIDES:
+        share = side**2 / pixels
+        if side <= min(data.input_shape[1:]) and share <= _LARGEST_SHARE:
+            recipe = Recipe.for_data((data.input_shape[0], side, side), data.augmentation, **given)
+            train = share * passed_in_training(recipe) / passed_in_training(setup.recipe)
+            found.append(Smaller(side, train, share))
+    return tuple(found[:3])
 
 
 def _contenders(settings: Mapping[str, Any]) -> list[Contender]:

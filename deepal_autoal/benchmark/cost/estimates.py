@@ -156,12 +156,11 @@ class Estimates:
 
 
 def _probe(run: GridRun, seconds: float) -> Probe:
-    return Probe(
-        load_dataset(run.settings["dataset"], run.settings.get("data_dir"), skip_bad=run.settings.get("skip_bad")),
-        run.setup,
-        run.settings,
-        seconds,
+    settings = run.settings
+    data = load_dataset(
+        settings["dataset"], settings.get("data_dir"), settings.get("image_size"), skip_bad=settings.get("skip_bad")
     )
+    return Probe(data, run.setup, settings, seconds)
 
 
 def _strategy(run: GridRun) -> Strategy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,12 @@ class Growth:
         self._formula = formula
         self._candidates = candidates
         self._sizes = {**dict.fromkeys(SYMBOLS, 10), **sizes}
+
+    @property
+    def uses_pixels(self) -> bool:
+        """Whether the cost grows with the numbers in an input, beyond the model's own passes."""
+        own = "P" in re.findall(r"[A-Za-z]+", self._formula)
+        return own or any(candidate.uses_pixels for candidate in self._candidates)
 
     def ratio(self, before: tuple[int, int], after: tuple[int, int]) -> float:
         """Return the ratio of a query's cost at (candidates, batch size) `after` to that at `before`."""

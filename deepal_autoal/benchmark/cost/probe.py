@@ -6,10 +6,14 @@ split. A query is timed on ever larger parts of the pool, and extrapolated to th
 two largest of one batch size, or by the strategy's card if there is only one. Trainings inside a query are cut short
 and counted by their steps; a query that takes too long is ended at one of its progress reports and extrapolated from
 its steps. One query, in the middle of the run, represents those of all rounds.
+
+On a CPU, a step on large images may take longer than the whole estimate should. Parts of the images are measured
+instead, and the seconds of passes and steps scaled by their pixels.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -21,7 +25,7 @@ import numpy as np
 from deepal_autoal.benchmark.cost.brief_training import BriefTrainer, TrainingCost
 from deepal_autoal.benchmark.cost.extrapolation import Growth, Sample, bytes_at, seconds_at
 from deepal_autoal.benchmark.cost.probe_sizes import climb
-from deepal_autoal.benchmark.cost.run_cost import Cost
+from deepal_autoal.benchmark.cost.run_cost import FURTHER_TRAININGS, PASSES, Cost
 from deepal_autoal.datasets.changes import PoolChanges
 from deepal_autoal.experiment.learner import ActiveLearner
 from deepal_autoal.experiment.loop import using_threads, usual_threads
@@ -39,7 +43,11 @@ if TYPE_CHECKING:
 
 _FEWEST_CANDIDATES = 512
 _FEW_STEPS = 8
-_FEW_TEST_SAMPLES = 256
+# Where passing them through the model would take too long, at least so many candidates and test samples.
+_FEW_SAMPLES = 16
+# On a CPU, images with several times as many pixels are probed by a part of so many, and training by a larger one too.
+_PROBED_PIXELS, _LARGER_PART = 128 * 128, 4
+_LEAST_REDUCTION = 3
 # Outputs of the model: strategies that require any of them need the pass over the pool.
 _OUTPUTS = frozenset({"probabilities", "embeddings", "mc_dropout", "ensemble", "gradients"})
 
@@ -85,16 +93,21 @@ class Probe:
         seed = settings.get("seed") or 0
         changes = PoolChanges(*(settings.get(name) for name in ("imbalance", "label_noise", "duplicates")))
         self._data, in_play = changes.apply(data, seed)
+        self._is_reduced = _are_reduced(data, setup)
+        self._show_images(_PROBED_PIXELS if self._is_reduced else None)
         members = in_play[draw_members(len(in_play), seed, settings.get("pool_size"))]
         self._order = np.random.default_rng(seed).permutation(members)
         # Of the middle round, which represents all.
         self._n_labeled = setup.initial + max(0, setup.n_rounds - 1) * setup.batch_size // 2
         self._n_candidates = max(1, len(members) - self._n_labeled)
         with using_threads(self._threads), restored([]):
-            self._learner(Strategy(), _FEWEST_CANDIDATES, _FEW_STEPS)[0].fit()  # one-time costs of the first training
+            self._few_steps = self._affordable_steps()
             self._plain = self._train(Strategy)
-            learner, _ = self._learner(Strategy(), _FEWEST_CANDIDATES, _FEW_STEPS, self._plain)
+            learner, _ = self._learner(Strategy(), _FEWEST_CANDIDATES, self._few_steps, self._plain)
             self._pass, self.embedding_dim = self._pass_of(learner)
+            self._step_ratio, self._bytes_ratio = self._ratios_of_training() if self._is_reduced else (1.0, 1.0)
+        affordable = int(seconds / 3 / max(self._pass, 1e-9))
+        self._fewest = min(_FEWEST_CANDIDATES, max(_FEW_SAMPLES, affordable))
         give_back_memory()
         self._base = resident_bytes()
 
@@ -118,39 +131,44 @@ class Probe:
                     parts.update(named)
                     return sample
 
-                samples = climb(
-                    measure, _FEWEST_CANDIDATES, self._n_candidates, setup.batch_size, growth, self._seconds
-                )
+                samples = climb(measure, self._fewest, self._n_candidates, setup.batch_size, growth, self._seconds)
         counts = [setup.initial + number * setup.batch_size for number in range(setup.n_rounds + 1)]
-        trainings = [trained.cost.of(recipe.n_batches(n) * recipe.n_epochs(n)) for n in counts]
+        ratio = self._ratio
+        cost = TrainingCost(trained.cost.once, self._step_ratio * trained.cost.step)
+        trainings = [cost.of(recipe.n_batches(n) * recipe.n_epochs(n)) for n in counts]
+        evaluate = ratio * trained.evaluate
         own, further, first, n_query_bytes, passes = 0.0, 0.0, 0.0, 0, 0.0
         if samples:
             n_first = len(self._order) - setup.initial
             needs_pass = bool(_OUTPUTS & strategy.requires)
-            further = samples[-1].training
-            own = seconds_at(samples, self._n_candidates, setup.batch_size, growth)
-            first = seconds_at(samples, n_first, setup.batch_size, growth) + further
+            further = self._step_ratio * samples[-1].training
+            per_pass = self._pass if needs_pass else 0.0
+            own, first = (
+                _of_whole_images(seconds_at(samples, n, setup.batch_size, growth), per_pass * n, ratio, growth)
+                for n in (self._n_candidates, n_first)
+            )
+            first += further
             least = 4 * n_first * (self._data.n_classes + self.embedding_dim) if needs_pass else 0
             n_query_bytes = max(bytes_at(samples, n_first, setup.batch_size, memory_growth), least)
-            passes = min(own, self._pass * self._n_candidates) if needs_pass else 0.0
+            passes = min(own, ratio * per_pass * self._n_candidates)
         n_bytes = None
         if self._base is not None:
             # On an accelerator, a query's memory is the device's.
             in_process = 0 if setup.device.type == "cuda" else n_query_bytes
-            n_bytes = self._base + max(in_process, trained.n_bytes)
+            n_bytes = self._base + max(in_process, int(self._bytes_ratio * trained.n_bytes))
         name = max(parts, key=lambda part: parts[part], default="selection")
         return Cost(
             train=sum(trainings),
-            evaluate=(setup.n_rounds + 1) * trained.evaluate,
+            evaluate=(setup.n_rounds + 1) * evaluate,
             query=setup.n_rounds * (own + further),
-            shared=0.0 if strategy.changes_training else trainings[0] + trained.evaluate,
+            shared=0.0 if strategy.changes_training else trainings[0] + evaluate,
             n_bytes=n_bytes,
             first_query=first,
             query_bytes=n_query_bytes,
             query_parts={
-                "query: pass over the pool": setup.n_rounds * passes,
+                PASSES: setup.n_rounds * passes,
                 f"query: {name}": setup.n_rounds * (own - passes),
-                "query: further trainings": setup.n_rounds * further,
+                FURTHER_TRAININGS: setup.n_rounds * further,
             },
         )
 
@@ -161,7 +179,7 @@ class Probe:
         setup, data = self._setup, self._data
         rows = self._order[: self._n_labeled + min(n_candidates, self._n_candidates)]
         learner = ActiveLearner(
-            data.x_train, strategy, data.n_classes, model=setup.model, recipe=setup.recipe, device=setup.device,
+            self._x_train, strategy, data.n_classes, model=setup.model, recipe=setup.recipe, device=setup.device,
             members=np.sort(rows), n_rounds=max(1, setup.n_rounds), scaling=setup.scaling,
         )  # fmt: skip
         labeled = rows[: self._n_labeled]
@@ -182,14 +200,15 @@ class Probe:
         give_back_memory()
         peak = PeakMemory(self._setup.device)
         with peak:
-            learner, trainer = self._learner(make(), _FEWEST_CANDIDATES, _FEW_STEPS)
+            learner, trainer = self._learner(make(), _FEWEST_CANDIDATES, self._few_steps)
             learner.fit()
-            few = trainer.trainings[-1]
+            few = many = trainer.trainings[-1]
             per_step = max(few.seconds / few.done, 1e-6)
-            n_steps = max(3 * _FEW_STEPS, int(self._seconds / 3 / per_step))
-            learner, trainer = self._learner(make(), _FEWEST_CANDIDATES, n_steps)
-            learner.fit()
-            many = trainer.trainings[-1]
+            n_steps = int(self._seconds / 3 / per_step)
+            if self._few_steps == _FEW_STEPS or n_steps >= 3 * self._few_steps:
+                learner, trainer = self._learner(make(), _FEWEST_CANDIDATES, max(3 * self._few_steps, n_steps))
+                learner.fit()
+                many = trainer.trainings[-1]
             step = many.seconds / many.done
             if many.done > few.done:
                 step = min(step, max(0.0, (many.seconds - few.seconds) / (many.done - few.done)))
@@ -199,18 +218,11 @@ class Probe:
 
     def _evaluation(self, learner: ActiveLearner) -> float:
         """Return the seconds of one evaluation on the whole test split."""
-        predictor = learner.predictor()
-        whole = len(self._data.x_test)
-        seconds, n = 0.0, 0
-        for n in (min(_FEW_TEST_SAMPLES, whole),) * 2:
-            seconds = self._seconds_of_test(learner, predictor, n)
-        more = min(whole, int(n * self._seconds / 3 / max(seconds, 1e-9)))
-        if more > n:
-            seconds, n = self._seconds_of_test(learner, predictor, more), more
-        return seconds * whole / n
+        predictor, whole = learner.predictor(), len(self._x_test)
+        return whole * _seconds_each(lambda n: self._seconds_of_test(learner, predictor, n), whole, self._seconds / 3)
 
     def _seconds_of_test(self, learner: ActiveLearner, predictor: Any, n: int) -> float:
-        test = Inputs(self._data.x_test[:n], learner.normalization, learner.device)
+        test = Inputs(self._x_test[:n], learner.normalization, learner.device)
         with Stopwatch(learner.device) as watch:
             predictor.accuracy(test, self._data.y_test[:n])
         return watch.seconds
@@ -218,15 +230,18 @@ class Probe:
     def _pass_of(self, learner: ActiveLearner) -> tuple[float, int]:
         """Return the seconds of the model's pass per candidate, and the embedding dimensions."""
         model, rows = learner.fit(), learner.unlabeled_indices
-        inputs = Inputs(self._data.x_train, learner.normalization, learner.device)
-        model.sweep(inputs, rows)
-        with Stopwatch(learner.device) as watch:
-            _, embeddings = model.sweep(inputs, rows)
-        return watch.seconds / len(rows), embeddings.shape[1]
+        inputs = Inputs(self._x_train, learner.normalization, learner.device)
+
+        def measure(n: int) -> float:
+            with Stopwatch(learner.device) as watch:
+                model.sweep(inputs, rows[:n])
+            return watch.seconds
+
+        return _seconds_each(measure, len(rows), self._seconds / 6), model.module.embedding_dim
 
     def _query(self, strategy: Strategy, trained: _Trained, n: int, batch_size: int) -> tuple[Sample, dict[str, float]]:
         """Return a query's measurements, and the seconds of its parts, by the names that the strategy gives them."""
-        n_steps = max(_FEW_STEPS, int(self._seconds / 10 / max(trained.cost.step, 1e-9)))
+        n_steps = max(self._few_steps, int(self._seconds / 10 / max(trained.cost.step, 1e-9)))
         learner, trainer = self._learner(strategy, n, n_steps, trained)
         learner.fit()
         trainer.trainings.clear()
@@ -251,6 +266,99 @@ class Probe:
         asked = strategy.candidates.values() if isinstance(strategy, SelectorStrategy) else ()
         candidates = [self._growth(candidate, what) for candidate in asked]
         return Growth(formula or "N", {**sizes, "P": int(np.prod(data.input_shape))}, candidates)
+
+    def _show_images(self, n_pixels: int | None) -> None:
+        """Probe the centers of the images, of about so many pixels; None for the whole images."""
+        self._x_train, self._x_test = self._data.x_train, self._data.x_test
+        if n_pixels is not None:
+            height, width = self._data.input_shape[1:]
+            share = math.sqrt(n_pixels / (height * width))
+            rows, columns = (_middle(side, max(1, round(share * side))) for side in (height, width))
+            self._x_train, self._x_test = self._x_train[:, rows, columns], self._x_test[:, rows, columns]
+        self._ratio = self._data.x_train[:1].size / self._x_train[:1].size
+
+    def _ratios_of_training(self) -> tuple[float, float]:
+        """Return the ratios of a training step's seconds and peak bytes on whole images to those on their parts.
+
+        Both are extrapolated along a line through two sizes, since a constant part does not grow with the pixels.
+        """
+        whole, small = self._data.x_train[:1].size, self._x_train[:1].size
+        self._show_images(int(min(_LARGER_PART, self._ratio / 2) * _PROBED_PIXELS))
+        large = self._x_train[:1].size
+        self._learner(Strategy(), _FEW_SAMPLES, 1)[0].fit()  # one-time costs of this size
+        give_back_memory()
+        learner, trainer = self._learner(Strategy(), _FEW_SAMPLES, 1)
+        peak = PeakMemory(self._setup.device)
+        with peak:
+            learner.fit()
+        training = trainer.trainings[-1]
+        self._show_images(_PROBED_PIXELS)
+
+        def ratio(before: float, after: float) -> float:
+            slope = max(0.0, after - before) / (large - small)
+            return min(self._ratio, (before + slope * (whole - small)) / before) if before > 0 else self._ratio
+
+        return (
+            ratio(self._plain.cost.step, training.seconds / training.done),
+            ratio(float(self._plain.n_bytes), float(peak.n_bytes or 0)),
+        )
+
+    def _affordable_steps(self) -> int:
+        """Return how many steps of training to measure at least, after one with the one-time costs."""
+        try:
+            learner, _ = self._learner(Strategy(), _FEW_SAMPLES, 1)
+            learner.fit()
+            is_alike = self._setup.embedding_dim in (None, learner.new_module().embedding_dim)
+        except Exception:
+            if not self._is_reduced:
+                raise
+            is_alike = False
+        if not is_alike:  # a model for images of one size, or of pixels
+            self._is_reduced = False
+            self._show_images(None)
+            self._learner(Strategy(), _FEW_SAMPLES, 1)[0].fit()
+        learner, trainer = self._learner(Strategy(), _FEW_SAMPLES, 1)
+        learner.fit()
+        step = trainer.trainings[-1]
+        return max(1, min(_FEW_STEPS, int(self._seconds / 6 * step.done / max(step.seconds, 1e-9))))
+
+
+def _are_reduced(data: Dataset, setup: Setup) -> bool:
+    """Return whether to probe parts of the images, because they are large and computed on a CPU."""
+    if not data.is_image or setup.device.type != "cpu" or setup.is_solved:
+        return False
+    return math.prod(data.input_shape[1:]) >= _LEAST_REDUCTION * _PROBED_PIXELS
+
+
+def _middle(whole: int, part: int) -> slice:
+    return slice((whole - part) // 2, (whole - part) // 2 + part)
+
+
+def _seconds_each(measure: Callable[[int], float], whole: int, seconds: float) -> float:
+    """Return the seconds that each of ``whole`` samples takes, measured on as many as about ``seconds`` allow.
+
+    Args:
+        measure: Returns the seconds of some samples.
+        whole: The number of samples.
+        seconds: About how long this may take.
+    """
+    n = min(_FEW_SAMPLES, whole)
+    measure(n)  # one-time costs
+    taken = measure(n)
+    more = min(whole, int(n * seconds / max(taken, 1e-9)))
+    return measure(more) / more if more > n else taken / n
+
+
+def _of_whole_images(seconds: float, passes: float, ratio: float, growth: Growth) -> float:
+    """Return the seconds of a query on images that have ``ratio`` times the pixels.
+
+    Args:
+        seconds: Of the query on smaller images.
+        passes: Of it, those of passes through the model.
+        ratio: Of the pixels.
+        growth: The query's; if it grows with the pixels, so does all of it.
+    """
+    return seconds * ratio if growth.uses_pixels else seconds + (ratio - 1) * min(seconds, passes)
 
 
 class _Limit:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+PASSES, FURTHER_TRAININGS = "query: pass over the pool", "query: further trainings"
+"""Parts of all queries."""
+
 
 @dataclass(frozen=True)
 class Cost:

@@ -14,6 +14,7 @@ import numpy as np
 
 from deepal_autoal.datasets.files.array_cache import ArrayBlocks
 from deepal_autoal.datasets.files.image_findings import ImageFindings
+from deepal_autoal.datasets.files.image_size import USUAL_SIDE, fitted
 from deepal_autoal.errors import InputError, error_message
 from deepal_autoal.numerics.row_blocks import DECODING, row_slices
 
@@ -76,7 +77,9 @@ def bombs_refused() -> Iterator[None]:
         yield
 
 
-def decode_images(files: Sequence[Path], gray: bool, findings: ImageFindings) -> ArrayBlocks:
+def decode_images(
+    files: Sequence[Path], gray: bool, findings: ImageFindings, size: tuple[int, int] | None = None
+) -> ArrayBlocks:
     """Return the images as uint8 (N, H, W, C), decoded when the blocks are iterated over.
 
     C is 1 (``gray``) or 3. Alpha is dropped, palettes are resolved, 16-bit grayscale is scaled to 0..255, EXIF
@@ -86,6 +89,7 @@ def decode_images(files: Sequence[Path], gray: bool, findings: ImageFindings) ->
         files: At least one.
         gray: Whether to decode as grayscale.
         findings: Holds the scale of 16-bit values, and collects what is found.
+        size: Height and width that every image is brought to (see `fitted`); by default they must have one size.
 
     Raises:
         BadFileError: Now or during iteration, if a file is unreadable, truncated, not an image, or too large; it
@@ -94,9 +98,9 @@ def decode_images(files: Sequence[Path], gray: bool, findings: ImageFindings) ->
         ColorFoundError: During iteration, if ``gray`` and an image has color.
         FewerBitsError: At the end of the iteration, if the 16-bit values have another scale.
     """
-    first = _decode(files[0], gray, None, ImageFindings(findings.bits))
+    first = _decode(files[0], gray, None, ImageFindings(findings.bits), size)
     shape = (len(files), *first.shape)
-    return ArrayBlocks(shape, np.dtype(np.uint8), _blocks(files, gray, first.shape, findings))
+    return ArrayBlocks(shape, np.dtype(np.uint8), _blocks(files, gray, first.shape, findings, size))
 
 
 def find_bad_files(files: Sequence[Path]) -> dict[Path, BadFileError]:
@@ -105,7 +109,7 @@ def find_bad_files(files: Sequence[Path]) -> dict[Path, BadFileError]:
 
     def error_of(file: Path) -> BadFileError | None:
         try:
-            _decode(file, False, None, findings)
+            _decode(file, False, None, findings, None)
         except BadFileError as error:
             return error
         return None
@@ -127,11 +131,17 @@ def _n_threads() -> int:
     return min(8, os.cpu_count() or 1)
 
 
-def _blocks(files: Sequence[Path], gray: bool, shape: tuple[int, ...], findings: ImageFindings) -> Iterator[np.ndarray]:
+def _blocks(
+    files: Sequence[Path],
+    gray: bool,
+    shape: tuple[int, ...],
+    findings: ImageFindings,
+    size: tuple[int, int] | None,
+) -> Iterator[np.ndarray]:
     from tqdm import tqdm
 
     n_block = max(_n_threads(), DECODING.rows(int(np.prod(shape))))
-    expected = (files[0], shape)
+    expected = (files[0], shape) if size is None else None
     with (
         _thread_pool() as threads,
         tqdm(total=len(files), desc="decoding images", unit="image", disable=None, leave=False) as progress,
@@ -139,15 +149,19 @@ def _blocks(files: Sequence[Path], gray: bool, shape: tuple[int, ...], findings:
         for rows in row_slices(len(files), n_block):
             block = files[rows]
             # map() returns results in order, so the first bad file is named, whichever thread fails first.
-            yield np.stack(list(threads.map(lambda file: _decode(file, gray, expected, findings), block)))
+            yield np.stack(list(threads.map(lambda file: _decode(file, gray, expected, findings, size), block)))
             progress.update(len(block))
     findings.check()
 
 
 def _decode(
-    file: Path, gray: bool, expected: tuple[Path, tuple[int, ...]] | None, findings: ImageFindings
+    file: Path,
+    gray: bool,
+    expected: tuple[Path, tuple[int, ...]] | None,
+    findings: ImageFindings,
+    size: tuple[int, int] | None,
 ) -> np.ndarray:
-    """Return one image (H, W, C); ``expected`` is the first file and its array's shape."""
+    """Return one image (H, W, C) brought to ``size``; ``expected`` is the first file and its array's shape."""
     with _opened(file) as image:
         if gray and image.mode not in _GRAY_MODES:
             raise ColorFoundError
@@ -171,7 +185,16 @@ def _decode(
             raise _unreadable(file, error) from error
     if expected is not None and pixels.shape != expected[1]:
         raise _size_error(file, (pixels.shape[1], pixels.shape[0]), expected)
-    return pixels
+    return pixels if size is None else _resized(pixels, size)
+
+
+def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    from PIL import Image
+
+    if pixels.shape[:2] == size:
+        return pixels
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    return np.asarray(fitted(image, size)).reshape(*size, -1)
 
 
 def _opened(file: Path) -> Image:
@@ -255,9 +278,10 @@ def _gray_plane(image: Image, findings: ImageFindings) -> np.ndarray:
 
 def _size_error(file: Path, size: tuple[int, ...], expected: tuple[Path, tuple[int, ...]]) -> InputError:
     first, shape = expected
+    side = min(USUAL_SIDE, *size, *shape[:2])
     return InputError(
-        f"{file} is {size[0]}x{size[1]} pixels but {first} is {shape[1]}x{shape[0]} (width x height); resize all "
-        "images to one size first"
+        f"{file} is {size[0]}x{size[1]} pixels but {first} is {shape[1]}x{shape[0]} (width x height); bring all to "
+        f"one size, for example with --image-size {side} (the shorter side scaled to {side}, the center kept)"
     )
 
 

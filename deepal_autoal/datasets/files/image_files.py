@@ -22,9 +22,15 @@ from deepal_autoal.datasets.files.decoding import (
     find_bad_files,
 )
 from deepal_autoal.datasets.files.image_findings import MOST_BITS, FewerBitsError, ImageFindings
+from deepal_autoal.datasets.files.image_size import image_size_text
 from deepal_autoal.datasets.splits import HELD_OUT_NOTE, held_out_split
 from deepal_autoal.datasets.user_data.labels import encode_names
 from deepal_autoal.errors import InputError
+
+FOLDER, MANIFEST = "image folder", "CSV manifest"
+"""Kinds of datasets of image files."""
+IMAGE_SIZE = "image size"
+"""Entry of a dataset's ``source`` if its images were brought to a size."""
 
 _CACHE_FORMAT = "images 2"
 
@@ -56,6 +62,7 @@ def image_dataset(
     folder: Path,
     train: Sequence[ImageFile],
     test: Sequence[ImageFile] | None,
+    image_size: tuple[int, int] | None = None,
     *,
     bad: Sequence[BadFile] = (),
     skip_bad: bool | None = None,
@@ -71,6 +78,7 @@ def image_dataset(
         folder: The folder that the files' paths are relative to.
         train: The training images.
         test: The test images; None if there is no test split.
+        image_size: Height and width that every image is brought to; by default all must have one size.
         bad: Listed files that are known to be unusable; they are in neither split.
         skip_bad: Whether to go on without files that cannot be used; None if the user has no such choice.
 
@@ -78,7 +86,7 @@ def image_dataset(
         InputError: If an image cannot be used, or the test data contain unknown classes.
     """
     listed = [*train, *(test or ())]
-    key = _key(listed, bad)
+    key = _key(listed, bad, image_size)
     known = ImageRecord.read(origin, key)
     left_out: dict[str, BadFileError | str] = {item.relative: item.error for item in bad}
     if skip_bad:
@@ -90,7 +98,7 @@ def image_dataset(
         classes = {file.label for file in train} | {item.label for item in bad}
         files, y_train, y_test, class_names = _in_splits(origin, train, test, left_out, classes)
         try:
-            images, remarks = _decoded(origin, folder, files)
+            images, remarks = _decoded(origin, folder, files, image_size)
             break
         except BadFileError as error:
             found = _find_bad(folder, [file for file in listed if file.relative not in left_out])
@@ -125,6 +133,7 @@ def image_dataset(
             "path": str(origin),
             "test split": HELD_OUT_NOTE if test is None else "given",
             **({"remarks": "; ".join(remarks)} if remarks else {}),
+            **({} if image_size is None else {IMAGE_SIZE: str(image_size_text(image_size))}),
         },
         ids_train=ids[: len(y_train)],
         ids_test=ids[len(y_train) :],
@@ -169,8 +178,10 @@ def _find_bad(folder: Path, files: Sequence[ImageFile]) -> dict[str, BadFileErro
     return {paths[path]: error for path, error in find_bad_files(list(paths)).items()}
 
 
-def _key(files: Sequence[ImageFile], bad: Sequence[BadFile] = ()) -> str:
+def _key(files: Sequence[ImageFile], bad: Sequence[BadFile], image_size: tuple[int, int] | None) -> str:
     digest = hashlib.blake2b(_CACHE_FORMAT.encode(), digest_size=16)
+    if image_size is not None:
+        digest.update(f" {image_size_text(image_size)}".encode())
     for file in files:
         digest.update(os.fsencode("\0".join((file.relative, file.label, *map(str, file.state))) + "\n"))
     for item in bad:
@@ -178,9 +189,11 @@ def _key(files: Sequence[ImageFile], bad: Sequence[BadFile] = ()) -> str:
     return digest.hexdigest()
 
 
-def _decoded(origin: Path, folder: Path, files: Sequence[ImageFile]) -> tuple[np.ndarray, tuple[str, ...] | None]:
+def _decoded(
+    origin: Path, folder: Path, files: Sequence[ImageFile], image_size: tuple[int, int] | None
+) -> tuple[np.ndarray, tuple[str, ...] | None]:
     """Return the images, and what was found while they were decoded, None if they were decoded earlier."""
-    key = _key(files)
+    key = _key(files, (), image_size)
     paths = [folder / file.relative for file in files]
     # Grayscale unless a color image turns up, and 16-bit values unless there are fewer bits: either costs a second
     # pass, but checking all files first would always cost one.
@@ -190,7 +203,7 @@ def _decoded(origin: Path, folder: Path, files: Sequence[ImageFile]) -> tuple[np
     def blocks() -> ArrayBlocks:
         nonlocal findings
         findings = ImageFindings(bits)
-        return decode_images(paths, gray, findings)
+        return decode_images(paths, gray, findings, image_size)
 
     while True:
         try:

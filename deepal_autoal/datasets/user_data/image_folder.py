@@ -11,7 +11,7 @@ from pathlib import Path
 from deepal_autoal.datasets.base import Dataset
 from deepal_autoal.datasets.files.bad_files import BadFile
 from deepal_autoal.datasets.files.decoding import IMAGE_SUFFIXES, BadFileError
-from deepal_autoal.datasets.files.image_files import ImageFile, file_state, image_dataset
+from deepal_autoal.datasets.files.image_files import FOLDER, ImageFile, file_state, image_dataset
 from deepal_autoal.datasets.user_data.labels import class_order, is_unlabeled_folder
 from deepal_autoal.errors import InputError
 
@@ -41,7 +41,7 @@ _OTHER_SPLITS = frozenset({"val", "valid", "validation"})
 logger = logging.getLogger(__name__)
 
 
-def load_image_folder(folder: Path, *, skip_bad: bool = False) -> Dataset:
+def load_image_folder(folder: Path, image_size: tuple[int, int] | None = None, *, skip_bad: bool = False) -> Dataset:
     """Load ``folder/<class>/…`` or ``folder/train/<class>/…`` with ``folder/test/<class>/…``.
 
     Every folder directly below is a class, and all images anywhere in it belong to it. Hidden files and common
@@ -49,6 +49,7 @@ def load_image_folder(folder: Path, *, skip_bad: bool = False) -> Dataset:
 
     Args:
         folder: The folder.
+        image_size: Height and width that every image is brought to; by default all must have one size.
         skip_bad: Whether to go on without files that cannot be used.
 
     Raises:
@@ -70,7 +71,7 @@ def load_image_folder(folder: Path, *, skip_bad: bool = False) -> Dataset:
             logger.warning("%s: %s is not used; only train and test are", folder, ", ".join(unused))
         train = images_by_class(folder / "train", "train/", bad)
         test = images_by_class(folder / "test", "test/", bad) if "test" in roots else None
-    return image_dataset("image folder", folder, folder, train, test, bad=bad, skip_bad=skip_bad)
+    return image_dataset(FOLDER, folder, folder, train, test, image_size, bad=bad, skip_bad=skip_bad)
 
 
 def _is_split(folder: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from deepal_autoal.datasets.base import Dataset
+from deepal_autoal.datasets.files.image_size import no_image_files
 from deepal_autoal.datasets.user_data.image_folder import load_image_folder
 from deepal_autoal.datasets.user_data.manifest import load_manifest
 from deepal_autoal.datasets.user_data.npz import load_npz
@@ -13,19 +14,24 @@ from deepal_autoal.errors import InputError
 MANIFEST, ARRAYS = ".csv", ".npz"
 
 
-def load_path(path: Path, *, skip_bad: bool = False) -> Dataset:
+def load_path(path: Path, image_size: tuple[int, int] | None = None, *, skip_bad: bool = False) -> Dataset:
     """Load an image folder, a CSV manifest or an ``.npz`` file.
 
     Args:
         path: The folder or file.
+        image_size: Height and width that every image is brought to, for image files.
         skip_bad: Whether to go on without image files that cannot be used.
 
     Raises:
         InputError: If the path is none of these, or its data cannot be used.
     """
     if path.is_dir():
-        return load_image_folder(path, skip_bad=skip_bad)
+        return load_image_folder(path, image_size, skip_bad=skip_bad)
     suffix = path.suffix.lower()
     if suffix not in (MANIFEST, ARRAYS) or not path.is_file():
         raise InputError(f"{path} is not a dataset; give a folder of class folders, a .csv manifest or an .npz file")
-    return load_manifest(path, skip_bad=skip_bad) if suffix == MANIFEST else load_npz(path)
+    if suffix == MANIFEST:
+        return load_manifest(path, image_size, skip_bad=skip_bad)
+    if image_size is not None:
+        raise no_image_files(image_size, str(path))
+    return load_npz(path)

@@ -12,7 +12,7 @@ from pathlib import Path
 from deepal_autoal.datasets.base import Dataset
 from deepal_autoal.datasets.files.bad_files import BadFile
 from deepal_autoal.datasets.files.decoding import BadFileError
-from deepal_autoal.datasets.files.image_files import ImageFile, file_state, image_dataset
+from deepal_autoal.datasets.files.image_files import MANIFEST, ImageFile, file_state, image_dataset
 from deepal_autoal.datasets.user_data.labels import check_written_labels, is_missing
 from deepal_autoal.errors import InputError
 
@@ -22,7 +22,7 @@ _SPLITS = ("train", "test")
 logger = logging.getLogger(__name__)
 
 
-def load_manifest(manifest: Path, *, skip_bad: bool = False) -> Dataset:
+def load_manifest(manifest: Path, image_size: tuple[int, int] | None = None, *, skip_bad: bool = False) -> Dataset:
     """Load the images that a CSV file lists, in its order.
 
     The first line names the columns: ``path`` (relative to the manifest's folder, and inside it even after
@@ -31,6 +31,7 @@ def load_manifest(manifest: Path, *, skip_bad: bool = False) -> Dataset:
 
     Args:
         manifest: The file.
+        image_size: Height and width that every image is brought to; by default all must have one size.
         skip_bad: Whether to go on without images that cannot be used, missing ones included.
 
     Raises:
@@ -64,11 +65,12 @@ def load_manifest(manifest: Path, *, skip_bad: bool = False) -> Dataset:
         raise InputError(f"{manifest} lists no training images; add rows" + (" with split train" if lines else ""))
     check_written_labels([file.label for split in _SPLITS for file in files[split]], str(manifest))
     return image_dataset(
-        "CSV manifest",
+        MANIFEST,
         manifest,
         folder,
         files["train"],
         files["test"] if "test" in splits else None,
+        image_size,
         bad=bad,
         skip_bad=skip_bad,
     )

@@ -180,6 +180,8 @@ def _shown_settings(configs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str,
     for key, value in (data.get("changes") or {}).items():
         if value is not None:
             yield f"changed: {key}", str(value)
+    if config.get("settings", {}).get("image_size"):
+        yield "image size", config["settings"]["image_size"]
     yield "pool", f"{config.get('pool_size')} samples"
     yield "initial labels", str(len(config["initial"]))
     yield "labels a round", str(config.get("batch_size"))
