@@ -23,6 +23,7 @@ from deepal_autoal.experiment.run_files import read_config as read_run_config
 from deepal_autoal.experiment.settings import (
     Settings,
     check_budget,
+    options_under,
     recipe_changes,
     resolve_plugin_options,
 )
@@ -143,6 +144,7 @@ def admit(
             given["scaling"] = config.scaling
         given["recipe"] = {**config.recipe_defaults, **given["recipe"]}
     given["plugin_options"] = resolve_plugin_options(settings.get("plugin_options") or {})
+    contenders = [_under_protocol(contender, settings.get("protocol")) for contender in contenders]
     wanted = Settings(**given).with_protocol()
     recipe = Recipe.for_data(data.input_shape, data.augmentation, **wanted.recipe)
     scaling = resolve_scaling(wanted.scaling, data.x_train, data.is_embeddings).name
@@ -202,6 +204,13 @@ def admit(
                   class_counts, isinstance(module, SolvedModel), module.embedding_dim)  # fmt: skip
     shorter = tuple(folder for folder, config in configs.items() if config.rounds < n_rounds)
     return Admission(setup, calls, changing, left_out, shorter)
+
+
+def _under_protocol(contender: Contender, protocol: str | None) -> Contender:
+    if protocol is None or not isinstance(contender.strategy, str):
+        return contender
+    options = options_under(protocol, contender.strategy, contender.candidates, contender.options)
+    return replace(contender, options=options)
 
 
 def check_extensions(shorter: Mapping[Path, int], requested: Collection[Path]) -> None:

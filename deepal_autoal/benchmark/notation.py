@@ -46,7 +46,7 @@ class Contender:
 
     label: str
     strategy: StrategyLike
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     is_optional: bool = False
     candidates: tuple[Any, ...] | None = None
 

@@ -94,7 +94,10 @@ def list_protocols(names: Sequence[str], as_json: bool) -> None:
 
 def _format_protocol(protocol: Mapping[str, Any]) -> str:
     """Return a protocol's settings as lines of text, with a mark at those that are not from a paper."""
-    flat = {**{key: protocol[key] for key in protocol if key not in ("recipe", "chosen")}, **protocol["recipe"]}
+    flat = {key: protocol[key] for key in protocol if key not in ("recipe", "strategies", "chosen")}
+    flat |= {**protocol["recipe"], "dropout": "in front of the classifier"}
+    for name, options in protocol["strategies"].items():
+        flat[f"strategy {name}"] = ", ".join(f"{key}={value}" for key, value in options.items())
     lines = [
         f"{key.replace('_', ' '):<20}{_cell(value) or 'none'}{' *' if key in protocol['chosen'] else ''}"
         for key, value in flat.items()

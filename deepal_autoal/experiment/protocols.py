@@ -12,8 +12,17 @@ from deepal_autoal.errors import InputError, UnknownNameError
 DEEPAL = "Zhan et al. 2022, A Comparative Survey of Deep Active Learning, arXiv 2203.13450"
 AUTOAL = "Wang, Zhan & Huang 2025, AutoAL, ICML, arXiv 2410.13853"
 
-# DeepAL+ uses ResNet-18 with its standard stem for gray images and digits, and with CIFAR's stem elsewhere.
-_STANDARD, _CIFAR = "resnet18[stem=imagenet]", "resnet18[stem=cifar]"
+# DeepAL+ uses ResNet-18 with its standard stem for gray images and digits, and with CIFAR's stem elsewhere. Neither
+# paper mentions the dropout in front of the classifier, which dropout passes need.
+_STANDARD, _CIFAR = "resnet18[stem=imagenet,dropout=0.5]", "resnet18[stem=cifar,dropout=0.5]"
+
+# Options of strategies by paper; `_autoal`'s variant takes the paper's numbers of epochs, rates and networks.
+_OF_DEEPAL: Mapping[str, Mapping[str, Any]] = {
+    "coreset": {"pca": 32},
+    "vaal": {"epochs": 30},
+    "varratio": {"form": "confidence"},
+}
+_OF_AUTOAL: Mapping[str, Mapping[str, Any]] = {"autoal": {"variant": "paper"}}
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,7 @@ class Protocol:
         batch_size: Labels per round.
         rounds: Number of queries.
         recipe: Changes to the training recipe, by field name.
+        strategies: Options of strategies, by name: what the paper uses where our defaults differ.
         chosen: Settings that we chose: neither paper nor code states them, or we could not check what they state.
         summary: One line.
         reference: The paper.
@@ -40,6 +50,7 @@ class Protocol:
     batch_size: int
     rounds: int
     recipe: Mapping[str, Any]
+    strategies: Mapping[str, Mapping[str, Any]]
     chosen: frozenset[str]
     summary: str
     reference: str
@@ -48,6 +59,20 @@ class Protocol:
         """Return the arguments of `run`, except for the recipe."""
         return {name: getattr(self, name) for name in ("dataset", "model", "initial", "batch_size", "rounds")}
 
+    def options_of(self, strategy: str, candidates: Iterable[str], given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a strategy's options, with those of the paper where none are given.
+
+        Args:
+            strategy: Its name.
+            candidates: Names of its candidates, whose options are addressed as ``name.key``.
+            given: Options that take precedence.
+        """
+        own = dict(self.strategies.get(strategy, {}))
+        addressed = {
+            f"{name}.{key}": value for name in candidates for key, value in self.strategies.get(name, {}).items()
+        }
+        return {**own, **addressed, **given}
+
     def describe(self) -> dict[str, Any]:
         """Return the protocol as a JSON-able dict, as the listing shows it."""
         return {
@@ -55,6 +80,7 @@ class Protocol:
             "summary": self.summary,
             **self.defaults(),
             "recipe": {key: list(value) if isinstance(value, tuple) else value for key, value in self.recipe.items()},
+            "strategies": {name: dict(options) for name, options in self.strategies.items()},
             "chosen": sorted(self.chosen),
             "reference": self.reference,
         }
@@ -70,7 +96,8 @@ def _deepal(
         f"deepal+/{dataset}", dataset, model, initial, batch_size, rounds,
         {"epochs": epochs, "min_steps": 0, "train_batch_size": 128, "optimizer": "adam", "learning_rate": 1e-3,
          "weight_decay": 0.0, "schedule": "constant", "averaging": 0.0, "augmentation": augmentation},
-        frozenset({"initial", "batch_size", "rounds"}),
+        _OF_DEEPAL,
+        frozenset({"initial", "batch_size", "rounds", "dropout", "train_batch_size"}),
         f"{initial:,} + {rounds} x {batch_size:,} labels, ResNet-18, {epochs} epochs of Adam",
         DEEPAL,
     )  # fmt: skip
@@ -87,7 +114,8 @@ def _autoal(
          **({"momentum": 0.9} if optimizer == "sgd" else {}),
          "weight_decay": weight_decay, "schedule": "constant", "averaging": 0.0,
          "augmentation": augmentation},
-        frozenset({"model", "schedule", *chosen}),
+        _OF_AUTOAL,
+        frozenset({"model", "dropout", "schedule", "train_batch_size", *chosen}),
         f"{initial:,} + {rounds} x {batch_size:,} labels, ResNet-18, {epochs} epochs of {optimizer}",
         AUTOAL,
     )  # fmt: skip

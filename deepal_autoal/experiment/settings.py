@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from deepal_autoal.errors import InputError, PluginCodeError, PluginError, error
 from deepal_autoal.experiment.protocols import find_protocol
 from deepal_autoal.jsonable import to_jsonable
 from deepal_autoal.plugins.host import plugin_host
-from deepal_autoal.run_settings import RunSettings, definitions
+from deepal_autoal.run_settings import RunSettings, definitions, split_names
 from deepal_autoal.training.recipe import Recipe
 
 DEFAULT_DATA_DIR = "data"
@@ -49,7 +50,10 @@ class Settings(RunSettings):
             return self
         protocol = find_protocol(self.protocol)
         open_ones = {name: value for name, value in protocol.defaults().items() if getattr(self, name) is None}
-        return replace(self, **open_ones, recipe={**protocol.recipe, **self.recipe})
+        options = self.options
+        if self.strategy is not None:
+            options = options_under(self.protocol, self.strategy, self.candidates, self.options or {})
+        return replace(self, **open_ones, recipe={**protocol.recipe, **self.recipe}, options=options)
 
     @property
     def changes(self) -> PoolChanges:
@@ -81,6 +85,26 @@ class Settings(RunSettings):
     def describe(self) -> dict[str, Any]:
         """Return the settings as a JSON-able dict."""
         return asdict(self)
+
+
+def options_under(
+    protocol: str, strategy: str, candidates: Iterable[Any] | None, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the options of a registered strategy under a protocol (see `Protocol.options_of`).
+
+    Args:
+        protocol: The protocol's name.
+        strategy: The strategy's name.
+        candidates: Its candidates; for a selector without any, its default ones. Sets, such as ``all``, are left as
+            they are: the paper's options are used for candidates that are named.
+        options: Options that take precedence.
+    """
+    found = find_protocol(protocol)
+    if candidates is None and strategy in plugin_host().strategies:
+        with suppress(PluginError):  # it is reported where the strategy is created
+            candidates = getattr(plugin_host().strategies.load(strategy), "default_candidates", ())
+    names = split_names(candidates) if isinstance(candidates, str) else candidates or ()
+    return found.options_of(strategy, [name for name in names if isinstance(name, str)], options)
 
 
 def resolve_plugin_options(given: Mapping[str, Any]) -> dict[str, Any]:

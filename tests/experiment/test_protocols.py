@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from deepal_autoal import plugin_host, run
+from deepal_autoal import create_strategy, plugin_host, run
 from deepal_autoal.datasets.base import Dataset
 from deepal_autoal.errors import RunFolderError, UnknownNameError
 from deepal_autoal.experiment.protocols import PROTOCOLS, find_protocol
@@ -29,8 +29,11 @@ def test_protocols_name_existing_things(name):
     assert protocol.dataset in plugin_host().datasets
     recipe = Recipe(**protocol.recipe)
     assert recipe.train_batch_size == 128 and recipe.epochs in (20, 30, 40, 200, 400)
-    known = {*protocol.defaults(), *(field.name for field in dataclasses.fields(Recipe))}
-    assert protocol.chosen <= known
+    known = {*protocol.defaults(), *(field.name for field in dataclasses.fields(Recipe)), "dropout"}
+    assert protocol.chosen <= known and {"dropout", "train_batch_size"} <= protocol.chosen
+    assert "dropout=0.5" in protocol.model
+    for strategy, options in protocol.strategies.items():
+        create_strategy(strategy, **options)
     assert json.loads(json.dumps(protocol.describe()))["chosen"] == sorted(protocol.chosen)
 
 
@@ -59,7 +62,7 @@ def test_settings_match_the_publications():
 # Protocols differ only in numbers, which the tests above check for all.
 @pytest.mark.parametrize("name", ["deepal+/mnist", "deepal+/tinyimagenet", "autoal/tissuemnist"])
 def test_protocols_run_at_reduced_size(tmp_path, name):
-    is_grey = PROTOCOLS[name].model == "resnet18[stem=imagenet]" and not name.endswith("svhn")
+    is_grey = "stem=imagenet" in PROTOCOLS[name].model and not name.endswith("svhn")
     result = run("random", tiny(1 if is_grey else 3), protocol=name, out=tmp_path / "run", **TINY)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["protocol"] == name and config["model"]["name"] == "resnet18"
@@ -81,6 +84,45 @@ def test_given_settings_take_precedence_also_on_resume(tmp_path, image_data):
         run("random", image_data, out=out, resume=True, **{**settings, "protocol": "deepal+/svhn"})
 
 
+def recorded_options(folder):
+    strategy = json.loads((folder / "config.json").read_text())["strategy"]
+    return {strategy["name"]: strategy["options"]} | {
+        candidate["name"]: candidate["options"] for candidate in strategy.get("candidates", ())
+    }
+
+
+@pytest.mark.parametrize(
+    ("strategy", "candidates", "given", "expected"),
+    [
+        ("coreset", None, {}, {"coreset": {"pca": 32}}),
+        ("coreset", None, {"pca": 4}, {"coreset": {"pca": 4}}),
+        ("varratio", None, {}, {"varratio": {"form": "confidence", "n_passes": 10}}),
+        ("vote", ["coreset", "entropy"], {}, {"coreset": {"pca": 32}}),
+        ("vote", None, {}, {"varratio": {"form": "confidence", "n_passes": 10}}),
+        ("random", None, {}, {}),
+    ],
+)
+def test_strategies_have_the_papers_options(tmp_path, image_data, strategy, candidates, given, expected):
+    settings = {**TINY, "protocol": "deepal+/mnist", "model": "linear"}
+    run(strategy, image_data, candidates=candidates, options=given, out=tmp_path, **settings)
+    assert {name: recorded_options(tmp_path)[name] for name in expected} == expected
+    # The same run goes on.
+    assert run(strategy, image_data, candidates=candidates, options=given, out=tmp_path, resume=True, **settings).rounds
+
+
+def test_the_papers_autoal_is_used_by_its_protocols(deepal, tmp_path, blob_file):
+    arguments = ["--protocol", "autoal/cifar100", "--strategies", "p=autoal,d=autoal[variant=default],coreset",
+                 "--candidates", "entropy,margin", "--dataset", blob_file, "--model", "linear", "--initial", "9",
+                 "--batch-size", "3", "--rounds", "1", "--epochs", "1", "--seeds", "1", "--out", tmp_path / "b",
+                 "--augmentation", "none", "--jobs", "1"]  # fmt: skip
+    for _ in range(2):  # a repeated command finds the same settings
+        status, _, err = deepal("benchmark", *arguments)
+        assert status == 0, err
+    options = {label: recorded_options(next((tmp_path / "b").glob(f"*/{label}/seed-0"))) for label in ("p", "d")}
+    assert options["p"]["autoal"]["variant"] == "paper" and options["p"]["autoal"]["search_epochs"] == 400
+    assert options["d"]["autoal"]["variant"] == "default"
+
+
 def test_typos_suggest_the_nearest_names():
     with pytest.raises(UnknownNameError, match=r"deepal\+/cifar10"):
         find_protocol("deepal/cifar10")
@@ -89,7 +131,7 @@ def test_typos_suggest_the_nearest_names():
 def test_protocol_dataset_is_the_default(deepal, image_data, tmp_path, monkeypatch):
     asked = []
 
-    def load(name, *rest):
+    def load(name, *rest, **further):
         asked.append(name)
         return image_data
 
@@ -107,6 +149,7 @@ def test_protocol_dataset_is_the_default(deepal, image_data, tmp_path, monkeypat
 
 def test_commands(deepal):
     status, out, _ = deepal("protocols", "deepal+/cifar10")
+    assert "strategy vaal       epochs=30\n" in out and "dropout             in front of the classifier *" in out
     assert status == 0 and "initial             1000 *" in out and "epochs              30\n" in out
     status, _, err = deepal("protocols", "deepal+/cifra10")
     assert status == 2 and "deepal+/cifar10" in err
