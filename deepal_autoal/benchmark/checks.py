@@ -31,7 +31,7 @@ from deepal_autoal.numerics.devices import device_elsewhere, resolve_device
 from deepal_autoal.querying.selector import describe_strategy
 from deepal_autoal.querying.strategy import Strategy
 from deepal_autoal.run_settings import COMPARED, SHARED, definitions
-from deepal_autoal.strategies.factory import create_strategy
+from deepal_autoal.strategies.factory import create_with_options
 from deepal_autoal.training.recipe import Recipe
 from deepal_autoal.training.scaling import OF_IMAGES, resolve_scaling
 
@@ -246,14 +246,14 @@ def _create(
 
 def _create_as_before(contender: Contender, configs: Mapping[Path, RunConfig]) -> Strategy:
     """Return the strategy; sets among its candidates stand for what they did in its earlier runs."""
-    created = create_strategy(contender.strategy, contender.candidates, **contender.options)
+    created = create_with_options(contender.strategy, contender.candidates, contender.options)
     words = getattr(created, "candidate_words", {})
     earlier = [
         config.settings.get("candidates") for folder, config in configs.items() if _label(folder) == contender.label
     ]
     for recorded in earlier:
         if words and isinstance(recorded, Mapping) and list(recorded) == list(words):
-            return create_strategy(contender.strategy, recorded, **contender.options)
+            return create_with_options(contender.strategy, recorded, contender.options)
     return created
 
 

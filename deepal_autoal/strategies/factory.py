@@ -38,6 +38,16 @@ def create_strategy(name: str, candidates: Candidates | None = None, **options: 
             is no such set, or nothing in it can be created.
         PluginError: If the plugin that provides the strategy is broken.
     """
+    return create_with_options(name, candidates, options)
+
+
+def create_with_options(name: str, candidates: Candidates | None, options: Mapping[str, Any]) -> Strategy:
+    """Create a registered strategy as `create_strategy` does, with options of any name, as users type them."""
+    if any(not isinstance(key, str) for key in options):
+        raise InputError(f"options is {options!r}; give them by name, such as {{'oversample': 5}}")
+    if "candidates" in options:
+        raise InputError("candidates is not an option of a strategy: give candidates of their own, as in --candidates "
+                         "entropy,margin")  # fmt: skip
     return _create(name, candidates, options, within=())
 
 
@@ -52,7 +62,7 @@ def recreate_strategy(described: Mapping[str, Any]) -> Strategy:
     for candidate in candidates or ():
         options.update({f"{candidate['name']}.{key}": value for key, value in candidate["options"].items()})
     names = None if candidates is None else [candidate["name"] for candidate in candidates]
-    return create_strategy(described["name"], names, **options)
+    return create_with_options(described["name"], names, options)
 
 
 def _create(name: str, candidates: Candidates | None, options: Mapping[str, Any], within: tuple[str, ...]) -> Strategy:

@@ -17,7 +17,7 @@ from deepal_autoal.experiment.results import FinishedRun
 from deepal_autoal.plugins.cost_formulas import SYMBOLS, evaluate_cost
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.querying.strategy import Strategy
-from deepal_autoal.strategies.factory import create_strategy
+from deepal_autoal.strategies.factory import create_with_options
 
 logger = logging.getLogger(__name__)
 
@@ -158,7 +158,7 @@ def _probe(run: GridRun, seconds: float) -> Probe:
 
 
 def _strategy(run: GridRun) -> Strategy:
-    return create_strategy(run.settings["strategy"], run.settings["candidates"], **run.settings["options"])
+    return create_with_options(run.settings["strategy"], run.settings["candidates"], run.settings["options"])
 
 
 def _weight(run: GridRun) -> float:
