@@ -77,7 +77,7 @@ class Grid:
 
 def plan_grid(
     strategies: str | Sequence[str],
-    datasets: str | Sequence[str | Path] | None,
+    datasets: str | Path | Sequence[str | Path] | None,
     seeds: int | str | Sequence[int],
     out: Path,
     candidates: Sequence[str] | None,

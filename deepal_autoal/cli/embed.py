@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from deepal_autoal.cli.logging_setup import set_up_logging
+from deepal_autoal.cli.shared_options import UserPath
 
 
 @click.command("embed")
@@ -17,7 +18,7 @@ from deepal_autoal.cli.logging_setup import set_up_logging
     "--model", metavar="NAME|RUN", required=True,
     help="A model with published weights, such as 'torchvision/resnet50[weights=imagenet]', or a run folder.",
 )  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.npz", required=True, help="The file to write.")
+@click.option("--out", type=UserPath(), metavar="FILE.npz", required=True, help="The file to write.")
 @click.option("--image-size", type=int, metavar="N", help="Scale images to N pixels on the shorter side.")
 @click.option("--dtype", default="float16", metavar="NAME", help="float16 (default) or float32.")
 @click.option("--device", default="auto", metavar="auto|cpu|cuda[:i]", help="Default auto: CUDA if available.")

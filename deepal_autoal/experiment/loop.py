@@ -22,6 +22,7 @@ from deepal_autoal.experiment.pool import draw_initial, draw_members
 from deepal_autoal.experiment.records import RunFolder, RunResult
 from deepal_autoal.experiment.resume_checks import check_given_matches, check_same_settings
 from deepal_autoal.experiment.run_config import RunConfig, describe_recipe
+from deepal_autoal.experiment.run_files import require_run
 from deepal_autoal.experiment.settings import (
     Settings,
     check_budget,
@@ -42,9 +43,10 @@ from deepal_autoal.querying.selector import describe_strategy, providers_of
 from deepal_autoal.querying.strategy import Strategy
 from deepal_autoal.run_settings import RunArguments, RunSettings, definitions, whole_numbers
 from deepal_autoal.strategies.candidate_sets import read_names
-from deepal_autoal.strategies.factory import create_strategy
+from deepal_autoal.strategies.factory import create_with_options
 from deepal_autoal.training.recipe import LEAST_SIDE, Recipe
 from deepal_autoal.training.scaling import check_scaling, resolve_scaling
+from deepal_autoal.user_paths import user_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,8 +77,8 @@ def run(
         strategy: A registered name or a strategy; ``random`` by default.
         dataset: A registered name, a path to own data, or a `Dataset`; ``digits`` by default.
         out: Run folder to write; without it nothing is written.
-        resume: Continue the run in ``out``, or start it where there is none yet. Settings left open are the
-            recorded ones.
+        resume: Continue the run in ``out``, or start it where there is none yet, for which a strategy, a dataset or a
+            protocol must be given: a mistyped folder is no new run. Settings left open are the recorded ones.
         initial_model: A file for round 0's model and its accuracy, which runs of one seed have in common unless the
             strategy changes training: read where it holds them for these very settings, else written. The record
             counts their seconds as if they had been spent again, and repeats them as ``train.shared`` and
@@ -104,6 +106,8 @@ def run(
     if resume and out is None:
         raise InputError("--resume needs --out DIR, the folder of the run to continue")
     given = _read_settings(strategy, dataset, settings)
+    if resume and out is not None and strategy is None and dataset is None and given.protocol is None:
+        require_run(user_path(out, "--out"))
     if not isinstance(profile, bool | Profile):
         raise InputError(f"profile must be True, False or a Profile, not {profile!r}")
     if isinstance(profile, Profile) and profile.is_stopped:
@@ -125,7 +129,7 @@ def run(
             given = replace(given, model=recorded_model(given.model or AUTO, recorded.model))
         resolved = given.with_protocol().with_defaults()
         with torch.inference_mode(False), using_threads(resolved.threads):
-            shared = InitialModel(Path(initial_model)) if initial_model is not None else None
+            shared = InitialModel(user_path(initial_model, "initial_model")) if initial_model is not None else None
             with section("set-up"):
                 active = _prepare(resolved, strategy, dataset, folder, progress or _no_progress, command, shared)
             if measured is not None:
@@ -180,6 +184,8 @@ def _read_settings(
     given: dict[str, Any] = {name: settings.get(name) for name in known}
     if isinstance(strategy, Strategy) and (given["candidates"] is not None or given["options"]):
         raise InputError("candidates and options go with a strategy's name; the strategy given is created already")
+    if not isinstance(given["options"], Mapping | None):
+        raise InputError(f"options is {given['options']!r}; give a mapping, such as {{'oversample': 5}}")
     check_scaling(given["scaling"])
     candidates = given["candidates"]
     given = whole_numbers(given) | {
@@ -208,7 +214,7 @@ def _prepare(
         raise InputError(f"--seed {settings.seed}: give 0 or more")
     created = strategy if isinstance(strategy, Strategy) else None
     if created is None:
-        created = create_strategy(settings.strategy, settings.candidates, **dict(settings.options or {}))
+        created = create_with_options(settings.strategy, settings.candidates, settings.options or {})
     device = resolve_device(settings.device or "auto")
     data = dataset if dataset is not None and not isinstance(dataset, str | Path) else None
     if data is None:

@@ -21,6 +21,7 @@ from deepal_autoal.experiment.run_files import area_under_budget_curve as area_u
 from deepal_autoal.experiment.run_files import read_rounds as read_rounds
 from deepal_autoal.experiment.run_files import total_seconds as total_seconds
 from deepal_autoal.files import TEMPORARY_SUFFIX, read_json, read_tensors, write_bytes, write_json, write_tensors
+from deepal_autoal.user_paths import user_path, why_not_created
 
 if TYPE_CHECKING:
     from deepal_autoal.experiment.learner import ActiveLearner
@@ -42,7 +43,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path, resume: bool = False) -> None:
-        self.path = Path(path)
+        self.path = user_path(path, "--out")
         self._lines: list[str] = []
         try:
             self._is_new = not self.path.exists()
@@ -54,7 +55,8 @@ class RunFolder:
                 f"{self.path} is in use by another process; wait for it or choose another --out"
             ) from None
         except (OSError, NotImplementedError) as error:
-            raise RunFolderError(f"cannot write to {self.path}: {getattr(error, 'strerror', None) or error}") from error
+            reason = why_not_created(self.path, error)
+            raise RunFolderError(f"cannot write to {self.path}: {reason}; choose another --out") from error
         try:
             self._check(resume)
         except BaseException:

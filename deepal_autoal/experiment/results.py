@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from deepal_autoal.errors import InputError, RunFolderError
 from deepal_autoal.experiment.run_files import CONFIG, SUMMARY, area_under_budget_curve, read_rounds, total_seconds
 from deepal_autoal.files import read_json
+from deepal_autoal.user_paths import user_path
 
 if TYPE_CHECKING:
     import pandas
@@ -185,7 +186,7 @@ def read_results(path: str | Path) -> Results:
     Raises:
         RunFolderError: If there is no finished run, or one is damaged.
     """
-    place = Path(path)
+    place = user_path(path, "PATH")
     if place.is_file():
         return Results(tuple(_read_table(place)))
     if (place / CONFIG).exists():

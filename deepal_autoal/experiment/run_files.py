@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,26 @@ import numpy as np
 from deepal_autoal.errors import RunFolderError
 
 CONFIG, ROUNDS, SUMMARY, LOCK = "config.json", "rounds.jsonl", "summary.json", ".lock"
+
+
+def require_run(folder: Path) -> None:
+    """Refuse to resume where there is no run, if nothing was said about what to run there instead.
+
+    Raises:
+        RunFolderError: If the folder holds no run; names the nearest folders that do.
+    """
+    if os.path.exists(folder / CONFIG):
+        return
+    try:
+        others = [path.parent.name for path in folder.parent.glob(f"*/{CONFIG}")]
+    except OSError:
+        others = []
+    near = [str(folder.with_name(name)) for name in difflib.get_close_matches(folder.name, others)]
+    advice = f"did you mean {' or '.join(near)}? " if near else ""
+    raise RunFolderError(
+        f"--resume --out {folder}: there is no run in that folder; {advice}"
+        "To start one there, say what to run: add --strategy NAME --dataset NAME"
+    )
 
 
 def read_rounds(path: Path) -> list[dict[str, Any]]:

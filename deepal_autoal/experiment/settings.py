@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from deepal_autoal.datasets import DEFAULT_DATASET
+from deepal_autoal.datasets import DEFAULT_DATASET, data_folder
 from deepal_autoal.datasets.changes import PoolChanges
 from deepal_autoal.errors import InputError, PluginCodeError, PluginError, error_message
 from deepal_autoal.experiment.protocols import find_protocol
@@ -15,8 +15,8 @@ from deepal_autoal.jsonable import to_jsonable
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.run_settings import RunSettings, definitions
 from deepal_autoal.training.recipe import Recipe
+from deepal_autoal.user_paths import user_path
 
-DEFAULT_DATA_DIR = "data"
 DEFAULT_INITIAL = 50
 DEFAULT_BATCH_SIZE = 20
 DEFAULT_ROUNDS = 10
@@ -63,16 +63,17 @@ class Settings(RunSettings):
     def with_defaults(self) -> Settings:
         """Return these settings with the defaults that depend on nothing else."""
         dataset = self.dataset or DEFAULT_DATASET
-        if dataset not in plugin_host().datasets and os.path.exists(dataset):
-            dataset = os.path.abspath(dataset)  # a resumed run may start in another folder
-        data_dir = self.data_dir or os.environ.get("DEEPAL_DATA") or DEFAULT_DATA_DIR
+        if dataset not in plugin_host().datasets:
+            path = user_path(dataset, "--dataset")
+            if os.path.exists(path):
+                dataset = os.path.abspath(path)  # a resumed run may start in another folder
         return replace(
             self,
             strategy=self.strategy or "random",
             candidates=self.candidates if isinstance(self.candidates, Mapping | None) else list(self.candidates),
             options=dict(self.options or {}),
             dataset=dataset,
-            data_dir=os.path.abspath(data_dir),
+            data_dir=os.path.abspath(data_folder(self.data_dir)),
             model=self.model or "auto",
             seed=0 if self.seed is None else self.seed,
             device=self.device or "auto",
