@@ -22,6 +22,7 @@ from deepal_autoal.experiment.run_config import RunConfig, describe_recipe
 from deepal_autoal.experiment.settings import (
     Settings,
     check_budget,
+    check_threads,
     recipe_changes,
     resolve_plugin_options,
 )
@@ -119,8 +120,7 @@ def admit(
     """
     configs = {folder: read_config(folder) for folder in earlier}
     threads = settings.get("threads")
-    if threads is not None and threads < 1:
-        raise InputError(f"--threads {threads}: give at least 1")
+    check_threads(threads)
     if data is None:
         data = load_dataset(dataset, settings.get("data_dir"))
     given: dict[str, Any] = {name: settings.get(name) for name in SHARED}

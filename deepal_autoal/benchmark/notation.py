@@ -184,11 +184,8 @@ def read_datasets(written: str | Path | Sequence[str | Path]) -> dict[str, str]:
     Raises:
         InputError: If none is given, or two would share a folder.
     """
-    parts: Sequence[str | Path]
-    if isinstance(written, Path):
-        parts = [written]
-    else:
-        parts = split_names(written) if isinstance(written, str) else written
+    given = [written] if isinstance(written, Path) else written
+    parts: Sequence[str | Path] = split_names(given) if isinstance(given, str) else given
     names = [str(part).strip() for part in parts if str(part).strip()]
     if not names:
         raise InputError("no datasets given: name some, such as --datasets digits, or paths to your own data")

@@ -94,6 +94,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _run(given: list[str]) -> int:
     try:
+        os.getcwd()
+    except OSError:
+        return _complain("the current folder was deleted: change to one that exists")
+    try:
         status = cli.main(given, prog_name="deepal", standalone_mode=False, obj=given)
     except (click.Abort, KeyboardInterrupt):
         status = INTERRUPTED

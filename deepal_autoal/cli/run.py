@@ -44,7 +44,7 @@ LONGEST_LABEL = 80
     help="Option of the strategy; NAME.KEY=VALUE addresses a candidate. Repeatable.",
 )
 @click.option("--out", type=UserPath(), metavar="DIR", help="Run folder; default runs/<date>-...")
-@click.option("--resume", is_flag=True, help="Continue the run in --out, or start it where there is none.")
+@click.option("--resume", is_flag=True, help="Continue the run in --out; or start it, given what to run.")
 @click.option("--profile", is_flag=True, help="Measure where the time goes: a table, profile.md and profile.json.")
 @click.option(
     "--dry-run", is_flag=True, help="Show what the run, or that of each strategy, will take, by a probe; do nothing."

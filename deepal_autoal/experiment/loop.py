@@ -26,6 +26,7 @@ from deepal_autoal.experiment.run_files import require_run
 from deepal_autoal.experiment.settings import (
     Settings,
     check_budget,
+    check_threads,
     recipe_changes,
     resolve_plugin_options,
 )
@@ -317,8 +318,7 @@ def usual_threads(input_shape: tuple[int, ...]) -> int:
 @contextmanager
 def using_threads(number: int | None) -> Iterator[None]:
     """Use this many CPU threads inside the block."""
-    if number is not None and number < 1:
-        raise InputError(f"--threads {number}: give at least 1")
+    check_threads(number)
     before = torch.get_num_threads()
     torch.set_num_threads(number or before)
     try:

@@ -20,6 +20,7 @@ from deepal_autoal.user_paths import user_path
 DEFAULT_INITIAL = 50
 DEFAULT_BATCH_SIZE = 20
 DEFAULT_ROUNDS = 10
+MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,16 @@ class Settings(RunSettings):
     def describe(self) -> dict[str, Any]:
         """Return the settings as a JSON-able dict."""
         return asdict(self)
+
+
+def check_threads(number: int | None) -> None:
+    """Refuse a number of CPU threads that no machine has: OpenMP would wait for them without end.
+
+    Raises:
+        InputError: If it is out of range.
+    """
+    if number is not None and not 1 <= number <= MOST_THREADS:
+        raise InputError(f"--threads {number}: give at least 1, and {MOST_THREADS} at most")
 
 
 def resolve_plugin_options(given: Mapping[str, Any]) -> dict[str, Any]:

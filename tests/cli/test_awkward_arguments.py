@@ -183,6 +183,8 @@ def test_a_file_of_settings_is_a_file(deepal, tmp_path):
         (["run", "--strategy", "vote", "-o", "oversample=" + "[" * 5000], "oversample: "),
         (["check", "vote", "-o", "candidates=entropy"], "as in --candidates entropy,margin"),
         (["check", "vote", "-o", "on_result=x"], "option of strategy 'vote': 'on_result'"),
+        (["run", "--threads", "1000000000"], "--threads 1000000000: give at least 1, and 1024 at most"),
+        (["benchmark", "--strategies", "random", "--threads", "1025"], "1024 at most"),
         (["benchmark", "--strategies", "vote[name=x]"], "option of strategy 'vote': 'name'"),
         (["benchmark", "--strategies", "vote" + "[" * 20_000], "vote["),
         (["benchmark", "--strategies", "random", "--seeds", "1000000000"], "10000 at most; for seed 1000000000"),
@@ -239,6 +241,12 @@ def test_a_run_without_standard_streams_is_complete(blob_file, tmp_path):
     assert shell(line, tmp_path) == (0, "")
     files = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.suffix != ".pt"}
     assert "summary.json" in files and not [name for name, content in files.items() if b"AUBC" in content]
+
+
+@posix_only
+def test_a_folder_that_was_deleted(tmp_path):
+    line = "mkdir gone && cd gone && rmdir ../gone && $DEEPAL run --out x"
+    assert_one_line(*shell(line, tmp_path), "the current folder was deleted")
 
 
 @posix_only
