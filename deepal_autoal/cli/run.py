@@ -19,7 +19,6 @@ from deepal_autoal.cli.plugin_options import CommandWithPluginOptions, pop_plugi
 from deepal_autoal.cli.shared_options import UserPath, setting_options, split_option, switch_options
 from deepal_autoal.errors import InputError, RunFolderError
 from deepal_autoal.experiment.protocols import default_dataset
-from deepal_autoal.experiment.run_files import CONFIG, require_run
 from deepal_autoal.models import read_model
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.run_settings import split_names
@@ -59,6 +58,7 @@ def run_command(
     The run folder holds config.json, rounds.jsonl, summary.json and model.pt. A run that was interrupted, or
     killed, continues with --resume --out DIR.
     """
+    from deepal_autoal.experiment.run_files import require_run
     from deepal_autoal.training.scaling import check_scaling
 
     set_up_logging(verbose)
@@ -108,6 +108,7 @@ def _run(
 ) -> None:  # fmt: skip
     from deepal_autoal.cli.progress import RunDisplay
     from deepal_autoal.experiment.loop import run
+    from deepal_autoal.experiment.run_files import CONFIG
     from deepal_autoal.measuring.profile import Profile
 
     display = RunDisplay(quiet)
@@ -131,7 +132,7 @@ def _run(
 
 def _resuming(command: list[str], out: Path | None) -> str:
     """Return the command that continues an interrupted run, or starts it where nothing was written yet."""
-    if out is not None and (out / CONFIG).exists():
+    if out is not None and (out / "config.json").exists():
         return shlex.join(["deepal", "run", "--resume", "--out", str(out)])
     more = [] if "--resume" in command else ["--resume"]
     if out is not None and not any(part == "--out" or part.startswith("--out=") for part in command):
