@@ -54,8 +54,12 @@ class RunFolderError(DeepALError):
 
 def format_error(error: BaseException) -> str:
     """Return the type and message of any error in one printable line, whatever its ``str`` does."""
-    line = f"{type(error).__name__}: {error_message(error)}".removesuffix(": ")
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
+    return printable(f"{type(error).__name__}: {error_message(error)}".removesuffix(": "))
+
+
+def printable(text: str) -> str:
+    """Return a text with a mark for each character that a terminal would obey or cannot show."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def error_message(error: BaseException) -> str:

@@ -23,6 +23,7 @@ from deepal_autoal.experiment.run_files import read_config as read_run_config
 from deepal_autoal.experiment.settings import (
     Settings,
     check_budget,
+    check_threads,
     options_under,
     recipe_changes,
     resolve_plugin_options,
@@ -130,8 +131,7 @@ def admit(
     """
     configs = {folder: read_config(folder) for folder in earlier}
     threads = settings.get("threads")
-    if threads is not None and threads < 1:
-        raise InputError(f"--threads {threads}: give at least 1")
+    check_threads(threads)
     if data is None:
         data = load_dataset(
             dataset, settings.get("data_dir"), settings.get("image_size"), skip_bad=settings.get("skip_bad")

@@ -96,7 +96,7 @@ class Grid:
 @engine_call()
 def plan_grid(
     strategies: StrategyLike | Sequence[StrategyLike] | Mapping[str, StrategyLike],
-    datasets: str | Sequence[str | Path] | None,
+    datasets: str | Path | Sequence[str | Path] | None,
     seeds: int | str | Sequence[int],
     out: Path,
     candidates: Iterable[Any] | None,

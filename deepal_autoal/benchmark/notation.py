@@ -21,9 +21,11 @@ from deepal_autoal.run_settings import split_names
 from deepal_autoal.strategies.candidate_sets import ALL, check_names
 from deepal_autoal.strategies.factory import name_of
 from deepal_autoal.strategies.given import StrategyLike, check_given
+from deepal_autoal.user_paths import user_path
 
 CANDIDATES = "candidates"
 LONGEST_LABEL = 80
+MOST_SEEDS = 10_000
 
 _STRATEGIES = Notation("--strategies", "write it as NAME, NAME[KEY=VALUE,...] or LABEL=NAME[KEY=VALUE,...]")
 _MODELS = Notation("--models", "write it as NAME or NAME[KEY=VALUE,...]")
@@ -125,6 +127,10 @@ def read_seeds(written: int | str | Sequence[int]) -> list[int]:
             number = 0
         if number < 1:
             raise InputError(f"--seeds {written}: give a number of seeds, at least 1, or a list such as 0,3,7")
+        if number > MOST_SEEDS:
+            raise InputError(
+                f"--seeds {number} is a number of seeds, {MOST_SEEDS} at most; for seed {number} alone write {number},"
+            )
         return list(range(number))
     try:
         if isinstance(written, str):
@@ -155,7 +161,7 @@ class Task:
 
 
 def read_tasks(
-    datasets: str | Sequence[str | Path] | None,
+    datasets: str | Path | Sequence[str | Path] | None,
     models: str | Sequence[str] | None = None,
     protocols: str | Sequence[str] | None = None,
 ) -> dict[str, Task]:
@@ -210,13 +216,14 @@ def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._+]+", "-", name).strip("-.")
 
 
-def read_datasets(written: str | Sequence[str | Path]) -> dict[str, str]:
+def read_datasets(written: str | Path | Sequence[str | Path]) -> dict[str, str]:
     """Return the datasets by the labels of their folders and rows: a registered name, or a path's last part.
 
     Raises:
         InputError: If none is given, or two would share a folder.
     """
-    parts: Sequence[str | Path] = split_names(written) if isinstance(written, str) else written
+    given = [written] if isinstance(written, Path) else written
+    parts: Sequence[str | Path] = split_names(given) if isinstance(given, str) else given
     names = [str(part).strip() for part in parts if str(part).strip()]
     if not names:
         raise InputError("no datasets given: name some, such as --datasets digits, or paths to your own data")
@@ -236,7 +243,7 @@ def read_datasets(written: str | Sequence[str | Path]) -> dict[str, str]:
 def _dataset_label(name: str) -> str:
     if name in plugin_host().datasets:
         return name
-    path = Path(os.path.abspath(os.path.expanduser(name)))
+    path = Path(os.path.abspath(user_path(name, "--datasets")))
     # No dots: no hidden folders, and none with the name of a table beside it.
     return re.sub(r"[^\w-]+", "-", path.name if path.is_dir() else path.stem).strip("-") or "data"
 

@@ -26,6 +26,7 @@ from deepal_autoal.files import TEMPORARY_SUFFIX, remove_leftovers
 from deepal_autoal.isolation.blame import blaming
 from deepal_autoal.run_settings import whole_number
 from deepal_autoal.strategies.given import StrategyLike
+from deepal_autoal.user_paths import user_path, why_not_created
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class BenchmarkResult:
 
 def run_benchmark(
     strategies: StrategyLike | Sequence[StrategyLike] | Mapping[str, StrategyLike],
-    datasets: str | Sequence[str | Path] | None,
+    datasets: str | Path | Sequence[str | Path] | None,
     seeds: int | str | Sequence[int],
     out: str | Path,
     *,
@@ -141,7 +142,7 @@ def run_benchmark(
     with blaming(chosen, "device or threads", own_errors=True):
         device, threads = chosen.device(settings.get("device")), chosen.threads(jobs or 1)
     settings["device"], default_threads = checked_device(chosen, device), checked_threads(chosen, threads)
-    folder = Path(out)
+    folder = user_path(out, "--out")
     grid = plan_grid(
         strategies, datasets, seeds, folder, candidates, settings, models=models, protocols=protocols,
         default_threads=default_threads, is_remote=chosen.is_remote,
@@ -192,7 +193,7 @@ def _locked(folder: Path) -> Iterator[None]:
     except filelock.Timeout:
         raise RunFolderError(f"another benchmark is running in {folder}; wait for it or choose another --out") from None
     except (OSError, NotImplementedError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = why_not_created(folder, error)
         raise RunFolderError(f"cannot write to {folder}: {reason}; choose another --out") from error
     try:
         remove_leftovers(folder.glob(f".*{TEMPORARY_SUFFIX}"))

@@ -17,7 +17,7 @@ from deepal_autoal.cli.config_file import FILE_OPTIONS
 from deepal_autoal.cli.listings import format_table
 from deepal_autoal.cli.logging_setup import set_up_logging
 from deepal_autoal.cli.plugin_options import CommandWithPluginOptions, pop_plugin_options
-from deepal_autoal.cli.shared_options import setting_options, switch_options
+from deepal_autoal.cli.shared_options import UserPath, setting_options, switch_options
 from deepal_autoal.errors import DeepALError, InputError
 from deepal_autoal.experiment.protocols import default_dataset
 from deepal_autoal.measuring.resources import format_seconds
@@ -67,9 +67,7 @@ INTERRUPTED = 130
 @click.option("--cpus-per-run", type=float, metavar="N", help="CPUs that Ray reserves for a run; default: its threads.")
 @click.option("--gpus-per-run", type=float, metavar="N", help="GPUs likewise, such as 0.25; default 0.")
 @setting_options(shared_only=True)
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR", default=DEFAULT_OUT, help=f"Default {DEFAULT_OUT}."
-)
+@click.option("--out", type=UserPath(), metavar="DIR", default=DEFAULT_OUT, help=f"Default {DEFAULT_OUT}.")
 @click.option(
     "--resume", is_flag=True, expose_value=False,
     help="Continue the benchmark in --out, which repeating its command does anyway; more --rounds extend it.",

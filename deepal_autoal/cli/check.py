@@ -39,10 +39,10 @@ def check_command(name: str, candidates: str | None, options: tuple[str, ...], a
     set_up_logging(False)
     plugin_host().strategies.get(name)  # report typos before loading torch
     check_names(split_names(candidates or ""))
-    from deepal_autoal.testing import check_strategy
+    from deepal_autoal.testing.run import check_with_options
 
     given = dict(split_option(option) for option in options)
-    report = check_strategy(name, candidates=candidates, on_result=None if as_json else _show, **given)
+    report = check_with_options(name, candidates, None if as_json else _show, given)
     if as_json:
         click.echo(json.dumps(report.describe(), indent=2))
     else:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import os
+import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +15,14 @@ import click
 from deepal_autoal.errors import InputError, UnknownNameError
 
 FILE_OPTIONS = "deepal.options"
+# The four-byte ones first: one of them begins with the two-byte one.
+_BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 
 def read_config(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
@@ -32,9 +43,37 @@ def _defaults_of(path: Path, known: set[str], flags: set[str]) -> dict[str, Any]
     else:
         import tomli as tomllib
     try:
-        content = tomllib.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        return _as_typed(tomllib.loads(_read_text(path)), path, known, flags)
+    except InputError:
+        raise
+    except ValueError as error:
         raise InputError(f"cannot read {path}: {error}") from error
+    except RecursionError:
+        raise InputError(f"cannot read {path}: it is nested too deeply") from None
+
+
+def _read_text(path: Path) -> str:
+    """Return the text of a file of settings: UTF-8, as TOML always is, or what its byte order mark says.
+
+    Raises:
+        InputError: If it is no regular file, which may have no end, or cannot be read.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            kind = "folder" if os.path.isdir(path) else "pipe or device"
+            raise InputError(f"--config {path} is a {kind}: give a file")
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"--config {path}: cannot read it: {error.strerror or error}") from error
+    encoding = next((name for mark, name in _BYTE_ORDER_MARKS.items() if content.startswith(mark)), "utf-8")
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise InputError(f"--config {path}: {error.reason} at byte {error.start}: save it as UTF-8") from error
+
+
+def _as_typed(content: Mapping[str, Any], path: Path, known: set[str], flags: set[str]) -> dict[str, Any]:
+    """Return the settings as they would be typed on the command line."""
     defaults: dict[str, Any] = {}
     for key, value in content.items():
         name = key.replace("-", "_")

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from deepal_autoal.cli.logging_setup import set_up_logging
+from deepal_autoal.cli.shared_options import UserPath
 
 
 @click.command("embed")
@@ -17,7 +18,7 @@ from deepal_autoal.cli.logging_setup import set_up_logging
     "--model", metavar="NAME|RUN", required=True,
     help="A model with published weights, such as 'torchvision/resnet50[weights=imagenet]', or a run folder.",
 )  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.npz", required=True, help="The file to write.")
+@click.option("--out", type=UserPath(), metavar="FILE.npz", required=True, help="The file to write.")
 @click.option(
     "--image-size", metavar="N|HxW", help="Bring images of any sizes to NxN pixels: shorter side to N, center crop."
 )

@@ -17,10 +17,13 @@ from deepal_autoal.cli.listings import list_datasets, list_models, list_plugins,
 from deepal_autoal.cli.new_plugin import new_plugin_command
 from deepal_autoal.cli.report import report_command
 from deepal_autoal.cli.run import run_command
-from deepal_autoal.errors import DeepALError, PluginCodeError, QueryError, UnknownNameError, error_message
+from deepal_autoal.cli.streams import OutputError, standard_streams
+from deepal_autoal.errors import DeepALError, PluginCodeError, QueryError, UnknownNameError, error_message, printable
 
 WRONG_USE = 2
 INTERRUPTED = 130
+# Longer than any path; a message repeats what was written, which may be a whole file.
+LONGEST_WORD = 5000
 
 
 def _print_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -82,6 +85,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        with standard_streams():
+            status = _run(given)
+    except OutputError as error:
+        status = _complain(error_message(error))
+    sys.exit(status)
+
+
+def _run(given: list[str]) -> int:
+    try:
+        os.getcwd()
+    except OSError:
+        return _complain("the current folder was deleted: change to one that exists")
+    try:
         status = cli.main(given, prog_name="deepal", standalone_mode=False, obj=given)
     except (click.Abort, KeyboardInterrupt):
         status = INTERRUPTED
@@ -92,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             # An error in plugin code: its author needs to see where.
             traceback.print_exception(_without_own_frames(error.__cause__))
         status = _complain(error_message(error))
-    sys.exit(status if isinstance(status, int) else 0)
+    return status if isinstance(status, int) else 0
 
 
 def _without_own_frames(error: BaseException) -> BaseException:
@@ -105,5 +121,6 @@ def _without_own_frames(error: BaseException) -> BaseException:
 
 
 def _complain(message: str) -> int:
-    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    line = " ".join(word if len(word) <= LONGEST_WORD else f"{word[:100]}...{word[-20:]}" for word in message.split())
+    click.echo(f"Error: {printable(line)}", err=True)
     return WRONG_USE

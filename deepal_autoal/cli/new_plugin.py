@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from deepal_autoal.cli.shared_options import UserPath
 from deepal_autoal.scaffold.naming import new_name
 from deepal_autoal.scaffold.rendering import KINDS, render
 from deepal_autoal.scaffold.writing import write_folder
@@ -25,7 +26,7 @@ _KINDS = "\n".join(["\b", "Kinds:", *(f"{kind:<10}{what}" for kind, what in KIND
     show_default=True,
     help="What to start from (see below).",
 )
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The folder to create; default ./NAME.")
+@click.option("--out", type=UserPath(), metavar="DIR", help="The folder to create; default ./NAME.")
 def new_plugin_command(name: str, kind: str, out: Path | None) -> None:
     """Write a plugin distribution with a working strategy NAME and its test, ready to install and edit."""
     names = new_name(name)

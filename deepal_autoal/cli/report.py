@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from deepal_autoal.cli.shared_options import UserPath
 from deepal_autoal.errors import InputError, RunFolderError
 from deepal_autoal.report import PAGE
 
@@ -13,17 +14,17 @@ FORMATS = ("html", "markdown", "csv", "latex")
 
 
 @click.command("report")
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="PATH...")
+@click.argument("paths", nargs=-1, type=UserPath(), metavar="PATH...")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="html", help="Default html, a single page.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     metavar="PATH",
     help=f"The file to write, a folder for csv. By default {PAGE} in PATH, or NAME-{PAGE} beside NAME.csv; other "
     "formats are printed.",
 )
 @click.option("--table", "names", multiple=True, metavar="NAME", help="A table for markdown, csv or latex; repeatable.")
-@click.option("--plots", type=click.Path(path_type=Path), metavar="DIR", help="Write each figure as PNG and SVG too.")
+@click.option("--plots", type=UserPath(), metavar="DIR", help="Write each figure as PNG and SVG too.")
 @click.option("--baseline", metavar="LABEL", help="The strategy to compare the others with; default random.")
 @click.option("--quiet", is_flag=True, help="Show only the result.")
 def report_command(

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import datetime
+import os
 import re
 import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from deepal_autoal.cli.config_file import FILE_OPTIONS
 from deepal_autoal.cli.logging_setup import set_up_logging
 from deepal_autoal.cli.plugin_options import CommandWithPluginOptions, pop_plugin_options
-from deepal_autoal.cli.shared_options import setting_options, split_option, switch_options
+from deepal_autoal.cli.shared_options import UserPath, setting_options, split_option, switch_options
 from deepal_autoal.errors import InputError, RunFolderError
 from deepal_autoal.experiment.protocols import default_dataset
 from deepal_autoal.models import read_model
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.run_settings import split_names
 from deepal_autoal.strategies.candidate_sets import check_names
+from deepal_autoal.user_paths import user_path
+
+if TYPE_CHECKING:
+    from deepal_autoal.plugins.run_view import ActiveRun
 
 RUNS = Path("runs")
+LONGEST_LABEL = 80
 
 
 @click.command("run", cls=CommandWithPluginOptions)
@@ -36,11 +42,9 @@ RUNS = Path("runs")
     metavar="KEY=VALUE",
     help="Option of the strategy; NAME.KEY=VALUE addresses a candidate. Repeatable.",
 )
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Run folder; default runs/<date>-...")
+@click.option("--out", type=UserPath(), metavar="DIR", help="Run folder; default runs/<date>-...")
 @click.option(
-    "--resume",
-    is_flag=True,
-    help="Continue the run in --out, or start it where there is none; more --rounds extend it.",
+    "--resume", is_flag=True, help="Continue the run in --out; more --rounds extend it; or start it, given what to run."
 )
 @click.option("--profile", is_flag=True, help="Measure where the time goes: a table, profile.md and profile.json.")
 @click.option(
@@ -57,11 +61,14 @@ def run_command(
     killed, continues with --resume --out DIR.
     """
     from deepal_autoal.datasets.files.image_size import read_image_size
+    from deepal_autoal.experiment.run_files import require_run
     from deepal_autoal.training.scaling import check_scaling
 
     set_up_logging(verbose)
     if resume and out is None:
         raise InputError("--resume needs --out DIR, the folder of the run to continue")
+    if resume and out is not None and all(settings[name] is None for name in ("strategy", "dataset", "protocol")):
+        require_run(out)
     plugin_options = pop_plugin_options(settings)
     context = click.get_current_context()
     given_options = dict(split_option(option) for option in [*context.meta.get(FILE_OPTIONS, []), *options])
@@ -105,13 +112,21 @@ def _run(
 ) -> None:  # fmt: skip
     from deepal_autoal.cli.progress import RunDisplay
     from deepal_autoal.experiment.loop import run
+    from deepal_autoal.experiment.run_files import CONFIG
     from deepal_autoal.measuring.profile import Profile
 
     display = RunDisplay(quiet)
+    is_begun = resume and not (out / CONFIG).exists()
+
+    def start(view: ActiveRun) -> None:
+        if is_begun:
+            click.echo(f"--resume: there is no run in {out} yet; this is a new one", err=True)
+        display.start(view)
+
     measured = Profile.of_process() if profile else False
     try:
         result = run(
-            **settings, out=out, resume=resume, progress=display.phase, on_start=display.start,
+            **settings, out=out, resume=resume, progress=display.phase, on_start=start,
             on_round=display.round, command=command, profile=measured,
         )  # fmt: skip
     finally:
@@ -131,8 +146,9 @@ def _resuming(command: list[str], out: Path | None) -> str:
 
 def _new_folder(settings: Mapping[str, Any]) -> Path:
     """Make the default run folder; a number is appended where it exists already."""
-    path = Path(settings["dataset"] or default_dataset(settings["protocol"]))
-    dataset = re.sub(r"[^\w.-]+", "-", path.stem if path.is_file() else path.name).strip("-.") or "data"
+    path = user_path(settings["dataset"] or default_dataset(settings["protocol"]), "--dataset")
+    name = path.stem if os.path.isfile(path) else path.name
+    dataset = re.sub(r"[^\w.-]+", "-", name)[:LONGEST_LABEL].strip("-.") or "data"
     seed = settings["seed"] or 0
     strategy = re.sub(r"[^\w-]+", "-", settings["strategy"] or "random")
     stem = f"{datetime.date.today().isoformat()}-{dataset}-{strategy}-s{seed}"

@@ -12,8 +12,20 @@ from deepal_autoal.cli.config_file import read_config
 from deepal_autoal.errors import InputError
 from deepal_autoal.run_settings import Definition, RunSettings, definitions
 from deepal_autoal.training.recipe import Recipe
+from deepal_autoal.user_paths import user_path
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+class UserPath(click.ParamType):  # type: ignore[type-arg]
+    """A path in which ``~`` is a home folder (see `user_path`)."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path; one that no file system can hold is an `InputError`."""
+        setting = param.opts[0] if isinstance(param, click.Option) else "PATH"
+        return user_path(value, setting)
 
 
 def _option(name: str, found: Definition) -> Callable[[_Command], _Command]:
@@ -26,7 +38,7 @@ def _option(name: str, found: Definition) -> Callable[[_Command], _Command]:
 _SWITCHES = (
     click.option(
         "--config",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=UserPath(),
         metavar="FILE.toml",
         is_eager=True,
         expose_value=False,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Dataset", "load_dataset"]
 
 DATA_DIR_VARIABLE = "DEEPAL_DATA"
+DEFAULT_DATA_DIR = "data"
 DEFAULT_DATASET = "digits"
 
 
@@ -54,14 +55,15 @@ def load_dataset(
     from deepal_autoal.datasets.files.image_size import no_image_files, read_image_size
     from deepal_autoal.errors import InputError, PluginError
     from deepal_autoal.plugins.host import plugin_host
+    from deepal_autoal.user_paths import user_path
 
     size = read_image_size(image_size)
     if not str(name_or_path).strip() or "\0" in str(name_or_path):
         raise InputError("the dataset name is empty or invalid: give a name that `deepal datasets` lists, or a path")
     registry = plugin_host().datasets
     if isinstance(name_or_path, Path) or name_or_path not in registry:
-        # os.path's functions accept what Path's reject: unknown users, unreadable parents, overlong names.
-        path = Path(os.path.expanduser(name_or_path))
+        path = user_path(name_or_path, "--dataset")
+        # Path's own would raise for an unreadable parent.
         if os.path.exists(path):
             from deepal_autoal.datasets.user_data.load_path import load_path
 
@@ -71,8 +73,7 @@ def load_dataset(
     entry = registry.get(str(name_or_path))
     if size is not None:
         raise no_image_files(image_size, f"dataset {entry.name}")
-    folder = Path(data_dir if data_dir is not None else os.environ.get(DATA_DIR_VARIABLE) or "data").expanduser()
-    dataset: Any = entry.call(folder)
+    dataset: Any = entry.call(data_folder(data_dir))
     if not isinstance(dataset, Dataset):
         raise PluginError(
             f"the loader of dataset {entry.name!r} ({entry.provider}) returned {type(dataset).__name__}, not a Dataset"
@@ -89,6 +90,15 @@ def are_image_files(name_or_path: str | Path) -> bool:
         return False
     path = os.path.expanduser(name_or_path)
     return os.path.isdir(path) or path.lower().endswith(MANIFEST)
+
+
+def data_folder(data_dir: str | Path | None = None) -> Path:
+    """Return the folder of named datasets: the one given, else that of ``DEEPAL_DATA``, else ``data``."""
+    from deepal_autoal.user_paths import user_path
+
+    if data_dir is not None:
+        return user_path(data_dir, "--data-dir")
+    return user_path(os.environ.get(DATA_DIR_VARIABLE) or DEFAULT_DATA_DIR, DATA_DIR_VARIABLE)
 
 
 def _looks_like_path(text: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from deepal_autoal.training.fitted_model import FittedModel, samples_at_once
 from deepal_autoal.training.inputs import Inputs, Normalization
 from deepal_autoal.training.recipe import Recipe
 from deepal_autoal.training.scaling import resolve_scaling
+from deepal_autoal.user_paths import user_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -116,7 +118,7 @@ def embed(
     chosen = resolve_scaling(scaling, dataset.x_train, dataset.is_embeddings).name
     if scaling != "auto" and _is_run(model):
         raise InputError(f"--scaling {scaling}: the model of {model} keeps the scaling of its run; leave it out")
-    path = Path(out)
+    path = user_path(out, "--out")
     if path.suffix != ".npz":
         raise InputError(f"--out {path}: give a file name that ends in .npz")
     shape = dataset.input_shape if size is None else (dataset.input_shape[0], *size)
@@ -157,7 +159,7 @@ def embed(
 def _is_run(model: str | Path) -> bool:
     """Return whether ``model`` is a run folder; a registered name takes precedence, as for datasets."""
     known = str(model).partition("[")[0].partition("/")[0] in plugin_host().models
-    return Path(model).is_dir() and (isinstance(model, Path) or not known)
+    return os.path.isdir(os.path.expanduser(model)) and (isinstance(model, Path) or not known)
 
 
 def _model(

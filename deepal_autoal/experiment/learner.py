@@ -47,6 +47,7 @@ from deepal_autoal.training.recipe import Recipe
 from deepal_autoal.training.samples import as_samples
 from deepal_autoal.training.scaling import resolve_scaling
 from deepal_autoal.training.trainer import LabeledData, Trainer, TrainerProtocol, UnlabeledData, rebuilding_trainer
+from deepal_autoal.user_paths import user_path
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -344,7 +345,7 @@ class ActiveLearner:
             model=self.model_choice, recipe=self.recipe, scaling=self.scaling, seed=self.seed,
             members=self._pool.members, pool=self._inputs.fingerprint(), state=self.state_dict(),
         )  # fmt: skip
-        saved.write(Path(path))
+        saved.write(user_path(path, "the file to save"))
 
     @classmethod
     @engine_call()
@@ -368,7 +369,7 @@ class ActiveLearner:
             RunFolderError: If the file cannot be read.
             InputError: If it belongs to another pool.
         """
-        saved = SavedLearner.read(Path(path))
+        saved = SavedLearner.read(user_path(path, "the saved file"))
         learner = cls(**saved.arguments(pool, strategy), device=device)
         if learner._inputs.fingerprint() != saved.pool:
             raise InputError(f"{path} was saved with another pool; give the same samples in the same order")

@@ -26,9 +26,11 @@ from deepal_autoal.experiment.pool import draw_initial, draw_members
 from deepal_autoal.experiment.records import RunFolder, RunResult
 from deepal_autoal.experiment.resume_checks import check_given_matches, check_same_settings
 from deepal_autoal.experiment.run_config import RunConfig, describe_recipe
+from deepal_autoal.experiment.run_files import require_run
 from deepal_autoal.experiment.settings import (
     Settings,
     check_budget,
+    check_threads,
     recipe_changes,
     resolve_plugin_options,
 )
@@ -49,10 +51,11 @@ from deepal_autoal.querying.selector import describe_strategy, providers_of
 from deepal_autoal.querying.strategy import Strategy
 from deepal_autoal.run_settings import RunArguments, RunSettings, definitions, whole_numbers
 from deepal_autoal.strategies.candidate_sets import read_names
-from deepal_autoal.strategies.factory import create_registered, create_strategy, read_candidates
+from deepal_autoal.strategies.factory import create_registered, create_with_options, read_candidates
 from deepal_autoal.strategies.given import StrategyLike
 from deepal_autoal.training.recipe import LEAST_SIDE, Recipe
 from deepal_autoal.training.scaling import check_scaling, resolve_scaling
+from deepal_autoal.user_paths import user_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,9 +89,10 @@ def run(
             one score per candidate (see `create_strategy`); ``random`` by default.
         dataset: A registered name, a path to own data, or a `Dataset`; ``digits`` by default.
         out: Run folder to write; without it nothing is written.
-        resume: Continue the run in ``out``, or start it where there is none yet. Settings left open are the
-            recorded ones. More ``rounds`` than recorded extend it, also if it is finished, to what it would be had
-            it been started with them; ``dataset`` may be a new place of the same data.
+        resume: Continue the run in ``out``, or start it where there is none yet, for which a strategy, a dataset or a
+            protocol must be given: a mistyped folder is no new run. Settings left open are the recorded ones. More
+            ``rounds`` than recorded extend it, also if it is finished, to what it would be had it been started with
+            them; ``dataset`` may be a new place of the same data.
         initial_model: A file for round 0's model and its accuracy, which runs of one seed have in common unless the
             strategy changes training: read where it holds them for these very settings, else written. The record
             counts their seconds as if they had been spent again, and repeats them as ``train.shared`` and
@@ -121,8 +125,10 @@ def run(
     words, made_candidates = read_candidates(settings.get("candidates"))
     made = None
     if strategy is not None and not isinstance(strategy, str):
-        made = create_strategy(strategy, settings.get("candidates"), **(options or {}))
+        made = create_with_options(strategy, settings.get("candidates"), options or {})
     given = _read_settings(strategy, dataset, {**settings, "candidates": words})
+    if resume and out is not None and strategy is None and dataset is None and given.protocol is None:
+        require_run(user_path(out, "--out"))
     if not isinstance(profile, bool | Profile):
         raise InputError(f"profile must be True, False or a Profile, not {profile!r}")
     if isinstance(profile, Profile) and profile.is_stopped:
@@ -151,7 +157,7 @@ def run(
             given = replace(given, model=recorded_model(AUTO if given.model is None else given.model, recorded.model))
         resolved = given.with_protocol().with_defaults()
         with using_threads(resolved.threads):
-            shared = InitialModel(Path(initial_model)) if initial_model is not None else None
+            shared = InitialModel(user_path(initial_model, "initial_model")) if initial_model is not None else None
             with section("set-up"):
                 created = made
                 if created is None:
@@ -403,8 +409,7 @@ def usual_threads(input_shape: tuple[int, ...]) -> int:
 @contextmanager
 def using_threads(number: int | None) -> Iterator[None]:
     """Use this many CPU threads inside the block."""
-    if number is not None and number < 1:
-        raise InputError(f"--threads {number}: give at least 1")
+    check_threads(number)
     before = torch.get_num_threads()
     torch.set_num_threads(number or before)
     try:

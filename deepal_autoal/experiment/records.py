@@ -35,6 +35,7 @@ from deepal_autoal.files import (
     write_json,
     write_tensors,
 )
+from deepal_autoal.user_paths import user_path, why_not_created
 
 if TYPE_CHECKING:
     from deepal_autoal.experiment.learner import ActiveLearner
@@ -57,7 +58,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path, resume: bool = False) -> None:
-        self.path = Path(path)
+        self.path = user_path(path, "--out")
         self._lines: list[str] = []
         self._identity: str | None = None
         self._model: str | None = None
@@ -71,7 +72,8 @@ class RunFolder:
                 f"{self.path} is in use by another process; wait for it or choose another --out"
             ) from None
         except (OSError, NotImplementedError) as error:
-            raise RunFolderError(f"cannot write to {self.path}: {getattr(error, 'strerror', None) or error}") from error
+            reason = why_not_created(self.path, error)
+            raise RunFolderError(f"cannot write to {self.path}: {reason}; choose another --out") from error
         try:
             self._check(resume)
         except BaseException:

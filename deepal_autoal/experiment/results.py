@@ -22,6 +22,7 @@ from deepal_autoal.experiment.run_files import (
     read_finished,
     total_seconds,
 )
+from deepal_autoal.user_paths import user_path
 
 if TYPE_CHECKING:
     import pandas
@@ -191,7 +192,7 @@ def read_results(path: str | Path) -> Results:
     Raises:
         RunFolderError: If there is no finished run, or one is damaged.
     """
-    place = Path(path)
+    place = user_path(path, "PATH")
     if place.is_file():
         return Results(tuple(_read_table(place)))
     if (place / CONFIG).exists():

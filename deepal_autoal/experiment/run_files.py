@@ -6,7 +6,9 @@ in an unfinished run the saved state holds the first two. Runs of earlier versio
 
 from __future__ import annotations
 
+import difflib
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,6 +107,26 @@ def run_identity(config: Mapping[str, Any]) -> str:
     fingerprint = dataset.get("fingerprint") if isinstance(dataset, Mapping) else None
     names = ("pool_size", "initial", "batch_size", "strategy", "seed")
     return checksum_of_value([fingerprint, *(config.get(name) for name in names)])
+
+
+def require_run(folder: Path) -> None:
+    """Refuse to resume where there is no run, if nothing was said about what to run there instead.
+
+    Raises:
+        RunFolderError: If the folder holds no run; names the nearest folders that do.
+    """
+    if os.path.exists(folder / CONFIG):
+        return
+    try:
+        others = [path.parent.name for path in folder.parent.glob(f"*/{CONFIG}")]
+    except OSError:
+        others = []
+    near = [str(folder.with_name(name)) for name in difflib.get_close_matches(folder.name, others)]
+    advice = f"did you mean {' or '.join(near)}? " if near else ""
+    raise RunFolderError(
+        f"--resume --out {folder}: there is no run in that folder; {advice}"
+        "To start one there, say what to run: add --strategy NAME --dataset NAME"
+    )
 
 
 def read_rounds(path: Path) -> list[dict[str, Any]]:

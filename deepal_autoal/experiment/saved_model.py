@@ -29,6 +29,7 @@ from deepal_autoal.training.inputs import Normalization
 from deepal_autoal.training.predictor import Predictor
 from deepal_autoal.training.recipe import Recipe
 from deepal_autoal.training.trainer import Trainer, load_weights, rebuilding_trainer
+from deepal_autoal.user_paths import user_path
 
 if TYPE_CHECKING:
     from deepal_autoal.strategies.given import StrategyLike
@@ -49,7 +50,7 @@ def load_model(folder: str | Path, device: str = "auto", strategy: StrategyLike 
     Raises:
         RunFolderError: If the folder holds no finished run, or a file of it is damaged.
     """
-    path = Path(folder)
+    path = user_path(folder, "the run folder")
     for name in (CONFIG, MODEL, SUMMARY):
         if not (path / name).exists():
             raise RunFolderError(f"{path} holds no finished run: {name} is missing")

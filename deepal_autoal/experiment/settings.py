@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from deepal_autoal.datasets import DEFAULT_DATASET
+from deepal_autoal.datasets import DEFAULT_DATASET, data_folder
 from deepal_autoal.datasets.changes import PoolChanges
 from deepal_autoal.errors import InputError, PluginCodeError, PluginError, error_message
 from deepal_autoal.experiment.protocols import find_protocol
@@ -16,11 +16,12 @@ from deepal_autoal.jsonable import to_jsonable
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.run_settings import RunSettings, definitions, split_names
 from deepal_autoal.training.recipe import Recipe
+from deepal_autoal.user_paths import user_path
 
-DEFAULT_DATA_DIR = "data"
 DEFAULT_INITIAL = 50
 DEFAULT_BATCH_SIZE = 20
 DEFAULT_ROUNDS = 10
+MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -67,16 +68,17 @@ class Settings(RunSettings):
     def with_defaults(self) -> Settings:
         """Return these settings with the defaults that depend on nothing else."""
         dataset = DEFAULT_DATASET if self.dataset is None else self.dataset
-        if dataset not in plugin_host().datasets and os.path.exists(dataset):
-            dataset = os.path.abspath(dataset)  # a resumed run may start in another folder
-        data_dir = self.data_dir or os.environ.get("DEEPAL_DATA") or DEFAULT_DATA_DIR
+        if dataset not in plugin_host().datasets:
+            path = user_path(dataset, "--dataset")
+            if os.path.exists(path):
+                dataset = os.path.abspath(path)  # a resumed run may start in another folder
         return replace(
             self,
             strategy="random" if self.strategy is None else self.strategy,
             candidates=self.candidates if isinstance(self.candidates, Mapping | None) else list(self.candidates),
             options=dict(self.options or {}),
             dataset=dataset,
-            data_dir=os.path.abspath(data_dir),
+            data_dir=os.path.abspath(data_folder(self.data_dir)),
             model="auto" if self.model is None else self.model,
             seed=0 if self.seed is None else self.seed,
             device="auto" if self.device is None else self.device,
@@ -85,6 +87,16 @@ class Settings(RunSettings):
     def describe(self) -> dict[str, Any]:
         """Return the settings as a JSON-able dict."""
         return asdict(self)
+
+
+def check_threads(number: int | None) -> None:
+    """Refuse a number of CPU threads that no machine has: OpenMP would wait for them without end.
+
+    Raises:
+        InputError: If it is out of range.
+    """
+    if number is not None and not 1 <= number <= MOST_THREADS:
+        raise InputError(f"--threads {number}: give at least 1, and {MOST_THREADS} at most")
 
 
 def options_under(

@@ -148,6 +148,8 @@ def _fit(value: Any, kind: Any) -> tuple[bool, Any]:
             return True, json.loads(text)
         except ValueError:
             return True, text
+        except RecursionError:
+            raise InputError(f"an option's value is nested too deeply: {text[:20]}...") from None
     return True, value
 
 

@@ -59,7 +59,9 @@ def write_page(drawings: Drawings, path: Path) -> Path:
     from deepal_autoal.errors import RunFolderError
     from deepal_autoal.files import write_bytes
     from deepal_autoal.report.page import render_page
+    from deepal_autoal.user_paths import user_path
 
+    path = user_path(path, "--out")
     text = render_page(drawings)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +83,9 @@ def write_plots(drawings: Drawings, folder: Path) -> int:
     """
     from deepal_autoal.errors import RunFolderError
     from deepal_autoal.report.figures import to_png, to_svg_file
+    from deepal_autoal.user_paths import user_path
 
+    folder = user_path(folder, "--plots")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -22,6 +22,7 @@ from deepal_autoal.experiment.run_files import CONFIG, SUMMARY, read_config, rea
 from deepal_autoal.report.paths import without_folders
 from deepal_autoal.report.wording import joined
 from deepal_autoal.run_settings import COMPARED
+from deepal_autoal.user_paths import user_path
 
 # Settings that runs must share to be compared. Runs are compared by strategy and paired by seed; the initial set
 # belongs to a seed; a protocol is only a name for settings that are listed here themselves.
@@ -119,7 +120,7 @@ def read_study(paths: Sequence[str | Path]) -> Study:
         InputError: If two runs of one dataset, strategy and seed differ, or a dataset's runs had different settings;
             the message says how they differ.
     """
-    places = tuple(dict.fromkeys(Path(path) for path in paths))
+    places = tuple(dict.fromkeys(user_path(path, "PATH") for path in paths))
     if not places:
         raise InputError("no PATH given: name a benchmark's folder, a run's, or a results.csv")
     runs: dict[RunKey, FinishedRun] = {}

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deepal_autoal.errors import InputError
+from deepal_autoal.user_paths import user_path
 
 
 def write_folder(folder: Path, texts: Mapping[str, str]) -> None:
@@ -21,7 +22,7 @@ def write_folder(folder: Path, texts: Mapping[str, str]) -> None:
     Raises:
         InputError: If it exists or cannot be written; then nothing is left behind.
     """
-    final = Path(os.path.abspath(folder))
+    final = Path(os.path.abspath(user_path(folder, "--out")))
     if os.path.lexists(final):
         raise InputError(f"{folder} already exists and was not changed: choose another folder with --out")
     # The topmost folder that has to be created: moving it into place creates everything below it at once.

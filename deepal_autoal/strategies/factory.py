@@ -46,21 +46,43 @@ def create_strategy(
             changes training; if there is no such set, or nothing in it can be created.
         PluginError: If the plugin that provides the strategy is broken.
     """
+    return create_with_options(name, candidates, options)
+
+
+def create_with_options(
+    given: StrategyLike, candidates: str | Candidates | Iterable[Any] | None, options: Mapping[str, Any]
+) -> Strategy:
+    """Create a strategy as `create_strategy` does, with options of any name, as users type them."""
+    check_options(options)
     words, made = read_candidates(candidates)
-    if isinstance(name, str):
-        return create_registered(name, words, made, options)
-    check_given(name)
-    if isinstance(name, type):
-        _require_all_arguments(name, options)
-        return _create(entry_of(name), words, options, (), made)
+    if isinstance(given, str):
+        return create_registered(given, words, made, options)
+    check_given(given)
+    if isinstance(given, type):
+        _require_all_arguments(given, options)
+        return _create(entry_of(given), words, options, (), made)
     if candidates is not None or options:
-        created = "is a function and takes none" if not isinstance(name, Strategy) else "is created already"
+        created = "is a function and takes none" if not isinstance(given, Strategy) else "is created already"
         raise InputError(f"candidates and options go with a strategy's name or class; the strategy given {created}")
-    if isinstance(name, Strategy):
-        if not name.name:
-            name.name = own_name(type(name))
-        return name
-    return from_function(name)
+    if isinstance(given, Strategy):
+        if not given.name:
+            given.name = own_name(type(given))
+        return given
+    return from_function(given)
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse what cannot be an option of a strategy.
+
+    Raises:
+        InputError: If a name is no text, or is that of the candidates, which are no option.
+    """
+    if any(not isinstance(key, str) for key in options):
+        raise InputError(f"options is {options!r}; give them by name, such as {{'oversample': 5}}")
+    if "candidates" in options:
+        raise InputError(
+            "candidates is not an option of a strategy: give candidates of their own, as in --candidates entropy,margin"
+        )
 
 
 def create_copy(
@@ -68,7 +90,7 @@ def create_copy(
 ) -> Strategy:
     """Return a new strategy, as `create_strategy` does, also where a strategy itself is given."""
     given, candidates = copy.deepcopy((given, candidates))
-    return create_strategy(given, candidates, **options)
+    return create_with_options(given, candidates, options)
 
 
 def name_of(given: object) -> str:
@@ -105,6 +127,7 @@ def create_registered(
     name: str, candidates: str | Candidates | None, made: Mapping[str, Strategy], options: Mapping[str, Any]
 ) -> Strategy:
     """Create a registered strategy from what `read_candidates` returned (see `create_strategy`)."""
+    check_options(options)
     return _create(plugin_host().strategies.get(name), candidates, options, (), made)
 
 
@@ -119,7 +142,7 @@ def recreate_strategy(described: Mapping[str, Any]) -> Strategy:
     for candidate in candidates or ():
         options.update({f"{candidate['name']}.{key}": value for key, value in candidate["options"].items()})
     names = None if candidates is None else [candidate["name"] for candidate in candidates]
-    return create_strategy(described["name"], names, **options)
+    return create_with_options(described["name"], names, options)
 
 
 def _create(

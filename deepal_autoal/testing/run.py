@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,16 @@ def check_strategy(
         UnknownNameError: If the strategy, a candidate or an option does not exist.
         DeepALError: If the strategy cannot be created.
     """
+    return check_with_options(strategy, candidates, on_result, options)
+
+
+def check_with_options(
+    strategy: str | Callable[..., Strategy],
+    candidates: Sequence[str] | None,
+    on_result: Callable[[Result], None] | None,
+    options: Mapping[str, Any],
+) -> Report:
+    """Check a strategy as `check_strategy` does, with options of any name, as users type them."""
     start = time.perf_counter()
     subject = Subject(strategy, candidates, options)
     results = []

@@ -21,7 +21,7 @@ from deepal_autoal.querying.selector import SelectorStrategy
 from deepal_autoal.querying.strategy import Query, ScoringStrategy, Strategy, check_query
 from deepal_autoal.strategies.candidate_selection import CandidateSelection
 from deepal_autoal.strategies.candidate_sets import read_names
-from deepal_autoal.strategies.factory import create_strategy
+from deepal_autoal.strategies.factory import create_strategy, create_with_options
 from deepal_autoal.testing.failure_text import format_failure
 from deepal_autoal.testing.observation import ViewCalls, process_state, restore_process
 from deepal_autoal.testing.problems import QUICK, Problem, blobs
@@ -116,7 +116,7 @@ class Subject:
     def create(self) -> Strategy:
         """Return a new strategy."""
         if isinstance(self.target, str):
-            return create_strategy(self.target, self.candidates, **self.options)
+            return create_with_options(self.target, self.candidates, self.options)
         arguments = dict(self.options)
         if isinstance(self.target, type):
             arguments = resolve_options(self.target.__name__, self.target, arguments)

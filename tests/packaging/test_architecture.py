@@ -26,7 +26,7 @@ PUBLIC = {module.__name__: module for module in (deepal_autoal, deepal_autoal.be
 
 # From bottom to top; packages in one layer do not import each other. See docs/architecture.md.
 LAYERS = (
-    ("errors", "files", "jsonable", "run_settings"),
+    ("errors", "files", "jsonable", "run_settings", "user_paths"),
     ("numerics",),
     ("measuring",),
     ("isolation",),

@@ -7,22 +7,21 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from deepal_autoal.benchmark.backends.job import Job
-from deepal_autoal.datasets import DATA_DIR_VARIABLE
+from deepal_autoal.datasets import data_folder
 from deepal_autoal.experiment.versions import versions
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.strategies.candidate_selection import CandidateSelection
+from deepal_autoal.user_paths import user_path
 
 
 def with_absolute_paths(job: Job) -> Job:
     """Return a job that means the same in another working directory and without this process's environment."""
     settings = dict(job.settings)
     if settings.get("dataset") not in plugin_host().datasets:  # a path, perhaps relative
-        settings["dataset"] = os.path.abspath(settings["dataset"])
-    data_dir = settings.get("data_dir") or os.environ.get(DATA_DIR_VARIABLE) or "data"
-    settings["data_dir"] = os.path.abspath(Path(data_dir).expanduser())
+        settings["dataset"] = os.path.abspath(user_path(settings["dataset"], "--dataset"))
+    settings["data_dir"] = os.path.abspath(data_folder(settings.get("data_dir")))
     model = None if job.initial_model is None else os.path.abspath(job.initial_model)
     return replace(job, settings=settings, folder=os.path.abspath(job.folder), initial_model=model)
 

@@ -24,6 +24,7 @@ from numpy.lib import format as npy
 
 from deepal_autoal.errors import InputError
 from deepal_autoal.files import TEMPORARY_SUFFIX, remove_leftovers, replacing
+from deepal_autoal.user_paths import user_path
 
 CACHE_VARIABLE = "DEEPAL_CACHE"
 FREE_SPACE_MARGIN = 64 << 20
@@ -51,7 +52,7 @@ def cache_folder() -> Path:
     """Return the folder that the environment variable ``DEEPAL_CACHE`` names, else the platform's user cache folder."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
-        return Path(chosen).expanduser()
+        return user_path(chosen, CACHE_VARIABLE)
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("deepal_autoal", appauthor=False))
