@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from typing import NamedTuple
 
@@ -106,6 +108,17 @@ def test_same_study_same_page(study_folder, page):
     from deepal_autoal.report.page import render_page
 
     assert render_page(Drawings(make_contents([study_folder]))) == page
+
+
+def test_a_page_needs_none_of_the_slow_imports(study_folder, tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from deepal_autoal.report import make_contents, write_page; "
+        "from deepal_autoal.report.figure_list import Drawings; "
+        f"write_page(Drawings(make_contents([{str(study_folder)!r}])), Path({str(tmp_path / 'page.html')!r})); "
+        "print([name for name in ('torch', 'sklearn', 'scipy.stats', 'pandas') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_write_report_on_a_benchmark(tmp_path):
