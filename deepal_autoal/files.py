@@ -5,18 +5,20 @@ torch is imported only where tensors are written or read, so records can be read
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from deepal_autoal.errors import RunFolderError
+from deepal_autoal.errors import InputError, RunFolderError
 
 TEMPORARY_SUFFIX = ".deepal-tmp"
 
@@ -25,12 +27,18 @@ TEMPORARY_SUFFIX = ".deepal-tmp"
 def replacing(path: Path, keep_existing: bool = False) -> Iterator[IO[bytes]]:
     """Write a file that appears whole or not at all; a crash or a full disk leaves an old one unchanged.
 
-    It is written beside its place under a temporary name, flushed to the disk, and moved. Errors pass through.
+    It is written beside its place under a temporary name, flushed to the disk, and moved. A symbolic link stays, and
+    the file that it points to is replaced. Errors pass through.
 
     Args:
         path: The file.
         keep_existing: Whether a file that has appeared there meanwhile stays, and this one is dropped.
+
+    Raises:
+        OSError: If it cannot be written, or something other than a regular file is there, such as a device.
     """
+    path = Path(os.path.realpath(path))
+    refuse_special(path)
     aside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
     try:
         with open(aside, "xb") as file:
@@ -43,6 +51,66 @@ def replacing(path: Path, keep_existing: bool = False) -> Iterator[IO[bytes]]:
     finally:
         with suppress(OSError):
             aside.unlink(missing_ok=True)
+
+
+def special_kind(path: Path) -> str:
+    """Return what is at a path if it is neither missing nor a regular file, such as ``a device``; else nothing."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return ""
+    if stat.S_ISREG(mode):
+        return ""
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    return "a device" if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else "a pipe or a socket"
+
+
+def refuse_special(path: Path) -> None:
+    """Raise OSError for what is neither missing nor a regular file: reading a pipe may wait forever."""
+    kind = special_kind(path)
+    if kind:
+        raise OSError(errno.EINVAL, f"it is {kind}, not a file")
+
+
+def check_output(
+    path: Path, is_ours: Callable[[Path], bool], inputs: Iterable[Path] = (), option: str = "--out"
+) -> None:
+    """Refuse a place for output where something would be lost.
+
+    Args:
+        path: The file to write. A missing or empty one is always accepted.
+        is_ours: Called with an existing file; whether an earlier call of the same command wrote it.
+        inputs: What the command reads.
+        option: The option that named the file, for the message.
+
+    Raises:
+        InputError: If it is not a regular file, is an input, or holds anything else.
+    """
+    kind = special_kind(path)
+    if kind:
+        raise InputError(f"{option} {path} is {kind}: name a file")
+    try:
+        is_new = not path.stat().st_size
+        is_input = not is_new and any(source.exists() and path.samefile(source) for source in inputs)
+        accepted = is_new or (not is_input and is_ours(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, ValueError) as error:
+        raise InputError(f"{option} {path}: {getattr(error, 'strerror', None) or error}; name another file") from error
+    if is_input:
+        raise InputError(f"{option} {path} is the input itself: name another file")
+    if not accepted:
+        raise InputError(f"{option} {path} exists and was not written by this command: name another file, or remove it")
+
+
+def is_marked(path: Path, mark: bytes) -> bool:
+    """Return whether a file's first or last 4 KiB contain a mark."""
+    with open(path, "rb") as file:
+        if mark in file.read(4096):
+            return True
+        file.seek(max(0, path.stat().st_size - 4096))
+        return mark in file.read()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -72,7 +140,10 @@ def read_json(path: Path) -> Any:
         RunFolderError: If it cannot be read, or is not JSON.
     """
     try:
-        return json.loads(path.read_text())
+        refuse_special(path)
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise RunFolderError(f"cannot read {path}: it is nested too deeply") from None
     except (OSError, ValueError) as error:
         raise RunFolderError(f"cannot read {path}: {error}") from error
 

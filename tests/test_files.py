@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deepal_autoal.errors import RunFolderError
-from deepal_autoal.files import read_tensors, write_bytes, write_tensors
+from deepal_autoal.files import read_json, read_tensors, write_bytes, write_tensors
 
 
 def test_state_survives_a_round_trip(tmp_path):
@@ -56,3 +56,22 @@ def test_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(RunFolderError, match="No space left on device"):
         write_bytes(path, b"new")
     assert path.read_bytes() == b"old" and [item.name for item in tmp_path.iterdir()] == ["file"]
+
+
+def test_only_regular_files_are_replaced(tmp_path):
+    pipe, folder, link = tmp_path / "pipe", tmp_path / "folder", tmp_path / "link"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    for path, kind in ((pipe, "a pipe or a socket"), (folder, "a folder")):
+        with pytest.raises(RunFolderError, match=f"cannot write {path}: it is {kind}, not a file"):
+            write_bytes(path, b"new")
+    link.symlink_to(tmp_path / "target")
+    write_bytes(link, b"new")
+    assert link.is_symlink() and (tmp_path / "target").read_bytes() == b"new" and pipe.is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "link", "pipe", "target"]
+
+
+def test_reading_does_not_wait_for_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(RunFolderError, match=r"config.json: .*it is a pipe or a socket, not a file"):
+        read_json(tmp_path / "config.json")

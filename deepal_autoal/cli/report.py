@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from pathlib import Path
 
 import click
 
 from deepal_autoal.errors import InputError, RunFolderError
-from deepal_autoal.report import PAGE
+from deepal_autoal.files import check_output, is_marked, write_bytes
+from deepal_autoal.report import PAGE, PAGE_MARK
 
 FORMATS = ("html", "markdown", "csv", "latex")
+# By which a file is recognized as a report that may be replaced.
+MARKS = {
+    "html": PAGE_MARK,
+    "markdown": b"Written by deepal report",
+    "latex": b"Written by deepal report",
+}
 
 
 @click.command("report")
@@ -40,8 +49,10 @@ def report_command(
     if names and form == "html":
         raise InputError("--table: the page holds all tables; add --format markdown, csv or latex")
     target = _page_target(paths, out) if form == "html" else out
-    if target is not None and form != "csv" and target.is_dir():
-        raise InputError(f"--out {target} is a folder: name a file in it, such as {target / PAGE}")
+    if target is not None and form != "csv":
+        if target.is_dir():
+            raise InputError(f"--out {target} is a folder: name a file in it, such as {target / PAGE}")
+        check_output(target, functools.partial(is_marked, mark=MARKS[form]), paths)
 
     def echo(line: str) -> None:
         if not quiet:
@@ -73,10 +84,13 @@ def report_command(
                 raise InputError("--table: one CSV holds one table; name one, or give a folder with --out")
             click.echo(to_csv(*(chosen or (find_table(tables, "accuracy"),))), nl=False)
         else:
-            if out.is_file():
-                raise InputError(f"--out {out} is a file; csv writes a file for each table: name a folder")
-            for table in chosen or tables:
-                _write(out / f"{table.name}.csv", to_csv(table))
+            if os.path.lexists(out) and not out.is_dir():
+                raise InputError(f"--out {out} is not a folder; csv writes a file for each table: name a folder")
+            texts = {out / f"{table.name}.csv": to_csv(table) for table in chosen or tables}
+            for path, text in texts.items():
+                check_output(path, functools.partial(_has_columns_of, text), paths)
+            for path, text in texts.items():
+                _write(path, text)
             click.echo(f"{'' if quiet else 'Tables: '}{out}")
     else:
         defaults = MARKDOWN_TABLES if form == "markdown" else LATEX_TABLES
@@ -89,7 +103,8 @@ def report_command(
         if out is None:
             click.echo(text, nl=False)
         else:
-            _write(out, text)
+            mark = MARKS[form].decode()
+            _write(out, f"{text}\n<!-- {mark} -->\n" if form == "markdown" else f"{text}% {mark}\n")
             click.echo(f"{'' if quiet else 'Report: '}{out}")
     if plots is not None:
         n_plots = write_plots(drawings, plots)
@@ -105,9 +120,13 @@ def _page_target(paths: tuple[Path, ...], out: Path | None) -> Path:
     return paths[0] / PAGE if paths[0].is_dir() else paths[0].with_name(f"{paths[0].stem}-{PAGE}")
 
 
-def _write(path: Path, text: str) -> None:
-    from deepal_autoal.files import write_bytes
+def _has_columns_of(text: str, path: Path) -> bool:
+    """Return whether a file's first column is a table's, whose later ones may be names of strategies."""
+    with open(path, "rb") as file:
+        return file.readline(4096).split(b",")[0].strip() == text.partition(",")[0].encode()
 
+
+def _write(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

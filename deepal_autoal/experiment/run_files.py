@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from deepal_autoal.errors import RunFolderError
+from deepal_autoal.files import refuse_special
 
 CONFIG, ROUNDS, SUMMARY, LOCK = "config.json", "rounds.jsonl", "summary.json", ".lock"
 
@@ -24,7 +25,10 @@ def read_rounds(path: Path) -> list[dict[str, Any]]:
     if not file.exists():
         return []
     try:
-        records = [json.loads(line) for line in file.read_text().splitlines()]
+        refuse_special(file)
+        records = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    except RecursionError:
+        raise RunFolderError(f"cannot read {file}: it is nested too deeply") from None
     except (OSError, ValueError) as error:
         raise RunFolderError(f"cannot read {file}: {error}") from error
     if [record.get("round") if isinstance(record, dict) else None for record in records] != list(range(len(records))):
