@@ -17,7 +17,14 @@ from deepal_autoal.cli.listings import list_datasets, list_models, list_plugins,
 from deepal_autoal.cli.new_plugin import new_plugin_command
 from deepal_autoal.cli.report import report_command
 from deepal_autoal.cli.run import run_command
-from deepal_autoal.errors import DeepALError, PluginCodeError, QueryError, UnknownNameError, error_message
+from deepal_autoal.errors import (
+    DeepALError,
+    PluginCodeError,
+    QueryError,
+    UnknownNameError,
+    error_message,
+    without_controls,
+)
 
 WRONG_USE = 2
 INTERRUPTED = 130
@@ -105,5 +112,5 @@ def _without_own_frames(error: BaseException) -> BaseException:
 
 
 def _complain(message: str) -> int:
-    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    click.echo(f"Error: {without_controls(' '.join(message.split()))}", err=True)
     return WRONG_USE

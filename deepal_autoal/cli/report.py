@@ -8,8 +8,7 @@ from pathlib import Path
 
 import click
 
-from deepal_autoal.errors import InputError, RunFolderError
-from deepal_autoal.files import check_output, is_marked, write_bytes
+from deepal_autoal.errors import InputError, RunFolderError, without_controls
 from deepal_autoal.report import PAGE, PAGE_MARK
 
 FORMATS = ("html", "markdown", "csv", "latex")
@@ -41,14 +40,18 @@ def report_command(
 ) -> None:  # fmt: skip
     """Report finished runs: tables, statistics, figures, cautions.
 
-    PATH is a benchmark's folder, a run folder, or a results.csv; several are merged. Runs with different settings are
-    not compared: the error says how they differ.
+    PATH is a benchmark's folder, a run folder, a folder of such folders, or a results.csv; several are merged. Runs
+    with different settings are not compared: the error says how they differ.
     """
     if not paths:
-        raise InputError("no PATH given: name a benchmark's folder, a run folder, or a results.csv")
+        raise InputError("no PATH given: name a folder of one or more runs, a benchmark's folder, or a results.csv")
     if names and form == "html":
         raise InputError("--table: the page holds all tables; add --format markdown, csv or latex")
-    target = _page_target(paths, out) if form == "html" else out
+    from deepal_autoal.experiment.results import reading
+    from deepal_autoal.files import check_output, is_marked
+
+    with reading(paths[0]):
+        target = _page_target(paths, out) if form == "html" else out
     if target is not None and form != "csv":
         if target.is_dir():
             raise InputError(f"--out {target} is a folder: name a file in it, such as {target / PAGE}")
@@ -56,7 +59,10 @@ def report_command(
 
     def echo(line: str) -> None:
         if not quiet:
-            click.echo(line, err=True)
+            click.echo(without_controls(line), err=True)
+
+    def show(kind: str, written: Path) -> None:
+        click.echo(without_controls(str(written) if quiet else f"{kind}: {written}"))
 
     from deepal_autoal.report import make_contents, write_page, write_plots
     from deepal_autoal.report.figure_list import Drawings
@@ -77,7 +83,7 @@ def report_command(
     if form == "html":
         assert target is not None
         write_page(drawings, target)
-        click.echo(f"{'' if quiet else 'Report: '}{target}")
+        show("Report", target)
     elif form == "csv":
         if out is None:
             if len(chosen) > 1:
@@ -91,7 +97,7 @@ def report_command(
                 check_output(path, functools.partial(_has_columns_of, text), paths)
             for path, text in texts.items():
                 _write(path, text)
-            click.echo(f"{'' if quiet else 'Tables: '}{out}")
+            show("Tables", out)
     else:
         defaults = MARKDOWN_TABLES if form == "markdown" else LATEX_TABLES
         shown = chosen or tuple(table for table in tables if table.name in defaults)
@@ -105,7 +111,7 @@ def report_command(
         else:
             mark = MARKS[form].decode()
             _write(out, f"{text}\n<!-- {mark} -->\n" if form == "markdown" else f"{text}% {mark}\n")
-            click.echo(f"{'' if quiet else 'Report: '}{out}")
+            show("Report", out)
     if plots is not None:
         n_plots = write_plots(drawings, plots)
         echo(f"{n_plots} figures, as PNG and SVG: {plots}")
@@ -127,6 +133,8 @@ def _has_columns_of(text: str, path: Path) -> bool:
 
 
 def _write(path: Path, text: str) -> None:
+    from deepal_autoal.files import write_bytes
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from deepal_autoal.errors import without_controls
 from deepal_autoal.report.findings import find_findings, find_findings_over_datasets, in_one_sentence
 from deepal_autoal.report.report_data import Contents
 from deepal_autoal.report.style import figure_id
@@ -18,18 +19,22 @@ MARKDOWN_TABLES = ("accuracy", "wins", "cost", "penalties", "ranking")
 LATEX_TABLES = ("accuracy",)
 
 
+# The last four are their full-width forms, which some spreadsheets take too.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
 def to_csv(table: Table) -> str:
     """Return a table's raw values as CSV; missing values are empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, table.keys, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows({key: _csv_cell(row.get(key)) for key in table.keys} for row in table.rows)
-    return text.getvalue()
+    return without_controls(text.getvalue())
 
 
 def _csv_cell(value: Any) -> Any:
     """Return a value that no spreadsheet evaluates: a text that starts like a formula is prefixed by an apostrophe."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
+    return f"'{value}" if isinstance(value, str) and value.lstrip().startswith(_FORMULA_STARTS) else value
 
 
 def to_markdown(contents: Contents, tables: Sequence[Table], complete: bool) -> str:
@@ -64,7 +69,7 @@ def to_markdown(contents: Contents, tables: Sequence[Table], complete: bool) -> 
             if complete and table.name == "ranking":
                 lines += [*(f"- {_markdown(line)}" for line in find_findings_over_datasets(contents)), ""]
             lines += [*_markdown_table(table), ""]
-    return "\n".join(lines).rstrip("\n") + "\n"
+    return without_controls("\n".join(lines).rstrip("\n")) + "\n"
 
 
 def _markdown_table(table: Table) -> Iterator[str]:
@@ -98,7 +103,7 @@ def to_latex(tables: Sequence[Table], datasets: Sequence[str]) -> str:
             part = table if dataset is None else table.on(dataset)
             if part.rows:
                 parts.append("\n".join(_latex_table(part, dataset)))
-    text = "\n\n".join(parts)
+    text = without_controls("\n\n".join(parts))
     head = "% \\usepackage{booktabs}\n"
     if not text.isascii():
         head += "% Letters that pdfLaTeX does not know need XeLaTeX or LuaLaTeX, and a font that has them.\n"

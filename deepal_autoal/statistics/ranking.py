@@ -169,7 +169,8 @@ def signed_rank_test(differences: Sequence[float] | npt.NDArray[Any]) -> float:
 def _ranks(table: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Return the rank of each value in its row, from 1; ties get their mean rank."""
     n_below = (table[:, :, None] > table[:, None, :]).sum(axis=2)
-    return n_below + (_n_equal(table) + 1) / 2
+    ranks: npt.NDArray[np.float64] = n_below + (_n_equal(table) + 1) / 2
+    return ranks
 
 
 def _n_equal(table: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
@@ -181,7 +182,8 @@ def _n_equal(table: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 @functools.lru_cache(maxsize=EXACT_UP_TO)
 def _signs(n: int) -> npt.NDArray[np.float64]:
     """Return all ways to give n values a sign, (2**n, n)."""
-    return 1.0 - 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
+    is_negative = np.arange(2**n)[:, None] >> np.arange(n) & 1
+    return 1 - 2 * is_negative.astype(np.float64)
 
 
 def _everywhere(scores: Mapping[str, Mapping[str, Any]]) -> list[str]:

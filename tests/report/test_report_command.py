@@ -210,6 +210,25 @@ def test_csv_contains_no_formulas(report, tmp_path):
     assert [row["strategy"] for row in rows] == ["random", "'=1+1"] and float(rows[1]["difference"]) < 0
 
 
+@pytest.mark.parametrize("form", ["html", "markdown", "csv", "latex"])
+def test_reports_contain_no_control_characters(report, tmp_path, form):
+    rows = [f"d\x1b]0;mine\x07,{name},{seed},0,10,0.5,1,1" for name in ("random", "\x9b2Jb\u202e") for seed in range(2)]
+    head = "dataset,strategy,seed,round,n_labeled,accuracy,train_s,query_s"
+    (tmp_path / "results.csv").write_text("\n".join([head, *rows]))
+    done = report(tmp_path / "results.csv", "--format", form)
+    text = (tmp_path / "results-report.html").read_text() if form == "html" else done.out
+    assert done.status == 0 and "\N{REPLACEMENT CHARACTER}" in text
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", text + done.out + done.err)
+
+
+@pytest.mark.parametrize("name", ["\x07=1+1", "\t=1+1", " @SUM(A1)", "\uff1d1+1"])
+def test_csv_contains_no_disguised_formulas(report, tmp_path, name):
+    head = "dataset,strategy,seed,round,n_labeled,accuracy,train_s,query_s"
+    (tmp_path / "results.csv").write_text(f'{head}\nd,"{name}",0,0,10,0.5,1,1\n')
+    (row,) = csv.DictReader(report(tmp_path / "results.csv", "--format", "csv").out.splitlines())
+    assert row["strategy"].startswith(("'", "\N{REPLACEMENT CHARACTER}"))
+
+
 def test_csv(report, study_folder, tmp_path):
     done = report(study_folder, "--format", "csv", "--table", "cost")
     assert len(list(csv.DictReader(done.out.splitlines()))) == 10
