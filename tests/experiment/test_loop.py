@@ -462,3 +462,11 @@ def test_a_configuration_without_an_entry_names_it(tmp_path, blob_data, quick):
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
     with pytest.raises(RunFolderError, match="lacks pool_size"):
         run("random", blob_data, out=tmp_path / "run", resume=True, **quick)
+
+
+def test_a_result_shows_what_was_reached(blob_data, quick):
+    result = run(dataset=blob_data, strategy="margin", seed=1, **quick)
+    assert repr(result) == (
+        f"RunResult(margin on blobs, n_rounds=3, accuracy={result.accuracy:.4f}, aubc={result.aubc:.4f}, "
+        "status='finished')"
+    )
