@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -54,12 +55,17 @@ class RunFolderError(DeepALError):
 
 def format_error(error: BaseException) -> str:
     """Return the type and message of any error in one printable line, whatever its ``str`` does."""
-    return printable(f"{type(error).__name__}: {error_message(error)}".removesuffix(": "))
+    return without_controls(f"{type(error).__name__}: {error_message(error)}".removesuffix(": "))
 
 
-def printable(text: str) -> str:
-    """Return a text with a mark for each character that a terminal would obey or cannot show."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+# C0, DEL and C1 without tab and line feed; and the controls of writing direction, which can show text in another order;
+# and halves of characters, which no encoding has: what Python makes of the other bytes in a file's name.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def without_controls(text: str) -> str:
+    """Return text with replacement characters for what would control a terminal or a browser."""
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def error_message(error: BaseException) -> str:

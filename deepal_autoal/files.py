@@ -8,28 +8,30 @@ are written or read, so records can be read without it.
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import json
 import os
 import re
 import secrets
+import stat
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from deepal_autoal.errors import RunFolderError, error_message
+from deepal_autoal.errors import InputError, RunFolderError, error_message
 from deepal_autoal.jsonable import check_depth
 
 TEMPORARY_SUFFIX = ".deepal-tmp"
 CHECKSUM = "checksum"
 _BLOCK_BYTES = 1 << 20
 # What a spreadsheet takes for the start of a formula; a number with a sign is none.
-_FORMULA = re.compile(r"[=+\-@\t\r\n\uFF1D\uFF0B\uFF0D\uFF20]")
+_FORMULA = re.compile(r"\s*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20]|[\t\r\n]")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
@@ -37,12 +39,18 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 def replacing(path: Path, keep_existing: bool = False) -> Iterator[IO[bytes]]:
     """Write a file that appears whole or not at all; a crash or a full disk leaves an old one unchanged.
 
-    It is written beside its place under a temporary name, flushed to the disk, and moved. Errors pass through.
+    It is written beside its place under a temporary name, flushed to the disk, and moved. A symbolic link stays, and
+    the file that it points to is replaced. Errors pass through.
 
     Args:
         path: The file.
         keep_existing: Whether a file that has appeared there meanwhile stays, and this one is dropped.
+
+    Raises:
+        OSError: If it cannot be written, or something other than a regular file is there, such as a device.
     """
+    path = Path(os.path.realpath(path))
+    refuse_special(path)
     aside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
     try:
         with open(aside, "xb") as file:
@@ -55,6 +63,66 @@ def replacing(path: Path, keep_existing: bool = False) -> Iterator[IO[bytes]]:
     finally:
         with suppress(OSError):
             aside.unlink(missing_ok=True)
+
+
+def special_kind(path: Path) -> str:
+    """Return what is at a path if it is neither missing nor a regular file, such as ``a device``; else nothing."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return ""
+    if stat.S_ISREG(mode):
+        return ""
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    return "a device" if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else "a pipe or a socket"
+
+
+def refuse_special(path: Path) -> None:
+    """Raise OSError for what is neither missing nor a regular file: reading a pipe may wait forever."""
+    kind = special_kind(path)
+    if kind:
+        raise OSError(errno.EINVAL, f"it is {kind}, not a file")
+
+
+def check_output(
+    path: Path, is_ours: Callable[[Path], bool], inputs: Iterable[Path] = (), option: str = "--out"
+) -> None:
+    """Refuse a place for output where something would be lost.
+
+    Args:
+        path: The file to write. A missing or empty one is always accepted.
+        is_ours: Called with an existing file; whether an earlier call of the same command wrote it.
+        inputs: What the command reads.
+        option: The option that named the file, for the message.
+
+    Raises:
+        InputError: If it is not a regular file, is an input, or holds anything else.
+    """
+    kind = special_kind(path)
+    if kind:
+        raise InputError(f"{option} {path} is {kind}: name a file")
+    try:
+        is_new = not path.stat().st_size
+        is_input = not is_new and any(source.exists() and path.samefile(source) for source in inputs)
+        accepted = is_new or (not is_input and is_ours(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, ValueError) as error:
+        raise InputError(f"{option} {path}: {getattr(error, 'strerror', None) or error}; name another file") from error
+    if is_input:
+        raise InputError(f"{option} {path} is the input itself: name another file")
+    if not accepted:
+        raise InputError(f"{option} {path} exists and was not written by this command: name another file, or remove it")
+
+
+def is_marked(path: Path, mark: bytes) -> bool:
+    """Return whether a file's first or last 4 KiB contain a mark."""
+    with open(path, "rb") as file:
+        if mark in file.read(4096):
+            return True
+        file.seek(max(0, path.stat().st_size - 4096))
+        return mark in file.read()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -245,17 +313,20 @@ def csv_for_people(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> byt
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([_as_text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
+    writer.writerows([spreadsheet_text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
-def _as_text(cell: str) -> str:
+def spreadsheet_text(cell: str) -> str:
+    """Return a text that no spreadsheet evaluates: one that starts like a formula is prefixed by an apostrophe."""
     return f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell
 
 
 def _require_regular(path: Path) -> None:
-    if path.exists() and not path.is_file():
-        raise RunFolderError(f"cannot read {path}: it is not a regular file")
+    try:
+        refuse_special(path)
+    except OSError as error:
+        raise RunFolderError(f"cannot read {path}: {error.strerror}") from None
 
 
 def encode(value: Any, where: str) -> Any:

@@ -110,3 +110,22 @@ def test_tables_for_people_hold_no_formulas():
     assert lines[1] == "'=1+1,'+x,'-x,'@x,'\tx,'\uff1dx"
     assert lines[2] == '-1.5,+2,a=b,,"say ""hi"", all",-3'
     assert csv_for_people(["id"], [["bad\udcff.png"]]) == b"id\nbad\\udcff.png\n"
+
+
+def test_only_regular_files_are_replaced(tmp_path):
+    pipe, folder, link = tmp_path / "pipe", tmp_path / "folder", tmp_path / "link"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    for path, kind in ((pipe, "a pipe or a socket"), (folder, "a folder")):
+        with pytest.raises(RunFolderError, match=f"cannot write {path}: it is {kind}, not a file"):
+            write_bytes(path, b"new")
+    link.symlink_to(tmp_path / "target")
+    write_bytes(link, b"new")
+    assert link.is_symlink() and (tmp_path / "target").read_bytes() == b"new" and pipe.is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "link", "pipe", "target"]
+
+
+def test_reading_does_not_wait_for_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(RunFolderError, match=r"config.json: .*it is a pipe or a socket, not a file"):
+        read_json(tmp_path / "config.json")

@@ -18,7 +18,7 @@ from deepal_autoal.experiment.results import (
     read_benchmark_run,
     run_folders,
 )
-from deepal_autoal.files import write_bytes
+from deepal_autoal.files import refuse_special, write_bytes
 from deepal_autoal.statistics import estimate_all, relative_times, wins_ties_losses
 from deepal_autoal.statistics.times import REFERENCE
 
@@ -135,6 +135,7 @@ def _refuse_foreign(path: Path, columns: Sequence[str]) -> None:
     if not path.exists():
         return
     try:
+        refuse_special(path)
         with open(path, encoding="utf-8") as file:
             head = file.readline().strip()
     except (OSError, ValueError):

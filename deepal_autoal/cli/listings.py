@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from deepal_autoal.errors import PluginError, UnknownNameError
+from deepal_autoal.errors import DeepALError, PluginError, UnknownNameError
 from deepal_autoal.experiment.protocols import PROTOCOLS, find_protocol
 from deepal_autoal.isolation.blame import normalize
 from deepal_autoal.jsonable import to_jsonable
@@ -21,9 +21,11 @@ from deepal_autoal.models.names import model_options
 from deepal_autoal.plugins.cost_formulas import format_cost
 from deepal_autoal.plugins.discovery import DISABLE_VARIABLE
 from deepal_autoal.plugins.host import plugin_host
-from deepal_autoal.plugins.options import constructor_options
+from deepal_autoal.plugins.options import constructor_options, describe_options
 from deepal_autoal.plugins.registry import Entry
 
+# Of a card, which is read on any terminal.
+WIDTH = 80
 # A column cut to this width is still readable.
 _READABLE = 24
 
@@ -174,11 +176,28 @@ def readable_card(described: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe_card(entry: Entry) -> dict[str, Any]:
-    """Return a strategy's entry with its options and their defaults, which requires importing it."""
+    """Return a strategy's entry with its options, the defaults in force and what they mean; this imports it."""
     target = entry.load()
-    card = {**entry.describe(), "options": _defaults(constructor_options(target))}
+    options = _defaults(constructor_options(target))
+    meanings = describe_options(target)
+    card = {
+        **entry.describe(),
+        "options": {**options, **_defaults_in_force(entry.name, options)},
+        "option_meanings": {name: meanings[name] for name in options if name in meanings},
+    }
     defaults = getattr(target, "default_candidates", None)
     return card if defaults is None else {**card, "default_candidates": list(defaults)}
+
+
+def _defaults_in_force(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the defaults that a strategy itself fills in, as autoal does by its variant."""
+    from deepal_autoal.strategies.factory import create_strategy
+
+    try:
+        described = create_strategy(name).describe_options()
+    except DeepALError:  # it needs an option, or one of its candidates is missing
+        return {}
+    return {key: to_jsonable(described[key], strict=False) for key in options if described.get(key) is not None}
 
 
 def describe_model(entry: Entry) -> dict[str, Any]:
@@ -201,14 +220,34 @@ def format_card(card: Mapping[str, Any]) -> str:
     """Return a strategy's or model's card as lines of text."""
     lines = []
     for key, value in readable_card(card).items():
+        if key == "option_meanings":
+            continue
+        if key == "options" and card.get("option_meanings"):
+            lines += _explained_options(value, card["option_meanings"])
+            continue
         if key == "options":
-            value = " ".join(f"{name}={'none' if option is None else option}" for name, option in value.items())
+            value = " ".join(f"{name}={_option_value(option)}" for name, option in value.items())
         if value not in ("", []):
-            indent = " " * 20
-            lines += textwrap.wrap(
-                f"{key.replace('_', ' '):<20}{_cell(value)}", 110, subsequent_indent=indent, break_long_words=False
-            )
+            lines += _wrapped(f"{key.replace('_', ' '):<20}{_cell(value)}", 20)
     return "\n".join(lines)
+
+
+def _explained_options(options: Mapping[str, Any], meanings: Mapping[str, str]) -> list[str]:
+    """Return a paragraph for each option: its default, and what it means."""
+    lines = ["options, with their defaults (-o NAME=VALUE)"]
+    for name, value in options.items():
+        lines += _wrapped(f"  {name}={_option_value(value)}  {meanings.get(name, '')}".rstrip(), 6)
+    return lines
+
+
+def _option_value(value: Any) -> str:
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _wrapped(text: str, indent: int) -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+    )  # fmt: skip
 
 
 def _show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: bool) -> None:

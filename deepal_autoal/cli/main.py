@@ -18,7 +18,14 @@ from deepal_autoal.cli.new_plugin import new_plugin_command
 from deepal_autoal.cli.report import report_command
 from deepal_autoal.cli.run import run_command
 from deepal_autoal.cli.streams import OutputError, standard_streams
-from deepal_autoal.errors import DeepALError, PluginCodeError, QueryError, UnknownNameError, error_message, printable
+from deepal_autoal.errors import (
+    DeepALError,
+    PluginCodeError,
+    QueryError,
+    UnknownNameError,
+    error_message,
+    without_controls,
+)
 
 WRONG_USE = 2
 INTERRUPTED = 130
@@ -122,5 +129,5 @@ def _without_own_frames(error: BaseException) -> BaseException:
 
 def _complain(message: str) -> int:
     line = " ".join(word if len(word) <= LONGEST_WORD else f"{word[:100]}...{word[-20:]}" for word in message.split())
-    click.echo(f"Error: {printable(line)}", err=True)
+    click.echo(f"Error: {without_controls(line)}", err=True)
     return WRONG_USE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from deepal_autoal.datasets.files.npz_writer import write_npz
 from deepal_autoal.datasets.user_data.npz import EMBEDDINGS
 from deepal_autoal.errors import InputError
 from deepal_autoal.experiment.saved_model import load_model
+from deepal_autoal.files import check_output
 from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.models import build_model
 from deepal_autoal.numerics.devices import resolve_device
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from deepal_autoal.datasets import Dataset
 
 DTYPES = ("float16", "float32")
+# The arrays of a file of embeddings, in this order.
+WRITTEN, SKIPPED = ("x", "y", "x_test", "y_test", "class_names", "ids", "ids_test", "kind"), "skipped"
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 
 logger = logging.getLogger(__name__)
@@ -94,7 +98,7 @@ def embed(
         dataset: Images, or feature vectors.
         model: A model's name, with options such as ``torchvision/resnet50[weights=imagenet]``, or a run folder,
             whose final model is used.
-        out: The file; an existing one is replaced.
+        out: The file; an existing one is replaced only if it holds embeddings that this function wrote.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
         dtype: ``float16`` or ``float32``.
         image_size: The size of the images that the model gets, ``N`` for N×N pixels or height and width: scaled,
@@ -108,7 +112,7 @@ def embed(
 
     Raises:
         InputError: If the model cannot take the data, the embeddings do not fit the dtype, or the file cannot be
-            written.
+            written, is the dataset's own, or holds anything else than embeddings.
     """
     if dtype not in DTYPES:
         raise InputError(f"--dtype {dtype}: give {' or '.join(DTYPES)}")
@@ -121,6 +125,8 @@ def embed(
     path = user_path(out, "--out")
     if path.suffix != ".npz":
         raise InputError(f"--out {path}: give a file name that ends in .npz")
+    source = dataset.source.get("path") if dataset.source else None
+    check_output(path, _is_own, [Path(source)] if isinstance(source, str) else [])
     shape = dataset.input_shape if size is None else (dataset.input_shape[0], *size)
     fitted, normalization, name = _model(model, dataset, shape, resolve_device(device), seed, precision, chosen)
     total, done = len(dataset.x_train) + len(dataset.x_test), 0
@@ -139,21 +145,31 @@ def embed(
     def lazy_embeddings(array: NDArray[Any]) -> ArrayBlocks:
         return ArrayBlocks((len(array), width), np.dtype(dtype), blocks(array))
 
-    write_npz(
-        path,
-        {
-            "x": lazy_embeddings(dataset.x_train),
-            "y": dataset.y_train,
-            "x_test": lazy_embeddings(dataset.x_test),
-            "y_test": dataset.y_test,
-            "class_names": np.array(dataset.class_names),
-            "ids": _ids(dataset.ids_train, "train", len(dataset.x_train)),
-            "ids_test": _ids(dataset.ids_test, "test", len(dataset.x_test)),
-            "kind": np.array(EMBEDDINGS),
-            **({"skipped": np.array(dataset.skipped)} if dataset.skipped else {}),
-        },
-    )
+    arrays: dict[str, ArrayBlocks | NDArray[Any]] = {
+        "x": lazy_embeddings(dataset.x_train),
+        "y": dataset.y_train,
+        "x_test": lazy_embeddings(dataset.x_test),
+        "y_test": dataset.y_test,
+        "class_names": np.array(dataset.class_names),
+        "ids": _ids(dataset.ids_train, "train", len(dataset.x_train)),
+        "ids_test": _ids(dataset.ids_test, "test", len(dataset.x_test)),
+        "kind": np.array(EMBEDDINGS),
+    }
+    assert tuple(arrays) == WRITTEN
+    if dataset.skipped:
+        arrays[SKIPPED] = np.array(dataset.skipped)
+    write_npz(path, arrays)
     return Embedded(path, len(dataset.x_train), len(dataset.x_test), width, name)
+
+
+def _is_own(path: Path) -> bool:
+    """Return whether a file holds embeddings that `embed` wrote."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
+            return names in ([*WRITTEN], [*WRITTEN, SKIPPED])
+    except zipfile.BadZipFile:
+        return False
 
 
 def _is_run(model: str | Path) -> bool:

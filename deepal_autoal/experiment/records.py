@@ -283,7 +283,7 @@ class RunFolder:
             raise RunFolderError(f"{self.path} is not empty but holds no run; choose another --out")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunResult:
     """A finished run.
 
@@ -296,12 +296,26 @@ class RunResult:
         profile: Where the time went, if it was measured; in the folder as ``profile.json`` and ``profile.md``.
     """
 
-    rounds: list[dict[str, Any]] = field(repr=False)
-    config: dict[str, Any] = field(repr=False)
+    rounds: list[dict[str, Any]]
+    config: dict[str, Any]
     status: str = "finished"
     stop_reason: str | None = None
     folder: Path | None = None
-    profile: Profile | None = field(default=None, repr=False, compare=False)
+    profile: Profile | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        strategy = self.config.get("strategy", {}).get("name", "a strategy")
+        dataset = self.config.get("dataset", {}).get("name", "a dataset")
+        scores = f"accuracy={self.accuracy:.4f}, aubc={self.aubc:.4f}" if self.rounds else "no rounds"
+        parts = [
+            f"{strategy} on {dataset}",
+            f"n_rounds={max(len(self.rounds) - 1, 0)}",
+            scores,
+            f"status={self.status!r}",
+        ]
+        if self.stop_reason is not None:
+            parts.append(f"stop_reason={self.stop_reason!r}")
+        return f"RunResult({', '.join([*parts, *([] if self.folder is None else [f'folder={str(self.folder)!r}'])])})"
 
     @property
     def accuracy(self) -> float:

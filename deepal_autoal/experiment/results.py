@@ -8,7 +8,8 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from deepal_autoal.experiment.run_files import (
     read_finished,
     total_seconds,
 )
+from deepal_autoal.files import refuse_special
 from deepal_autoal.user_paths import user_path
 
 if TYPE_CHECKING:
@@ -187,13 +189,20 @@ def read_results(path: str | Path) -> Results:
     """Read the finished runs of a benchmark's folder, a single run's folder, or a results.csv.
 
     Run folders take precedence; results.csv is read only if there are none. A run in a benchmark's folder gets its
-    labels from there, any other run the names of its dataset and strategy.
+    labels from there, any other run the names of its dataset and strategy. A folder with none of these stands for the
+    run folders and benchmarks in it.
 
     Raises:
-        RunFolderError: If there is no finished run, or one is damaged.
+        RunFolderError: If there is no finished run, or one is damaged or cannot be read.
+        InputError: If two runs have dataset, strategy and seed in common.
     """
     place = user_path(path, "PATH")
-    if place.is_file():
+    with reading(place):
+        return _read_results(place)
+
+
+def _read_results(place: Path) -> Results:
+    if place.exists() and not place.is_dir():
         return Results(tuple(_read_table(place)))
     if (place / CONFIG).exists():
         return Results((_read_single(place),))
@@ -205,10 +214,49 @@ def read_results(path: str | Path) -> Results:
         return Results(tuple(_read_table(place / RESULTS)))
     if folders:
         raise RunFolderError(f"no run in {place} has finished: repeat its benchmark command to continue it")
+    inner = [folder for folder in inner_places(place) if has_finished(folder)]
+    if inner:
+        return Results(tuple(run for folder in inner for run in _read_results(folder).runs))
     for pattern, above in (("*/seed-*", ".."), ("seed-*", "../..")):
         if any((folder / CONFIG).exists() for folder in place.glob(pattern)):
             raise RunFolderError(f"{place} is part of a benchmark: give its folder, {os.path.normpath(place / above)}")
     raise RunFolderError(f"{place} holds no runs: give a benchmark's folder, a run's folder, or a {RESULTS}")
+
+
+@contextmanager
+def reading(place: Path) -> Iterator[None]:
+    """Turn errors of the system on the way to a place, such as a missing permission, into ones that name it."""
+    try:
+        yield
+    except OSError as error:
+        raise RunFolderError(f"cannot read {error.filename or place}: {error.strerror or error}") from error
+
+
+def inner_places(place: Path) -> list[Path]:
+    """Return the run folders and benchmarks directly in a folder that is neither, sorted.
+
+    The seeds' folders of a benchmark are only a part of it, and do not count. A symbolic link to a folder that is
+    there too counts once.
+    """
+    if not place.is_dir() or (place / CONFIG).exists() or (place / RESULTS).exists() or run_folders(place):
+        return []
+    folders = [folder for folder in place.iterdir() if folder.is_dir() and not _SEED_FOLDER.fullmatch(folder.name)]
+    return _without_links_to_each_other(
+        folder for folder in folders if (folder / CONFIG).exists() or run_folders(folder)
+    )  # fmt: skip
+
+
+def has_finished(place: Path) -> bool:
+    """Return whether a run folder's run, or any of a benchmark's folder, has finished."""
+    return (place / SUMMARY).exists() or any((folder / SUMMARY).exists() for folder in run_folders(place))
+
+
+def _without_links_to_each_other(folders: Iterable[Path]) -> list[Path]:
+    """Return the folders, sorted, each once: by the name that is no symbolic link if there is one."""
+    found: dict[str, Path] = {}
+    for folder in sorted(folders, key=lambda folder: (os.path.realpath(folder) != os.path.abspath(folder), folder)):
+        found.setdefault(os.path.realpath(folder), folder)
+    return sorted(found.values())
 
 
 def differs_from_table(out: Path, runs: Iterable[FinishedRun]) -> bool:
@@ -235,7 +283,7 @@ def _numbers(run: FinishedRun) -> tuple[Any, ...]:
 
 def run_folders(out: Path, dataset: str = "*") -> list[Path]:
     """Return the folders of a benchmark's runs, finished or not, sorted."""
-    return sorted(
+    return _without_links_to_each_other(
         folder
         for folder in out.glob(f"{dataset}/*/seed-*")
         if _SEED_FOLDER.fullmatch(folder.name) and (folder / CONFIG).exists()
@@ -255,8 +303,9 @@ def read_benchmark_run(folder: Path) -> FinishedRun:
 def _read_single(folder: Path) -> FinishedRun:
     if not (folder / SUMMARY).exists():
         raise RunFolderError(f"the run in {folder} has not finished: continue it with --resume --out {folder}")
-    place = folder.resolve()
-    if _SEED_FOLDER.fullmatch(place.name) and (place.parents[2] / RESULTS).exists():
+    place = Path(os.path.realpath(folder))
+    is_deep = len(place.parents) > 2
+    if is_deep and _SEED_FOLDER.fullmatch(place.name) and (place.parents[2] / RESULTS).exists():
         return read_benchmark_run(place)
     config = read_config(folder)
     try:
@@ -290,7 +339,8 @@ def _seconds(recorded: Mapping[str, Any]) -> dict[str, float]:
 def _read_table(path: Path) -> Iterable[FinishedRun]:
     """Yield the runs of a results.csv."""
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        refuse_special(path)
+        with open(path, newline="", encoding="utf-8-sig") as file:
             lines = list(csv.reader(file))
     except (OSError, ValueError, csv.Error) as error:
         raise RunFolderError(f"cannot read {path}: {error}") from error

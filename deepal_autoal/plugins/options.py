@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -151,6 +152,34 @@ def _fit(value: Any, kind: Any) -> tuple[bool, Any]:
         except RecursionError:
             raise InputError(f"an option's value is nested too deeply: {text[:20]}...") from None
     return True, value
+
+
+def describe_options(target: Any) -> dict[str, str]:
+    """Return what the docstring of a class, its bases or its constructor says on each argument, by name, in one line.
+
+    Docstrings are in Google's style; an argument without a description is missing.
+    """
+    found: dict[str, str] = {}
+    for owner in reversed(getattr(target, "__mro__", (target,))):
+        for text in (owner.__doc__, vars(owner).get("__init__", owner).__doc__):
+            found |= _described_arguments(inspect.cleandoc(text or ""))
+    return found
+
+
+def _described_arguments(text: str) -> dict[str, str]:
+    _, _, section = f"\n{text}".partition("\nArgs:\n")
+    found: dict[str, str] = {}
+    names: list[str] = []
+    for line in section.splitlines():
+        if line and not line.startswith("    "):
+            break  # the next section
+        head = re.match(r"    (\w[\w, ]*?)(?: \([^)]*\))?: +(.*)", line)
+        if head is not None:
+            names = head[1].split(", ")
+            found |= dict.fromkeys(names, head[2])
+        elif line.strip():
+            found |= {name: f"{found[name]} {line.strip()}" for name in names}
+    return {name: description.replace("`", "") for name, description in found.items()}
 
 
 def _is_finite(value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,16 +12,21 @@ if TYPE_CHECKING:
     from deepal_autoal.report.report_data import Contents
 
 PAGE = "report.html"
+# By which a file is recognized as one that may be replaced.
+PAGE_MARK = b'<meta name="generator" content="deepal_autoal '
 
 
 def write_report(out: Path) -> Path:
     """Write OUT/report.html from the finished runs in a benchmark's folder, and return its path.
 
     Raises:
-        DeepALError: If there is no finished run, runs cannot be compared, or the page cannot be written.
+        DeepALError: If there is no finished run, runs cannot be compared, or the page cannot be written or would
+            replace a file that is not such a page.
     """
+    from deepal_autoal.files import check_output, is_marked
     from deepal_autoal.report.figure_list import Drawings
 
+    check_output(out / PAGE, partial(is_marked, mark=PAGE_MARK), option="the page")
     return write_page(Drawings(make_contents([out])), out / PAGE)
 
 
@@ -79,10 +85,13 @@ def write_plots(drawings: Drawings, folder: Path) -> int:
         folder: The folder to write to; created if it is missing.
 
     Raises:
+        InputError: If one of the files exists and was not written by this function.
         RunFolderError: If they cannot be written.
     """
     from deepal_autoal.errors import RunFolderError
+    from deepal_autoal.files import check_output, is_marked
     from deepal_autoal.report.figures import to_png, to_svg_file
+    from deepal_autoal.report.figures.output import PNG_MARK, SVG_MARK
     from deepal_autoal.user_paths import user_path
 
     folder = user_path(folder, "--plots")
@@ -92,6 +101,10 @@ def write_plots(drawings: Drawings, folder: Path) -> int:
         raise RunFolderError(f"cannot create {folder}: {error.strerror}; choose another --plots") from error
     every = [drawing for dataset in drawings.contents.by_dataset for drawing in drawings.of(dataset)]
     every += drawings.over_datasets()
+    forms = {"png": PNG_MARK, "svg": SVG_MARK}
+    for drawing in every:
+        for form, mark in forms.items():
+            check_output(folder / f"{drawing.name}.{form}", partial(is_marked, mark=mark), option="--plots")
     for drawing in every:
         to_png(drawing.figure, folder / f"{drawing.name}.png")
         to_svg_file(drawing.figure, folder / f"{drawing.name}.svg", drawing.title, drawing.how_to_read)

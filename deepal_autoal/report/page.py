@@ -8,6 +8,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
+from deepal_autoal.errors import without_controls
 from deepal_autoal.isolation.blame import BUILTIN_DISTRIBUTION
 from deepal_autoal.report import wording
 from deepal_autoal.report.figure_list import Drawing, Drawings
@@ -47,11 +48,12 @@ def render_page(drawings: Drawings) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
     template = environment.from_string((folder / "page.html.template").read_text(encoding="utf-8"))
-    return template.render(
+    text = template.render(
         css=(folder / "page.css").read_text(encoding="utf-8"),
         script=(folder / "page.js").read_text(encoding="utf-8"),
         **_values(drawings),
     )
+    return without_controls(text)
 
 
 def _values(drawings: Drawings) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,9 @@ from deepal_autoal.experiment.results import (
     FinishedRun,
     Results,
     differs_from_table,
+    inner_places,
     read_results,
+    reading,
     run_folders,
 )
 from deepal_autoal.experiment.resume_checks import differences
@@ -113,7 +116,8 @@ class Study:
 def read_study(paths: Sequence[str | Path]) -> Study:
     """Read and merge the finished runs of benchmark folders, run folders and results.csv files.
 
-    A run that is found twice with the same numbers and settings counts once.
+    A folder with none of these stands for the run folders and benchmarks in it. A run that is found twice with the same
+    numbers and settings counts once.
 
     Raises:
         RunFolderError: If a place holds no runs, no run has finished, or one is damaged.
@@ -125,13 +129,15 @@ def read_study(paths: Sequence[str | Path]) -> Study:
         raise InputError("no PATH given: name a benchmark's folder, a run's, or a results.csv")
     runs: dict[RunKey, FinishedRun] = {}
     records: dict[RunKey, RunRecord] = {}
-    unfinished: dict[Path, Unfinished] = {}
+    unfinished: dict[str, Unfinished] = {}
     unlike_tables = []
-    for place in places:
-        finished, begun = _read(place)
-        if (place / RESULTS).exists() and run_folders(place) and differs_from_table(place, finished):
-            unlike_tables.append(f"{place.resolve().name}/{RESULTS}")
-        unfinished |= {item.folder.resolve(): item for item in begun}
+    for place in [inner for outer in places for inner in _expanded(outer)]:
+        with reading(place):
+            finished, begun = _read(place)
+            differs = (place / RESULTS).exists() and run_folders(place) and differs_from_table(place, finished)
+        if differs:
+            unlike_tables.append(f"{os.path.basename(os.path.realpath(place))}/{RESULTS}")
+        unfinished |= {os.path.realpath(item.folder): item for item in begun}
         for run in finished:
             key = (run.dataset, run.strategy, run.seed)
             record = None if run.folder is None else _read_record(run.folder)
@@ -153,6 +159,11 @@ def read_study(paths: Sequence[str | Path]) -> Study:
         *_unlike_strategies(records),
     ]
     return Study(results, records, tuple(unfinished.values()), tuple(notes))
+
+
+def _expanded(place: Path) -> list[Path]:
+    with reading(place):
+        return inner_places(place) or [place]
 
 
 def _read(place: Path) -> tuple[Iterable[FinishedRun], list[Unfinished]]:

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from deepal_autoal.errors import without_controls
+from deepal_autoal.files import spreadsheet_text
 from deepal_autoal.report.findings import find_findings, find_findings_over_datasets, in_one_sentence
 from deepal_autoal.report.report_data import Contents
 from deepal_autoal.report.style import figure_id
@@ -23,13 +25,10 @@ def to_csv(table: Table) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, table.keys, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    writer.writerows({key: _csv_cell(row.get(key)) for key in table.keys} for row in table.rows)
-    return text.getvalue()
-
-
-def _csv_cell(value: Any) -> Any:
-    """Return a value that no spreadsheet evaluates: a text that starts like a formula is prefixed by an apostrophe."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
+    for row in table.rows:
+        cells = {key: row.get(key) for key in table.keys}
+        writer.writerow({key: spreadsheet_text(cell) if isinstance(cell, str) else cell for key, cell in cells.items()})
+    return without_controls(text.getvalue())
 
 
 def to_markdown(contents: Contents, tables: Sequence[Table], complete: bool) -> str:
@@ -64,7 +63,7 @@ def to_markdown(contents: Contents, tables: Sequence[Table], complete: bool) -> 
             if complete and table.name == "ranking":
                 lines += [*(f"- {_markdown(line)}" for line in find_findings_over_datasets(contents)), ""]
             lines += [*_markdown_table(table), ""]
-    return "\n".join(lines).rstrip("\n") + "\n"
+    return without_controls("\n".join(lines).rstrip("\n")) + "\n"
 
 
 def _markdown_table(table: Table) -> Iterator[str]:
@@ -98,7 +97,7 @@ def to_latex(tables: Sequence[Table], datasets: Sequence[str]) -> str:
             part = table if dataset is None else table.on(dataset)
             if part.rows:
                 parts.append("\n".join(_latex_table(part, dataset)))
-    text = "\n\n".join(parts)
+    text = without_controls("\n\n".join(parts))
     head = "% \\usepackage{booktabs}\n"
     if not text.isascii():
         head += "% Letters that pdfLaTeX does not know need XeLaTeX or LuaLaTeX, and a font that has them.\n"

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from deepal_autoal.experiment.results import FinishedRun, Results
+from deepal_autoal.experiment.results import Results
 from deepal_autoal.statistics.paired import ALPHA, MIN_SEEDS, paired_t_tests
+
+# Accuracy by number of labels.
+Curve = Mapping[int, float]
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,10 @@ def penalty_matrix(results: Results) -> PenaltyMatrix:
     values = np.zeros((len(strategies), len(strategies)))
     compared = np.zeros((len(strategies), len(strategies)), dtype=int)
     for dataset in results.datasets:
-        runs = results.on(dataset)
+        runs = {
+            name: {seed: dict(zip(run.n_labeled, run.accuracy, strict=True)) for seed, run in by_seed.items()}
+            for name, by_seed in results.on(dataset).items()
+        }
         for one, other in itertools.combinations(runs, 2):
             differences = _differences(runs[one], runs[other])
             if differences is None:
@@ -85,17 +91,15 @@ def penalty_matrix(results: Results) -> PenaltyMatrix:
     return PenaltyMatrix(strategies, tuple(map(tuple, values.tolist())), tuple(map(tuple, compared.tolist())))
 
 
-def _differences(ours: Mapping[int, FinishedRun], theirs: Mapping[int, FinishedRun]) -> npt.NDArray[np.float64] | None:
+def _differences(ours: Mapping[int, Curve], theirs: Mapping[int, Curve]) -> npt.NDArray[np.float64] | None:
     """Return ours minus theirs, (checkpoints, seeds), or None if the two cannot be compared."""
     seeds = sorted(set(ours) & set(theirs))
     if len(seeds) < MIN_SEEDS:
         return None
-    runs = [by_seed[seed] for by_seed in (ours, theirs) for seed in seeds]
-    checkpoints = sorted(set.intersection(*(set(run.n_labeled) for run in runs)))
+    curves = [by_seed[seed] for by_seed in (ours, theirs) for seed in seeds]
+    checkpoints = sorted(set(curves[0]).intersection(*curves[1:]))
     if not checkpoints:
         return None
-    accuracy = np.array([
-        np.asarray(run.accuracy)[np.searchsorted(run.n_labeled, checkpoints)] for run in runs
-    ])  # fmt: skip
+    accuracy = np.array([[curve[at] for at in checkpoints] for curve in curves])
     difference: npt.NDArray[np.float64] = (accuracy[: len(seeds)] - accuracy[len(seeds) :]).T
     return difference

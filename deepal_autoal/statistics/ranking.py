@@ -6,6 +6,7 @@ whose verdict on two strategies depends on which others are ranked with them (Be
 
 from __future__ import annotations
 
+import functools
 import itertools
 import statistics
 from collections.abc import Mapping, Sequence
@@ -125,9 +126,7 @@ def rank(scores: Mapping[str, Mapping[str, float]]) -> Ranking | None:
         return None
     datasets = tuple(sorted(scores))
     table = np.round([[scores[dataset][name] for name in everywhere] for dataset in datasets], DECIMALS)
-    from scipy.stats import rankdata
-
-    mean_ranks = rankdata(-table, axis=1).mean(axis=0)
+    mean_ranks = _ranks(-table).mean(axis=0)
     order = sorted(range(len(everywhere)), key=lambda place: (mean_ranks[place], everywhere[place]))
     names, table = tuple(everywhere[place] for place in order), table[:, order]
     friedman = _friedman(table)
@@ -156,20 +155,35 @@ def signed_rank_test(differences: Sequence[float] | npt.NDArray[Any]) -> float:
     found = found[found != 0]
     if len(found) < 2:
         return 1.0
-    from scipy.stats import permutation_test, rankdata, wilcoxon
-
     if len(found) > EXACT_UP_TO:
+        from scipy.stats import wilcoxon
+
         return float(wilcoxon(found, method="auto").pvalue)
-    ranks = rankdata(np.abs(found))
+    ranks = _ranks(np.abs(found)[None])[0]
+    # Ranks are multiples of a half, so sums are exact and ties among them are found.
+    sums = _signs(len(found)) @ ranks
+    observed = np.sign(found) @ ranks
+    return min(1.0, 2 * min(float((sums <= observed).mean()), float((sums >= observed).mean())))
 
-    def signed_sum(signed: npt.NDArray[Any], axis: int) -> Any:
-        return signed.sum(axis=axis)
 
-    return float(
-        permutation_test(
-            (np.sign(found) * ranks,), signed_sum, permutation_type="samples", vectorized=True, n_resamples=np.inf
-        ).pvalue
-    )
+def _ranks(table: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return the rank of each value in its row, from 1; ties get their mean rank."""
+    n_below = (table[:, :, None] > table[:, None, :]).sum(axis=2)
+    ranks: npt.NDArray[np.float64] = n_below + (_n_equal(table) + 1) / 2
+    return ranks
+
+
+def _n_equal(table: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Return how many values of its row are equal to each value, itself included."""
+    n_equal: npt.NDArray[np.int64] = (table[:, :, None] == table[:, None, :]).sum(axis=2)
+    return n_equal
+
+
+@functools.lru_cache(maxsize=EXACT_UP_TO)
+def _signs(n: int) -> npt.NDArray[np.float64]:
+    """Return all ways to give n values a sign, (2**n, n)."""
+    is_negative = np.arange(2**n)[:, None] >> np.arange(n) & 1
+    return 1 - 2 * is_negative.astype(np.float64)
 
 
 def _everywhere(scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -183,10 +197,15 @@ def _friedman(table: npt.NDArray[Any]) -> FriedmanTest | None:
         return None
     if (table == table[:, :1]).all():  # only ties
         return FriedmanTest(0.0, 1.0)
-    from scipy.stats import friedmanchisquare
+    from scipy.special import chdtrc
 
-    test = friedmanchisquare(*table.T)
-    return FriedmanTest(float(test.statistic), float(test.pvalue))
+    rank_sums = _ranks(table).sum(axis=0)
+    n_ranks = n_datasets * n_strategies
+    spread = 12 / (n_ranks * (n_strategies + 1)) * (rank_sums**2).sum() - 3 * n_datasets * (n_strategies + 1)
+    # A group of t ties has t members, each of which counts t**2 - 1: together t**3 - t.
+    ties = (_n_equal(table) ** 2 - 1).sum()
+    statistic = float(spread / (1 - ties / (n_ranks * (n_strategies**2 - 1))))
+    return FriedmanTest(statistic, float(chdtrc(n_strategies - 1, statistic)))
 
 
 def _pairs(names: Sequence[str], table: npt.NDArray[Any], may_differ: bool) -> tuple[RankedPair, ...]:

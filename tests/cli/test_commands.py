@@ -241,3 +241,16 @@ def test_an_error_in_a_strategy_shows_its_traceback(deepal, blob_file, monkeypat
     lines = err.strip().splitlines()
     assert status == 2 and "Traceback" in err
     assert lines[-1].startswith("Error: strategy 'margin' of deepal_autoal") and "ZeroDivisionError" in lines[-1]
+
+
+def test_cards_explain_every_option_with_the_default_in_force(deepal):
+    status, out, _ = deepal("strategies", "autoal", "badge", "coreset", "vaal", "--json")
+    cards = {card["name"]: card for card in json.loads(out)}
+    assert status == 0
+    assert all(set(card["option_meanings"]) == set(card["options"]) for card in cards.values())
+    assert cards["autoal"]["options"]["scores"] == "ranks" and cards["autoal"]["options"]["shrinkage"] == 400
+    assert [name for name, value in cards["autoal"]["options"].items() if value is None] == ["oversample"]
+    _, out, _ = deepal("strategies", "autoal", "vaal")
+    assert max(map(len, out.splitlines())) <= 80
+    assert "  n_cycles=1  Halvings C; each trains a task model on half the labeled set.\n" in out
+    assert "=None" not in out and "loss_module=true" in out

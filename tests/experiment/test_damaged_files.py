@@ -311,7 +311,7 @@ def test_a_pipe_is_not_waited_for(made, tmp_path, file):
     os.mkfifo(folder / file)
     readings = {"model.pt": [predict], "state-00002.pt": [finish_longer]}.get(file, [finish, read_run])
     for reading in readings:
-        with pytest.raises(DeepALError, match="is not a regular file"), no_hang():
+        with pytest.raises(DeepALError, match="it is a pipe or a socket, not a file"), no_hang():
             reading(folder)
 
 

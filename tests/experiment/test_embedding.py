@@ -195,3 +195,20 @@ def test_registered_name_takes_precedence_over_folder(image_data, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     (tmp_path / "linear").mkdir()
     assert embed(image_data, "linear", "a.npz").embedding_dim == 64
+
+
+def test_only_embeddings_are_replaced(deepal, blob_file, tmp_path):
+    embedded, mine = tmp_path / "embedded.npz", tmp_path / "mine.npz"
+    arguments = ("embed", "--model", "linear", "--quiet", "--dataset")
+    before = blob_file.read_bytes()
+    status, _, err = deepal(*arguments, blob_file, "--out", blob_file)
+    assert status == 2 and f"Error: --out {blob_file} is the input itself" in err and blob_file.read_bytes() == before
+    np.savez(mine, x=np.eye(2))
+    status, _, err = deepal(*arguments, blob_file, "--out", mine)
+    assert status == 2 and f"Error: --out {mine} exists and was not written by this command" in err
+    assert (np.load(mine)["x"] == np.eye(2)).all()
+    assert [deepal(*arguments, blob_file, "--out", embedded)[0] for _ in range(2)] == [0, 0]
+    # Embeddings of embeddings: ours, but also the input, under another name.
+    (tmp_path / "link.npz").symlink_to(embedded)
+    status, _, err = deepal(*arguments, embedded, "--out", tmp_path / "link.npz")
+    assert status == 2 and "is the input itself" in err

@@ -472,3 +472,11 @@ def test_images_that_may_not_fit_into_memory_name_a_smaller_size(image_data, qui
     monkeypatch.setattr("deepal_autoal.experiment.loop.memory_size", lambda: 8 * 8 * 16 * 400.0)
     run("random", image_data, **settings)
     assert "a training step on 16 images of 8x8 pixels may take" in caplog.text and "--image-size 224" in caplog.text
+
+
+def test_a_result_shows_what_was_reached(blob_data, quick):
+    result = run(dataset=blob_data, strategy="margin", seed=1, **quick)
+    assert repr(result) == (
+        f"RunResult(margin on blobs, n_rounds=3, accuracy={result.accuracy:.4f}, aubc={result.aubc:.4f}, "
+        "status='finished')"
+    )

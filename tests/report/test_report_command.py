@@ -2,7 +2,10 @@
 
 import csv
 import json
+import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from typing import NamedTuple
 
@@ -108,12 +111,34 @@ def test_same_study_same_page(study_folder, page):
     assert render_page(Drawings(make_contents([study_folder]))) == page
 
 
+def test_a_page_needs_none_of_the_slow_imports(study_folder, tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from deepal_autoal.report import make_contents, write_page; "
+        "from deepal_autoal.report.figure_list import Drawings; "
+        f"write_page(Drawings(make_contents([{str(study_folder)!r}])), Path({str(tmp_path / 'page.html')!r})); "
+        "print([name for name in ('torch', 'sklearn', 'scipy.stats', 'pandas') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_write_report_on_a_benchmark(tmp_path):
     from deepal_autoal.report import write_report
 
     out = write_study(tmp_path / "study", {"random": 0.0, "good": 0.05}, datasets=["d"])
     assert write_report(out) == out / "report.html"
     assert "</html>" in (out / "report.html").read_text()
+
+
+def test_write_report_replaces_no_other_page(tmp_path):
+    from deepal_autoal.errors import InputError
+    from deepal_autoal.report import write_report
+
+    out = write_study(tmp_path / "study", {"random": 0.0, "good": 0.05}, datasets=["d"])
+    (out / "report.html").write_text("<p>mine</p>")
+    with pytest.raises(InputError, match=r"the page .*report.html exists and was not written by this command"):
+        write_report(out)
+    assert (out / "report.html").read_text() == "<p>mine</p>"
 
 
 def test_html_goes_into_the_folder(report, tmp_path):
@@ -185,6 +210,25 @@ def test_csv_contains_no_formulas(report, tmp_path):
     assert [row["strategy"] for row in rows] == ["random", "'=1+1"] and float(rows[1]["difference"]) < 0
 
 
+@pytest.mark.parametrize("form", ["html", "markdown", "csv", "latex"])
+def test_reports_contain_no_control_characters(report, tmp_path, form):
+    rows = [f"d\x1b]0;mine\x07,{name},{seed},0,10,0.5,1,1" for name in ("random", "\x9b2Jb\u202e") for seed in range(2)]
+    head = "dataset,strategy,seed,round,n_labeled,accuracy,train_s,query_s"
+    (tmp_path / "results.csv").write_text("\n".join([head, *rows]))
+    done = report(tmp_path / "results.csv", "--format", form)
+    text = (tmp_path / "results-report.html").read_text() if form == "html" else done.out
+    assert done.status == 0 and "\N{REPLACEMENT CHARACTER}" in text
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", text + done.out + done.err)
+
+
+@pytest.mark.parametrize("name", ["\x07=1+1", "\t=1+1", " @SUM(A1)", "\uff1d1+1"])
+def test_csv_contains_no_disguised_formulas(report, tmp_path, name):
+    head = "dataset,strategy,seed,round,n_labeled,accuracy,train_s,query_s"
+    (tmp_path / "results.csv").write_text(f'{head}\nd,"{name}",0,0,10,0.5,1,1\n')
+    (row,) = csv.DictReader(report(tmp_path / "results.csv", "--format", "csv").out.splitlines())
+    assert row["strategy"].startswith(("'", "\N{REPLACEMENT CHARACTER}"))
+
+
 def test_csv(report, study_folder, tmp_path):
     done = report(study_folder, "--format", "csv", "--table", "cost")
     assert len(list(csv.DictReader(done.out.splitlines()))) == 10
@@ -228,6 +272,58 @@ def test_wrong_use(report, study_folder, tmp_path, monkeypatch, arguments, messa
     (line,) = (line for line in done.err.splitlines() if line.startswith("Error"))
     assert done.status == 2 and message.replace("STUDY", str(study_folder)) in line
     assert list(tmp_path.iterdir()) == [] and not (study_folder / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("form", "name"), [("html", "mine.html"), ("markdown", "mine.md"), ("latex", "mine.tex"), ("csv", "accuracy.csv")]
+)
+def test_only_a_report_is_replaced(report, study_folder, tmp_path, form, name):
+    mine = tmp_path / "out" / name
+    mine.parent.mkdir()
+    mine.write_text("my notes, for years\n")
+    out = mine.parent if form == "csv" else mine
+    done = report(study_folder, "--format", form, "--out", out)
+    assert done.status == 2 and f"Error: --out {mine} exists and was not written by this command" in done.err
+    assert mine.read_text() == "my notes, for years\n" and len(list(mine.parent.iterdir())) == 1
+    for content in ("", None):  # an empty file, and then the report itself
+        if content is not None:
+            mine.write_text(content)
+        assert report(study_folder, "--format", form, "--out", out).status == 0
+        assert mine.stat().st_size > 100
+
+
+def test_the_input_is_not_replaced(report, study_folder, tmp_path, make_results):
+    table = write_table(tmp_path / "results.csv", make_results(["random", "good"]).runs)
+    before = table.read_bytes()
+    done = report(table, "--out", table)
+    assert done.status == 2 and f"--out {table} is the input itself" in done.err and table.read_bytes() == before
+    config = study_folder / "d" / "good" / "seed-0" / "config.json"
+    before = config.read_bytes()
+    done = report(study_folder, "--format", "latex", "--out", config)
+    assert done.status == 2 and "was not written by this command" in done.err and config.read_bytes() == before
+
+
+def test_only_files_are_replaced(report, study_folder, tmp_path):
+    pipe, link, target = tmp_path / "pipe", tmp_path / "link.html", tmp_path / "target.html"
+    os.mkfifo(pipe)
+    for form in ("html", "markdown", "latex", "csv"):
+        done = report(study_folder, "--format", form, "--out", pipe)
+        assert done.status == 2 and f"Error: --out {pipe} is " in done.err
+    assert pipe.is_fifo()
+    link.symlink_to(target)
+    assert report(study_folder, "--out", link).status == 0
+    assert link.is_symlink() and target.read_text().startswith("<!DOCTYPE html>")
+
+
+def test_plots_replace_only_plots(report, study_folder, tmp_path):
+    (tmp_path / "plots").mkdir()
+    mine = tmp_path / "plots" / "deltas-e.png"
+    mine.write_bytes(b"\x89PNG of mine")
+    arguments = (study_folder, "--out", tmp_path / "page.html", "--plots", tmp_path / "plots")
+    done = report(*arguments)
+    assert done.status == 2 and f"--plots {mine} exists" in done.err and list(mine.parent.iterdir()) == [mine]
+    mine.unlink()
+    assert [report(*arguments).status for _ in range(2)] == [0, 0]
 
 
 def test_images_of_first_picks(tmp_path):

@@ -1,6 +1,7 @@
 """Reading and merging: which runs may be compared, which are refused, and the messages."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import sys
 import pytest
 
 from deepal_autoal.errors import InputError, RunFolderError
+from deepal_autoal.experiment.results import read_results
 from deepal_autoal.report.study import read_study
 from tests.report.made_up_studies import GAINS, write_run, write_study, write_table
 
@@ -182,3 +184,58 @@ def test_runs_of_a_version_without_a_training_setting_are_compared(tmp_path):
     (newer / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match=r"recipe\.averaging is 0\.0 and 0\.9"):
         read_study([tmp_path])
+
+
+def test_a_folder_of_runs_and_benchmarks_stands_for_them(tmp_path):
+    runs = tmp_path / "runs"
+    for seed in range(3):
+        write_run(runs / f"2026-random-s{seed}", [0.5, 0.6], seed=seed)
+        write_run(runs / f"2026-margin-s{seed}", [0.5, 0.7], seed=seed, strategy="margin", finished=seed < 2)
+    write_study(runs / "benchmark", {"badge": 0.01}, datasets=["e"], seeds=range(2))
+    (runs / "latest").symlink_to(runs / "2026-random-s2")
+    (runs / "here").symlink_to(runs)
+    (runs / "loop").symlink_to(runs / "loop")
+    (runs / "notes").mkdir()
+    study = read_study([runs])
+    found = {dataset: {name: list(by) for name, by in study.results.on(dataset).items()} for dataset in "de"}
+    assert found == {"d": {"margin": [0, 1], "random": [0, 1, 2]}, "e": {"badge": [0, 1]}}
+    assert [item.folder.name for item in study.unfinished] == ["2026-margin-s2"]
+    assert read_results(runs) == study.results
+    with pytest.raises(RunFolderError, match=r"no run in .*empty has finished"):
+        write_run(tmp_path / "empty" / "run", [0.5], seed=0, finished=False)
+        read_study([tmp_path / "empty"])
+
+
+def test_a_link_inside_a_benchmark_is_no_second_strategy(tmp_path):
+    out = write_study(tmp_path / "study", {"random": 0.0, "good": 0.05}, datasets=["d"])
+    (out / "d" / "again").symlink_to(out / "d" / "good")
+    (out / "self").symlink_to(out)
+    assert read_study([out]).strategies == ("good", "random")
+
+
+def test_a_run_near_the_root_of_the_file_system(tmp_path, monkeypatch):
+    """Whose folder has no benchmark's folder above it."""
+    folder = write_run(tmp_path / "seed-0", [0.5, 0.6], seed=0)
+    monkeypatch.setattr(os.path, "realpath", lambda path: "/seed-0")
+    assert read_results(folder).runs[0].strategy == "random"
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "loop", "loop/run"])
+def test_places_that_cannot_be_read_are_named(tmp_path, name):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(RunFolderError, match=name[:9]):
+        read_study([tmp_path / name])
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "results.csv")
+    for place in (tmp_path, tmp_path / "results.csv"):
+        with pytest.raises(RunFolderError, match=r"results.csv: .*it is a pipe or a socket, not a file"):
+            read_study([place])
+
+
+def test_a_table_saved_by_a_spreadsheet(tmp_path):
+    """With a byte-order mark and carriage returns."""
+    rows = "dataset,strategy,seed,round,n_labeled,accuracy,train_s,query_s\r\nd,random,0,0,10,0.5,1,1\r\n"
+    (tmp_path / "results.csv").write_bytes(b"\xef\xbb\xbf" + rows.encode())
+    assert read_results(tmp_path).runs[0].accuracy == (0.5,)

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.stats import bootstrap
 
 from deepal_autoal.experiment.results import Results
+from deepal_autoal.numerics.random_streams import numpy_stream
 from deepal_autoal.statistics import bootstrap_interval, estimate, estimate_all
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -24,6 +26,16 @@ pytestmark = pytest.mark.filterwarnings("error")
 )
 def test_bootstrap_interval(values, low, high):
     assert bootstrap_interval(values) == pytest.approx((low, high))
+
+
+@pytest.mark.parametrize("n", [2, 5, 10, 31])
+def test_bootstrap_interval_is_scipys_on_the_same_stream(n):
+    values = np.random.default_rng(n).normal(0.7, 0.05, n)
+    expected = bootstrap(
+        (values,), np.mean, n_resamples=9999, confidence_level=0.95, method="percentile",
+        random_state=numpy_stream("benchmark", "bootstrap"),
+    ).confidence_interval  # fmt: skip
+    assert bootstrap_interval(values.tolist()) == pytest.approx((expected.low, expected.high), rel=0, abs=5e-16)
 
 
 def test_bootstrap_interval_uses_its_own_fixed_stream():

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from scipy.stats import t as student
-from scipy.stats import ttest_rel
+from scipy.stats import ttest_1samp, ttest_rel
 
 from deepal_autoal.statistics import compare, compare_all, compare_to, holm
 from deepal_autoal.statistics.paired import paired_t_test, paired_t_tests
@@ -24,6 +24,11 @@ def test_t_test_matches_its_formula_and_the_printed_quantile():
     deviations = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
     assert paired_t_test(deviations + 2.777 / math.sqrt(2)) < 0.05 < paired_t_test(deviations + 2.775 / math.sqrt(2))
     assert paired_t_test(-deviations - 2.777 / math.sqrt(2)) < 0.05
+
+
+def test_t_tests_of_many_rows_are_scipys():
+    rows = np.random.default_rng(5).normal(0.01, 0.02, (40, 10))
+    assert paired_t_tests(rows) == pytest.approx(ttest_1samp(rows, 0.0, axis=1).pvalue, rel=1e-14)
 
 
 def test_differences_without_spread():

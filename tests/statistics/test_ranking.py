@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.stats import chi2, rankdata, wilcoxon
+from scipy.stats import chi2, friedmanchisquare, rankdata, wilcoxon
 
 from deepal_autoal.experiment.results import Results
 from deepal_autoal.statistics import mean_areas, rank
@@ -45,6 +45,9 @@ def test_mean_ranks_and_friedman_as_published(published):
     # The paper's 9.28 is not corrected for ties, but scipy's is: one tie of four and three of two in 14 x (64 - 4).
     assert published.friedman.statistic * (1 - (60 + 3 * 6) / (14 * 60)) == pytest.approx(9.28, abs=0.01)
     assert published.friedman.p == pytest.approx(chi2.sf(published.friedman.statistic, 3))
+    expected = friedmanchisquare(*np.array(TABLE).T)
+    assert published.friedman.statistic == pytest.approx(expected.statistic, rel=1e-14)
+    assert published.friedman.p == pytest.approx(expected.pvalue, rel=1e-14)
     assert published.left_out == () and len(published.datasets) == 14
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import textwrap
 import warnings
 from collections.abc import Iterator, Mapping
@@ -123,6 +124,8 @@ def mark(artist: Artist, label: str, part: str, styles: Mapping[str, Style], tip
     artist.set_label(printable(tip or ""))
 
 
+# The labels of strategies are measured again in every figure.
+@functools.lru_cache(maxsize=2**14)
 def text_width(text: str, font_size: float, bold: bool = False) -> float:
     """Return a line's width in points in matplotlib's own font, which is wider than most."""
     from matplotlib.font_manager import FontProperties

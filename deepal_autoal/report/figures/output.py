@@ -13,6 +13,10 @@ from deepal_autoal.report.figures.svg import clean_svg
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# By which a file is recognized as one that may be replaced.
+PNG_MARK = b"deepal_autoal"
+SVG_MARK = b' role="img" aria-labelledby="'
+
 
 def to_svg(figure: Figure, title: str, description: str) -> str:
     """Return a figure as an ``svg`` element for use in a page.
@@ -59,5 +63,5 @@ def to_png(figure: Figure, path: str | Path, dpi: int = 200) -> None:
     """
     buffer = io.BytesIO()
     with drawing():
-        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": PNG_MARK.decode()})
     write_bytes(Path(path), buffer.getvalue())
