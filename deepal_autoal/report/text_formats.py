@@ -6,7 +6,6 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from deepal_autoal.errors import without_controls
 from deepal_autoal.files import spreadsheet_text
