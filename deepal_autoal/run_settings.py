@@ -30,6 +30,7 @@ class Definition:
         is_shared: Whether all runs of a benchmark share it.
         compared_as: The entry of ``config.json`` that must agree when a run is resumed and when runs are compared;
             empty if there is none.
+        group: The group in which the help lists it.
     """
 
     help: str = ""
@@ -37,6 +38,7 @@ class Definition:
     type: type = str
     is_shared: bool = True
     compared_as: str = ""
+    group: str = "training"
 
 
 def setting(default: Any, **definition: Any) -> Any:
@@ -85,66 +87,105 @@ class RunSettings:
     """
 
     strategy: str | None = setting(
-        None, help="Query strategy (`deepal strategies`); default random.", metavar="NAME", is_shared=False,
+        None, group="strategy", metavar="NAME", is_shared=False,
+        help="Query strategy (`deepal strategies`); default random.",
         compared_as="strategy",
     )  # fmt: skip
     candidates: Mapping[str, Sequence[str]] | Sequence[str] | None = setting(
-        None, metavar="A,B,C", is_shared=False,
+        None, group="strategy", metavar="A,B,C", is_shared=False,
         help="Candidates of a selector such as autoal or vote; all, all-cheap and all-FAMILY are sets of "
         "strategies.",
     )  # fmt: skip
-    options: Mapping[str, Any] | None = setting(None, is_shared=False)
+    options: Mapping[str, Any] | None = setting(None, group="strategy", is_shared=False)
     dataset: str | None = setting(
-        None, metavar="NAME|PATH", is_shared=False, compared_as="dataset",
+        None, group="data", metavar="NAME|PATH", is_shared=False, compared_as="dataset",
         help="`deepal datasets`, or your data: a folder of class folders, a CSV manifest or an .npz file; default "
         "digits.",
     )  # fmt: skip
     data_dir: str | None = setting(
-        None, help="Directory of named datasets; default $DEEPAL_DATA, else data.", metavar="DIR"
+        None, group="data", help="Directory of named datasets; default $DEEPAL_DATA, else data.", metavar="DIR"
     )
     model: str | None = setting(
-        None, help="Task model (`deepal models`); default auto, from the data.", metavar="NAME", compared_as="model"
+        None,
+        group="model",
+        help="Task model (`deepal models`); default auto, from the data.",
+        metavar="NAME",
+        compared_as="model",
     )
     initial: int | None = setting(
-        None, help="Size of the initial labeled set; default 50.", metavar="M", type=int, compared_as="initial"
+        None,
+        group="budget",
+        help="Size of the initial labeled set; default 50.",
+        metavar="M",
+        type=int,
+        compared_as="initial",
     )
     batch_size: int | None = setting(
-        None, help="Samples labeled per round; default 20.", metavar="B", type=int, compared_as="batch_size"
+        None,
+        group="budget",
+        help="Samples labeled per round; default 20.",
+        metavar="B",
+        type=int,
+        compared_as="batch_size",
     )
     rounds: int | None = setting(
-        None, help="Number of queries; default 10.", metavar="R", type=int, compared_as="rounds"
+        None, group="budget", help="Number of queries; default 10.", metavar="R", type=int, compared_as="rounds"
     )
     pool_size: int | None = setting(
-        None, help="Use a random subset of the pool, for quick studies.", metavar="N", type=int,
+        None, group="data", help="Use a random subset of the pool, for quick studies.", metavar="N", type=int,
         compared_as="pool_size",
     )  # fmt: skip
     imbalance: str | None = setting(
-        None, help="Thin out the pool's classes: 1:10, step:1:10, linear:1:10 or one number per class.", metavar="1:R"
+        None,
+        group="studies",
+        help="Thin out the pool's classes: 1:10, step:1:10, linear:1:10 or one number per class.",
+        metavar="1:R",
     )
-    label_noise: float | None = setting(None, help="Probability that the oracle errs.", metavar="P", type=float)
-    duplicates: int | None = setting(None, help="Put every sample into the pool N times.", metavar="N", type=int)
+    label_noise: float | None = setting(
+        None, group="studies", help="Probability that the oracle errs.", metavar="P", type=float
+    )
+    duplicates: int | None = setting(
+        None, group="studies", help="Put every sample into the pool N times.", metavar="N", type=int
+    )
     scaling: str | None = setting(
-        None, help="Scaling of vectors: auto (default, by the data), global, feature, l2 or none.", metavar="NAME",
+        None, group="data", metavar="NAME",
+        help="Scaling of vectors: auto (default, by the data), global, feature, l2 or none.",
         compared_as="scaling",
     )  # fmt: skip
     image_size: str | None = setting(
-        None, help="Bring images of any sizes to NxN pixels: shorter side to N, center crop.", metavar="N|HxW",
+        None, group="data", metavar="N|HxW",
+        help="Bring images of any sizes to NxN pixels: shorter side to N, center crop.",
         compared_as="image_size",
     )  # fmt: skip
     skip_bad: bool | None = setting(
-        None, help="Go on without image files that cannot be used, and record which.", type=bool
+        None, group="data", help="Go on without image files that cannot be used, and record which.", type=bool
     )
     protocol: str | None = setting(
-        None, help="A paper's settings as defaults (`deepal protocols`).", metavar="NAME", compared_as="protocol"
+        None,
+        group="studies",
+        help="A paper's settings as defaults (`deepal protocols`).",
+        metavar="NAME",
+        compared_as="protocol",
     )
     seed: int | None = setting(
-        None, help="Seed of everything random; default 0.", metavar="S", type=int, is_shared=False, compared_as="seed"
+        None,
+        group="budget",
+        help="Seed of everything random; default 0.",
+        metavar="S",
+        type=int,
+        is_shared=False,
+        compared_as="seed",
     )
     device: str | None = setting(
-        None, help="Default auto: CUDA if available.", metavar="auto|cpu|cuda[:i]", compared_as="device"
+        None,
+        group="machine",
+        help="Default auto: CUDA if available.",
+        metavar="auto|cpu|cuda[:i]",
+        compared_as="device",
     )
     threads: int | None = setting(
-        None, help="CPU threads; recorded, and reused on resume. Default: torch's; for tiny images 1.", metavar="N",
+        None, group="machine", metavar="N",
+        help="CPU threads; recorded, and reused on resume. Default: torch's; for tiny images 1.",
         type=int, compared_as="threads",
     )  # fmt: skip
     recipe: Mapping[str, Any] = dataclasses.field(

@@ -14,6 +14,7 @@ import click
 
 from deepal_autoal.cli.class_counts import format_classes
 from deepal_autoal.cli.config_file import FILE_OPTIONS
+from deepal_autoal.cli.help_groups import GroupedOption
 from deepal_autoal.cli.listings import format_table
 from deepal_autoal.cli.logging_setup import set_up_logging
 from deepal_autoal.cli.plugin_options import CommandWithPluginOptions, pop_plugin_options
@@ -40,39 +41,108 @@ INTERRUPTED = 130
 @click.command("benchmark", cls=CommandWithPluginOptions)
 @click.option(
     "--strategies",
+    cls=GroupedOption,
+    group="strategy",
     metavar="A,B,...|all",
     help="NAME, NAME[KEY=VALUE,...] or LABEL=NAME[KEY=VALUE,...]; all: every installed one that can run.",
 )
 @click.option(
     "--candidates",
+    cls=GroupedOption,
+    group="strategy",
     metavar="A,B,C",
     help="Candidates of all selectors, as for run; for one selector: NAME[candidates=[A,B]].",
 )
-@click.option("--datasets", "--dataset", metavar="A,B,...", help="Names or paths; default: the protocol's, or digits.")
-@click.option("--models", metavar="A,B,...", help="Compare on each of these models; --model: one for all.")
-@click.option("--protocols", metavar="A,B,...", help="Compare by each of these protocols; --protocol: one for all.")
-@click.option("--seeds", metavar="N|A,B,...", default="5", help="Seeds 0 to N - 1, or these seeds; default 5.")
 @click.option(
-    "--jobs", type=int, metavar="J", help="Runs at a time; they share the cores. Default 1; on Ray, as many as fit."
+    "--datasets",
+    "--dataset",
+    cls=GroupedOption,
+    group="data",
+    metavar="A,B,...",
+    help="Names or paths; default: the protocol's, or digits.",
+)
+@click.option(
+    "--models",
+    cls=GroupedOption,
+    group="model",
+    metavar="A,B,...",
+    help="Compare on each of these models; --model: one for all.",
+)
+@click.option(
+    "--protocols",
+    cls=GroupedOption,
+    group="studies",
+    metavar="A,B,...",
+    help="Compare by each of these protocols; --protocol: one for all.",
+)
+@click.option(
+    "--seeds",
+    cls=GroupedOption,
+    group="budget",
+    metavar="N|A,B,...",
+    default="5",
+    help="Seeds 0 to N - 1, or these seeds; default 5.",
+)
+@click.option(
+    "--jobs",
+    cls=GroupedOption,
+    group="machine",
+    type=int,
+    metavar="J",
+    help="Runs at a time; they share the cores. Default 1; on Ray, as many as fit.",
 )
 @click.option(
     "--backend",
+    cls=GroupedOption,
+    group="machine",
     metavar="local|ray|NAME",
     default="local",
     help="local: this machine; ray: the nodes of a Ray cluster; or NAME[KEY=VALUE,...] of another plugin.",
 )
 @click.option(
-    "--address", metavar="HOST:PORT|auto", help="A running Ray cluster; by default one is started and shut down."
+    "--address",
+    cls=GroupedOption,
+    group="machine",
+    metavar="HOST:PORT|auto",
+    help="A running Ray cluster; by default one is started and shut down.",
 )
-@click.option("--cpus-per-run", type=float, metavar="N", help="CPUs that Ray reserves for a run; default: its threads.")
-@click.option("--gpus-per-run", type=float, metavar="N", help="GPUs likewise, such as 0.25; default 0.")
-@setting_options(shared_only=True)
-@click.option("--out", type=UserPath(), metavar="DIR", default=DEFAULT_OUT, help=f"Default {DEFAULT_OUT}.")
 @click.option(
-    "--resume", is_flag=True, expose_value=False,
+    "--cpus-per-run",
+    cls=GroupedOption,
+    group="machine",
+    type=float,
+    metavar="N",
+    help="CPUs that Ray reserves for a run; default: its threads.",
+)
+@click.option(
+    "--gpus-per-run",
+    cls=GroupedOption,
+    group="machine",
+    type=float,
+    metavar="N",
+    help="GPUs likewise, such as 0.25; default 0.",
+)
+@setting_options(shared_only=True)
+@click.option(
+    "--out",
+    cls=GroupedOption,
+    group="output",
+    type=UserPath(),
+    metavar="DIR",
+    default=DEFAULT_OUT,
+    help=f"Default {DEFAULT_OUT}.",
+)
+@click.option(
+    "--resume", cls=GroupedOption, group="output", is_flag=True, expose_value=False,
     help="Continue the benchmark in --out, which repeating its command does anyway; more --rounds extend it.",
 )  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Only show the runs and what they will cost, by a short probe.")
+@click.option(
+    "--dry-run",
+    cls=GroupedOption,
+    group="diagnosis",
+    is_flag=True,
+    help="Only show the runs and what they will cost, by a short probe.",
+)
 @switch_options
 def benchmark_command(
     strategies: str | None, candidates: str | None, datasets: str | None, models: str | None, protocols: str | None,

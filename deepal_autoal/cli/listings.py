@@ -15,7 +15,7 @@ import click
 
 from deepal_autoal.errors import DeepALError, PluginError, UnknownNameError
 from deepal_autoal.experiment.protocols import PROTOCOLS, find_protocol
-from deepal_autoal.isolation.blame import normalize
+from deepal_autoal.isolation.blame import BUILTIN_DISTRIBUTION, normalize
 from deepal_autoal.jsonable import to_jsonable
 from deepal_autoal.models.names import model_options
 from deepal_autoal.plugins.cost_formulas import format_cost
@@ -48,10 +48,24 @@ def list_strategies(names: Sequence[str], as_json: bool) -> None:
         _show_cards([describe_card(registry.get(name)) for name in names], as_json)
         return
     rows = [entry.describe() for entry in registry.entries()]
-    if not as_json:
-        rows = [readable_card(row) for row in rows]
-    _show(rows, ("name", "family", "summary", "requires", "training", "time", "memory", "distribution", "reference"),
-          as_json)  # fmt: skip
+    if as_json:
+        _show(rows, (), as_json)
+        return
+    _note_slow_plugins()
+    click.echo("\n".join(_briefly(rows)))
+    click.echo("\nCards with needs, cost and options: deepal strategies NAME; as data: --json")
+
+
+def _briefly(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a line or two for each strategy: name, family, and what it queries; another's distribution is named."""
+    names = max(len(row["name"]) for row in rows)
+    families = max(len(row["family"]) for row in rows)
+    lines = []
+    for row in rows:
+        origin = "" if row["distribution"] == BUILTIN_DISTRIBUTION else f" ({row['distribution']} {row['version']})"
+        start = f"{row['name']:<{names}}  {row['family']:<{families}}  "
+        lines += _wrapped(f"{start}{row['summary']}{origin}", len(start))
+    return lines
 
 
 @click.command("datasets")
@@ -254,8 +268,7 @@ def _show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: bo
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    for line in plugin_host().slow():
-        click.echo(f"Note: {line}: see `deepal plugins`", err=True)
+    _note_slow_plugins()
     if not rows:
         click.echo("None.")
         return
@@ -264,6 +277,11 @@ def _show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: bo
     click.echo("\n".join(format_table(columns[:shown], [line[:shown] for line in table])))
     if shown < len(columns):
         click.echo(f"\n{', '.join(columns[shown:])}: widen the terminal, or use --json")
+
+
+def _note_slow_plugins() -> None:
+    for line in plugin_host().slow():
+        click.echo(f"Note: {line}: see `deepal plugins`", err=True)
 
 
 def _cell(value: Any) -> str:

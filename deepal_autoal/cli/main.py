@@ -56,7 +56,7 @@ class SuggestingGroup(click.Group):
 @click.group(
     cls=SuggestingGroup,
     invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
     epilog="Start with: deepal run --strategy autoal --candidates entropy,margin,kmeans",
 )
 @click.option(

@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
+from deepal_autoal.cli.help_groups import GroupedCommand, GroupedOption
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.plugins.registry import Entry
 
 
-class CommandWithPluginOptions(click.Command):
+class CommandWithPluginOptions(GroupedCommand):
     """A command with its own options and those of plugins."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -30,6 +31,8 @@ def pop_plugin_options(settings: MutableMapping[str, Any]) -> dict[str, Any]:
 def _option(entry: Entry) -> click.Option:
     origin = "" if entry.provider.builtin else f" (Plugin {entry.provider}.)"
     if entry.details.get("flag"):
-        return click.Option([f"--{entry.name}"], is_flag=True, default=None, help=entry.summary + origin)
+        return GroupedOption(
+            [f"--{entry.name}"], group="plugins", is_flag=True, default=None, help=entry.summary + origin
+        )
     metavar = entry.details.get("metavar") or "VALUE"
-    return click.Option([f"--{entry.name}"], metavar=metavar, help=entry.summary + origin)
+    return GroupedOption([f"--{entry.name}"], group="plugins", metavar=metavar, help=entry.summary + origin)

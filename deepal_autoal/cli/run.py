@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deepal_autoal.cli.config_file import FILE_OPTIONS
+from deepal_autoal.cli.help_groups import GroupedOption
 from deepal_autoal.cli.logging_setup import set_up_logging
 from deepal_autoal.cli.plugin_options import CommandWithPluginOptions, pop_plugin_options
 from deepal_autoal.cli.shared_options import UserPath, setting_options, split_option, switch_options
@@ -38,17 +39,40 @@ LONGEST_LABEL = 80
     "-o",
     "--option",
     "options",
+    cls=GroupedOption,
+    group="strategy",
     multiple=True,
     metavar="KEY=VALUE",
     help="Option of the strategy; NAME.KEY=VALUE addresses a candidate. Repeatable.",
 )
-@click.option("--out", type=UserPath(), metavar="DIR", help="Run folder; default runs/<date>-...")
 @click.option(
-    "--resume", is_flag=True, help="Continue the run in --out; more --rounds extend it; or start it, given what to run."
+    "--out",
+    cls=GroupedOption,
+    group="output",
+    type=UserPath(),
+    metavar="DIR",
+    help="Run folder; default runs/<date>-...",
 )
-@click.option("--profile", is_flag=True, help="Measure where the time goes: a table, profile.md and profile.json.")
 @click.option(
-    "--dry-run", is_flag=True, help="Show what the run, or that of each strategy, will take, by a probe; do nothing."
+    "--resume",
+    cls=GroupedOption,
+    group="output",
+    is_flag=True,
+    help="Continue the run in --out; more --rounds extend it; or start it, given what to run.",
+)
+@click.option(
+    "--profile",
+    cls=GroupedOption,
+    group="diagnosis",
+    is_flag=True,
+    help="Measure where the time goes: a table, profile.md and profile.json.",
+)
+@click.option(
+    "--dry-run",
+    cls=GroupedOption,
+    group="diagnosis",
+    is_flag=True,
+    help="Show what the run, or that of each strategy, will take, by a probe; do nothing.",
 )
 @switch_options
 def run_command(

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from deepal_autoal.cli.config_file import read_config
+from deepal_autoal.cli.help_groups import GroupedOption
 from deepal_autoal.errors import InputError
 from deepal_autoal.run_settings import Definition, RunSettings, definitions
 from deepal_autoal.training.recipe import Recipe
@@ -31,13 +32,17 @@ class UserPath(click.ParamType):  # type: ignore[type-arg]
 def _option(name: str, found: Definition) -> Callable[[_Command], _Command]:
     written = f"--{name.replace('_', '-')}"
     if found.type is bool:
-        return click.option(written, is_flag=True, default=None, help=found.help)
-    return click.option(written, type=found.type, metavar=found.metavar, help=found.help)
+        return click.option(written, cls=GroupedOption, group=found.group, is_flag=True, default=None, help=found.help)
+    return click.option(
+        written, cls=GroupedOption, group=found.group, type=found.type, metavar=found.metavar, help=found.help
+    )
 
 
 _SWITCHES = (
     click.option(
         "--config",
+        cls=GroupedOption,
+        group="output",
         type=UserPath(),
         metavar="FILE.toml",
         is_eager=True,
@@ -45,8 +50,10 @@ _SWITCHES = (
         callback=read_config,
         help="Settings by the long options' names; the command line wins.",
     ),
-    click.option("--quiet", is_flag=True, help="Print the folder only, and warnings."),
-    click.option("--verbose", is_flag=True, help="Print log messages."),
+    click.option(
+        "--quiet", cls=GroupedOption, group="output", is_flag=True, help="Print the folder only, and warnings."
+    ),
+    click.option("--verbose", cls=GroupedOption, group="output", is_flag=True, help="Print log messages."),
 )
 
 

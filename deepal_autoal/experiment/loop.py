@@ -23,6 +23,7 @@ from deepal_autoal.errors import InputError, UnknownNameError
 from deepal_autoal.experiment.learner import ActiveLearner
 from deepal_autoal.experiment.live_run import LiveRun, Progress, begin_phase
 from deepal_autoal.experiment.pool import draw_initial, draw_members
+from deepal_autoal.experiment.progress_bar import RunBar, is_watched
 from deepal_autoal.experiment.records import RunFolder, RunResult
 from deepal_autoal.experiment.resume_checks import check_given_matches, check_same_settings
 from deepal_autoal.experiment.run_config import RunConfig, describe_recipe
@@ -75,7 +76,7 @@ def run(
     out: str | Path | None = None,
     resume: bool = False,
     initial_model: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     on_start: Callable[[ActiveRun], None] | None = None,
     on_round: Callable[[ActiveRun, dict[str, Any]], None] | None = None,
     command: Sequence[str] | None = None,
@@ -97,7 +98,8 @@ def run(
             strategy changes training: read where it holds them for these very settings, else written. The record
             counts their seconds as if they had been spent again, and repeats them as ``train.shared`` and
             ``evaluate.shared``.
-        progress: Called as ``progress(phase, done, total)``.
+        progress: Whether to show a bar; by default on a terminal and in a notebook. Or a function, called as
+            ``progress(phase, done, total)``.
         on_start: Called once the run is set up, with rounds that were done before already in its records.
         on_round: Called after each round with its record.
         command: The command line, for the record.
@@ -166,9 +168,9 @@ def run(
                         resolved.strategy, resolved.candidates, made_candidates, resolved.options or {}
                     )
                 by_name = made is None
-                active = _prepare(
-                    resolved, created, by_name, dataset, folder, progress or _no_progress, command, shared
-                )
+                bars: list[RunBar] = []
+                report = progress if callable(progress) else _passed_on(bars)
+                active = _prepare(resolved, created, by_name, dataset, folder, report, command, shared)
             if measured is not None:
                 measured.on(active.learner.device)
                 measured.is_resumed = recorded is not None
@@ -184,12 +186,21 @@ def run(
             if on_start is not None:
                 with section("display"):
                     on_start(view)
-            for record in active.rounds():
-                if on_round is not None:
+            try:
+                if progress is True or (progress is None and is_watched()):
+                    title = f"{active.config.strategy['name']} on {active.config.dataset['name']}"
+                    bars.append(RunBar(title, active.n_rounds, len(active.records)))
+                for record in active.rounds():
                     with section("display"):
-                        on_round(view, record)
-            begin_phase("end")
-            result = active.finish()
+                        for bar in bars:
+                            bar.round(record)
+                        if on_round is not None:
+                            on_round(view, record)
+                begin_phase("end")
+                result = active.finish()
+            finally:
+                for bar in bars:
+                    bar.close()
             if measured is not None:
                 measured.stop()
                 if folder is not None:
@@ -416,6 +427,16 @@ def using_threads(number: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _passed_on(bars: Sequence[RunBar]) -> Progress:
+    """Return a function that shows a phase on the bars there are by then."""
+
+    def show(phase: str, done: int, total: int) -> None:
+        for bar in bars:
+            bar.phase(phase, done, total)
+
+    return show
 
 
 def _no_progress(phase: str, done: int, total: int) -> None:

@@ -26,6 +26,7 @@ def strategy_card(name: str, target: Any, given: Mapping[str, Any]) -> dict[str,
         "changes_training": given.get("changes_training", overridden not in ("", BUILTIN_DISTRIBUTION)),
         "time": given.get("time", ""),
         "memory": given.get("memory", ""),
+        "use": given.get("use", ""),
     }
     if not isinstance(card["changes_training"], bool):
         raise PluginError(f"strategy {name!r}: changes_training must be True or False")

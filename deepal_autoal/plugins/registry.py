@@ -42,7 +42,7 @@ OWN_OPTIONS = frozenset(
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _DETAILS = {
-    "strategy": {"family", "requires", "changes_training", "time", "memory"},
+    "strategy": {"family", "requires", "changes_training", "time", "memory", "use"},
     "dataset": set(),
     "model": {"inputs", "family"},
     "backend": set(),
@@ -272,7 +272,8 @@ class Registrar:
             details: For a strategy, its card: ``family`` (built-ins use ``uncertainty``, ``diversity``, ``hybrid``,
                 ``learned``, ``ensemble``, ``selector`` and ``control``), ``requires`` and ``changes_training``
                 (both by default taken from the class, if it is given itself), and the ``time`` and ``memory`` of a
-                query beyond the shared pass for outputs, as formulas such as ``"N*(C + D)"`` (see `cost_formulas`).
+                query beyond the shared pass for outputs, as formulas such as ``"N*(C + D)"`` (see `cost_formulas`),
+                and ``use``, one line on when to use it.
                 For a model, ``inputs``: ``"images"``, ``"vectors"`` or ``"any"``, and ``family=True`` if it provides
                 many models, each selected as ``name/architecture``; the function then gets the architecture's name
                 as a third argument. For an option, ``metavar``, the placeholder for its value in the help, or

@@ -29,7 +29,7 @@ def hidden_labels_do_not_matter(subject: Subject) -> None:
         with failing("a run without an error", "see where it was raised", subject.home), subject.calls.record():
             result = run(
                 subject.create(), data, initial=18, batch_size=BATCH, rounds=rounds, device="cpu", threads=1,
-                recipe=QUICK, seed=0,
+                recipe=QUICK, seed=0, progress=False,
             )  # fmt: skip
         batches = [record["queried"] for record in result.rounds[:-1]]
         return np.concatenate([result.config["initial"], *batches]).astype(np.int64), batches

@@ -76,8 +76,8 @@ class Recipe:
     )
     stop_at_full_accuracy: bool = setting(False, help="Stop training once all labels are learned.", type=bool)
     warm_start: bool = setting(False, help="Continue training from the last round's weights.", type=bool)
-    precision: str = setting("auto", help="auto, float32 or bfloat16.", metavar="NAME")
-    compile: bool = setting(False, help="Compile the model with torch.compile.", type=bool)
+    precision: str = setting("auto", help="auto, float32 or bfloat16.", metavar="NAME", group="machine")
+    compile: bool = setting(False, help="Compile the model with torch.compile.", type=bool, group="machine")
     averaging: float = setting(0.0, help="Decay of a moving average of the weights; 0: none.", metavar="X", type=float)
 
     def __post_init__(self) -> None:

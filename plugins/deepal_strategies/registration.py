@@ -21,6 +21,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         requires=frozenset(),
         time="N",
         memory="N",
+        use="The baseline that every strategy has to beat; also for an unbiased estimate of accuracy.",
         reference="Settles 2009, Active learning literature survey (passive learning)",
     )
     registry.add(
@@ -31,6 +32,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         requires={"probabilities"},
         time="N*C",
         memory="N*C",
+        use="Simple and cheap; weaker than margin where labels are few or classes are many.",
         reference="Shannon 1948, A mathematical theory of communication",
     )
     registry.add(
@@ -41,6 +43,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         requires={"probabilities"},
         time="N*C",
         memory="N*C",
+        use="A strong, cheap default from about ten labels per class on.",
         reference="Roth & Small 2006, Margin-based active learning for structured output spaces",
     )
     registry.add(
@@ -51,6 +54,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         requires={"probabilities"},
         time="N*C",
         memory="N*C",
+        use="Like margin, from which it differs only with more than two classes.",
         reference="Wang & Shang 2014, A new active labeling method for deep learning",
     )
     registry.add(
@@ -61,6 +65,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         requires={"mc_dropout"},
         time="T*N*C*D",
         memory="N*(C + D)",
+        use="As entropy, where the model's own probabilities are overconfident; costs T passes.",
         reference="Gal, Islam & Ghahramani 2017, Deep Bayesian active learning with image data",
     )
     registry.add(
@@ -71,6 +76,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         requires={"mc_dropout"},
         time="T*N*C*D",
         memory="N*(C + D)",
+        use="As margin, where the model's own probabilities are overconfident; costs T passes.",
         reference="Zhan et al. 2022, A comparative survey of deep active learning (DeepAL+)",
     )
     registry.add(
@@ -81,6 +87,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         requires={"mc_dropout"},
         time="T*N*C*D",
         memory="N*(C + D)",
+        use="As leastconf, where the model's own probabilities are overconfident; costs T passes.",
         reference="Zhan et al. 2022, A comparative survey of deep active learning (DeepAL+)",
     )
     registry.add(
@@ -91,6 +98,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         requires={"mc_dropout"},
         time="T*N*C*D",
         memory="N*(C + D)",
+        use="Many labels and noisy classes: it avoids samples that no label would explain.",
         reference="Gal, Islam & Ghahramani 2017, Deep Bayesian active learning with image data",
     )
     registry.add(
@@ -101,6 +109,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         requires={"mc_dropout"},
         time="T*N*C*D",
         memory="N*(C + D)",
+        use="Like bald, cruder: with T passes there are only T scores.",
         reference="Freeman 1965, Elementary applied statistics; Gal, Islam & Ghahramani 2017",
     )
     registry.add(
@@ -111,6 +120,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         requires={"mc_dropout"},
         time="T*N*C*D",
         memory="N*(C + D)",
+        use="Like bald; a classic for comparison.",
         reference="Kampffmeyer et al. 2016, Semantic segmentation of small objects and modeling of uncertainty",
     )
     registry.add(
@@ -121,6 +131,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         requires={"ensemble"},
         time="M*fit + M*sweep + M*N*C",
         memory="M*N*C",
+        use="Where an ensemble is affordable: it trains M models for each query.",
         reference="Beluch et al. 2018, The power of ensembles for active learning in image classification",
     )
     registry.add(
@@ -132,6 +143,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         changes_training=True,
         time="L*D*D + N*L*D",
         memory="(N + L)*D + D*D",
+        use="Out-of-distribution samples are wanted; weak on ordinary pools with few labels.",
         reference="Mukhoti et al. 2023, Deep deterministic uncertainty: A new simple baseline",
     )
     registry.add(
@@ -142,6 +154,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         requires={"embeddings"},
         time="N*b*D",
         memory="N*D",
+        use="The first rounds, with a handful of labels, on good embeddings.",
         reference="Nguyen & Smeulders 2004, Active learning using pre-clustering; Lloyd 1982 (k-means)",
     )
     registry.add(
@@ -152,6 +165,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         requires={"embeddings"},
         time="(L + b)*N*D",
         memory="(N + L)*D",
+        use="Large batches on good embeddings; sensitive to outliers.",
         reference="Sener & Savarese 2018, Active learning for convolutional neural networks: A core-set approach",
     )
     registry.add(
@@ -162,6 +176,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         requires={"inputs"},
         time="E*(N + L)*P",
         memory="N + L",
+        use="For comparison with its paper; needs large images, large pools and a GPU.",
         reference="Sinha, Ebrahimi & Darrell 2019, Variational adversarial active learning",
     )
     registry.add(
@@ -172,6 +187,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         requires={"gradients"},
         time="b*N*(C + D)",
         memory="N*(C + D)",
+        use="A strong default for large batches: uncertain and diverse at once.",
         reference="Ash et al. 2020, Deep batch active learning by diverse, uncertain gradient lower bounds",
     )
     registry.add(
@@ -182,6 +198,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         requires={"probabilities", "embeddings"},
         time="N*C + b*b*D",
         memory="N*(C + D)",
+        use="A strong default with few labels or redundant pools: margin, then diversity.",
         reference="Zhdanov 2019, Diverse mini-batch active learning",
     )
     registry.add(
@@ -193,6 +210,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         changes_training=True,
         time="sweep",
         memory="N",
+        use="Large labeled sets, thousands of labels; its module learns little from fewer.",
         reference="Yoo & Kweon 2019, Learning loss for active learning",
     )
     registry.add(
@@ -203,6 +221,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         requires={"probabilities", "embeddings", "mc_dropout"},
         time="ask + K*b + L*C",
         memory="ask + L*C",
+        use="Hundreds of rounds of small batches; in few rounds it hardly learns.",
         reference="Hsu & Lin 2015, Active learning by learning",
     )
     registry.add(
@@ -213,6 +232,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         requires={"probabilities", "embeddings", "mc_dropout"},
         time="ask + K*N + b*b*D",
         memory="ask + K*N + b*D",
+        use="When nobody knows which candidate fits; the control for autoal.",
         reference="control of Wang, Zhan & Huang 2025 (see autoal)",
     )
     registry.add(
@@ -223,5 +243,6 @@ def deepal_register_strategies(registry: Registrar) -> None:
         requires={"probabilities", "embeddings", "mc_dropout"},
         time="ask + fit + N*(D + K) + b*b*D",
         memory="ask + N*(D + K) + L*(D + K)",
+        use="When nobody knows which candidate fits, and the search itself is of interest; compare it with vote.",
         reference="Wang, Zhan & Huang, ICML 2025, AutoAL: Automated active learning (arXiv 2410.13853)",
     )

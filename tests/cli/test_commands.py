@@ -1,10 +1,12 @@
 """Commands, exit statuses and messages, in process."""
 
 import json
+import re
 
 import click
 import pytest
 
+from deepal_autoal.cli.help_groups import GROUPS
 from deepal_autoal.cli.main import cli, main
 
 QUICK = ["--model", "linear", "--epochs", "2", "--min-steps", "4", "--initial", "10", "--batch-size", "5",
@@ -254,3 +256,23 @@ def test_cards_explain_every_option_with_the_default_in_force(deepal):
     assert max(map(len, out.splitlines())) <= 80
     assert "  n_cycles=1  Halvings C; each trains a task model on half the labeled set.\n" in out
     assert "=None" not in out and "loss_module=true" in out
+
+
+@pytest.mark.parametrize("command", ["run", "benchmark"])
+def test_help_lists_options_by_group_in_80_columns(deepal, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    status, out, _ = deepal(command, "--help")
+    assert status == 0 and max(map(len, out.splitlines())) <= 80
+    titles = [line.removesuffix(":") for line in out.splitlines() if re.fullmatch(r"[A-Z][a-z]+:", line)]
+    assert titles == [*GROUPS.values(), "Other"]
+    assert out.index("--dataset") < out.index("--strateg") < out.index("--rounds") < out.index("--model NAME")
+    # Only the help itself belongs nowhere.
+    assert [line.split()[0] for line in out.partition("Other:")[2].splitlines() if line.strip()] == ["-h,"]
+
+
+def test_strategies_are_listed_in_80_columns(deepal):
+    status, out, _ = deepal("strategies")
+    assert status == 0 and max(map(len, out.splitlines())) <= 80
+    assert "badge              hybrid       k-means++ seeding" in out
+    status, out, _ = deepal("strategies", "badge")
+    assert "\nuse                 A strong default for large batches" in out

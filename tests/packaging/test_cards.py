@@ -26,6 +26,7 @@ def test_page_shows_the_cards():
 def test_card_is_complete_and_matches_the_class(entry):
     card, strategy = entry.details, create_strategy(entry.name)
     assert card["family"] in FAMILIES and entry.summary and entry.reference
+    assert card["use"].endswith(".")
     assert check_cost(card["time"]) and check_cost(card["memory"])
     assert card["requires"] == strategy.requires
     assert card["changes_training"] == strategy.changes_training
