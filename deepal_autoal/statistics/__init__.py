@@ -14,7 +14,7 @@ from deepal_autoal.statistics.penalties import PenaltyMatrix, penalty_matrix
 from deepal_autoal.statistics.ranking import FriedmanTest, RankedPair, Ranking, mean_areas, rank
 from deepal_autoal.statistics.savings import LabelSaving, label_savings, labels_to_reach
 from deepal_autoal.statistics.times import PhaseTimes, relative_phase_times, relative_times
-from deepal_autoal.statistics.wins import significant_wins_ties_losses, wins_ties_losses
+from deepal_autoal.statistics.wins import significant_wins_ties_losses, wins_ties_losses, wins_ties_losses_over_datasets
 
 __all__ = [
     "Caution",
@@ -45,4 +45,5 @@ __all__ = [
     "relative_times",
     "significant_wins_ties_losses",
     "wins_ties_losses",
+    "wins_ties_losses_over_datasets",
 ]

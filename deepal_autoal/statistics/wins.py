@@ -29,6 +29,26 @@ def wins_ties_losses(areas: Mapping[str, BySeed]) -> dict[str, tuple[int, int, i
     return counts
 
 
+def wins_ties_losses_over_datasets(means: Mapping[str, Mapping[str, float]]) -> dict[str, tuple[int, int, int]]:
+    """Return how often each strategy's mean AUBC is above, about equal to and below another's, over datasets.
+
+    As the DeepAL+ survey counts (Zhan et al. 2022): each other strategy counts once for every dataset that both were
+    run on; a difference of at most 0.005 is a tie.
+
+    Args:
+        means: Mean AUBC by dataset and strategy, in [0, 1].
+    """
+    counts: dict[str, list[int]] = {name: [0, 0, 0] for on_dataset in means.values() for name in on_dataset}
+    for on_dataset in means.values():
+        for name, own in on_dataset.items():
+            for rival, other in on_dataset.items():
+                if rival != name:
+                    difference = own - other
+                    is_tie = abs(difference) <= TIE_MARGIN + ROUNDING
+                    counts[name][1 if is_tie else 0 if difference > 0 else 2] += 1
+    return {name: (wins, ties, losses) for name, (wins, ties, losses) in counts.items()}
+
+
 def significant_wins_ties_losses(comparisons: Iterable[Comparison]) -> dict[str, tuple[int, int, int]]:
     """Return how many strategies each one is significantly above, not significantly different from, and below.
 

@@ -2,7 +2,12 @@
 
 import pytest
 
-from deepal_autoal.statistics import compare_all, significant_wins_ties_losses, wins_ties_losses
+from deepal_autoal.statistics import (
+    compare_all,
+    significant_wins_ties_losses,
+    wins_ties_losses,
+    wins_ties_losses_over_datasets,
+)
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -30,3 +35,13 @@ def test_wins_by_test():
     counts = significant_wins_ties_losses(compare_all(areas))
     assert counts == {"best": (2, 1, 0), "good": (0, 2, 1), "same": (0, 2, 1), "short": (0, 3, 0)}
     assert significant_wins_ties_losses(compare_all({"alone": {0: 0.5}})) == {}
+
+
+def test_wins_over_datasets_count_each_rival_once_a_dataset():
+    means = {
+        "x": {"a": 0.900, "b": 0.905, "c": 0.800},  # a and b tie, both above c
+        "y": {"a": 0.700, "b": 0.710, "c": 0.705},  # b above a, c between: ties with both
+        "z": {"a": 0.5, "b": 0.6},  # c was not run
+    }
+    assert wins_ties_losses_over_datasets(means) == {"a": (1, 2, 2), "b": (3, 2, 0), "c": (0, 2, 2)}
+    assert wins_ties_losses_over_datasets({"x": {"a": 0.5}}) == {"a": (0, 0, 0)}

@@ -6,8 +6,8 @@ from typing import Any
 
 from deepal_autoal.report import wording
 from deepal_autoal.report.report_data import Contents
-from deepal_autoal.report.tables.table import Row, Table, number_column, text_column
-from deepal_autoal.statistics import mean_areas
+from deepal_autoal.report.tables.table import Column, Row, Table, number_column, text_column
+from deepal_autoal.statistics import mean_areas, wins_ties_losses_over_datasets
 
 
 def penalty_table(contents: Contents) -> Table:
@@ -37,16 +37,22 @@ def penalty_table(contents: Contents) -> Table:
     return Table("penalties", "Pairwise penalties (BADGE)", columns, tuple(rows), note)
 
 
+_OUTCOMES = ("wins", "ties", "losses")
+
+
 def ranking_table(contents: Contents) -> Table:
     """Return mean ranks; empty if there is nothing to rank."""
     ranking = contents.ranking
     rows: list[Row] = []
     scores = mean_areas(contents.study.results)
     if ranking is not None:
+        ranked = {item: {name: scores[item][name] for name in ranking.strategies} for item in ranking.datasets}
+        counts = wins_ties_losses_over_datasets(ranked)
         rows = [
             {
                 "strategy": name,
                 "mean_rank": mean_rank,
+                **dict(zip(_OUTCOMES, counts[name], strict=True)),
                 **{f"on {item}": scores[item][name] for item in ranking.datasets},
             }
             for name, mean_rank in zip(ranking.strategies, ranking.mean_ranks, strict=True)
@@ -58,6 +64,14 @@ def ranking_table(contents: Contents) -> Table:
             "mean rank",
             "mean over datasets of the rank by mean AUBC; 1 is best, ties share a rank",
             lambda value: f"{value:.2f}",
+        ),
+        Column(
+            _OUTCOMES[0],
+            "wins / ties / losses",
+            "mean AUBC against every other strategy on every dataset, as the DeepAL+ survey counts; up to half a point "
+            "is a tie",
+            lambda row: wording.counts([row[key] for key in _OUTCOMES]),
+            more=_OUTCOMES[1:],
         ),
         *(
             number_column(f"on {item}", f"AUBC on {item}, %", "mean over the seeds that all have", wording.percent)
