@@ -227,7 +227,8 @@ def naive_ranking_accuracy(predicted, losses):
         for j in range(i):
             if losses[i] != losses[j]:
                 n_pairs += 1
-                right += 0.5 if predicted[i] == predicted[j] else (predicted[i] > predicted[j]) == (losses[i] > losses[j])
+                difference = (predicted[i] - predicted[j]) * (losses[i] - losses[j])
+                right += 0.5 if difference == 0 else difference > 0
     return right / n_pairs if n_pairs else None
 
 
@@ -383,7 +384,7 @@ def test_runs_are_saved_and_resumed(tmp_path, blob_data, quick, warm_start):
     assert [record["queried"] for record in resumed.rounds] == [record["queried"] for record in whole.rounds]
     reports = [record["strategy"] for record in whole.rounds[:-1]]
     assert [record["strategy"] for record in resumed.rounds[:-1]] == reports
-    assert all(0 < report["hinge_loss"] and 0 <= report["ranking_accuracy_on_labeled"] <= 1 for report in reports)
+    assert all(report["hinge_loss"] > 0 and 0 <= report["ranking_accuracy_on_labeled"] <= 1 for report in reports)
     predictor = load_model(tmp_path / "whole")
     accuracy = (predictor.predict(blob_data.x_test) == blob_data.y_test).mean()
     assert accuracy == pytest.approx(whole.rounds[-1]["accuracy"])

@@ -199,7 +199,7 @@ def test_steps_alternate_and_an_epoch_covers_the_pool(monkeypatch):
     assert not torch.equal(batches[0], batches[1]) and torch.equal(batches[2], batches[3])
 
 
-class Planned(Exception):
+class PlannedError(Exception):
     """Raised instead of training."""
 
 
@@ -236,10 +236,10 @@ def test_width_and_updates_follow_images_and_pool(monkeypatch, shape, options, w
 
     def stop(done, total):
         assert (done, total) == (1, iterations)
-        raise Planned
+        raise PlannedError
 
     game.context.progress = stop
-    with pytest.raises(Planned):
+    with pytest.raises(PlannedError):
         game.run()
 
 
@@ -386,8 +386,8 @@ def test_failed_training_is_an_error():
 
 @pytest.mark.parametrize(
     "options",
-    [{"variant": "small"}, {"epochs": 0}, {"train_batch_size": 0}, {"latent_dim": 0}, {"width": 0}, {"learning_rate": 0.0}, {"beta": -1.0},
-     {"adversary_weight": float("inf")}, {"vae_steps": 0}],
+    [{"variant": "small"}, {"epochs": 0}, {"train_batch_size": 0}, {"latent_dim": 0}, {"width": 0},
+     {"learning_rate": 0.0}, {"beta": -1.0}, {"adversary_weight": float("inf")}, {"vae_steps": 0}],
     ids=str,
 )  # fmt: skip
 def test_options_are_checked(options):

@@ -87,9 +87,7 @@ class Game:
         input_shape = tuple(labeled.inputs([0]).shape[1:])
         self.width = settings.width or width_for(input_shape)
         self.epoch = epoch_length(len(labeled) + len(candidates), settings.train_batch_size)
-        self.n_iterations = (
-            settings.epochs * self.epoch if settings.epochs else iterations_for(input_shape, self.epoch)
-        )
+        self.n_iterations = settings.epochs * self.epoch if settings.epochs else iterations_for(input_shape, self.epoch)
         # Created on the CPU, so all devices start from the same networks.
         with global_torch_seed(int(context.rng.integers(2**63))):
             self.vae = build_vae(input_shape, settings.latent_dim, self.width)
