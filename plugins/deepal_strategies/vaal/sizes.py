@@ -1,8 +1,8 @@
 """How wide VAAL's VAE is, and how long both networks train, when no option says it.
 
 The paper has numbers for 32x32 pixels and more: width 128 and 100 epochs of the whole pool. Below that, and for
-vectors, a narrow VAE and few updates do: with many, the discriminator learns the labeled samples by heart, and the
-samples unlike them no longer stand out (docs/strategies.md has figures).
+vectors, a narrow VAE and few updates do: with many, the discriminator learns the labeled samples by heart and
+recognizes new kinds of samples no better (docs/strategies.md has figures).
 """
 
 from __future__ import annotations
