@@ -338,7 +338,7 @@ def test_bfloat16_computes_losses_in_float32():
     taps = model.module.backbone.stages[0].register_forward_hook(lambda _, inputs, output: seen.append(output.dtype))
     assert len(set(learner.ask(39).tolist())) == 39
     taps.remove()
-    assert seen == [torch.bfloat16, (torch.float32, torch.float32)]  # one chunk
+    assert seen == [torch.bfloat16, (torch.float32, torch.float32)] * 2  # candidates, then labeled samples
 
 
 def test_nan_predictions_are_an_error():
