@@ -16,13 +16,13 @@ AUTOAL = "Wang, Zhan & Huang 2025, AutoAL, ICML, arXiv 2410.13853"
 # paper mentions the dropout in front of the classifier, which dropout passes need.
 _STANDARD, _CIFAR = "resnet18[stem=imagenet,dropout=0.5]", "resnet18[stem=cifar,dropout=0.5]"
 
-# Options of strategies by paper; `_autoal`'s variant takes the paper's numbers of epochs, rates and networks.
+# Options of strategies by paper; a variant takes its paper's sizes, epochs and the like.
 _OF_DEEPAL: Mapping[str, Mapping[str, Any]] = {
     "coreset": {"pca": 32},
-    "vaal": {"epochs": 30},
+    "vaal": {"variant": "paper", "epochs": 30},
     "varratio": {"form": "confidence"},
 }
-_OF_AUTOAL: Mapping[str, Mapping[str, Any]] = {"autoal": {"variant": "paper"}}
+_OF_AUTOAL: Mapping[str, Mapping[str, Any]] = {"autoal": {"variant": "paper"}, "vaal": {"variant": "paper"}}
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,8 @@ class FittedModel:
         device: Where it computes.
         recipe: How it was trained.
         seed: Seed of its training.
-        metrics: Metrics of its training: ``epochs``, ``steps``, ``train_loss``, ``train_accuracy``.
+        metrics: Metrics of its training: ``epochs``, ``steps``, ``train_loss``, ``train_accuracy``,
+            and the objective's own.
         precision: Precision of the backbone, ``float32`` or ``bfloat16``; the head computes in float32.
         objective: The objective it was trained with, and any networks trained alongside; by default the plain one.
     """

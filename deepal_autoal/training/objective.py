@@ -45,3 +45,7 @@ class Objective(nn.Module):
         """
         logits: Tensor = self.model(inputs)
         return logits, F.cross_entropy(logits.float(), labels)
+
+    def training_metrics(self) -> dict[str, float]:
+        """Return further metrics of the training, by name; called once, after the last step."""
+        return {}

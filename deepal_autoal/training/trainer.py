@@ -251,6 +251,7 @@ class Trainer:
             averages.write()
         if not torch.stack([parameter.isfinite().all() for parameter in objective.parameters()]).all():
             raise _diverged("there are NaN or infinite weights after the last step", recipe, precision)
+        metrics.update(objective.training_metrics())
         logger.debug("trained on %d samples: %s", n, metrics)
         return metrics
 

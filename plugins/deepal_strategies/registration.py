@@ -171,7 +171,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
     registry.add(
         "vaal",
         "deepal_strategies.vaal.strategy:VAAL",
-        summary="Lowest probability of being labeled, by a discriminator on the latent means of a VAE",
+        summary="Lowest probability of being labeled, by a discriminator on a VAE's latent means (-o variant=paper)",
         family="learned",
         requires={"inputs"},
         time="E*(N + L)*P",
@@ -204,7 +204,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
     registry.add(
         "lpl",
         "deepal_strategies.lpl.strategy:LPL",
-        summary="Highest loss predicted by a module that is trained with the task model",
+        summary="Highest loss predicted by a module trained with the task model (on MNIST it needs 200 labels)",
         family="learned",
         requires={"inputs"},
         changes_training=True,

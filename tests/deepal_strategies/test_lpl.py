@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from deepal_autoal import ActiveLearner, BlockSize, InputError, QueryError, TaskModel, load_model, run
 from deepal_autoal.models import build_model
-from deepal_strategies.lpl.objective import LossPredictionObjective, ranking_loss
+from deepal_strategies.lpl.objective import LossPredictionObjective, ranking_accuracy, ranking_loss
 from deepal_strategies.lpl.strategy import LPL
 from deepal_strategies.vote import Vote
 
@@ -221,6 +221,63 @@ def expected_batch(learner, candidates, batch_size):
     return set(candidates[predicted.argsort(descending=True)[:batch_size].numpy()].tolist())
 
 
+def naive_ranking_accuracy(predicted, losses):
+    right = n_pairs = 0
+    for i in range(len(losses)):
+        for j in range(i):
+            if losses[i] != losses[j]:
+                n_pairs += 1
+                difference = (predicted[i] - predicted[j]) * (losses[i] - losses[j])
+                right += 0.5 if difference == 0 else difference > 0
+    return right / n_pairs if n_pairs else None
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 40])
+def test_ranking_accuracy_follows_its_definition(n):
+    generator = torch.Generator().manual_seed(n)
+    predicted, losses = torch.rand(2, n, generator=generator).mul(9).round()  # some are equal
+    expected = naive_ranking_accuracy(predicted.tolist(), losses.tolist())
+    assert ranking_accuracy(predicted, losses) == (None if expected is None else pytest.approx(expected))
+    assert ranking_accuracy(losses, torch.ones(n)) is None
+    if n == 40:
+        assert (ranking_accuracy(losses, losses), ranking_accuracy(-losses, losses)) == (1.0, 0.0)
+
+
+def test_the_report_shows_what_the_module_learned(monkeypatch):
+    steps = []
+    plain = LossPredictionObjective.forward
+
+    def forward(self, inputs, labels, progress):
+        logits, loss = plain(self, inputs, labels, progress)
+        steps.append((loss - F.cross_entropy(logits, labels)).item() / self.weight)
+        return logits, loss
+
+    monkeypatch.setattr(LossPredictionObjective, "forward", forward)
+    learner = make_learner(LPL(weight=2.0))
+    report = learner.query(4).report
+    weights = 0.9 ** np.arange(len(steps))[::-1]
+    assert report["hinge_loss"] == pytest.approx(np.average(steps, weights=weights), abs=1e-5)
+
+    model = learner.fit()
+    inputs, labels = learner._inputs.batch(np.arange(21)), torch.as_tensor(pool()[1][:21])
+    with torch.no_grad():
+        losses = F.cross_entropy(model.module(inputs), labels, reduction="none")
+        predicted = model.objective.predicted_losses(inputs)
+    expected = naive_ranking_accuracy(predicted.tolist(), losses.tolist())
+    assert report["ranking_accuracy_on_labeled"] == pytest.approx(expected)
+
+
+def test_the_ranking_accuracy_of_many_samples_is_that_of_a_part(monkeypatch):
+    monkeypatch.setattr("deepal_strategies.lpl.strategy._COMPARED", 5)
+    monkeypatch.setattr("deepal_strategies.lpl.strategy.LPL_INPUTS", BlockSize(3))
+    sizes = []
+    monkeypatch.setattr(
+        "deepal_strategies.lpl.strategy.ranking_accuracy", lambda predicted, losses: sizes.append(len(losses)) or 0.5
+    )
+    make_learner(LPL()).ask(4)
+    assert sizes == [5]
+
+
 @pytest.mark.parametrize("batch_size", [1, 5, 39])
 def test_the_highest_predicted_losses_are_queried(batch_size, monkeypatch):
     monkeypatch.setattr("deepal_strategies.lpl.strategy.LPL_INPUTS", BlockSize(7))
@@ -281,7 +338,7 @@ def test_bfloat16_computes_losses_in_float32():
     taps = model.module.backbone.stages[0].register_forward_hook(lambda _, inputs, output: seen.append(output.dtype))
     assert len(set(learner.ask(39).tolist())) == 39
     taps.remove()
-    assert seen == [torch.bfloat16, (torch.float32, torch.float32)]  # one chunk
+    assert seen == [torch.bfloat16, (torch.float32, torch.float32)] * 2  # candidates, then labeled samples
 
 
 def test_nan_predictions_are_an_error():
@@ -309,6 +366,7 @@ def test_a_saved_learner_continues_in_the_same_way(tmp_path):
     again = ActiveLearner.load(tmp_path / "learner.pt", pool()[0])
     assert np.array_equal(again.predict_proba(pool()[0]), learner.predict_proba(pool()[0]))
     assert again.ask(7).tolist() == learner.ask(7).tolist()
+    assert again.query(7).report == learner.query(7).report
 
 
 @pytest.mark.parametrize("warm_start", [False, True])
@@ -324,6 +382,9 @@ def test_runs_are_saved_and_resumed(tmp_path, blob_data, quick, warm_start):
         run("lpl", blob_data, out=tmp_path / "parts", on_round=stop, **settings)
     resumed = run("lpl", blob_data, out=tmp_path / "parts", resume=True)
     assert [record["queried"] for record in resumed.rounds] == [record["queried"] for record in whole.rounds]
+    reports = [record["strategy"] for record in whole.rounds[:-1]]
+    assert [record["strategy"] for record in resumed.rounds[:-1]] == reports
+    assert all(report["hinge_loss"] > 0 and 0 <= report["ranking_accuracy_on_labeled"] <= 1 for report in reports)
     predictor = load_model(tmp_path / "whole")
     accuracy = (predictor.predict(blob_data.x_test) == blob_data.y_test).mean()
     assert accuracy == pytest.approx(whole.rounds[-1]["accuracy"])

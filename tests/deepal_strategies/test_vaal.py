@@ -18,8 +18,10 @@ from deepal_autoal import (
     LabeledData,
     QueryContext,
     UnlabeledData,
+    create_strategy,
     global_torch_seed,
 )
+from deepal_autoal.datasets import load_dataset
 from deepal_autoal.querying.asking import ask
 from deepal_autoal.querying.outputs import OutputCache
 from deepal_autoal.training.inputs import Inputs, Normalization
@@ -58,6 +60,9 @@ def images(n, height, width, channels, seed=0):
     return np.random.default_rng(seed).integers(0, 256, size=(n, height, width, channels), dtype=np.uint8)
 
 
+REPORTED = {"width", "iterations", "vae_loss", "discriminator_loss", "discriminator_accuracy"}
+
+
 def quick(**options):
     return VAAL(**{"epochs": 2, "width": 4, "latent_dim": 3, **options})
 
@@ -84,7 +89,6 @@ def test_the_vae_fits_every_input_shape(shape, n_samples):
 
 
 def test_at_32_pixels_the_network_is_the_papers():
-    assert VAAL().settings.width == 128
     vae = build_vae((3, 32, 32), 32, width=8)  # a sixteenth of the channels
     down = [layer for layer in vae.encoder if isinstance(layer, nn.Conv2d)]
     assert [layer.in_channels for layer in down] == [3, 8, 16, 32]
@@ -195,6 +199,78 @@ def test_steps_alternate_and_an_epoch_covers_the_pool(monkeypatch):
     assert not torch.equal(batches[0], batches[1]) and torch.equal(batches[2], batches[3])
 
 
+class PlannedError(Exception):
+    """Raised instead of training."""
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "width", "iterations"),
+    [
+        # 300 samples are ten batches of 30.
+        ((3, 32, 32), {}, 128, 1000),
+        ((1, 16, 64), {}, 128, 1000),
+        ((3, 31, 33), {}, 16, 200),
+        ((1, 8, 8), {}, 16, 200),
+        ((1, 8, 8), {"train_batch_size": 10}, 16, 300),  # ten epochs of 30
+        ((1, 8, 8), {"train_batch_size": 150}, 16, 200),  # 100 epochs of two
+        ((1, 8, 8), {"train_batch_size": 300}, 16, 100),  # never more than 100 epochs
+        ((6,), {}, 128, 200),
+        ((1, 8, 8), {"variant": "paper"}, 128, 1000),
+        ((6,), {"variant": "paper"}, 128, 1000),
+        ((1, 8, 8), {"variant": "paper", "epochs": 30}, 128, 300),
+        ((1, 8, 8), {"variant": "paper", "width": 4}, 4, 1000),
+        ((1, 8, 8), {"epochs": 2}, 16, 20),
+        ((3, 32, 32), {"epochs": 2, "width": 4}, 4, 20),
+    ],
+    ids=str,
+)
+def test_width_and_updates_follow_images_and_pool(monkeypatch, shape, options, width, iterations):
+    built = []
+    monkeypatch.setattr(
+        "deepal_strategies.vaal.training.build_vae",
+        lambda shape, latent_dim, width: built.append(width) or build_vae(shape, latent_dim, 1),
+    )
+    array = vectors(300) if len(shape) == 1 else images(300, *shape[1:], shape[0])
+    game = Game(make_context(array, 20), VAAL(**{"train_batch_size": 30, **options}).settings)
+    assert (game.width, game.n_iterations) == (width, iterations) and built == [width]
+
+    def stop(done, total):
+        assert (done, total) == (1, iterations)
+        raise PlannedError
+
+    game.context.progress = stop
+    with pytest.raises(PlannedError):
+        game.run()
+
+
+@pytest.mark.parametrize(
+    ("given", "recorded"),
+    [
+        ({}, {"variant": "default", "epochs": None, "width": None}),
+        ({"variant": "paper"}, {"variant": "paper", "epochs": 100, "width": 128}),
+        ({"variant": "paper", "epochs": "30"}, {"variant": "paper", "epochs": 30, "width": 128}),
+        ({"width": "8"}, {"variant": "default", "epochs": None, "width": 8}),
+    ],
+    ids=str,
+)
+def test_the_record_has_what_the_variant_sets(given, recorded):
+    described = create_strategy("vaal", **given).describe_options()
+    assert {name: described[name] for name in recorded} == recorded
+    again = create_strategy("vaal", **described)
+    assert again.describe_options() == described
+
+
+def test_the_default_tells_digits_of_unlabeled_classes_apart():
+    digits = load_dataset("digits")
+    rows = np.flatnonzero(digits.y_train < 7)[:60]
+    rest = np.setdiff1d(np.arange(300), rows)
+    answer = ask(VAAL(train_batch_size=32), make_context(digits.x_train[[*rows, *rest]], 60), 10)
+    assert (answer.report["width"], answer.report["iterations"]) == (16, 200)
+    assert answer.report["discriminator_accuracy"] > 0.7
+    assert (digits.y_train[rest] >= 7).mean() < 0.4
+    assert (digits.y_train[rest][answer.indices - 60] >= 7).mean() >= 0.6
+
+
 def test_batches_are_drawn_without_replacement_from_each_pool():
     array = np.arange(20, dtype=np.float64)[:, None]
     context = make_context(array, 5)
@@ -273,7 +349,7 @@ def test_smallest_pools_and_identical_inputs(monkeypatch, array, n_labeled, n_ca
     for batch_size in {1, n_candidates}:
         context = make_context(array[: n_labeled + n_candidates], n_labeled)
         answer = ask(strategy, context, batch_size)
-        assert set(answer.report) == {"vae_loss", "discriminator_loss", "discriminator_accuracy"}
+        assert set(answer.report) == REPORTED
         assert all(math.isfinite(value) for value in answer.report.values())
 
 
@@ -310,8 +386,8 @@ def test_failed_training_is_an_error():
 
 @pytest.mark.parametrize(
     "options",
-    [{"epochs": 0}, {"train_batch_size": 0}, {"latent_dim": 0}, {"width": 0}, {"learning_rate": 0.0}, {"beta": -1.0},
-     {"adversary_weight": float("inf")}, {"vae_steps": 0}],
+    [{"variant": "small"}, {"epochs": 0}, {"train_batch_size": 0}, {"latent_dim": 0}, {"width": 0},
+     {"learning_rate": 0.0}, {"beta": -1.0}, {"adversary_weight": float("inf")}, {"vae_steps": 0}],
     ids=str,
 )  # fmt: skip
 def test_options_are_checked(options):

@@ -110,6 +110,13 @@ def test_strategies_have_the_papers_options(tmp_path, image_data, strategy, cand
     assert run(strategy, image_data, candidates=candidates, options=given, out=tmp_path, resume=True, **settings).rounds
 
 
+def test_the_papers_vaal_is_used():
+    for name, epochs in (("deepal+/mnist", 30), ("autoal/organcmnist", 100)):
+        for given, width in (({}, 128), ({"width": 4}, 4)):
+            options = create_strategy("vaal", **find_protocol(name).options_of("vaal", (), given)).describe_options()
+            assert (options["epochs"], options["width"]) == (epochs, width)
+
+
 def test_the_papers_autoal_is_used_by_its_protocols(deepal, tmp_path, blob_file):
     arguments = ["--protocol", "autoal/cifar100", "--strategies", "p=autoal,d=autoal[variant=default],coreset",
                  "--candidates", "entropy,margin", "--dataset", blob_file, "--model", "linear", "--initial", "9",
@@ -149,7 +156,8 @@ def test_protocol_dataset_is_the_default(deepal, image_data, tmp_path, monkeypat
 
 def test_commands(deepal):
     status, out, _ = deepal("protocols", "deepal+/cifar10")
-    assert "strategy vaal       epochs=30\n" in out and "dropout             in front of the classifier *" in out
+    assert "strategy vaal       variant=paper, epochs=30\n" in out
+    assert "dropout             in front of the classifier *" in out
     assert status == 0 and "initial             1000 *" in out and "epochs              30\n" in out
     status, _, err = deepal("protocols", "deepal+/cifra10")
     assert status == 2 and "deepal+/cifar10" in err

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from deepal_autoal import TaskModel
 
+# Decay of the moving average of the ranking loss: a step has only a few pairs.
+_DECAY = 0.9
+
 
 class LossPredictionObjective(Objective):
     """Mean cross-entropy + ``weight`` · ranking loss of the predicted losses.
@@ -41,6 +44,9 @@ class LossPredictionObjective(Objective):
         self.weight = weight
         self.detach_after = detach_after
         self.predictor = LossPredictor(stage_widths(model), width)
+        # Sums of the ranking losses and of their weights in the moving average.
+        self._recent: Tensor | float = 0.0
+        self._recent_weight = 0.0
 
     def forward(self, inputs: Tensor, labels: Tensor, progress: float) -> tuple[Tensor, Tensor]:
         """Return the logits (n, n_classes) and the loss of one step (see `Objective.forward`)."""
@@ -49,13 +55,26 @@ class LossPredictionObjective(Objective):
         if progress >= self.detach_after:
             features = [pooled.detach() for pooled in features]
         losses = F.cross_entropy(logits.detach().float(), labels, reduction="none")
-        return logits, loss + self.weight * ranking_loss(self._predict(features), losses, self.margin)
+        hinge = ranking_loss(self._predict(features), losses, self.margin)
+        self._recent = _DECAY * self._recent + hinge.detach()
+        self._recent_weight = _DECAY * self._recent_weight + 1.0
+        return logits, loss + self.weight * hinge
+
+    def training_metrics(self) -> dict[str, float]:
+        """Return ``hinge_loss``, a moving average of the ranking loss over the last steps, about ten."""
+        return {"hinge_loss": float(self._recent) / self._recent_weight}
 
     def predicted_losses(self, inputs: Tensor) -> Tensor:
         """Return the predicted losses, float32 (n,), of normalized inputs; only their order is meaningful."""
         with pooled_stages(self.model) as features:
             self.model.features(inputs)
         return self._predict(features)
+
+    def predicted_and_true_losses(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the predicted losses and the cross-entropies, float32 (n,) each, of normalized inputs."""
+        with pooled_stages(self.model) as features:
+            logits = self.model(inputs)
+        return self._predict(features), F.cross_entropy(logits.float(), labels, reduction="none")
 
     def _predict(self, features: Sequence[Tensor]) -> Tensor:
         # In bfloat16 the predictions of many samples would be equal.
@@ -82,3 +101,18 @@ def ranking_loss(predicted: Tensor, losses: Tensor, margin: float) -> Tensor:
     sign = (losses - losses.flip(0))[:n_pairs].sign()
     gap = (predicted - predicted.flip(0))[:n_pairs]
     return (margin - sign * gap).clamp(min=0.0).mean()
+
+
+def ranking_accuracy(predicted: Tensor, losses: Tensor) -> float | None:
+    """Return the share of all pairs whose order the predictions have right, in [0, 1]; at 1/2 they rank at random.
+
+    Equal predictions count half. Pairs of equal losses have no order and are left out; None if there are no others.
+
+    Args:
+        predicted: l̂, (n,).
+        losses: l, (n,).
+    """
+    order = (losses[:, None] - losses).sign()
+    agreement = order * (predicted[:, None] - predicted).sign()
+    n_pairs = int(order.abs().sum())
+    return (1.0 + float(agreement.sum()) / n_pairs) / 2 if n_pairs else None

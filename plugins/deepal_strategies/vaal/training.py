@@ -14,6 +14,7 @@ from deepal_autoal import DeepALError, global_torch_seed, without_compiler
 from deepal_strategies.shared.option_checks import check_at_least, check_positive
 from deepal_strategies.shared.row_blocks import INPUTS
 from deepal_strategies.vaal.networks import Discriminator, build_vae
+from deepal_strategies.vaal.sizes import epoch_length, iterations_for, width_for
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,14 +30,16 @@ REPORTED = ("vae_loss", "discriminator_loss", "discriminator_accuracy")
 class Settings:
     """Everything the training needs besides the data; `VAAL` describes the options.
 
+    ``epochs`` and ``width`` may be None: then they follow the data (see `sizes`).
+
     Raises:
         InputError: If a value is out of range.
     """
 
-    epochs: int
+    epochs: int | None
     train_batch_size: int
     latent_dim: int
-    width: int
+    width: int | None
     learning_rate: float
     beta: float
     adversary_weight: float
@@ -44,7 +47,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "train_batch_size", "latent_dim", "width", "vae_steps"):
-            check_at_least(name, getattr(self, name), 1)
+            if getattr(self, name) is not None:
+                check_at_least(name, getattr(self, name), 1)
         for name in ("beta", "adversary_weight"):
             check_at_least(name, getattr(self, name), 0)
         check_positive("learning_rate", self.learning_rate)
@@ -62,6 +66,9 @@ class Game:
         settings: See `VAAL`.
 
     Attributes:
+        width: Width of the VAE.
+        epoch: Iterations of an epoch.
+        n_iterations: Iterations of the whole training.
         vae: The variational autoencoder.
         discriminator: Returns the log odds of being labeled.
         weights: 1/(size of its pool's part) for each sample of a batch, (n,); labeled samples come first.
@@ -78,9 +85,12 @@ class Game:
         self.settings = settings
         self.context = context
         input_shape = tuple(labeled.inputs([0]).shape[1:])
+        self.width = settings.width or width_for(input_shape)
+        self.epoch = epoch_length(len(labeled) + len(candidates), settings.train_batch_size)
+        self.n_iterations = settings.epochs * self.epoch if settings.epochs else iterations_for(input_shape, self.epoch)
         # Created on the CPU, so all devices start from the same networks.
         with global_torch_seed(int(context.rng.integers(2**63))):
-            self.vae = build_vae(input_shape, settings.latent_dim, settings.width)
+            self.vae = build_vae(input_shape, settings.latent_dim, self.width)
             self.discriminator = Discriminator(settings.latent_dim)
         # Channels last, as the inputs of images are.
         self.vae.to(device).to(memory_format=torch.channels_last)
@@ -95,7 +105,7 @@ class Game:
         self._candidate_batches = _batches(len(candidates), parts[1], context.rng)
 
     def run(self) -> dict[str, float]:
-        """Train both networks, and return the last epoch's means by name (`REPORTED`).
+        """Train both networks, and return the means of the last epoch's iterations by name (`REPORTED`).
 
         ``vae_loss`` and ``discriminator_loss`` are what the networks minimize; ``discriminator_accuracy`` is the
         mean of the shares of labeled and of unlabeled samples that the discriminator recognizes, in [0, 1]: at
@@ -104,23 +114,20 @@ class Game:
         Raises:
             DeepALError: If a loss is not finite.
         """
-        settings = self.settings
-        n_samples = len(self.context.labeled) + len(self.context.candidates)
-        epoch = math.ceil(n_samples / settings.train_batch_size)
         totals = torch.zeros(len(REPORTED), device=self.context.device)
         self.vae.train()
         self.discriminator.train()
         with torch.enable_grad():
-            for iteration in range(settings.epochs * epoch):
-                for _ in range(settings.vae_steps):
+            for iteration in range(self.n_iterations):
+                for _ in range(self.settings.vae_steps):
                     inputs = self.next_batch()
                     vae_loss = self.vae_step(inputs)
                 # On the batch of the last VAE step, as the authors' code does.
                 discriminator_loss, accuracy = self.discriminator_step(inputs)
-                self.context.progress(iteration + 1, settings.epochs * epoch)
-                if iteration >= (settings.epochs - 1) * epoch:
+                self.context.progress(iteration + 1, self.n_iterations)
+                if iteration >= self.n_iterations - self.epoch:
                     totals += torch.stack([vae_loss, discriminator_loss, accuracy])
-        report = dict(zip(REPORTED, (totals / epoch).tolist(), strict=True))
+        report = dict(zip(REPORTED, (totals / self.epoch).tolist(), strict=True))
         broken = [name for name, value in report.items() if not math.isfinite(value)]
         if broken:
             raise DeepALError(
