@@ -257,8 +257,11 @@ def whole_numbers(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings of a run by name, those that are whole numbers as Python's own; None stays.
 
     Raises:
-        InputError: If one of them is of another type.
+        InputError: If one of them, or of those that are true or false, is of another type.
     """
+    for name, found in definitions(RunSettings).items():
+        if found.type is bool and not isinstance(settings.get(name), bool | None):
+            raise InputError(f"{name} is {settings[name]!r}; give True or False")
     names = [name for name, found in definitions(RunSettings).items() if found.type is int]
     return {name: whole_number(name, value) if name in names and value is not None else value
             for name, value in settings.items()}  # fmt: skip

@@ -81,8 +81,8 @@ def run_command(
 ) -> None:  # fmt: skip
     """Run one strategy on one dataset, with the dataset's labels as the person who labels.
 
-    The run folder holds config.json, rounds.jsonl, summary.json and model.pt. A run that was interrupted, or
-    killed, continues with --resume --out DIR.
+    The run folder holds config.json, rounds.jsonl, queried.csv, summary.json and model.pt. A run that was interrupted,
+    or killed, continues with --resume --out DIR.
     """
     from deepal_autoal.datasets.files.image_size import read_image_size
     from deepal_autoal.experiment.run_files import require_run

@@ -28,6 +28,7 @@ from deepal_autoal.experiment.records import RunFolder, RunResult
 from deepal_autoal.experiment.resume_checks import check_given_matches, check_same_settings
 from deepal_autoal.experiment.run_config import RunConfig, describe_recipe
 from deepal_autoal.experiment.run_files import require_run
+from deepal_autoal.experiment.saved_learner import load_strategy_state, strategy_state
 from deepal_autoal.experiment.settings import (
     Settings,
     check_budget,
@@ -53,7 +54,7 @@ from deepal_autoal.querying.strategy import Strategy
 from deepal_autoal.run_settings import RunArguments, RunSettings, definitions, whole_numbers
 from deepal_autoal.strategies.candidate_sets import read_names
 from deepal_autoal.strategies.factory import create_registered, create_with_options, read_candidates
-from deepal_autoal.strategies.given import StrategyLike
+from deepal_autoal.strategies.given import StrategyLike, given_items
 from deepal_autoal.training.recipe import LEAST_SIDE, Recipe
 from deepal_autoal.training.scaling import check_scaling, resolve_scaling
 from deepal_autoal.user_paths import user_path
@@ -124,11 +125,16 @@ def run(
     options = settings.get("options")
     if not isinstance(options, Mapping | None):
         raise InputError(f"options is {options!r}; give a mapping, such as {{'oversample': 5}}")
-    words, made_candidates = read_candidates(settings.get("candidates"))
+    candidates = settings.get("candidates")
+    if candidates is not None and not isinstance(candidates, str | Mapping):
+        candidates = given_items(candidates)  # once: they may come from a generator
+    words, made_candidates = read_candidates(candidates)
     made = None
     if strategy is not None and not isinstance(strategy, str):
-        made = create_with_options(strategy, settings.get("candidates"), options or {})
+        made = create_with_options(strategy, candidates, options or {})
     given = _read_settings(strategy, dataset, {**settings, "candidates": words})
+    if isinstance(dataset, Dataset) and given.image_size is not None:
+        raise no_image_files(given.image_size, f"dataset {dataset.name}")
     if resume and out is not None and strategy is None and dataset is None and given.protocol is None:
         require_run(user_path(out, "--out"))
     if not isinstance(profile, bool | Profile):
@@ -157,7 +163,7 @@ def run(
             _check_data_is_there(given, kept, folder.path)
             given = given.fill_from(kept)
             given = replace(given, model=recorded_model(AUTO if given.model is None else given.model, recorded.model))
-        resolved = given.with_protocol().with_defaults()
+        resolved = given.with_protocol(is_new=recorded is None).with_defaults()
         with using_threads(resolved.threads):
             shared = InitialModel(user_path(initial_model, "initial_model")) if initial_model is not None else None
             with section("set-up"):
@@ -168,6 +174,7 @@ def run(
                         resolved.strategy, resolved.candidates, made_candidates, resolved.options or {}
                     )
                 by_name = made is None
+                before = strategy_state(created)
                 bars: list[RunBar] = []
                 report = progress if callable(progress) else _passed_on(bars)
                 active = _prepare(resolved, created, by_name, dataset, folder, report, command, shared)
@@ -201,6 +208,8 @@ def run(
             finally:
                 for bar in bars:
                     bar.close()
+                if made is not None or made_candidates:  # what it learned here belongs to this run
+                    load_strategy_state(created, before)
             if measured is not None:
                 measured.stop()
                 if folder is not None:
@@ -265,8 +274,6 @@ def _prepare(
     if data is None:
         with section("data"):
             data = load_dataset(settings.dataset, settings.data_dir, settings.image_size, skip_bad=settings.skip_bad)
-    elif settings.image_size is not None:
-        raise no_image_files(settings.image_size, f"dataset {data.name}")
     with section("normalization"):
         # Of all rows, so that runs of all seeds and pool sizes decide alike.
         scaling = resolve_scaling(settings.scaling, data.x_train, data.is_embeddings)
@@ -346,10 +353,15 @@ def _continued(folder: RunFolder, recorded: RunConfig, current: RunConfig) -> tu
     moved = {
         name: asked[name] for name in ("dataset", "data_dir") if asked[name] not in (None, recorded.settings.get(name))
     }
-    is_extended = current.rounds > recorded.rounds
-    settings = {**recorded.settings, **moved, **({"rounds": current.rounds} if is_extended else {})}
-    config = replace(recorded, rounds=current.rounds, settings=settings)
     records, summary = folder.read_finished() if folder.is_finished else (folder.read_rounds(), None)
+    is_stopped = summary is not None and summary["status"] != "finished"
+    is_extended = current.rounds > recorded.rounds and not is_stopped
+    if is_stopped and current.rounds > recorded.rounds:
+        logger.warning(
+            "%s was stopped (%s): more rounds do not continue it", folder.path, (summary or {}).get("stop_reason")
+        )
+    settings = {**recorded.settings, **moved, **({"rounds": current.rounds} if is_extended else {})}
+    config = replace(recorded, rounds=current.rounds if is_extended else recorded.rounds, settings=settings)
     is_short = summary is not None and summary["status"] == "finished" and records[-1]["round"] < config.rounds
     if is_extended or is_short:
         folder.check_extendable(config, records)
@@ -437,7 +449,3 @@ def _passed_on(bars: Sequence[RunBar]) -> Progress:
             bar.phase(phase, done, total)
 
     return show
-
-
-def _no_progress(phase: str, done: int, total: int) -> None:
-    """Show nothing."""

@@ -125,7 +125,7 @@ def require_run(folder: Path) -> None:
     advice = f"did you mean {' or '.join(near)}? " if near else ""
     raise RunFolderError(
         f"--resume --out {folder}: there is no run in that folder; {advice}"
-        "To start one there, say what to run: add --strategy NAME --dataset NAME"
+        "to start one there, say what to run: add --strategy NAME --dataset NAME"
     )
 
 

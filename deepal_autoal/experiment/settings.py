@@ -41,8 +41,11 @@ class Settings(RunSettings):
         given["plugin_options"] = {**recorded.plugin_options, **self.plugin_options}
         return replace(recorded, **given)
 
-    def with_protocol(self) -> Settings:
+    def with_protocol(self, is_new: bool = True) -> Settings:
         """Return these settings with what they leave open taken from their protocol, if they name one.
+
+        Args:
+            is_new: Whether no run has been recorded yet, whose options of the strategy stay.
 
         Raises:
             UnknownNameError: If there is no such protocol.
@@ -52,7 +55,7 @@ class Settings(RunSettings):
         protocol = find_protocol(self.protocol)
         open_ones = {name: value for name, value in protocol.defaults().items() if getattr(self, name) is None}
         options = self.options
-        if self.strategy is not None:
+        if self.strategy is not None and is_new:
             options = options_under(self.protocol, self.strategy, self.candidates, self.options or {})
         return replace(self, **open_ones, recipe={**protocol.recipe, **self.recipe}, options=options)
 

@@ -113,6 +113,8 @@ def describe_strategy(strategy: Strategy) -> dict[str, Any]:
         "requires": sorted(strategy.requires),
         "changes_training": strategy.changes_training,
     }
+    if strategy._code:
+        described["code"] = strategy._code
     if strategy.provider is not None:
         described["distribution"] = strategy.provider.distribution
         described["version"] = strategy.provider.version

@@ -57,6 +57,8 @@ class Strategy:
     name: str = ""
     options: Mapping[str, Any] = {}
     provider: Provider | None = None
+    # Digest of what it does, if it was given as an object: then no version says that it has changed.
+    _code: str = ""
 
     def query(self, context: QueryContext, batch_size: int) -> Query | ArrayLike:
         """Choose exactly ``batch_size`` distinct pool indices from ``context.candidates.indices``."""

@@ -18,6 +18,7 @@ from deepal_autoal.plugins.registry import Entry
 from deepal_autoal.querying.selector import SelectorStrategy, describe_strategy
 from deepal_autoal.querying.strategy import Strategy
 from deepal_autoal.strategies.candidate_selection import Candidates, CandidateSelection
+from deepal_autoal.strategies.code_digest import code_digest
 from deepal_autoal.strategies.given import StrategyLike, check_given, entry_of, from_function, given_items, own_name
 
 logger = logging.getLogger(__name__)
@@ -60,15 +61,21 @@ def create_with_options(
     check_given(given)
     if isinstance(given, type):
         _require_all_arguments(given, options)
-        return _create(entry_of(given), words, options, (), made)
+        created = _create(entry_of(given), words, options, (), made)
+        created._code = code_digest(given)
+        return created
     if candidates is not None or options:
-        created = "is a function and takes none" if not isinstance(given, Strategy) else "is created already"
-        raise InputError(f"candidates and options go with a strategy's name or class; the strategy given {created}")
+        state = "is a function and takes none" if not isinstance(given, Strategy) else "is created already"
+        raise InputError(f"candidates and options go with a strategy's name or class; the strategy given {state}")
     if isinstance(given, Strategy):
         if not given.name:
             given.name = own_name(type(given))
+        if given.provider is None:
+            given._code = code_digest(given)
         return given
-    return from_function(given)
+    created = from_function(given)
+    created._code = code_digest(given)
+    return created
 
 
 def check_options(options: Mapping[str, Any]) -> None:

@@ -112,6 +112,8 @@ def given_items(candidates: Any) -> list[Any]:
     Raises:
         InputError: If they are not in a sequence.
     """
+    if isinstance(candidates, (set, frozenset)):
+        raise InputError(f"candidates is {_shown(candidates)}: a set has no order; give a list")
     if isinstance(candidates, Iterable) and not isinstance(candidates, Mapping):
         return list(candidates)
     raise InputError(f"candidates is {_shown(candidates)}; give a list, such as ['entropy', 'margin']")

@@ -32,6 +32,7 @@ FOLDER, MANIFEST = "image folder", "CSV manifest"
 IMAGE_SIZE = "image size"
 """Entry of a dataset's ``source`` if its images were brought to a size."""
 
+_SEARCHED = 2000
 _CACHE_FORMAT = "images 2"
 
 logger = logging.getLogger(__name__)
@@ -92,7 +93,9 @@ def image_dataset(
     if skip_bad:
         left_out |= known.left_out
     elif bad:
-        errors = {item.relative: item.error for item in bad} | _find_bad(folder, listed)
+        errors = {item.relative: item.error for item in bad}
+        if len(listed) <= _SEARCHED:  # of more, the listing alone says what is wrong: decoding them takes long
+            errors |= _find_bad(folder, listed)
         raise bad_files_error(errors, len(listed) + len(bad), folder, skip_bad is not None)
     while True:
         classes = {file.label for file in train} | {item.label for item in bad}

@@ -23,6 +23,8 @@ MAX_ITERATIONS = 1000
 N_STARTS = 50
 SHORT_ITERATIONS = 10
 N_FINALISTS = 5
+# Values that starts see: quantiles of more.
+MOST_VALUES = 1000
 
 
 def fit_mixture(scores: Floats, n_components: int) -> Components:
@@ -48,6 +50,10 @@ def fit_mixture(scores: Floats, n_components: int) -> Components:
     standardized = (scores - center) / scale
     distinct = np.unique(standardized)
     n = min(n_components, len(distinct))
+    sample = standardized
+    if len(sample) > MOST_VALUES:
+        sample = np.quantile(sample, (np.arange(MOST_VALUES) + 0.5) / MOST_VALUES)
+        distinct = np.unique(sample) if len(np.unique(sample)) >= n else distinct
     rng = np.random.default_rng(0)
     starts = [np.quantile(distinct, (np.arange(n) + 0.5) / n)]
     if n > 1:
@@ -56,9 +62,9 @@ def fit_mixture(scores: Floats, n_components: int) -> Components:
     # Every start once with the scores' own variance, and once with that of its clusters.
     state: Components = (np.full(means.shape, 1.0 / n), means, np.ones(means.shape))
     if n > 1:
-        w, m, v = (np.concatenate(both) for both in zip(state, _of_clusters(standardized, means), strict=True))
+        w, m, v = (np.concatenate(both) for both in zip(state, _of_clusters(sample, means), strict=True))
         state = (w, m, v)
-    likelihoods, state = _maximize(standardized, state, SHORT_ITERATIONS)
+    likelihoods, state = _maximize(sample, state, SHORT_ITERATIONS)
     finalists = np.argsort(-likelihoods, kind="stable")[:N_FINALISTS]
     w, m, v = (part[finalists] for part in state)
     likelihoods, state = _maximize(standardized, (w, m, v), MAX_ITERATIONS)
