@@ -121,8 +121,8 @@ class OtherProcess:
         return answers
 
     def close(self) -> None:
-        """Remove the files, and end the process if it is still busy with them."""
-        if self._helper is not None and not self._answer.exists():
+        """Remove the files, and end the process if time is up while it is busy with them."""
+        if self._helper is not None and not self._subject.limit.left and not self._answer.exists():
             self._helper.end()
         self._clean()
 
