@@ -8,7 +8,13 @@ from collections.abc import Iterable
 
 
 class DeepALError(Exception):
-    """Base of all errors a user can act on; the command line prints it as one line ``Error: ...``."""
+    """Base of all errors a user can act on; the command line prints it as one line ``Error: ...``.
+
+    Its message is one line, whatever is in the names of files and classes that it quotes.
+    """
+
+    def __str__(self) -> str:
+        return " ".join(super().__str__().splitlines())
 
 
 class InputError(DeepALError, ValueError):

@@ -16,6 +16,7 @@ from deepal_autoal.testing.failure_text import failing
 from deepal_autoal.testing.problems import Problem, blobs
 from deepal_autoal.testing.report import CheckFailedError, CheckSkippedError
 from deepal_autoal.testing.subject import BATCH
+from deepal_autoal.testing.time_limit import OutOfTimeError
 
 if TYPE_CHECKING:
     from deepal_autoal.testing.subject import Subject
@@ -28,7 +29,14 @@ LARGER = 700
 
 def batch_is_exact(subject: Subject) -> str | None:
     """A batch has exactly b distinct unlabeled pool indices: for b = 1, 7 and the whole pool."""
-    seconds = subject.reference.seconds
+    try:
+        seconds = subject.reference.seconds
+    except OutOfTimeError:
+        raise CheckFailedError(
+            f"{BATCH} distinct pool indices of the {subject.problem.n_candidates} candidates",
+            "no answer to the first query within the time limit",
+            "make query faster, or check it with cheaper options (-o) or more time (--seconds)",
+        ) from None
     if not subject.is_slow:  # else `tiny_pool_works` covers 1 and `color_images_work` the whole pool
         subject.ask(subject.problem, subject.problem.n_candidates)
         subject.ask(subject.problem, 1)

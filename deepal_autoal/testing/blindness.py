@@ -25,6 +25,7 @@ def hidden_labels_do_not_matter(subject: Subject) -> None:
     rounds = 1 if subject.is_slow else 2
 
     def queried(labels: NDArray[np.int64], test_labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[list[int]]]:
+        subject.limit.require()
         data = Dataset("blobs", problem.pool, labels, test.pool, test_labels, ("a", "b", "c"))
         with failing("a run without an error", "see where it was raised", subject.home), subject.calls.record():
             result = run(

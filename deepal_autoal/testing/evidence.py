@@ -24,7 +24,7 @@ def other_process_of(subject: Subject) -> OtherProcess:
 
 
 def close(subject: Subject) -> None:
-    """Remove the other process's files, if it was started."""
+    """Remove the other process's files, if it was started (see `OtherProcess.close`)."""
     process: OtherProcess | None = subject.forget("other process")
     if process is not None:
         process.close()

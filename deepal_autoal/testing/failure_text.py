@@ -6,8 +6,10 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from deepal_autoal.errors import DeepALError
+from deepal_autoal.errors import DeepALError, error_message
 from deepal_autoal.testing.report import CheckFailedError, CheckSkippedError
+
+_MOST_CHARACTERS = 300
 
 
 def place(error: BaseException, home: str | None = None) -> str:
@@ -27,11 +29,13 @@ def place(error: BaseException, home: str | None = None) -> str:
 
 
 def format_failure(error: BaseException, home: str | None = None) -> str:
-    """Return an error's type, message and place in one line."""
+    """Return an error's type, message (shortened if very long) and place in one line."""
     root = error
     while root.__cause__ is not None:
         root = root.__cause__
-    text = " ".join(str(root).split())
+    text = error_message(root)
+    if len(text) > _MOST_CHARACTERS:
+        text = f"{text[:_MOST_CHARACTERS]}..."
     # Our own errors say what is wrong, and were raised by the check that found it.
     if isinstance(root, DeepALError) and not (home and home in place(root, home)):
         return f"{type(root).__name__}: {text}"

@@ -22,6 +22,7 @@ from deepal_autoal.plugins.host import IN_PROCESS, plugin_host
 from deepal_autoal.testing.failure_text import format_failure
 from deepal_autoal.testing.report import CheckFailedError, CheckSkippedError
 from deepal_autoal.testing.subject import OTHER_SIZE
+from deepal_autoal.testing.time_limit import OutOfTimeError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +57,7 @@ class OtherProcess:
         # Under pytest, it is unknown which check is the last.
         self._clean = weakref.finalize(self, shutil.rmtree, self._path, ignore_errors=True)
         self.n_rounds = ROUNDS
-        self._saving_error: Exception | None = None
+        self._saving_error: Exception | OutOfTimeError | None = None
         self._why_not = ""
         self._helper: Helper | None = None
         try:
@@ -66,7 +67,7 @@ class OtherProcess:
             self._why_not = str(reason)
         try:
             self._save()
-        except Exception as error:  # raised by the check that reads it
+        except (Exception, OutOfTimeError) as error:  # raised by the check that reads it
             self._saving_error = error
         if self._helper is not None:
             job = {"maker": maker, "saved": self._saving_error is None, "kind": subject.kind, "path": _import_path()}
@@ -83,7 +84,7 @@ class OtherProcess:
         error = self._saving_error
         if error is None:
             return
-        if isinstance(error, CheckFailedError | CheckSkippedError):
+        if isinstance(error, CheckFailedError | CheckSkippedError | OutOfTimeError):
             raise error
         raise CheckFailedError(
             f"{self.n_rounds} rounds, ActiveLearner.save, and one more round",
@@ -99,15 +100,17 @@ class OtherProcess:
         Raises:
             CheckSkippedError: If the strategy cannot be created in another process.
             CheckFailedError: If that process died or did not answer in time.
+            OutOfTimeError: If the time for all checks is up.
         """
         if self._helper is None:
             raise CheckSkippedError(self._why_not)
-        answer = self._path / "answer.json"
+        answer = self._answer
         deadline = time.monotonic() + TIMEOUT
         while not answer.exists():
             expected = "an answer from another Python process"
             if self._helper.has_ended and not answer.exists():
                 raise CheckFailedError(expected, self._helper.last_words(), "do not end the process")
+            self._subject.limit.require()
             if time.monotonic() > deadline:
                 self._helper.end()
                 raise CheckFailedError(expected, f"none in {TIMEOUT:.0f} s", "make import and query faster")
@@ -118,8 +121,14 @@ class OtherProcess:
         return answers
 
     def close(self) -> None:
-        """Remove the files."""
+        """Remove the files, and end the process if time is up while it is busy with them."""
+        if self._helper is not None and not self._subject.limit.left and not self._answer.exists():
+            self._helper.end()
         self._clean()
+
+    @property
+    def _answer(self) -> Path:
+        return self._path / "answer.json"
 
     def _save(self) -> None:
         subject = self._subject

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -41,6 +42,7 @@ class Result:
         seconds: How long it took.
         expected, got, fix: See `CheckFailedError`; empty unless the check failed.
         note: Why it was skipped, or a remark although it passed.
+        out_of_time: Whether it was skipped because the time for all checks was up.
     """
 
     name: str
@@ -51,6 +53,18 @@ class Result:
     got: str = ""
     fix: str = ""
     note: str = ""
+    out_of_time: bool = False
+
+    @property
+    def cause(self) -> str:
+        """What failures for one reason have in common: the type and place of an error, else what was got.
+
+        Numbers and lists are left out, since the same fault shows with other sizes in other checks.
+        """
+        message, raised, place = self.got.rpartition(" (at ")
+        if raised:
+            return f"{message.partition(':')[0]} at {place}"
+        return re.sub(r"\d+", "#", re.sub(r"\[[^\]]*\]", "[]", self.got))
 
     @property
     def message(self) -> str:
@@ -69,22 +83,31 @@ class Report:
         origin: The distribution and version that it comes from; empty if it is not registered.
         results: One result for each check.
         seconds: How long all checks took.
+        n_printed: How many lines the strategy printed in this process, which were not shown.
+        first_printed: The first of them.
     """
 
     strategy: str
     origin: str
     results: tuple[Result, ...]
     seconds: float
+    n_printed: int = 0
+    first_printed: str = ""
 
     @property
     def ok(self) -> bool:
-        """Whether no check failed."""
+        """Whether no check failed; some may have been skipped for time (see `skipped_for_time`)."""
         return not self.failures
 
     @property
     def failures(self) -> list[Result]:
         """The results of the checks that failed."""
         return [result for result in self.results if result.status == FAILED]
+
+    @property
+    def skipped_for_time(self) -> list[str]:
+        """The names of the checks for which no time was left."""
+        return [result.name for result in self.results if result.out_of_time]
 
     def count(self, status: str) -> int:
         """Return how many checks ended with a status."""
@@ -98,6 +121,17 @@ class Report:
             "ok": self.ok,
             **{status: self.count(status) for status in (PASSED, FAILED, SKIPPED)},
             "seconds": round(self.seconds, 3),
+            "failures": [
+                {
+                    "checks": [result.name for result in alike],
+                    "expected": alike[0].expected,
+                    "got": alike[0].got,
+                    "fix": alike[0].fix,
+                }
+                for alike in group_failures(self.failures)
+            ],
+            "skipped_for_time": self.skipped_for_time,
+            "printed": {"lines": self.n_printed, "first": self.first_printed},
             "checks": [{**asdict(result), "seconds": round(result.seconds, 3)} for result in self.results],
         }
 
@@ -112,17 +146,28 @@ class Report:
 
 
 def describe_failures(failures: Iterable[Result]) -> list[str]:
-    """Return one paragraph per distinct failure, the most frequent first; checks that got the same share one."""
+    """Return one paragraph for each cause of failures, the most frequent first."""
+    return [_paragraph(results) for results in group_failures(failures)]
+
+
+def group_failures(failures: Iterable[Result]) -> list[list[Result]]:
+    """Return the failures by cause, the most frequent cause first."""
     alike: dict[str, list[Result]] = {}
     for failure in failures:
-        # The same fault shows with other sizes in other checks.
-        alike.setdefault(re.sub(r"\d+", "#", failure.got), []).append(failure)
-    return [_paragraph(results) for results in sorted(alike.values(), key=len, reverse=True)]
+        alike.setdefault(failure.cause, []).append(failure)
+    return sorted(alike.values(), key=len, reverse=True)
+
+
+def list_names(title: str, names: Iterable[str]) -> str:
+    """Return a title and names, in lines of usual width that are indented from the second on."""
+    return textwrap.fill(
+        f"{title}: {', '.join(names)}", 100, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _paragraph(results: list[Result]) -> str:
     first, *others = results
     lines = [f"{first.name}: {first.summary}", *(f"  {line}" for line in first.message.splitlines())]
     if others:
-        lines.append(f"  likewise: {', '.join(result.name for result in others)}")
+        lines.append(list_names("  likewise", (result.name for result in others)))
     return "\n".join(lines)

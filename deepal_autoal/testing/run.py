@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,8 +16,10 @@ from deepal_autoal.testing.checks import CHECKS, Check
 from deepal_autoal.testing.evidence import close, other_process_of
 from deepal_autoal.testing.failure_text import format_failure
 from deepal_autoal.testing.observation import process_state, restore_process
+from deepal_autoal.testing.printing import Printing
 from deepal_autoal.testing.report import FAILED, PASSED, SKIPPED, CheckFailedError, CheckSkippedError, Report, Result
 from deepal_autoal.testing.subject import Subject
+from deepal_autoal.testing.time_limit import OutOfTimeError, TimeLimit
 
 if TYPE_CHECKING:
     from deepal_autoal.querying.strategy import Strategy
@@ -54,30 +56,46 @@ def check_with_options(
     candidates: Sequence[str] | None,
     on_result: Callable[[Result], None] | None,
     options: Mapping[str, Any],
+    deadline: float | None = None,
 ) -> Report:
-    """Check a strategy as `check_strategy` does, with options of any name, as users type them."""
+    """Check a strategy as `check_strategy` does, with options of any name, as users type them.
+
+    Args:
+        strategy, candidates, on_result, options: See `check_strategy`.
+        deadline: By `time.monotonic`: when a query under way is interrupted, and checks that need more queries are
+            skipped. None for no limit.
+    """
     start = time.perf_counter()
-    subject = Subject(strategy, candidates, options)
+    printing, limit = Printing(), TimeLimit(deadline)
+    with printing.captured():
+        subject = Subject(strategy, candidates, options, limit)
     results = []
     try:
         with quiet_process():
-            other_process_of(subject)  # runs beside the other checks
+            with suppress(OutOfTimeError), printing.captured(), limit.enforced():
+                other_process_of(subject)  # runs beside the other checks
             for check in CHECKS:
-                results.append(run_check(check, subject))
+                with printing.captured():
+                    results.append(run_check(check, subject))
                 if on_result is not None:
                     on_result(results[-1])
     finally:
         close(subject)
-    return Report(subject.name, subject.origin, tuple(results), time.perf_counter() - start)
+    return Report(
+        subject.name, subject.origin, tuple(results), time.perf_counter() - start, printing.n_lines, printing.first_line
+    )
 
 
 def run_check(check: Check, subject: Subject) -> Result:
     """Run one check; an error becomes part of the result."""
     start = time.perf_counter()
-    status, parts, note = PASSED, {}, ""
+    status, parts, note, out_of_time = PASSED, {}, "", False
     with quiet_process():
         try:
-            note = check.function(subject) or ""
+            with subject.limit.enforced():
+                note = check.function(subject) or ""
+        except OutOfTimeError:
+            status, note, out_of_time = SKIPPED, "no time was left", True
         except CheckSkippedError as reason:
             status, note = SKIPPED, str(reason)
         except CheckFailedError as failure:
@@ -86,7 +104,8 @@ def run_check(check: Check, subject: Subject) -> Result:
             got = format_failure(error, subject.home)
             status = FAILED
             parts = {"expected": "no error", "got": got, "fix": "see where it was raised"}
-    return Result(check.name, check.summary, status, time.perf_counter() - start, note=note, **parts)
+    seconds = time.perf_counter() - start
+    return Result(check.name, check.summary, status, seconds, note=note, out_of_time=out_of_time, **parts)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Random command lines and files of settings: each ends with a documented status, and says why if it failed.
 
-Seeded and bounded: ``DEEPAL_FUZZ=20`` tries twenty times as many.
+Seeded and bounded (see `tests.fuzzing`).
 """
 
 import io
@@ -8,9 +8,8 @@ import logging
 import os
 import random
 import shutil
-import signal
 import socket
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 
 import click
 import numpy as np
@@ -18,11 +17,9 @@ import pytest
 
 from deepal_autoal.cli.logging_setup import LOGGERS
 from deepal_autoal.cli.main import cli, main
+from tests.fuzzing import case_numbers, needs_alarm, no_hang, seconds_to_try
 
-TIMES = int(os.environ.get("DEEPAL_FUZZ") or 1)
-SECONDS_EACH = 60
-N_COMMANDS = 120
-N_FILES = 80
+SECONDS_OF_COMMANDS, SECONDS_OF_FILES = 0.6 * seconds_to_try(20), 0.4 * seconds_to_try(20)
 
 SHORT = ["--epochs", "1", "--min-steps", "1", "--rounds", "1", "--initial", "4", "--batch-size", "2", "--threads", "1"]
 CHEAP = ["--dataset", "v.npz", "--model", "linear", *SHORT]
@@ -88,32 +85,18 @@ def _offline(*arguments, **settings):
     raise OSError("no network in tests")
 
 
-@contextmanager
-def time_limit(arguments):
-    def stop(number, frame):
-        pytest.fail(f"no end after {SECONDS_EACH} s: {arguments!r:.2000}", pytrace=False)
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(SECONDS_EACH)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def check(arguments):
+def check(case, arguments):
     """Run a command line and check how it ends."""
     streams = [io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2)]
-    with time_limit(arguments), redirect_stdout(streams[0]), redirect_stderr(streams[1]):
+    with no_hang(f"{case} {arguments!r:.2000}"), redirect_stdout(streams[0]), redirect_stderr(streams[1]):
         try:
             main(arguments)
         except SystemExit as stopped:
             status = stopped.code
         except Exception as error:
-            raise AssertionError(f"{arguments!r:.2000}") from error
+            raise AssertionError(f"case {case}: {arguments!r:.2000}") from error
     out, err = (stream.buffer.getvalue().decode(errors="replace") for stream in streams)
-    shown = f"{arguments!r:.2000}\n{out[-500:]}\n{err[-2000:]}"
+    shown = f"case {case}: {arguments!r:.2000}\n{out[-500:]}\n{err[-2000:]}"
     assert status in STATUSES.get(arguments[0], {0, 2}), shown
     assert "Traceback" not in out + err, shown
     errors = [line for line in err.split("\n") if line.startswith("Error: ")]
@@ -153,11 +136,10 @@ def random_command(rng):
     return arguments
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="the time limit needs alarm signals")
+@needs_alarm
 def test_command_lines(workplace):
-    rng = random.Random(18)
-    for _ in range(N_COMMANDS * TIMES):
-        check(random_command(rng))
+    for case in case_numbers(SECONDS_OF_COMMANDS):
+        check(case, random_command(random.Random(f"command {case}")))
 
 
 TOML_VALUES = [
@@ -188,19 +170,18 @@ def random_file(rng, names):
     return bytes(content)
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="the time limit needs alarm signals")
+@needs_alarm
 def test_files_of_settings(workplace):
-    rng = random.Random(81)
     command = cli.commands["run"]
     names = [
         option.name for option in command.get_params(click.Context(command)) if option.name not in ("help", "config")
     ]
-    for _ in range(N_FILES * TIMES):
-        content = random_file(rng, names)
+    for case in case_numbers(SECONDS_OF_FILES):
+        content = random_file(random.Random(f"file {case}"), names)
         (workplace / "c.toml").write_bytes(content)
         arguments = ["run", "--config", "c.toml", *SHORT]  # the command line wins
         try:
-            check(arguments)
+            check(case, arguments)
         except BaseException:
             print(content[:2000])
             raise

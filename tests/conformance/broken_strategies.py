@@ -1,5 +1,6 @@
 """A few good third-party strategies, and many that break the contract in one way each."""
 
+import contextlib
 import secrets
 import sys
 import time
@@ -85,6 +86,30 @@ class Positions(Gini):
 class Raises(Gini):
     def score(self, context):
         raise RuntimeError("no luck today")
+
+
+class Chatty(Gini):
+    """Prints in every query, and fails with a message that differs each time."""
+
+    def score(self, context):
+        n = len(context.candidates)
+        print(f"scoring {n}\n\x1b[2J")
+        sys.stdout.buffer.write(b"in bytes\n")
+        print("and more", file=sys.stderr)
+        raise RuntimeError("no luck with " + "x" * n)
+
+
+class Waiting(Gini):
+    """Never answers after a number of queries, in spite of errors."""
+
+    n_answers = 12
+
+    def score(self, context):
+        type(self).n_answers -= 1
+        while self.n_answers < 0:
+            with contextlib.suppress(Exception):
+                time.sleep(0.01)
+        return super().score(context)
 
 
 class ListScores(Gini):

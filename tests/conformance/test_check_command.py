@@ -2,6 +2,7 @@
 
 import json
 import logging
+import signal
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 
 from deepal_autoal import hookimpl, plugin_host
 from deepal_autoal.cli.main import main
+from tests.conformance.broken_strategies import Waiting
 
 
 @pytest.fixture
@@ -32,11 +34,13 @@ def deepal(capsys):
 
 @pytest.fixture
 def third_parties():
-    """Register two strategies in this process: a good one, and one that raises."""
+    """Register strategies in this process: a good one, and those that raise, print and wait."""
 
     @hookimpl
     def deepal_register_strategies(registry):
         registry.add("counting", "tests.conformance.broken_strategies:Counting", requires={"probabilities"})
+        for name in ("Chatty", "Waiting"):
+            registry.add(name.lower(), f"tests.conformance.broken_strategies:{name}", requires={"probabilities"})
         registry.add("raises", "tests.conformance.broken_strategies:Raises", requires={"probabilities"})
 
     plugin = type("Plugin", (), {"deepal_register_strategies": staticmethod(deepal_register_strategies)})
@@ -68,6 +72,51 @@ def test_json(deepal, third_parties):
     assert len(failed) == report["failed"] and all(row["expected"] and row["got"] and row["fix"] for row in failed)
 
 
+def test_prints_and_one_cause_take_one_entry(deepal, third_parties):
+    status, out, err = deepal("check", "chatty")
+    assert status == 1 and not err
+    assert out.count("✗") == 2  # where it is found, and in the end
+    assert out.count("no luck with") == 2 and "in bytes" not in out  # message and line of source
+    described, likewise = out.partition("  likewise: ")[::2]
+    names = likewise.partition("\n\n")[0].replace(",", " ").split()
+    assert "batch-is-exact" in described and "memory-survives-saving" in names and len(names) > 20
+    assert "the first: scoring 48" in out and len(out.splitlines()) < 25
+    assert f" {len(names) + 1} failed" in out.splitlines()[-1]
+
+
+def test_json_of_prints_and_one_cause(deepal, third_parties):
+    status, out, _ = deepal("check", "chatty", "--json")
+    report = json.loads(out)
+    assert status == 1
+    (cause,) = report["failures"]
+    assert cause["checks"] == [row["name"] for row in report["checks"] if row["status"] == "failed"]
+    assert cause["got"].startswith("RuntimeError: no luck with x") and cause["expected"] and cause["fix"]
+    assert report["printed"]["lines"] >= 3 * len(cause["checks"]) - 5 and report["printed"]["first"] == "scoring 48"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="a query is interrupted by an alarm signal")
+def test_time_limit(deepal, third_parties, monkeypatch):
+    monkeypatch.setattr(Waiting, "n_answers", 12)
+    status, out, err = deepal("check", "waiting", "--seconds", "12")
+    assert status == 0 and not err
+    assert "✓ batch-is-exact" in out and "✗" not in out
+    assert "✓ unknown-options-are-refused" in out  # needs no query, and comes later
+    named = out.partition("skipped, as no time was left: ")[2].partition("\n  the limit is 12 s")[0]
+    assert "images-work" in named.replace(",", " ").split() and "--seconds 120" in out
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="a query is interrupted by an alarm signal")
+def test_a_strategy_that_does_not_answer_in_time_fails(deepal, third_parties, monkeypatch):
+    monkeypatch.setattr(Waiting, "n_answers", 0)
+    status, out, _ = deepal("check", "waiting", "--seconds", "3", "--json")
+    report = json.loads(out)
+    assert status == 1 and report["failed"] == 1
+    assert report["checks"][0]["name"] == "batch-is-exact" and "time limit" in report["checks"][0]["got"]
+    assert report["skipped_for_time"] == [row["name"] for row in report["checks"] if row["out_of_time"]]
+    assert "images-work" in report["skipped_for_time"] and "card-is-true" not in report["skipped_for_time"]
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [
@@ -76,6 +125,7 @@ def test_json(deepal, third_parties):
         (["entropy", "--candidates", "margin"], "takes no candidates"),
         (["vote", "-o", "oversampel=3"], "Did you mean 'oversample'"),
         (["vote", "-o", "oversample=0"], "oversample"),
+        (["entropy", "--seconds", "0"], "--seconds"),
     ],
 )
 def test_wrong_use(deepal, arguments, words):

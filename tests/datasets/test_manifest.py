@@ -151,3 +151,18 @@ def test_a_damaged_image_is_named(folder: Path, write_image: Write) -> None:
     bad.write_bytes(bad.read_bytes()[:100])
     with pytest.raises(InputError, match=r"bad\.png cannot be read as an image"):
         load_manifest(manifest(folder, f"path,label\nimages/bad.png,cat\n{rows()}"))
+
+
+def test_a_path_longer_than_any_is_shortened_in_the_message(folder: Path) -> None:
+    (folder / "own.csv").write_text(f"path,label\n{'x/' * 3000}a.png,a\n")
+    with pytest.raises(InputError, match=r"line 2: 'x/x.* is too long for a path") as caught:
+        load_manifest(folder / "own.csv")
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\rb", "a\u2028b"])
+def test_an_error_is_one_line_whatever_a_name_holds(folder: Path, name: str) -> None:
+    (folder / f"{name}.csv").write_text("file,label\na.png,a\n")
+    with pytest.raises(InputError) as caught:
+        load_manifest(folder / f"{name}.csv")
+    assert len(str(caught.value).splitlines()) == 1 and "/a b.csv: the first line must name" in str(caught.value)

@@ -306,3 +306,11 @@ def test_headers_without_meaning_are_refused(tmp_path: Path, header: bytes) -> N
     with zipfile.ZipFile(tmp_path / "own.npz", "w") as archive:
         archive.writestr("x.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
     refused(tmp_path / "own.npz", "own.npz")
+
+
+@pytest.mark.parametrize("byte_order", "<>")
+def test_texts_that_are_no_characters_are_refused(tmp_path: Path, byte_order: str) -> None:
+    labels = np.array(["cat", "dog"] * 10, f"{byte_order}U3")
+    assert load_npz(save(tmp_path, x=X, y=labels)).class_names == ("cat", "dog")
+    labels.view(f"{byte_order}u4")[4] = 0x110000
+    refused(save(tmp_path, x=X, y=labels), "a text holds numbers that are no characters")

@@ -1,15 +1,12 @@
 """Damaged files of runs, learners, models and caches: right results or one clear error, never others.
 
-``DEEPAL_FUZZ_SECONDS`` sets how many seconds of a core the random damage takes; default 20.
+The random damage is bounded and seeded (see `tests.fuzzing`).
 """
 
 import json
 import logging
 import os
 import shutil
-import signal
-import time
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -18,9 +15,9 @@ from PIL import Image
 from deepal_autoal import ActiveLearner, load_dataset, load_model, run
 from deepal_autoal.errors import DeepALError
 from deepal_autoal.experiment.results import read_results
+from tests.fuzzing import case_numbers, needs_alarm, no_hang, seconds_to_try
 
-SECONDS = float(os.environ.get("DEEPAL_FUZZ_SECONDS", "20"))
-LONGEST = 60  # seconds of one case, on a busy machine
+SECONDS = seconds_to_try(20)
 
 
 def stop_after_round_1(active, record):
@@ -28,28 +25,14 @@ def stop_after_round_1(active, record):
         raise KeyboardInterrupt
 
 
-@contextmanager
-def no_hang():
-    def late(number, frame):
-        raise TimeoutError("it hangs")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(LONGEST)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
-
 def untimed(records):
     return [{k: v for k, v in record.items() if k not in ("seconds", "query_peak_bytes")} for record in records]
 
 
-def result_of(action):
+def result_of(action, case=""):
     """Return what an action gives, or None if it ends in one clear error."""
     try:
-        with no_hang():
+        with no_hang(case):
             return action()
     except DeepALError as error:
         assert str(error).strip() and "\n" not in str(error), f"not one line: {error}"
@@ -147,7 +130,7 @@ READINGS = [
 ]  # fmt: skip
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="needs SIGALRM to end what hangs")
+@needs_alarm
 @pytest.mark.parametrize(("name", "reading"), READINGS, ids=[f"{name}-{act.__name__}" for name, act in READINGS])
 def test_random_damage(made, tmp_path, name, reading):
     """Each case depends on its number alone."""
@@ -159,20 +142,18 @@ def test_random_damage(made, tmp_path, name, reading):
 
     renew()
     expected = reading(copy)
-    deadline = time.process_time() + SECONDS / len(READINGS)
-    number, n_refused = 0, 0
-    while number < 3 or time.process_time() < deadline:
+    n_tried, n_refused = 0, 0
+    for number in case_numbers(SECONDS / len(READINGS)):
         renew()
         done = damage(copy, np.random.default_rng([number, len(name)]), made / f"{name}-other")
         try:
-            found = result_of(lambda: reading(copy))
+            found = result_of(lambda: reading(copy), number)
         except Exception as error:
             raise AssertionError(f"case {number}, {done}: {error!r}") from error
         assert found is None or found == expected, f"case {number}, {done}: other results"
-        n_refused += found is None
-        number += 1
-    if number > 40:
-        assert 0 < n_refused < number  # it tests something
+        n_tried, n_refused = n_tried + 1, n_refused + (found is None)
+    if n_tried > 40:
+        assert 0 < n_refused < n_tried  # it tests something
     shutil.rmtree(copy)
 
 
@@ -311,7 +292,7 @@ def test_a_pipe_is_not_waited_for(made, tmp_path, file):
     os.mkfifo(folder / file)
     readings = {"model.pt": [predict], "state-00002.pt": [finish_longer]}.get(file, [finish, read_run])
     for reading in readings:
-        with pytest.raises(DeepALError, match="it is a pipe or a socket, not a file"), no_hang():
+        with pytest.raises(DeepALError, match="it is a pipe or a socket, not a file"), no_hang("pipe"):
             reading(folder)
 
 

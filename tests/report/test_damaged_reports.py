@@ -1,7 +1,6 @@
 """Damaged and odd runs and tables: `deepal report` ends with a report or with one line that says what is wrong.
 
-Bounded and seeded: DEEPAL_FUZZ_SECONDS (by default 10) says how long to try, DEEPAL_FUZZ_SEED where to begin. A failing
-case is named by its number, which repeats it alone: DEEPAL_FUZZ_CASE=17.
+Bounded and seeded (see `tests.fuzzing`).
 """
 
 import itertools
@@ -10,17 +9,13 @@ import os
 import random
 import re
 import shutil
-import signal
-import time
 
 import pytest
 
+from tests.fuzzing import case_numbers, needs_alarm, no_hang, seconds_to_try
 from tests.report.made_up_studies import write_run, write_study
 
-SECONDS = float(os.environ.get("DEEPAL_FUZZ_SECONDS", "10"))
-SEED = int(os.environ.get("DEEPAL_FUZZ_SEED", "0"))
-CASE = os.environ.get("DEEPAL_FUZZ_CASE")
-LONGEST = 60  # seconds a case may take, on a machine that does other things too
+SECONDS = seconds_to_try(10)
 
 TEXTS = (
     "", " ", "\x00", "\x1b[2J", "\u202e", "\ud800", "=1+1", "a/b", "../..", "<b>&", "x" * 5000, "ä" * 200, "$\\frac{",
@@ -44,23 +39,6 @@ CELLS = (
     "x" * 140_000,
 )
 FORMATS = ("csv", "csv", "markdown", "markdown", "latex", "html")
-
-
-class TooLong(BaseException):
-    """Not an Exception, so that nothing catches it."""
-
-
-@pytest.fixture
-def within_time():
-    """Interrupt a case that takes too long."""
-
-    def stop(*_):
-        raise TooLong
-
-    before = signal.signal(signal.SIGALRM, stop)
-    yield lambda: signal.setitimer(signal.ITIMER_REAL, LONGEST)
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="module")
@@ -161,9 +139,9 @@ def change_value(path, rng):
     path.write_text("\n".join(map(json.dumps, lines)))
 
 
-def test_damaged_runs_and_tables(deepal, sound, tmp_path, within_time):
-    end = time.process_time() + SECONDS
-    for number in itertools.count(SEED) if CASE is None else [int(CASE)]:
+@needs_alarm
+def test_damaged_runs_and_tables(deepal, sound, tmp_path):
+    for number in case_numbers(SECONDS):
         rng = random.Random(number)
         place = tmp_path / str(number) / "runs"
         shutil.copytree(sound / rng.choice(("study", "runs", "table")), place)
@@ -172,11 +150,9 @@ def test_damaged_runs_and_tables(deepal, sound, tmp_path, within_time):
         target = rng.choice([place, place, *sorted(place.rglob("*"))[:20]])
         form = rng.choice(FORMATS)
         more = ("--out", tmp_path / "page.html") if form == "html" else ()
-        within_time()
         try:
-            status, out, err = deepal("report", target, "--format", form, *more)
-        except TooLong:
-            pytest.fail(f"case {number}: no end within {LONGEST} seconds")
+            with no_hang(number):
+                status, out, err = deepal("report", target, "--format", form, *more)
         except Exception as error:
             raise AssertionError(f"case {number}: a traceback instead of a line") from error
         errors = [line for line in err.splitlines() if line.startswith("Error: ")]
@@ -186,5 +162,3 @@ def test_damaged_runs_and_tables(deepal, sound, tmp_path, within_time):
         assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", out + err), f"case {number}: {out}{err}"
         assert status or not re.search(r"\b(nan|inf)\b", out), f"case {number}: {out}"
         shutil.rmtree(place.parent)
-        if time.process_time() > end:
-            break

@@ -18,6 +18,7 @@ from deepal_autoal.errors import InputError
 
 _COLUMNS = ("path", "label", "split")
 _SPLITS = ("train", "test")
+_LONGEST_PATH = 1024
 
 logger = logging.getLogger(__name__)
 
@@ -121,9 +122,11 @@ class _FolderLookup:
         """Return the file's status.
 
         Raises:
-            InputError: If the path is absolute or leads out of the folder.
+            InputError: If the path is absolute, very long or leads out of the folder.
             BadFileError: If it is not a readable file.
         """
+        if len(path) > _LONGEST_PATH:
+            raise InputError(f"{where}: {path[:60]!r}... is too long for a path; correct or remove the row")
         if "\0" in path or os.path.isabs(path):
             raise InputError(f"{where}: {path!r} must be a path relative to the manifest's folder")
         # Not normalized: after a link, ".." leads elsewhere than its text suggests.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import sys
 import zipfile
 from pathlib import Path
 
@@ -200,6 +201,11 @@ def _as_integers(labels: np.ndarray) -> np.ndarray:
 
 
 def _texts(path: Path, labels: np.ndarray) -> list[str]:
+    if labels.dtype.kind == "U" and labels.dtype.itemsize:
+        native = np.ascontiguousarray(labels, labels.dtype.newbyteorder("="))
+        # numpy makes texts of any numbers, with which Python fails later.
+        if native.view(np.uint32).max(initial=0) > sys.maxunicode:
+            raise InputError(f"{path}: a text holds numbers that are no characters; write the file again")
     try:
         return [label.decode() if isinstance(label, bytes) else label for label in labels.tolist()]
     except UnicodeDecodeError as error:
