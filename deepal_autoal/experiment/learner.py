@@ -29,7 +29,7 @@ from deepal_autoal.measuring.profile import section
 from deepal_autoal.models import ModelChoice, build_model, resolve_model
 from deepal_autoal.numerics.arrays import as_array
 from deepal_autoal.numerics.devices import resolve_device
-from deepal_autoal.numerics.precision import clean_autograd_state, resolve_precision
+from deepal_autoal.numerics.precision import clean_autograd_state, deterministic, resolve_precision
 from deepal_autoal.numerics.random_streams import stream_seed
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.querying.asking import ask
@@ -278,7 +278,7 @@ class ActiveLearner:
         labeled, unlabeled = self._data()
         warm = self._fitted.module.state_dict() if self.recipe.warm_start and self._fitted is not None else None
         seed = stream_seed(self.seed, self.round + 1, "train")
-        with self.blaming_for("training"), clean_autograd_state(self.device):
+        with deterministic(self.device), self.blaming_for("training"), clean_autograd_state(self.device):
             fitted = self._trainer.fit(labeled, unlabeled, seed=seed, initial_state=warm, progress=progress)
         if not isinstance(fitted, FittedModel):
             raise QueryError(f"{self.strategy}: its trainer's fit returned {type(fitted).__name__}, not a FittedModel")

@@ -34,6 +34,22 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
     return device
 
 
+def describe_gpu(device: torch.device) -> dict[str, str] | None:
+    """Return a GPU's ``name`` and the versions of ``cuda`` and ``cudnn`` that compute on it; None without CUDA."""
+    if device.type != "cuda":
+        return None
+    found = {"name": torch.cuda.get_device_name(device), "cuda": torch.version.cuda, "cudnn": _cudnn_version()}
+    return {key: str(value) for key, value in found.items() if value is not None}
+
+
+def _cudnn_version() -> str | None:
+    number = torch.backends.cudnn.version()  # 91002 is 9.10.2, 8902 is 8.9.2
+    if number is None:
+        return None
+    major, rest = divmod(number, 10000) if number >= 90000 else divmod(number, 1000)
+    return f"{major}.{rest // 100}.{rest % 100}"
+
+
 def visible_gpus(name: str) -> int:
     """Return how many GPUs processes on the named device can be spread over; 0 if the name fixes the device."""
     return torch.cuda.device_count() if name in ("auto", "cuda") else 0
