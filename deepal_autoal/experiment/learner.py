@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +145,8 @@ class ActiveLearner:
         # Decided once: a run that is continued on another machine keeps its precision.
         precision = resolve_precision(wanted.precision, self.device, self._inputs.input_shape)
         self.recipe = replace(wanted, precision=precision)
-        plain = Trainer(self._build, self.recipe, self.device)
+        # Not a method: the trainer would then keep this object, and so the pool, in a cycle.
+        plain = Trainer(partial(build_model, self.model_choice, shape, n_classes), self.recipe, self.device)
         self.strategy = leave_out_unable_candidates(self.strategy, self.model_name, lambda: self._untrained(plain))
         doing = "wrap_trainer"
         with guarded(self.strategy, doing), blaming(self.strategy, doing, own_errors=True):
@@ -422,9 +424,6 @@ class ActiveLearner:
 
     def _new_module(self, seed: int) -> TaskModel:
         return self._rebuilding.new_objective(seed).model
-
-    def _build(self) -> TaskModel:
-        return build_model(self.model_choice, self._inputs.input_shape, self.n_classes)
 
     def blaming_for(self, doing: str) -> AbstractContextManager[object]:
         """Return a context that blames errors on the strategy if it changes training, else on the model."""
