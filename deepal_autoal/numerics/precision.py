@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -105,17 +105,18 @@ def deterministic(device: torch.device) -> Iterator[None]:
     # Read when cuBLAS starts; without it, sums of its streams differ from time to time.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     was = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    fills = torch.utils.deterministic.fill_uninitialized_memory
+    settings: Any = torch.utils.deterministic
+    fills = settings.fill_uninitialized_memory
     with warnings.catch_warnings():
         # Where warnings are errors, a missing kernel would stop the run.
         warnings.filterwarnings("default", message=".*deterministic", category=UserWarning)
         torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # costs a pass over all new memory
+        settings.fill_uninitialized_memory = False  # costs a pass over all new memory
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(was[0], warn_only=was[1])
-            torch.utils.deterministic.fill_uninitialized_memory = fills
+            settings.fill_uninitialized_memory = fills
 
 
 @contextmanager
