@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -109,7 +108,7 @@ class ModelOutputs:
         self._held_out = held_out
         self._temperature: float | None = None
         # Not methods of this object, which the stores would then keep in a cycle.
-        whole = RowStore(len(inputs), partial(model.sweep, inputs))
+        whole = RowStore(len(inputs), lambda indices: model.sweep(inputs, indices))
         self._rows = whole if keeps_embeddings else _logits_of(model, inputs)
         self._embeddings = whole
         self._members: list[RowStore] = []
