@@ -17,6 +17,7 @@ from deepal_autoal import plugin_host
 from deepal_autoal.cli.logging_setup import LOGGERS
 from deepal_autoal.cli.main import main
 from deepal_autoal.datasets.base import Dataset
+from tests.pretended_cuda import pretended_cuda
 
 torch.set_num_threads(1)  # the tests' tensors are small
 
@@ -27,6 +28,16 @@ def blobs(n, n_classes=3, n_features=6, seed=0):
     labels = np.arange(n) % n_classes
     centers = np.random.default_rng(99).normal(size=(n_classes, n_features)) * 2
     return (centers[labels] + rng.normal(size=(n, n_features))).astype(np.float32), labels.astype(np.int64)
+
+
+@pytest.fixture(autouse=True)
+def device_of_gpu_tests(request):
+    """For tests marked ``gpu``, pretend that there is a CUDA device where there is none."""
+    if request.node.get_closest_marker("gpu") is None or torch.cuda.is_available():
+        yield
+    else:
+        with pretended_cuda():
+            yield
 
 
 @pytest.fixture

@@ -171,7 +171,7 @@ def run_benchmark(
         dispatcher = _Dispatcher(chosen, tables, estimates, Schedule(unfinished), progress, on_round, on_run)
         if unfinished:
             common = unfinished[0].settings
-            workload = Workload(folder, len(unfinished), jobs, common["threads"], common["device"])
+            workload = Workload(folder, len(unfinished), jobs, common["threads"], common["device"], bool(objects))
             with blaming(chosen, "open", own_errors=True):
                 opened = chosen.open(workload)
             executor = checked_executor(chosen, opened)

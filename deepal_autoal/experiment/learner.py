@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ from deepal_autoal.measuring.profile import section
 from deepal_autoal.models import ModelChoice, build_model, resolve_model
 from deepal_autoal.numerics.arrays import as_array
 from deepal_autoal.numerics.devices import resolve_device
-from deepal_autoal.numerics.precision import clean_autograd_state, resolve_precision
+from deepal_autoal.numerics.precision import clean_autograd_state, deterministic, resolve_precision
 from deepal_autoal.numerics.random_streams import stream_seed
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.querying.asking import ask
@@ -144,7 +145,8 @@ class ActiveLearner:
         # Decided once: a run that is continued on another machine keeps its precision.
         precision = resolve_precision(wanted.precision, self.device, self._inputs.input_shape)
         self.recipe = replace(wanted, precision=precision)
-        plain = Trainer(self._build, self.recipe, self.device)
+        # Not a method: the trainer would then keep this object, and so the pool, in a cycle.
+        plain = Trainer(partial(build_model, self.model_choice, shape, n_classes), self.recipe, self.device)
         self.strategy = leave_out_unable_candidates(self.strategy, self.model_name, lambda: self._untrained(plain))
         doing = "wrap_trainer"
         with guarded(self.strategy, doing), blaming(self.strategy, doing, own_errors=True):
@@ -278,7 +280,7 @@ class ActiveLearner:
         labeled, unlabeled = self._data()
         warm = self._fitted.module.state_dict() if self.recipe.warm_start and self._fitted is not None else None
         seed = stream_seed(self.seed, self.round + 1, "train")
-        with self.blaming_for("training"), clean_autograd_state(self.device):
+        with deterministic(self.device), self.blaming_for("training"), clean_autograd_state(self.device):
             fitted = self._trainer.fit(labeled, unlabeled, seed=seed, initial_state=warm, progress=progress)
         if not isinstance(fitted, FittedModel):
             raise QueryError(f"{self.strategy}: its trainer's fit returned {type(fitted).__name__}, not a FittedModel")
@@ -422,9 +424,6 @@ class ActiveLearner:
 
     def _new_module(self, seed: int) -> TaskModel:
         return self._rebuilding.new_objective(seed).model
-
-    def _build(self) -> TaskModel:
-        return build_model(self.model_choice, self._inputs.input_shape, self.n_classes)
 
     def blaming_for(self, doing: str) -> AbstractContextManager[object]:
         """Return a context that blames errors on the strategy if it changes training, else on the model."""

@@ -45,7 +45,7 @@ from deepal_autoal.measuring.profile import Profile, section
 from deepal_autoal.measuring.profile_tables import write_profile
 from deepal_autoal.measuring.resources import memory_size
 from deepal_autoal.models import AUTO, recorded_model
-from deepal_autoal.numerics.devices import resolve_device
+from deepal_autoal.numerics.devices import describe_gpu, resolve_device
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.plugins.registry import IN_PROCESS_DISTRIBUTION
 from deepal_autoal.plugins.run_view import ActiveRun
@@ -332,6 +332,7 @@ def _prepare(
         seed=settings.seed,
         threads=torch.get_num_threads(),
         device=str(device),
+        gpu=describe_gpu(device),
         versions=versions(),
         plugins=entries.distributions(providers),
         plugin_options=plugin_options,

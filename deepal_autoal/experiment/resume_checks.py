@@ -33,6 +33,13 @@ def check_same_settings(recorded: Mapping[str, Any], current: Mapping[str, Any],
         now["rounds"] = recorded["rounds"]
     compared = [(key, recorded_value(recorded, key), recorded_value(now, key)) for key in COMPARED]
     _refuse([line for name, one, other in compared for line in _differences(name, one, other)], folder)
+    before, gpu = recorded.get("gpu"), now.get("gpu")
+    changes = _differences("gpu", before, gpu) if before and gpu else []  # earlier versions did not record it
+    if changes:
+        raise RunFolderError(
+            f"{folder}: {'; '.join(changes)}, and other kernels give other numbers. Resume it with what it began with, "
+            "or choose another --out"
+        )
 
 
 def check_given_matches(recorded: RunConfig, given: Settings, folder: Path) -> None:

@@ -37,6 +37,7 @@ class RunConfig:
         seed: Of everything random.
         threads: CPU threads.
         device: Where models are trained.
+        gpu: On CUDA, its name and the versions of CUDA and cuDNN.
         versions: Of Python and the packages that results depend on.
         plugins: Distributions that had a part in the run, with their versions.
         command: The command line.
@@ -65,6 +66,7 @@ class RunConfig:
     plugins: Any
     command: Sequence[str]
     settings: Mapping[str, Any]
+    gpu: Mapping[str, str] | None = None
     protocol: str | None = None
     n_wrong_labels: int | None = None
     scaling_reason: str | None = None
@@ -122,7 +124,7 @@ class RunConfig:
             "rounds",
         )
         ordered = {name: found[name] for name in (*head, *(name for name in found if name not in head))}
-        optional = ("protocol", "n_wrong_labels", "scaling_reason")
+        optional = ("gpu", "protocol", "n_wrong_labels", "scaling_reason")
         return {
             name: value
             for name, value in ordered.items()

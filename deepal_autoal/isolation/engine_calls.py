@@ -40,6 +40,8 @@ _OF_HOST = tuple(
         "deterministic algorithms", "cuDNN flags",
     )
 )  # fmt: skip
+# Where that is not the initial value: cuDNN's fastest convolutions do not give the same numbers every time.
+_COMPUTED_WITH = {"torch's cuDNN flags": {"enabled": True, "deterministic": True, "benchmark": False}}
 _MODULES = "torch.nn.modules.module"
 
 logger = logging.getLogger(__name__)
@@ -64,7 +66,8 @@ def engine_call() -> Iterator[None]:
 
     Within it, torch's default dtype and device, grad, inference and autocast modes, deterministic algorithms, anomaly
     detection, float32 precision, cuDNN flags and global module hooks, numpy's error handling and filters that turn
-    all warnings into errors are as in a new process. A call that waits long says so once.
+    all warnings into errors are as in a new process, except that cuDNN computes float32 in full (no TF32) and with
+    deterministic kernels. A call that waits long says so once.
     """
     global _holder
     lock = _lock
@@ -94,7 +97,7 @@ def _usual_state() -> Iterator[None]:
         if "torch" in sys.modules:
             _enter_usual_torch(stack)
         before = process_state(_OF_HOST)
-        restore_process({}, _OF_HOST)
+        restore_process(_COMPUTED_WITH, _OF_HOST)
         stack.callback(restore_process, before, _OF_HOST)
         yield
 
@@ -107,9 +110,8 @@ def _enter_usual_torch(stack: ExitStack) -> None:
     if torch.get_default_device().type != "cpu":
         stack.enter_context(torch.device("cpu"))
     precisions = read_precisions()
-    # cuDNN's own default is not the same in all versions.
-    usual = {path: "none" if path else "highest" for path in precisions if not path.startswith("cudnn")}
-    if any(precisions[path] != value for path, value in usual.items()):
+    usual = {path: _usual_precision(path) for path in ("cudnn.allow_tf32", *precisions)}
+    if any(precisions.get(path) != value for path, value in usual.items()):
         put_precisions(usual)
         stack.callback(put_precisions, precisions)
     for name in GLOBAL_HOOKS:
@@ -117,6 +119,13 @@ def _enter_usual_torch(stack: ExitStack) -> None:
         if hooks:
             stack.callback(_put_back, hooks, dict(hooks))
             hooks.clear()
+
+
+def _usual_precision(path: str) -> Any:
+    """Return the setting with which float32 is float32; cuDNN by itself rounds the inputs of convolutions to TF32."""
+    if path == "cudnn.allow_tf32":
+        return False
+    return "none" if path else "highest"
 
 
 def _put_back(hooks: dict[int, Any], before: dict[int, Any]) -> None:

@@ -56,9 +56,10 @@ class Shared:
     is_reported: bool = True
 
 
-# Whether matrix multiplications and convolutions round their inputs; torch has had two ways to set this.
-_PRECISIONS = ("fp32_precision", "cuda.matmul.fp32_precision", "cudnn.conv.fp32_precision",
-               "mkldnn.matmul.fp32_precision", "mkldnn.conv.fp32_precision")  # fmt: skip
+# Whether matrix multiplications and convolutions round their inputs; torch has had two ways to set this. The older one
+# comes first: it sets all of cuDNN's, and cannot be read while they were set otherwise.
+_PRECISIONS = ("cudnn.allow_tf32", "fp32_precision", "cuda.matmul.fp32_precision", "cudnn.conv.fp32_precision",
+               "cudnn.rnn.fp32_precision", "mkldnn.matmul.fp32_precision", "mkldnn.conv.fp32_precision")  # fmt: skip
 
 
 def read_precisions() -> dict[str, Any]:
@@ -67,7 +68,8 @@ def read_precisions() -> dict[str, Any]:
     for path in _PRECISIONS:
         with suppress(AttributeError, RuntimeError):
             found[path] = _attribute(_torch().backends, path)
-    return found or {"": _torch().get_float32_matmul_precision()}
+    is_new = any(path.endswith("fp32_precision") for path in found)
+    return found if is_new else {**found, "": _torch().get_float32_matmul_precision()}
 
 
 def put_precisions(values: Mapping[str, Any]) -> None:
@@ -75,7 +77,7 @@ def put_precisions(values: Mapping[str, Any]) -> None:
     for path, value in values.items():
         if not path:
             _torch().set_float32_matmul_precision(value)
-        elif _attribute(_torch().backends, path) != value:
+        elif read_precisions().get(path) != value:
             *owner, name = path.split(".")
             setattr(_attribute(_torch().backends, ".".join(owner)), name, value)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -88,6 +90,33 @@ def _convolve(part: nn.Conv2d, inputs: Tensor) -> Tensor:
         return type(part).forward(part, inputs)
     with torch.autocast("cpu", enabled=False):
         return type(part).forward(part, inputs.float())
+
+
+@contextmanager
+def deterministic(device: torch.device) -> Iterator[None]:
+    """Inside the block, a CUDA device computes with deterministic kernels wherever torch has them.
+
+    Where it has none, torch warns, once for each place. On other devices nothing changes: a CPU's kernels are
+    deterministic for a given number of threads.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    # Read when cuBLAS starts; without it, sums of its streams differ from time to time.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    was = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    settings: Any = torch.utils.deterministic
+    fills = settings.fill_uninitialized_memory
+    with warnings.catch_warnings():
+        # Where warnings are errors, a missing kernel would stop the run.
+        warnings.filterwarnings("default", message=".*deterministic", category=UserWarning)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        settings.fill_uninitialized_memory = False  # costs a pass over all new memory
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(was[0], warn_only=was[1])
+            settings.fill_uninitialized_memory = fills
 
 
 @contextmanager

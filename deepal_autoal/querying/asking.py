@@ -13,6 +13,8 @@ from deepal_autoal.isolation.blame import blaming
 from deepal_autoal.isolation.guards import guarded
 from deepal_autoal.isolation.process_state import global_seed
 from deepal_autoal.isolation.watchdog import watched
+from deepal_autoal.numerics.devices import bounded_memory
+from deepal_autoal.numerics.precision import deterministic
 from deepal_autoal.querying.context import damaged_results
 from deepal_autoal.querying.strategy import Query, ScoringStrategy, Strategy, check_query
 
@@ -58,6 +60,7 @@ def ask(strategy: Strategy, context: QueryContext, batch_size: int) -> Answer:
             f"{Strategy.__str__(strategy)} has been choosing", SLOW_QUERY, logging.INFO if builtin else logging.WARNING
         ),
         global_seed(context.stream_seed("global"), context.device),
+        deterministic(context.device),
         guarded(
             Strategy.__str__(strategy),
             "query",
@@ -66,6 +69,7 @@ def ask(strategy: Strategy, context: QueryContext, batch_size: int) -> Answer:
             thorough=not builtin,
         ),
         blaming(Strategy.__str__(strategy)),
+        bounded_memory("the query", "give a smaller --pool-size or --batch-size, or choose a strategy that needs less"),
     ):
         scores = None
         if isinstance(strategy, ScoringStrategy) and type(strategy).query is ScoringStrategy.query:

@@ -107,8 +107,10 @@ class ModelOutputs:
         self._fit_member = fit_member
         self._held_out = held_out
         self._temperature: float | None = None
-        self._rows = RowStore(len(inputs), self._pass) if keeps_embeddings else self._logits_of(model)
-        self._embeddings = self._rows if keeps_embeddings else RowStore(len(inputs), self._pass)
+        # Not methods of this object, which the stores would then keep in a cycle.
+        whole = RowStore(len(inputs), lambda indices: model.sweep(inputs, indices))
+        self._rows = whole if keeps_embeddings else _logits_of(model, inputs)
+        self._embeddings = whole
         self._members: list[RowStore] = []
 
     @property
@@ -173,16 +175,32 @@ class ModelOutputs:
         """Return class probabilities of independently trained members, float32 (n_members, n, C)."""
         while len(self._members) < n_members - 1:
             number = len(self._members) + 1
-            self._members.append(self._logits_of(self._fit_member(number)))
+            self._members.append(_logits_of(self._fit_member(number), self.inputs))
         members = [self._rows, *self._members[: n_members - 1]]
         return torch.stack([softmax(member.take(indices, 0)) for member in members])
 
-    def _pass(self, indices: NDArray[np.int64]) -> tuple[Tensor, ...]:
-        return self.model.sweep(self.inputs, indices)
 
-    def _logits_of(self, model: FittedModel) -> RowStore:
-        """Return a store of a model's logits only."""
-        return RowStore(len(self.inputs), lambda indices: (model.sweep(self.inputs, indices, logits_only=True)[0],))
+def _logits_of(model: FittedModel, inputs: Inputs) -> RowStore:
+    """Return a store of a model's logits only."""
+    return RowStore(len(inputs), lambda indices: (model.sweep(inputs, indices, logits_only=True)[0],))
+
+
+class _FurtherTraining:
+    """Trains further models in one round; apart from `OutputCache`, whose outputs keep it for their members.
+
+    Args:
+        trainer, device, progress: As in `OutputCache`.
+    """
+
+    def __init__(self, trainer: TrainerProtocol, device: torch.device, progress: Callable[[int, int], None]) -> None:
+        self.seconds = 0.0
+        self._trainer, self._device, self._progress = trainer, device, progress
+
+    def fit(self, labeled: LabeledData, unlabeled: UnlabeledData, seed: int, recipe: Recipe | None) -> FittedModel:
+        with section("training", self._device) as watch, clean_autograd_state(self._device):
+            model = self._trainer.fit(labeled, unlabeled, seed=seed, recipe=recipe, progress=self._progress)
+        self.seconds += watch.seconds
+        return model
 
 
 class OutputCache:
@@ -195,9 +213,6 @@ class OutputCache:
         progress: Called with the number of steps done and the total while models are trained.
         keeps_embeddings: Whether embeddings are going to be needed.
         build: Returns an untrained task model for a seed; by default there are none to be had.
-
-    Attributes:
-        training_seconds: Time spent on training further models so far.
     """
 
     def __init__(
@@ -213,8 +228,7 @@ class OutputCache:
         self._build = build
         self._keeps_embeddings = keeps_embeddings
         self.progress = progress
-        self.training_seconds = 0.0
-        self._trainer = trainer
+        self._training = _FurtherTraining(trainer, inputs.device, progress)
         self._key = key
         self._outputs: dict[int, ModelOutputs] = {}
 
@@ -223,6 +237,8 @@ class OutputCache:
     ) -> ModelOutputs:
         """Keep a fitted model's outputs; ``labeled`` is what the model and its ensemble's members are trained on."""
 
+        train, inputs = self._training.fit, self.inputs  # not this object, which keeps the outputs
+
         def fit_member(number: int) -> FittedModel:
             seed = stream_seed(*key, "member", number)
             if isinstance(model.module, SolvedModel):
@@ -230,8 +246,8 @@ class OutputCache:
                 # copies of a sample would be in two folds of a cross-validation, which would favor memorizing.
                 n = len(labeled.indices)
                 drawn = np.sort(numpy_stream(seed, "part").permutation(n)[: math.ceil(_MEMBERS_PART * n)])
-                return self._train(labeled.part(drawn), unlabeled, seed, None)
-            return self._train(labeled, unlabeled, seed, None)
+                return train(labeled.part(drawn), unlabeled, seed, None)
+            return train(labeled, unlabeled, seed, None)
 
         def held_out() -> tuple[Tensor, Tensor]:
             folds = stratified_folds(labeled.labels, N_FOLDS, stream_seed(*key, "calibration"))
@@ -241,8 +257,8 @@ class OutputCache:
                 is_out = folds == number
                 if is_out.any():
                     seed = stream_seed(*key, "calibration", number)
-                    fitted = self._train(labeled.part(~is_out), unlabeled, seed, model.recipe)
-                    logits.append(fitted.sweep(self.inputs, labeled.indices[is_out], logits_only=True)[0])
+                    fitted = train(labeled.part(~is_out), unlabeled, seed, model.recipe)
+                    logits.append(fitted.sweep(inputs, labeled.indices[is_out], logits_only=True)[0])
                     labels.append(labeled.labels[is_out])
             return torch.cat(logits), torch.as_tensor(np.concatenate(labels), device=model.device)
 
@@ -254,7 +270,7 @@ class OutputCache:
         self, labeled: LabeledData, unlabeled: UnlabeledData, key: tuple[int | str, ...], recipe: Recipe | None
     ) -> FittedModel:
         """Train a further model and keep its outputs."""
-        model = self._train(labeled, unlabeled, stream_seed(*key, "train"), recipe)
+        model = self._training.fit(labeled, unlabeled, stream_seed(*key, "train"), recipe)
         self.add(model, labeled, unlabeled, key)
         return model
 
@@ -268,12 +284,10 @@ class OutputCache:
             raise DeepALError("this round cannot build untrained models")
         return place(self._build(stream_seed(*key, "new model")), self.inputs.device).train()
 
-    def _train(self, labeled: LabeledData, unlabeled: UnlabeledData, seed: int, recipe: Recipe | None) -> FittedModel:
-        device = self.inputs.device
-        with section("training", device) as watch, clean_autograd_state(device):
-            model = self._trainer.fit(labeled, unlabeled, seed=seed, recipe=recipe, progress=self.progress)
-        self.training_seconds += watch.seconds
-        return model
+    @property
+    def training_seconds(self) -> float:
+        """Time spent on training further models so far."""
+        return self._training.seconds
 
     def of(self, model: FittedModel) -> ModelOutputs:
         """Return the outputs of a model that was added or fitted here.

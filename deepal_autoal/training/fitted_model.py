@@ -12,6 +12,7 @@ import torch
 
 from deepal_autoal.isolation.blame import blaming
 from deepal_autoal.measuring.profile import count_passed
+from deepal_autoal.numerics.devices import bounded_memory
 from deepal_autoal.numerics.precision import autocast, place
 from deepal_autoal.numerics.random_streams import global_torch_seed
 from deepal_autoal.numerics.row_blocks import MODEL_PASS, row_slices
@@ -93,7 +94,8 @@ class FittedModel:
         n, module = len(indices), self.module
         logits = torch.empty((n, module.n_classes), device=self.device)
         embeddings = torch.empty((0 if logits_only else n, module.embedding_dim), device=self.device)
-        with torch.no_grad():
+        advice = "choose a smaller --model, or bring images to a smaller --image-size"
+        with torch.no_grad(), bounded_memory("a pass over samples", advice):
             for rows in row_slices(n, batch_size or samples_at_once(inputs.input_shape, self.device)):
                 with self._blaming(), autocast(self.precision, self.device):
                     features = module.features(inputs.batch(indices[rows]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from deepal_autoal.errors import InputError
+from deepal_autoal.numerics.devices import residency_limit, without_waiting
 from deepal_autoal.numerics.row_blocks import READING, read_rows
 from deepal_autoal.training.scaling import VectorMoments, resolve_scaling
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _MAX_PIXEL = 255.0
+
+logger = logging.getLogger(__name__)
 
 
 class Normalization:
@@ -73,8 +77,9 @@ class Normalization:
 class Inputs:
     """Access to samples by index, as model inputs on a device.
 
-    Images stay uint8 until they are on the device. On CUDA, an array that takes less than half of the free memory is
-    kept on the device; otherwise rows are copied when requested, and a memory-mapped array stays mapped.
+    Images stay uint8 until they are on the device. On CUDA, an array that takes less than half of the free memory, or
+    of what is left of this process's share, is kept on the device; otherwise rows are copied when requested, and a
+    memory-mapped array stays mapped.
 
     Args:
         array: Images uint8 (N, H, W, C), or vectors floating (N, D).
@@ -94,13 +99,7 @@ class Inputs:
             self._shift = (-mean / std).view(-1, 1, 1)
         else:
             self._mean, self._std = mean, std
-        self._resident: Tensor | None = None
-        if _may_reside(device, array.nbytes):
-            for rows in READING.blocks(len(array), array[:1].nbytes):
-                part = _to_tensor(array[rows].copy(), device)
-                if self._resident is None:
-                    self._resident = part.new_empty((len(array), *part.shape[1:]))
-                self._resident[rows] = part
+        self._resident = _resident(array, device) if _may_reside(device, array.nbytes) else None
 
     def __len__(self) -> int:
         return len(self._array)
@@ -120,7 +119,7 @@ class Inputs:
         """
         if self._resident is not None:
             chosen = indices if isinstance(indices, torch.Tensor) else torch.from_numpy(np.array(indices))
-            rows = self._resident[chosen.to(self.device)]
+            rows = self._resident[without_waiting(chosen, self.device)]
         else:
             picked = indices.cpu().numpy() if isinstance(indices, torch.Tensor) else indices
             rows = _to_tensor(self._array[picked], self.device)
@@ -157,7 +156,22 @@ class Inputs:
 
 def _may_reside(device: torch.device, n_bytes: int) -> bool:
     """Return whether to copy an array to the device; not on the CPU, where it already is and may be memory-mapped."""
-    return device.type == "cuda" and n_bytes < torch.cuda.mem_get_info(device)[0] // 2
+    return device.type == "cuda" and n_bytes < residency_limit(device)
+
+
+def _resident(array: NDArray[Any], device: torch.device) -> Tensor | None:
+    """Return an array on the device; None where another process was faster to take the memory."""
+    whole: Tensor | None = None
+    try:
+        for rows in READING.blocks(len(array), array[:1].nbytes):
+            part = _to_tensor(array[rows].copy(), device)
+            if whole is None:
+                whole = part.new_empty((len(array), *part.shape[1:]))
+            whole[rows] = part
+    except torch.OutOfMemoryError:
+        logger.info("the samples do not fit on %s and stay in the machine's memory", device)
+        return None
+    return whole
 
 
 def _to_tensor(rows: NDArray[Any], device: torch.device) -> Tensor:
@@ -165,7 +179,7 @@ def _to_tensor(rows: NDArray[Any], device: torch.device) -> Tensor:
     native = rows.dtype.newbyteorder("=")
     if device.type == "mps" and native == np.float64:
         native = np.dtype(np.float32)
-    return torch.from_numpy(rows.astype(native, copy=False)).to(device)
+    return without_waiting(torch.from_numpy(rows.astype(native, copy=False)), device)
 
 
 def _image_moments(

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from deepal_autoal.errors import DeepALError, InputError
+from deepal_autoal.numerics.devices import bounded_memory
 from deepal_autoal.numerics.precision import autocast, clean_autograd_state, exact_gradients, place, resolve_precision
 from deepal_autoal.numerics.random_streams import global_torch_seed, stream_seed, torch_stream
 from deepal_autoal.training.augmentation import augment
@@ -156,9 +157,20 @@ class Trainer:
 
         Raises:
             InputError: If there are no labels, or they are not classes of the model.
-            DeepALError: If the loss becomes NaN or infinite.
+            DeepALError: If the loss becomes NaN or infinite, or the device's memory does not suffice.
         """
         recipe = recipe or self.recipe
+        with bounded_memory("training", _smaller(recipe)):
+            return self._fit(labeled, seed, initial_state, recipe, progress)
+
+    def _fit(
+        self,
+        labeled: LabeledData,
+        seed: int,
+        initial_state: Mapping[str, Tensor] | None,
+        recipe: Recipe,
+        progress: Callable[[int, int], None] | None,
+    ) -> FittedModel:
         precision = resolve_precision(recipe.precision, self.device, labeled.inputs.input_shape)
         objective = self.new_objective(stream_seed(seed, "init"))
         _check_data(labeled, objective.model.n_classes, recipe)
@@ -232,12 +244,8 @@ class Trainer:
                 if progress is not None and time.monotonic() - reported_at > _REPORTED_EVERY:
                     reported_at = time.monotonic()
                     progress(step, total)
-            metrics = {
-                "epochs": epoch,
-                "steps": step,
-                "train_loss": float(loss_sum) / n,
-                "train_accuracy": int(n_correct) / n,
-            }
+            loss, correct = torch.stack([loss_sum.double(), n_correct.double()]).tolist()  # the epoch's only wait
+            metrics = {"epochs": epoch, "steps": step, "train_loss": loss / n, "train_accuracy": correct / n}
             if not math.isfinite(metrics["train_loss"]):
                 raise _diverged(
                     f"the loss is {metrics['train_loss']} in epoch {epoch} of {n_epochs}", recipe, precision
@@ -301,6 +309,14 @@ def _diverged(what: str, recipe: Recipe, precision: str) -> DeepALError:
     if precision != "float32":
         advice += ", or use --precision float32"
     return DeepALError(f"training diverged: {what}; {advice}")
+
+
+def _smaller(recipe: Recipe) -> str:
+    """Return what to make smaller where a training step needs too much memory."""
+    return (
+        f"lower --train-batch-size (it is {recipe.train_batch_size}), choose a smaller --model, or bring images to a "
+        "smaller --image-size"
+    )
 
 
 def _check_data(labeled: LabeledData, n_classes: int, recipe: Recipe) -> None:

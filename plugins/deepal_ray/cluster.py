@@ -115,7 +115,8 @@ class RayCluster:
         files = read_run_folder(Path(attempt.there.folder))
         order = Order(
             attempt.there, self._token, required_versions(attempt.job), _environment(), os.getcwd(),
-            attempt.number > 0, ray.put(files) if files else None, self._model(attempt.there.initial_model),
+            self._gpus if 0 < self._gpus < 1 else 1.0, attempt.number > 0, ray.put(files) if files else None,
+            self._model(attempt.there.initial_model),
         )  # fmt: skip
         task = self._task.options(
             name=attempt.job.title, num_returns="streaming", max_retries=0, num_cpus=self._cpus, num_gpus=self._gpus,

@@ -65,6 +65,7 @@ class Order:
         versions: The required versions by distribution.
         environment: Environment variables for the run's process.
         folder: The command's working directory; relative paths start there.
+        gpu_share: The part of a GPU that the run may use, from 0 to 1.
         is_retry: Whether an earlier process of this run was lost.
         files: A reference to the run folder's files, by path; None if there are none.
         initial_model: A reference to the shared round 0's file; None if it is not trained yet.
@@ -75,6 +76,7 @@ class Order:
     versions: Mapping[str, str]
     environment: Mapping[str, str]
     folder: str
+    gpu_share: float = 1.0
     is_retry: bool = False
     files: Any = None
     initial_model: Any = None
@@ -148,14 +150,14 @@ def _fetch(reference: Any) -> Any:
     return ray.get(reference)
 
 
-# Kept for later runs in this process, which saves them the start: threads, environment and folder of each.
-_spare: list[tuple[tuple[int, Mapping[str, str], str | None], WorkerProcess, Messages]] = []
+# Kept for later runs in this process, which saves them the start: threads, environment, folder and share of each.
+_spare: list[tuple[tuple[int, Mapping[str, str], str | None, float], WorkerProcess, Messages]] = []
 
 
 def _follow(order: Order, job: Job) -> Iterator[Message]:
     """Let a process execute a job; yield its messages."""
     folder = order.folder if os.path.isdir(order.folder) else None
-    setup = (job.settings["threads"], order.environment, folder)
+    setup = (job.settings["threads"], order.environment, folder, order.gpu_share)
     process, messages = _process(*setup)
     process.send(job)
     reported_at, daemon = 0.0, os.getppid()
@@ -177,19 +179,24 @@ def _follow(order: Order, job: Job) -> Iterator[Message]:
                 continue
             reported_at = time.monotonic()
         if message["kind"] == "end":
-            _spare.append((setup, process, messages))
+            if message.get("is_unusable"):
+                process.end()
+            else:
+                _spare.append((setup, process, messages))
             yield message
             return
         yield message
 
 
-def _process(threads: int, environment: Mapping[str, str], folder: str | None) -> tuple[WorkerProcess, Messages]:
+def _process(
+    threads: int, environment: Mapping[str, str], folder: str | None, gpu_share: float
+) -> tuple[WorkerProcess, Messages]:
     """Return the process of the last run here, if it fits and is alive, or a new one."""
     while _spare:
         setup, process, messages = _spare.pop()
-        if setup == (threads, environment, folder) and process.is_alive:
+        if setup == (threads, environment, folder, gpu_share) and process.is_alive:
             return process, messages
         process.process.terminate()
         process.end()
     messages = queue.SimpleQueue()
-    return WorkerProcess(messages, threads, environment, folder), messages
+    return WorkerProcess(messages, threads, environment, folder, gpu_share=gpu_share), messages

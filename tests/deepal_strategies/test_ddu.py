@@ -18,6 +18,7 @@ from deepal_strategies.ddu.backbone import AveragedShortcut, SensitiveObjective,
 from deepal_strategies.ddu.density import ClassGaussians
 from deepal_strategies.ddu.spectral import SoftSpectralNorm, linear_map, normalize_layers
 from deepal_strategies.ddu.strategy import DDU
+from tests.pretended_cuda.markers import NEEDS_GPU
 
 QUICK = {"epochs": 2, "min_steps": 6, "train_batch_size": 8}
 
@@ -532,8 +533,7 @@ def test_the_resnet_has_averaged_shortcuts():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-@pytest.mark.parametrize("model", ["cnn", "resnet18"])
+@pytest.mark.parametrize("model", ["cnn", pytest.param("resnet18", marks=NEEDS_GPU)])
 def test_on_cuda(model):
     learner = make_learner(DDU(0.5), model=model, device="cuda")
     scores = DDU().score(learner._context(learner.fit(), learner.unlabeled_indices))

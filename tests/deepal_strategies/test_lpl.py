@@ -14,6 +14,7 @@ from deepal_autoal.models import build_model
 from deepal_strategies.lpl.objective import LossPredictionObjective, ranking_accuracy, ranking_loss
 from deepal_strategies.lpl.strategy import LPL
 from deepal_strategies.vote import Vote
+from tests.pretended_cuda.markers import NEEDS_GPU
 
 QUICK = {"epochs": 2, "min_steps": 6, "train_batch_size": 8}
 
@@ -394,8 +395,7 @@ def test_runs_are_saved_and_resumed(tmp_path, blob_data, quick, warm_start):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-@pytest.mark.parametrize("model", ["cnn", "resnet18"])
+@pytest.mark.parametrize("model", ["cnn", pytest.param("resnet18", marks=NEEDS_GPU)])
 def test_on_cuda(model):
     images = np.random.default_rng(1).integers(256, size=(60, 16, 16, 3), dtype=np.uint8)
     learner = make_learner(LPL(subset=20), model=model, samples=images, device="cuda")

@@ -396,7 +396,6 @@ def test_options_are_checked(options):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 @pytest.mark.parametrize("array", [vectors(40), images(40, 8, 8, 1)], ids=["vectors", "images"])
 def test_on_a_gpu(array):
     context = make_context(array, 10, device="cuda")

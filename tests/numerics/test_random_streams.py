@@ -44,7 +44,6 @@ def test_global_seed_is_restored_also_after_an_error():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_cuda_generator_is_left_alone_or_restored():
     before = torch.cuda.get_rng_state()
     with global_torch_seed(1):

@@ -95,7 +95,6 @@ def test_the_pool_is_neither_sorted_nor_shuffled():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64])
 @pytest.mark.parametrize("drawn_on", ["cpu", "cuda"])
 def test_on_cuda(dtype, drawn_on):

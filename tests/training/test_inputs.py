@@ -178,7 +178,6 @@ def test_fingerprint_distinguishes_arrays(images, monkeypatch):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_images_are_on_the_cuda_device(images):
     device = torch.device("cuda", 0)
     fitted = Normalization.fit(images)

@@ -11,6 +11,7 @@ from torch import nn
 
 from deepal_autoal import DeepALError, InputError, LabeledData, Recipe, TaskModel, Trainer, UnlabeledData
 from deepal_autoal.training import trainer as training_module
+from tests.pretended_cuda.markers import NEEDS_GPU
 
 CPU = torch.device("cpu")
 
@@ -250,8 +251,7 @@ def test_a_wrapped_trainer_has_the_same_interface(setup, equal):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-@pytest.mark.parametrize("model", ["cnn", "resnet18"])
+@pytest.mark.parametrize("model", ["cnn", pytest.param("resnet18", marks=NEEDS_GPU)])
 def test_trains_on_cuda(stripes, make_setup, model):
     device = torch.device("cuda", 0)
     setup = make_setup(*stripes, model=model, device=device, epochs=30, augmentation=("crop",))

@@ -26,6 +26,7 @@ class Workload:
         n_jobs: The maximum number of runs at a time, ``--jobs``; None leaves it to the backend.
         threads: CPU threads of each run.
         device: Of all runs, as `Backend.device` returned it.
+        is_bound_here: Whether strategies are objects of this process, so that no other can execute the runs.
     """
 
     out: Path
@@ -33,6 +34,7 @@ class Workload:
     n_jobs: int | None
     threads: int
     device: str | None
+    is_bound_here: bool = False
 
 
 class Executor(Protocol):

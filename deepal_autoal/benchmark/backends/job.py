@@ -47,12 +47,14 @@ class Job:
         Args:
             report: Called with each message: ``{"kind": "phase", "phase": ..., "done": ..., "total": ...}`` very often,
                 ``{"kind": "round", "record": {...}}`` after each round and, as the last one, ``{"kind": "end",
-                "failure": ...}`` with the reason in one line, or None for success. A `WorkerProcess` also reports
+                "failure": ...}`` with the reason in one line, or None for success; with ``"is_unusable": True`` if CUDA
+                has failed, so that this process can execute no other job. A `WorkerProcess` also reports
                 ``{"kind": "log", "name": ..., "level": ..., "text": ...}``.
         """
         from deepal_autoal.experiment.loop import run
         from deepal_autoal.isolation.engine_calls import engine_call
         from deepal_autoal.isolation.process_state import restored
+        from deepal_autoal.numerics.devices import empty_gpu_cache, has_failed
 
         failure = None
         try:
@@ -69,4 +71,9 @@ class Job:
             logger.debug("%s failed", self.title, exc_info=True)
             text = " ".join(str(error).split())
             failure = text if isinstance(error, DeepALError) else f"{type(error).__name__}: {text}"
-        report({"kind": "end", "failure": failure})
+        end: Message = {"kind": "end", "failure": failure}
+        if has_failed():
+            end["is_unusable"] = True
+        else:
+            empty_gpu_cache()
+        report(end)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import queue
 import signal
@@ -14,6 +15,7 @@ from contextlib import suppress
 
 from deepal_autoal.benchmark.backends.interface import OnMessage
 from deepal_autoal.benchmark.backends.job import Job, Message
+from deepal_autoal.numerics.devices import GPU_SHARE
 
 # Otherwise each of these libraries would use all cores in every process.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -64,7 +66,10 @@ class Processes:
         elif job is not None:
             if message["kind"] == "end":
                 del self._jobs[worker]
-                self._free.append(worker)
+                if message.get("is_unusable"):
+                    worker.end()
+                else:
+                    self._free.append(worker)
             on_message(job, message)
 
     def _next(self) -> tuple[WorkerProcess, Message | None]:
@@ -95,7 +100,8 @@ class Processes:
             visible = os.environ.get(_VISIBLE_GPUS, "")
             names = visible.split(",") if visible else [str(number) for number in range(self._n_gpus)]
             environment[_VISIBLE_GPUS] = names[gpu]
-        return WorkerProcess(self._messages, self._threads, environment, gpu=gpu)
+        share = 1 / math.ceil(self.n_slots / max(1, self._n_gpus))
+        return WorkerProcess(self._messages, self._threads, environment, gpu=gpu, gpu_share=share)
 
 
 class WorkerProcess:
@@ -109,6 +115,7 @@ class WorkerProcess:
         environment: Environment variables in addition to this process's.
         folder: Its working directory; None for the current one.
         gpu: Which GPU it uses, for the caller.
+        gpu_share: Its part of the GPU, from 0 to 1, if processes share one.
     """
 
     def __init__(
@@ -118,9 +125,12 @@ class WorkerProcess:
         environment: Mapping[str, str] | None = None,
         folder: str | None = None,
         gpu: int = 0,
+        gpu_share: float = 1.0,
     ) -> None:
         self.gpu = gpu
         limits = {} if threads is None else dict.fromkeys(_THREAD_VARIABLES, str(threads))
+        if gpu_share < 1:
+            limits[GPU_SHARE] = str(gpu_share)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "deepal_autoal.benchmark.backends.worker"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",

@@ -36,6 +36,8 @@ def main() -> None:
         for name in LOGGERS:
             logging.getLogger(name).setLevel(job.log_level)
         job.execute(send)
+        if send.last.get("is_unusable"):
+            os._exit(1)  # what failed may also hang at exit
 
 
 class Sender:
@@ -43,16 +45,21 @@ class Sender:
 
     Args:
         file: The file to write to.
+
+    Attributes:
+        last: The last message.
     """
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
         self._lock = threading.Lock()
         self._last = ("", 0.0)
+        self.last: Message = {}
 
     def __call__(self, message: Message) -> None:
         """Write a message, unless it is of a phase reported a moment ago; may be called from any thread."""
         with self._lock:
+            self.last = message
             if message["kind"] == "phase":
                 now = time.monotonic()
                 if message["phase"] == self._last[0] and now - self._last[1] <= _SECONDS:

@@ -198,6 +198,8 @@ def _shown_settings(configs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str,
         )
     yield "seeds", ", ".join(map(str, sorted({one["seed"] for one in configs})))
     yield "device", str(config.get("device"))
+    for key, value in (config.get("gpu") or {}).items():
+        yield {"name": "GPU", "cuda": "CUDA", "cudnn": "cuDNN"}.get(key, key), str(value)
     yield "threads", str(config.get("threads"))
     for key, value in config.get("plugin_options", {}).items():
         yield f"option {key}", str(value)

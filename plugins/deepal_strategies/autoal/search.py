@@ -206,7 +206,8 @@ class Search:
                 # Scores are in [0, 1] for all samples; they become -1 ... 1.
                 ends = torch.tensor([[0.0], [1.0]]).expand(2, len(self._candidates))
                 net = self._search_net(nn.Identity(), Standardize(ends))
-                self._begin(net, lambda rows: self._votes[rows], None)
+                votes = self._votes  # not this object, which keeps the judges
+                self._begin(net, lambda rows: votes[rows], None)
             elif settings.networks in PER_CYCLE:
                 seen = self.context.rebuild(model=cycle.model, purpose="judge")
                 shared = Detached(body) if settings.networks == "trunk" else body

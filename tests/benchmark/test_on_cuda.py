@@ -1,0 +1,75 @@
+"""Benchmarks on a CUDA device, a pretended one: a run that breaks it fails alone, and caches are given back."""
+
+import functools
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from deepal_autoal import ScoringStrategy
+from deepal_autoal.benchmark import Job, run_benchmark
+from deepal_autoal.plugins import host
+from tests import pretended_cuda as package
+from tests.pretended_cuda import pretended_cuda
+
+BREAKS = """
+import torch
+from deepal_autoal import ScoringStrategy, hookimpl
+
+class Breaks(ScoringStrategy):
+    def score(self, context):
+        scores = torch.zeros(len(context.candidates), device=context.device)
+        return scores[torch.full((len(scores),), len(scores), device=context.device)]
+
+@hookimpl
+def deepal_register_strategies(registry):
+    registry.add("breaks", Breaks, summary="Fails on the device.")
+"""
+
+
+@pytest.fixture
+def devices(monkeypatch):
+    """A pretended device here and in processes that this one starts."""
+    site = Path(package.__file__).parent / "site"
+    root = Path(package.__file__).parents[2]
+    path = [str(site), str(root), str(root / "plugins"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
+    monkeypatch.setenv("PRETENDED_CUDA_ROOT", str(root))
+    with pretended_cuda() as found:
+        yield found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_broken_strategy_fails_its_own_runs_only(
+    devices, tmp_path, blob_file, distribution, monkeypatch, quick, jobs
+):
+    monkeypatch.setattr(host, "_loaded_host", functools.cache(host._loaded_host.__wrapped__))  # of this test
+    distribution("broken-plugin", entry_points={"breaks": "broken_plugin"}, broken_plugin=BREAKS)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(distribution.path), os.environ["PYTHONPATH"]]))
+    settings = quick | {"rounds": 1, "device": "cuda"}
+    result = run_benchmark("breaks,margin", str(blob_file), 2, tmp_path / "out", jobs=jobs, **settings)
+    assert [outcome.run.strategy for outcome in result.failures] == ["breaks", "breaks"]
+    assert all("device-side assert" in outcome.failure for outcome in result.failures)
+    assert {run.strategy for run in result.tables.runs} == {"margin"} and len(result.tables.runs) == 2
+    assert not devices.has_failed
+
+
+def test_a_broken_object_leaves_the_other_runs_to_a_new_process(devices, tmp_path, blob_file, quick):
+    class Breaks(ScoringStrategy):
+        def score(self, context):
+            devices.fail()
+
+    settings = quick | {"rounds": 1, "device": "cuda"}
+    result = run_benchmark({"object": Breaks(), "margin": "margin"}, str(blob_file), 1, tmp_path, **settings)
+    first, second = result.failures
+    assert "device-side assert" in first.failure and "cannot use it; repeat the call" in second.failure
+
+
+def test_a_job_gives_its_cache_back(devices, tmp_path, blob_file, quick):
+    messages = []
+    settings = quick | {"rounds": 1, "device": "cuda", "strategy": "margin", "dataset": str(blob_file)}
+    Job("job", str(tmp_path / "run"), settings).execute(messages.append)
+    assert messages[-1] == {"kind": "end", "failure": None}
+    assert devices.is_initialized and torch.cuda.memory_reserved() == 0
