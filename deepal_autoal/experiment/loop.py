@@ -356,15 +356,15 @@ def _continued(folder: RunFolder, recorded: RunConfig, current: RunConfig) -> tu
     }
     records, summary = folder.read_finished() if folder.is_finished else (folder.read_rounds(), None)
     is_stopped = summary is not None and summary["status"] != "finished"
-    is_extended = current.rounds > recorded.rounds and not is_stopped
-    if is_stopped and current.rounds > recorded.rounds:
+    is_extended = current.rounds > recorded.rounds
+    if is_stopped and is_extended:  # it is recorded all the same: reports compare runs of equally many rounds
         logger.warning(
             "%s was stopped (%s): more rounds do not continue it", folder.path, (summary or {}).get("stop_reason")
         )
     settings = {**recorded.settings, **moved, **({"rounds": current.rounds} if is_extended else {})}
-    config = replace(recorded, rounds=current.rounds if is_extended else recorded.rounds, settings=settings)
+    config = replace(recorded, rounds=current.rounds, settings=settings)
     is_short = summary is not None and summary["status"] == "finished" and records[-1]["round"] < config.rounds
-    if is_extended or is_short:
+    if is_short or (is_extended and not is_stopped):
         folder.check_extendable(config, records)
     if config != recorded:
         folder.write_config(config)

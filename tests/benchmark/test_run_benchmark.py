@@ -431,8 +431,8 @@ def test_all_runs_are_scaled_as_in_the_estimate(tmp_path, blob_file, quick):
 
 
 def test_a_benchmark_on_images_takes_up_further_strategies(tmp_path, image_data, quick, monkeypatch):
-    monkeypatch.setattr("deepal_autoal.benchmark.checks.load_dataset", lambda *_: image_data)
-    monkeypatch.setattr("deepal_autoal.experiment.loop.load_dataset", lambda *_: image_data)
+    monkeypatch.setattr("deepal_autoal.benchmark.checks.load_dataset", lambda *_, **__: image_data)
+    monkeypatch.setattr("deepal_autoal.experiment.loop.load_dataset", lambda *_, **__: image_data)
     for strategies in ("random", "random,margin"):
         result = run_benchmark(strategies, ["digits"], 1, tmp_path / "out", **{**quick, "model": "linear"})
         assert not result.failures, result.failures

@@ -124,7 +124,7 @@ def test_resuming_a_mistyped_folder_starts_nothing(deepal, blob_file, tmp_path):
     for more in ((), ("--quiet",), ("--rounds", "20", "--threads", "1")):
         assert_one_line(*deepal("run", "--resume", "--out", "runs/margn-s0", *more)[::2], nearest, "--strategy NAME")
     (tmp_path / "empty").mkdir()
-    assert_one_line(*deepal("run", "--resume", "--out", "empty")[::2], "there is no run in that folder; To start")
+    assert_one_line(*deepal("run", "--resume", "--out", "empty")[::2], "there is no run in that folder; to start")
     with pytest.raises(RunFolderError, match="there is no run"):
         run(out=tmp_path / "deep" / "er", resume=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["blobs.npz", "empty", "runs"]

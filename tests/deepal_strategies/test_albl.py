@@ -90,7 +90,7 @@ def world(make_round):
             labeled=np.array(labeled),
             purpose=purpose or f"round{number}",
         )
-        context.round, context.n_rounds = number, n_rounds
+        context.round, context._n_rounds = number, n_rounds
         return context
 
     return build
@@ -219,7 +219,7 @@ def test_drawn_batches_estimate_the_accuracy_and_credit_every_arm_alike(make_rou
     n, size, n_rounds = 40, 4, 3
     everything = make_round(n, 0, labels=np.zeros(n, dtype=int), logits=torch.eye(2)[np.arange(n) % 2]).context
     context = everything.rebuild(candidates=np.arange(n), labeled=np.array([], dtype=int))
-    context.n_rounds = n_rounds
+    context._n_rounds = n_rounds
     credits, rewards = [], []
     for number in range(400):
         albl = ALBL({"a": Places(), "b": Places(), "random": RandomSampling()})
@@ -228,7 +228,7 @@ def test_drawn_batches_estimate_the_accuracy_and_credit_every_arm_alike(make_rou
         after = everything.rebuild(
             candidates=np.setdiff1d(np.arange(n), batch), labeled=batch, purpose=f"after{number}"
         )
-        after.n_rounds = n_rounds
+        after._n_rounds = n_rounds
         rewards.append(albl.query(after, size).report["reward"])
     error = np.std(credits, axis=0) / 20
     assert (abs(np.mean(credits, axis=0) - 1) < 4 * error).all()
