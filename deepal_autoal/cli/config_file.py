@@ -92,6 +92,8 @@ def _as_typed(content: Mapping[str, Any], path: Path, known: set[str], flags: se
             raise InputError(f"{path}: {key} must be a single value, not a table")
         elif name not in known:
             raise UnknownNameError("setting", key, known, f"It is in {path}.")
+        elif name == "image_size" and isinstance(value, list):
+            defaults[name] = "x".join(map(str, value))
         elif isinstance(value, list):
             # A trailing comma for a single item: a list of one seed is not a number of seeds.
             defaults[name] = ",".join(map(str, value)) + ("," if len(value) == 1 else "")

@@ -61,4 +61,5 @@ def require_capabilities(strategy: Strategy, model_name: str, new_module: Callab
     if needs_dropout and not module.has_passes:
         raise InputError(
             f"{strategy} requires mc_dropout, but the model {model_name!r} has no dropout; choose another --model"
+            f"{', or --candidates without dropout passes' if isinstance(strategy, SelectorStrategy) else ''}"
         )

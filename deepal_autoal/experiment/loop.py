@@ -162,6 +162,8 @@ def run(
             kept = replace(kept, recipe={**recorded.recipe_defaults, **kept.recipe})
             _check_data_is_there(given, kept, folder.path)
             given = given.fill_from(kept)
+            if isinstance(strategy, type) and not options and given.options:
+                made = create_with_options(strategy, candidates, given.options)
             given = replace(given, model=recorded_model(AUTO if given.model is None else given.model, recorded.model))
         resolved = given.with_protocol(is_new=recorded is None).with_defaults()
         with using_threads(resolved.threads):

@@ -50,6 +50,12 @@ def test_another_object_of_the_same_name_continues_no_run(blob_data, blob_file, 
         run_benchmark({"mine": other}, **shared)
 
 
+def test_a_resumed_class_has_its_recorded_options(blob_data, tmp_path):
+    run(Mine, blob_data, options={"k": 3}, out=tmp_path, rounds=1, **TINY)
+    result = run(Mine, blob_data, out=tmp_path, resume=True, rounds=2, **TINY)
+    assert result.config["strategy"]["options"] == {"k": 3} and len(result.rounds) == 3
+
+
 def test_a_digest_is_that_of_what_is_done():
     assert code_digest(make(1)) == code_digest(make(1)) != code_digest(make(2))
     used = Mine()
