@@ -17,6 +17,8 @@ from typing import Any, TypedDict
 from deepal_autoal.errors import InputError
 
 _KEY = "setting"
+# The share of a GPU's memory that a process may use, where several share it: an environment variable of workers.
+GPU_SHARE = "DEEPAL_GPU_SHARE"
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from deepal_autoal.errors import DeepALError, InputError, error_message
-
-# Which part of a GPU is this process's, from 0 to 1; set for processes that share one.
-GPU_SHARE = "DEEPAL_GPU_SHARE"
+from deepal_autoal.run_settings import GPU_SHARE
 
 
 def resolve_device(name: str | torch.device = "auto") -> torch.device:

@@ -22,8 +22,9 @@ from deepal_autoal import (
     run,
 )
 from deepal_autoal.experiment.embedding import embed
-from deepal_autoal.numerics.devices import GPU_SHARE, has_failed, residency_limit
+from deepal_autoal.numerics.devices import has_failed, residency_limit
 from deepal_autoal.numerics.precision import deterministic
+from deepal_autoal.run_settings import GPU_SHARE
 from deepal_autoal.training.inputs import Inputs, Normalization
 from tests.pretended_cuda import pretended_cuda
 

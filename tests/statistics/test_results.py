@@ -120,7 +120,7 @@ def test_damaged_tables(copy, change, message):
         (
             "rounds.jsonl",
             '{"round": 0, "n_labeled": 5, "accuracy": 1, "queried": [], "seconds": {"train": 1}}\n',
-            "'query' is missing",
+            "does not match summary.json",
         ),
         (
             "rounds.jsonl",

@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from deepal_autoal.benchmark.backends.interface import OnMessage
 from deepal_autoal.benchmark.backends.job import Job, Message
-from deepal_autoal.numerics.devices import GPU_SHARE
+from deepal_autoal.run_settings import GPU_SHARE
 
 # Otherwise each of these libraries would use all cores in every process.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
