@@ -18,7 +18,7 @@ N_DRAWS = 1000
 # number of iterations.
 FLOOR = 1e-3
 TOLERANCE = 1e-6
-MAX_ITERATIONS = 1000
+MAX_ITERATIONS = 300
 # Starts, the iterations that each gets, and how many of the best go on from there.
 N_STARTS = 50
 SHORT_ITERATIONS = 10
