@@ -176,7 +176,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         requires={"inputs"},
         time="E*(N + L)*P",
         memory="N + L",
-        use="For comparison with its paper; needs large images, large pools and a GPU.",
+        use="For comparison with its paper; at the paper's size (variant=paper) it needs a GPU.",
         reference="Sinha, Ebrahimi & Darrell 2019, Variational adversarial active learning",
     )
     registry.add(
@@ -210,7 +210,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         changes_training=True,
         time="sweep",
         memory="N",
-        use="Large labeled sets, thousands of labels; its module learns little from fewer.",
+        use="Some hundreds of labels or more: with fewer, its module hardly ranks the losses.",
         reference="Yoo & Kweon 2019, Learning loss for active learning",
     )
     registry.add(
