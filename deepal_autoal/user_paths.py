@@ -11,6 +11,7 @@ from deepal_autoal.errors import InputError
 # In bytes, on every common file system.
 LONGEST_NAME = 255
 _SHOWN = 60
+_SHOWN_NAME = 20
 
 
 def user_path(written: str | os.PathLike[str], setting: str) -> Path:
@@ -46,8 +47,12 @@ def user_path(written: str | os.PathLike[str], setting: str) -> Path:
         raise InputError(
             f"{setting} {shown}: {home} is no user's home folder here; for a name that begins so write ./{shown}"
         )
-    if any(len(os.fsencode(name)) > LONGEST_NAME for name in expanded.split(os.sep)):
-        raise InputError(f"{setting} {shown}: a name in a path can have {LONGEST_NAME} bytes at most")
+    for name in expanded.split(os.sep):
+        if len(os.fsencode(name)) > LONGEST_NAME:
+            raise InputError(
+                f"{setting} {shown}: {name[:_SHOWN_NAME]}... has {len(os.fsencode(name))} bytes, "
+                f"and a name in a path can have {LONGEST_NAME} bytes at most"
+            )
     try:
         os.lstat(expanded)
     except OSError as error:
