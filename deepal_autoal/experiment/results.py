@@ -93,7 +93,7 @@ class FinishedRun:
         """Test accuracy after the last round, in [0, 1]."""
         return self.accuracy[-1]
 
-    @property
+    @functools.cached_property
     def total_seconds(self) -> float:
         """Seconds of all recorded phases of all rounds."""
         return total_seconds([{"seconds": phases} for phases in self.seconds])
