@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(signal, "SIGKILL"
 
 def command(blob_file, out, *more):
     return [sys.executable, "-m", "deepal_autoal", "run", "--strategy", "autoal", "--candidates", "entropy,kmeans",
-            "--dataset", str(blob_file), "--model", "mlp", "--initial", "10", "--batch-size", "2", "--rounds", "30",
+            "--dataset", str(blob_file), "--model", "mlp", "--initial", "10", "--batch-size", "2", "--rounds", "14",
             "--threads", "1", "--epochs", "4", "--min-steps", "20", "--out", str(out), *more]  # fmt: skip
 
 
@@ -28,7 +28,7 @@ def test_kill_at_any_moment(tmp_path, blob_file):
     subprocess.run(command(blob_file, tmp_path / "whole"), check=True, capture_output=True)
     out = tmp_path / "killed"
     kills = 0
-    for wait_for in (0, 4, 13):  # finished rounds to see before the kill
+    for wait_for in (0, 3, 8):  # finished rounds to see before the kill
         process = subprocess.Popen(
             command(blob_file, out, "--resume"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
