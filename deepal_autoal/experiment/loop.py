@@ -56,6 +56,7 @@ from deepal_autoal.strategies.candidate_sets import read_names
 from deepal_autoal.strategies.factory import create_registered, create_with_options, read_candidates
 from deepal_autoal.strategies.given import StrategyLike, given_items
 from deepal_autoal.training.recipe import LEAST_SIDE, Recipe
+from deepal_autoal.training.samples import CheckedSamples
 from deepal_autoal.training.scaling import check_scaling, resolve_scaling
 from deepal_autoal.user_paths import user_path
 
@@ -288,7 +289,7 @@ def _prepare(
     # `using_threads` puts back how many there were.
     torch.set_num_threads(settings.threads or usual_threads(data.input_shape))
     learner = ActiveLearner(
-        pool.x_train, created, pool.n_classes, model=settings.model, recipe=recipe, seed=settings.seed,
+        CheckedSamples(pool.x_train), created, pool.n_classes, model=settings.model, recipe=recipe, seed=settings.seed,
         device=device, members=members if len(members) < len(pool.x_train) else None, n_rounds=rounds,
         scaling=scaling.name,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,16 +17,29 @@ if TYPE_CHECKING:
 _MOST_USUAL_CHANNELS = 4
 
 
+@dataclass(frozen=True, eq=False)
+class CheckedSamples:
+    """Samples of a `Dataset`, which has checked them: an array larger than memory is not read again for that.
+
+    Attributes:
+        array: Images uint8 (N, H, W, C), or finite vectors floating (N, D).
+    """
+
+    array: NDArray[Any]
+
+
 def as_samples(samples: Any, what: str) -> NDArray[Any]:
     """Return samples in the array form that the engine uses, without copying if possible.
 
     Args:
-        samples: Images uint8 (N, H, W) or (N, H, W, C), or feature vectors floating (N, D).
+        samples: Images uint8 (N, H, W) or (N, H, W, C), or feature vectors floating (N, D); or `CheckedSamples`.
         what: Their name in messages.
 
     Raises:
         InputError: If they are neither, empty, or not finite, or their channels come first.
     """
+    if isinstance(samples, CheckedSamples):
+        return samples.array
     array = as_array(samples, what)
     if array.ndim == 3 and array.dtype == np.uint8:
         array = array[..., np.newaxis]
