@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepal_autoal.errors import InputError, RunFolderError
+from deepal_autoal.experiment.merging import merge_runs
 from deepal_autoal.experiment.run_files import (
     CONFIG,
     SUMMARY,
@@ -150,7 +151,7 @@ def load_results(path: str | Path) -> pandas.DataFrame:
     """Return finished runs as a tidy table, one row per run and round, sorted by dataset, strategy, seed and round.
 
     Args:
-        path: A benchmark's folder, a single run's folder, or a results.csv.
+        path: A benchmark's folder, a single run's folder, a folder of such folders, or a results.csv.
 
     Returns:
         The columns of results.csv: ``dataset`` and ``strategy`` (labels), ``seed``, ``round`` (0 is the initial
@@ -161,6 +162,7 @@ def load_results(path: str | Path) -> pandas.DataFrame:
     Raises:
         InputError: If pandas is not installed.
         RunFolderError: If there is no finished run, or one is damaged.
+        InputError: Also if two different runs have dataset, strategy and seed in common.
     """
     try:
         import pandas as pd
@@ -190,11 +192,11 @@ def read_results(path: str | Path) -> Results:
 
     Run folders take precedence; results.csv is read only if there are none. A run in a benchmark's folder gets its
     labels from there, any other run the names of its dataset and strategy. A folder with none of these stands for the
-    run folders and benchmarks in it.
+    run folders and benchmarks in it; the same run in several of them counts once (see `merge_runs`).
 
     Raises:
         RunFolderError: If there is no finished run, or one is damaged or cannot be read.
-        InputError: If two runs have dataset, strategy and seed in common.
+        InputError: If two different runs have dataset, strategy and seed in common; says how they differ.
     """
     place = user_path(path, "PATH")
     with reading(place):
@@ -216,7 +218,7 @@ def _read_results(place: Path) -> Results:
         raise RunFolderError(f"no run in {place} has finished: repeat its benchmark command to continue it")
     inner = [folder for folder in inner_places(place) if has_finished(folder)]
     if inner:
-        return Results(tuple(run for folder in inner for run in _read_results(folder).runs))
+        return Results(tuple(merge_runs(run for folder in inner for run in _read_results(folder).runs).values()))
     for pattern, above in (("*/seed-*", ".."), ("seed-*", "../..")):
         if any((folder / CONFIG).exists() for folder in place.glob(pattern)):
             raise RunFolderError(f"{place} is part of a benchmark: give its folder, {os.path.normpath(place / above)}")
