@@ -221,8 +221,10 @@ def check_extensions(shorter: Mapping[Path, int], requested: Collection[Path]) -
         requested: The run folders of this benchmark.
 
     Raises:
-        RunFolderError: If one is not requested, which would be left behind, or cannot be extended.
+        RunFolderError: If one is not requested, which would be left behind, or cannot be extended; its strategy's
+            folder must be deleted, so that its runs begin again.
     """
+    reasons: dict[str, list[Path]] = {}
     for folder, n_rounds in shorter.items():
         with RunFolder(folder, resume=True) as held:
             config = held.read_config()
@@ -231,9 +233,19 @@ def check_extensions(shorter: Mapping[Path, int], requested: Collection[Path]) -
             if folder not in requested:
                 raise RunFolderError(
                     f"{folder} was run with rounds {config.rounds}: --rounds {n_rounds} extends all runs on a dataset "
-                    "or none, so name all their strategies and seeds, or choose another --out"
+                    "or none, so name all their strategies and seeds, delete the folders of the others, or choose "
+                    "another --out"
                 )
-            held.check_extendable(replace(config, rounds=n_rounds), held.read_rounds())
+            reason = held.why_not_extendable(replace(config, rounds=n_rounds), held.read_rounds())
+            if reason:
+                reasons.setdefault(reason, []).append(folder)
+    if reasons:
+        found = "; ".join(f"{', '.join(map(str, folders))} ({reason})" for reason, folders in reasons.items())
+        parents = dict.fromkeys(str(folder.parent) for folders in reasons.values() for folder in folders)
+        raise RunFolderError(
+            f"these runs cannot be extended: {found}. Delete {', '.join(parents)} and repeat the command: what was "
+            "there is run again from the start, and the other runs are extended; or choose another --out"
+        )
 
 
 def _candidates(contender: Contender, created: Strategy) -> Candidates | Sequence[Any] | None:

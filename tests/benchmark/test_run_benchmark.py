@@ -1,6 +1,7 @@
 """Grids of runs: files on disk, growth, resuming, failures, and tables checked against run folders."""
 
 import json
+import re
 import shutil
 import statistics
 
@@ -12,6 +13,7 @@ from deepal_autoal import Dataset, Strategy, plugin_host, run
 from deepal_autoal.benchmark import run_benchmark
 from deepal_autoal.benchmark.grid import plan_grid
 from deepal_autoal.errors import InputError, PluginError, RunFolderError, UnknownNameError
+from deepal_autoal.report.study import read_study
 from deepal_autoal.training.task_model import TaskModel
 from tests.benchmark.run_files import content, read_csv, read_json, read_rounds, runs_of, untimed
 
@@ -462,7 +464,7 @@ def test_a_benchmark_is_extended_as_a_whole_or_not_at_all(grid, tmp_path):
     before = {folder: content(out / folder) for folder in runs_of(out)}
     with pytest.raises(RunFolderError, match="rounds 2: --rounds 3 extends all runs on a dataset or none"):
         grid("random", seeds=1)
-    with pytest.raises(RunFolderError, match=r"albl/seed-0 cannot be extended: strategy 'albl' plans with the number"):
+    with pytest.raises(RunFolderError, match=r"albl/seed-0 \(strategy 'albl' plans with the number.*Delete .*albl "):
         grid("random,albl", seeds=1, candidates="entropy,margin")
     with pytest.raises(RunFolderError, match="rounds was 2 and is now 1"):
         grid("random,albl", seeds=1, candidates="entropy,margin", rounds=1)
@@ -470,6 +472,20 @@ def test_a_benchmark_is_extended_as_a_whole_or_not_at_all(grid, tmp_path):
     assert {name: {k: v for k, v in files.items() if k != ".lock"} for name, files in now.items()} == {
         name: {k: v for k, v in files.items() if k != ".lock"} for name, files in before.items()
     }
+
+
+def test_a_benchmark_with_a_strategy_that_plans_ahead_is_extended_as_its_error_says(grid, tmp_path):
+    grid("random,albl", seeds=2, candidates="entropy,margin", rounds=1)
+    with pytest.raises(RunFolderError, match="cannot be extended: ") as caught:
+        grid("random,albl", seeds=2, candidates="entropy,margin")
+    message = str(caught.value)
+    assert "albl/seed-0, " in message and "albl/seed-1 (strategy" in message and "\n" not in message
+    (named,) = re.findall("Delete (.*) and repeat the command", message)
+    shutil.rmtree(named)
+    again = grid("random,albl", seeds=2, candidates="entropy,margin")
+    assert again.failures == () and len(again.tables.runs) == 4
+    assert {len(run.n_labeled) for run in again.tables.runs} == {4}
+    assert {"random", "albl"} == set(read_study([tmp_path / "out"]).strategies)
 
 
 def test_stopped_runs_can_be_reported_with_extended_ones(grid, tmp_path):
