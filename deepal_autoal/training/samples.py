@@ -67,7 +67,8 @@ def check_channels_last(images: NDArray[Any], what: str) -> None:
     """Refuse images (N, C, H, W): read as (N, H, W, C), they would be stripes with as many channels as columns.
 
     They are recognized by a second axis that is the shortest, or by a square in the last two axes alone; a last axis
-    of at most four is taken as the channels.
+    of at most four is taken as the channels. Nothing tells small images of many bands from them; with height and width
+    swapped, those are taken whatever their sizes: neither the shortest axis is the second then, nor are the last equal.
 
     Args:
         images: (N, H, W, C).
@@ -85,5 +86,6 @@ def check_channels_last(images: NDArray[Any], what: str) -> None:
     ):
         raise InputError(
             f"{what} is {images.dtype} {images.shape}, which looks like channels first, (N, C, H, W); give channels "
-            f"last, (N, H, W, C): {name}.transpose(0, 2, 3, 1)"
+            f"last, (N, H, W, C): {name}.transpose(0, 2, 3, 1); or, if it has {last} channels and they are last, swap "
+            f"height and width: {name}.transpose(0, 2, 1, 3)"
         )
