@@ -18,7 +18,12 @@ import torch
 
 from deepal_autoal.datasets import load_dataset
 from deepal_autoal.datasets.base import Dataset
-from deepal_autoal.datasets.files.image_size import USUAL_SIDE, image_size_text, no_image_files
+from deepal_autoal.datasets.files.image_size import (
+    USUAL_SIDE,
+    image_size_text,
+    no_image_files,
+    warn_of_no_files_to_skip,
+)
 from deepal_autoal.errors import InputError, UnknownNameError
 from deepal_autoal.experiment.learner import ActiveLearner
 from deepal_autoal.experiment.live_run import LiveRun, Progress, begin_phase
@@ -136,6 +141,8 @@ def run(
     given = _read_settings(strategy, dataset, {**settings, "candidates": words})
     if isinstance(dataset, Dataset) and given.image_size is not None:
         raise no_image_files(given.image_size, f"dataset {dataset.name}")
+    if isinstance(dataset, Dataset) and given.skip_bad:
+        warn_of_no_files_to_skip(f"dataset {dataset.name}")
     if resume and out is not None and strategy is None and dataset is None and given.protocol is None:
         require_run(user_path(out, "--out"))
     if not isinstance(profile, bool | Profile):

@@ -171,3 +171,16 @@ def test_pipes_are_bad_files_and_no_datasets(folder: Path, tmp_path: Path) -> No
     for name in ("own.npz", "own.csv"):
         os.mkfifo(tmp_path / name)
         assert "is not a dataset" in message(tmp_path / name)
+
+
+def test_without_image_files_skip_bad_is_said_to_have_no_effect(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    np.savez(tmp_path / "own.npz", x=np.zeros((10, 2), np.float32), y=np.arange(10) % 2)
+    data = load_dataset(tmp_path / "own.npz", skip_bad=True)
+    load_dataset("digits", skip_bad=True)
+    run("random", data, skip_bad=True, **QUICK)
+    said = [record.getMessage() for record in caplog.records if "--skip-bad has no effect" in record.getMessage()]
+    assert [line.partition(" does not")[0].rpartition("effect: ")[2] for line in said] == [
+        str(tmp_path / "own.npz"), "dataset digits", "dataset own",
+    ]  # fmt: skip
