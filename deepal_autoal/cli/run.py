@@ -72,7 +72,7 @@ LONGEST_LABEL = 80
     cls=GroupedOption,
     group="diagnosis",
     is_flag=True,
-    help="Show what the run, or that of each strategy, will take, by a probe; do nothing.",
+    help="Show what the run will take, by a probe; do nothing.",
 )
 @switch_options
 def run_command(
