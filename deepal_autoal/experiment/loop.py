@@ -160,12 +160,16 @@ def run(
             kept = Settings(**recorded.settings)
             for what, old, new in (("strategy", kept.strategy, strategy), ("dataset", kept.dataset, dataset)):
                 if old is None and new is None:
-                    raise InputError(f"{folder.path} was run with a {what} created in Python; resume it from there")
-            lost = _candidates_of_python(recorded) if made is None and not made_candidates else []
+                    raise InputError(
+                        f"{folder.path} was run with a {what} created in Python, which no folder can hold; resume it "
+                        f"from Python and give it again: run({what}=..., out=..., resume=True)"
+                    )
+            lost = [name for name in _candidates_of_python(recorded) if made is None and name not in made_candidates]
             if lost:
                 raise InputError(
-                    f"{folder.path} was run with candidates created in Python ({', '.join(lost)}); resume it from "
-                    "there, with the same candidates"
+                    f"{folder.path} was run with candidates created in Python ({', '.join(lost)}), which no folder can "
+                    "hold; resume it from Python and give all candidates again, these as objects: "
+                    "run(candidates=[...], out=..., resume=True)"
                 )
             kept = replace(kept, recipe={**recorded.recipe_defaults, **kept.recipe})
             _check_data_is_there(given, kept, folder.path)
