@@ -442,6 +442,25 @@ def test_a_benchmark_on_images_takes_up_further_strategies(tmp_path, image_data,
     assert len(runs_of(tmp_path / "out")) == 2
 
 
+def test_earlier_runs_keep_their_options_under_a_protocol(tmp_path, image_data, quick, monkeypatch):
+    """An earlier version's protocols had no options of strategies; further seeds are run like the first."""
+    monkeypatch.setattr("deepal_autoal.benchmark.checks.load_dataset", lambda *_, **__: image_data)
+    monkeypatch.setattr("deepal_autoal.experiment.loop.load_dataset", lambda *_, **__: image_data)
+    settings = {**quick, "model": "linear", "protocol": "deepal+/mnist", "rounds": 1}
+    with monkeypatch.context() as earlier:
+        earlier.setattr("deepal_autoal.experiment.protocols.Protocol.options_of", lambda self, _, __, given: {**given})
+        run_benchmark("coreset", ["digits"], 1, tmp_path / "out", **settings)
+    result = run_benchmark("coreset,new=coreset", ["digits"], 2, tmp_path / "out", **settings)
+    assert not result.failures and len(result.tables.runs) == 4
+    found = {
+        path.parent.parent.name + path.parent.name: read_json(path)["strategy"]["options"]["pca"]
+        for path in (tmp_path / "out").rglob("config.json")
+    }
+    assert found == {"coresetseed-0": None, "coresetseed-1": None, "newseed-0": 32, "newseed-1": 32}
+    with pytest.raises(RunFolderError, match=r"strategy.options.pca was None and is now 5"):
+        run_benchmark("coreset=coreset[pca=5]", ["digits"], 2, tmp_path / "out", **settings)
+
+
 def test_more_rounds_extend_a_benchmark(grid, tmp_path):
     grid("random,margin", seeds=2, out="whole")
     first = grid("random,margin", seeds=2, rounds=1)
