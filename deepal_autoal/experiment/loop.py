@@ -143,8 +143,8 @@ def run(
         raise no_image_files(given.image_size, f"dataset {dataset.name}")
     if isinstance(dataset, Dataset) and given.skip_bad:
         warn_of_no_files_to_skip(f"dataset {dataset.name}")
-    if resume and out is not None and strategy is None and dataset is None and given.protocol is None:
-        require_run(user_path(out, "--out"))
+    if resume and out is not None:
+        require_run(user_path(out, "--out"), strategy, dataset, given.protocol)
     if not isinstance(profile, bool | Profile):
         raise InputError(f"profile must be True, False or a Profile, not {profile!r}")
     if isinstance(profile, Profile) and profile.is_stopped:
