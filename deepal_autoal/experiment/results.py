@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepal_autoal.errors import InputError, RunFolderError
-from deepal_autoal.experiment.merging import merge_runs
+from deepal_autoal.experiment.paired_settings import PAIRED_BY, read_settings, settings_that_differ
 from deepal_autoal.experiment.run_files import (
     CONFIG,
     SUMMARY,
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 RESULTS = "results.csv"
 RESULT_COLUMNS = ("dataset", "strategy", "seed", "round", "n_labeled", "accuracy", "train_s", "query_s")
+
+RunKey = tuple[str, str, int]
+"""Dataset, strategy and seed."""
 
 _SEED_FOLDER = re.compile(r"seed-(0|[1-9][0-9]*)")
 
@@ -223,6 +226,47 @@ def _read_results(place: Path) -> Results:
         if any((folder / CONFIG).exists() for folder in place.glob(pattern)):
             raise RunFolderError(f"{place} is part of a benchmark: give its folder, {os.path.normpath(place / above)}")
     raise RunFolderError(f"{place} holds no runs: give a benchmark's folder, a run's folder, or a {RESULTS}")
+
+
+def merge_runs(runs: Iterable[FinishedRun]) -> dict[RunKey, FinishedRun]:
+    """Return runs by dataset, strategy and seed, each once.
+
+    Of a run that is found twice, the first one counts, or rather the first one with a folder, which records settings.
+
+    Args:
+        runs: From any places.
+
+    Raises:
+        InputError: If two runs of one dataset, strategy and seed differ in settings or numbers; says how.
+        RunFolderError: If a folder of one of the two is damaged.
+    """
+    merged: dict[RunKey, FinishedRun] = {}
+    for run in runs:
+        key = (run.dataset, run.strategy, run.seed)
+        if key in merged:
+            _refuse_another(merged[key], run)
+        if key not in merged or (merged[key].folder is None and run.folder is not None):
+            merged[key] = run
+    return merged
+
+
+def _refuse_another(one: FinishedRun, other: FinishedRun) -> None:
+    # Settings first: if they differ, different numbers are no surprise.
+    if one.folder is not None and other.folder is not None:
+        here, there = read_settings(one.folder), read_settings(other.folder)
+        found = [line for key in ("strategy", *PAIRED_BY, "initial") for line in settings_that_differ(key, here, there)]
+        if found:
+            raise InputError(f"two runs of {one}{_where(one, other)} had different settings: {'; '.join(found)}")
+    if (one.n_labeled, one.accuracy) != (other.n_labeled, other.accuracy):
+        raise InputError(
+            f"there are two different runs of {one}{_where(one, other)}: give only one of the two places, or run one "
+            "of the strategies under another label (deepal benchmark --strategies LABEL=NAME)"
+        )
+
+
+def _where(one: FinishedRun, other: FinishedRun) -> str:
+    folders = [str(run.folder) for run in (one, other) if run.folder is not None]
+    return f" ({' and '.join(folders)})" if folders else ""
 
 
 @contextmanager

@@ -9,19 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from deepal_autoal.errors import InputError, RunFolderError
-from deepal_autoal.experiment.merging import (
-    PAIRED_BY,
-    RunKey,
-    complete_settings,
-    merge_runs,
-    settings_that_differ,
-)
+from deepal_autoal.experiment.paired_settings import PAIRED_BY, complete_settings, settings_that_differ
 from deepal_autoal.experiment.results import (
     RESULTS,
     FinishedRun,
     Results,
+    RunKey,
     differs_from_table,
     inner_places,
+    merge_runs,
     read_results,
     reading,
     run_folders,
