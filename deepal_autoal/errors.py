@@ -65,13 +65,19 @@ def format_error(error: BaseException) -> str:
 
 
 # C0, DEL and C1 without tab and line feed; and the controls of writing direction, which can show text in another order;
-# and halves of characters, which no encoding has: what Python makes of the other bytes in a file's name.
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# halves of characters, which no encoding has: what Python makes of the other bytes in a file's name; and the two that
+# XML forbids besides.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 
 def without_controls(text: str) -> str:
-    """Return text with replacement characters for what would control a terminal or a browser."""
+    """Return text with replacement characters for what would control a terminal or a browser, or is no text in XML."""
     return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def printable_line(text: str) -> str:
+    """Return text as one line, `without_controls`: line breaks and other spaces become plain ones."""
+    return without_controls(re.sub(r"\s", " ", text))
 
 
 def error_message(error: BaseException) -> str:

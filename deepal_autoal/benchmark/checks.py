@@ -34,7 +34,7 @@ from deepal_autoal.querying.selector import describe_strategy
 from deepal_autoal.querying.strategy import Strategy
 from deepal_autoal.run_settings import COMPARED, SHARED, definitions
 from deepal_autoal.strategies.candidate_selection import Candidates
-from deepal_autoal.strategies.factory import create_copy
+from deepal_autoal.strategies.factory import create_copy, described_options
 from deepal_autoal.training.recipe import Recipe
 from deepal_autoal.training.scaling import OF_IMAGES, resolve_scaling
 from deepal_autoal.training.solved import SolvedModel
@@ -144,7 +144,7 @@ def admit(
             given["scaling"] = config.scaling
         given["recipe"] = {**config.recipe_defaults, **given["recipe"]}
     given["plugin_options"] = resolve_plugin_options(settings.get("plugin_options") or {})
-    contenders = [_under_protocol(contender, settings.get("protocol")) for contender in contenders]
+    contenders = [_under_protocol(contender, settings.get("protocol"), configs) for contender in contenders]
     wanted = Settings(**given).with_protocol()
     recipe = Recipe.for_data(data.input_shape, data.augmentation, **wanted.recipe)
     scaling = resolve_scaling(wanted.scaling, data.x_train, data.is_embeddings).name
@@ -206,11 +206,23 @@ def admit(
     return Admission(setup, calls, changing, left_out, shorter)
 
 
-def _under_protocol(contender: Contender, protocol: str | None) -> Contender:
+def _under_protocol(contender: Contender, protocol: str | None, configs: Mapping[Path, RunConfig]) -> Contender:
+    """Return a strategy with its options under a protocol: those of its earlier runs, whatever the protocol says now.
+
+    What the protocol says now and they did not have is written out with their values: a new seed's run asks it again.
+    """
     if protocol is None or not isinstance(contender.strategy, str):
         return contender
-    options = options_under(protocol, contender.strategy, contender.candidates, contender.options)
-    return replace(contender, options=options)
+    options: Mapping[str, Any] = contender.options
+    had: Mapping[str, Any] = {}
+    for folder, config in configs.items():
+        if _label(folder) == contender.label and config.strategy["name"] == contender.strategy:
+            options = Settings(options=options).fill_from(Settings(**config.settings)).options or {}
+            had = described_options(config.strategy)
+            break
+    today = options_under(protocol, contender.strategy, contender.candidates, options)
+    return replace(contender, options={name: value if name in options else had.get(name, value)
+                                       for name, value in today.items()})  # fmt: skip
 
 
 def check_extensions(shorter: Mapping[Path, int], requested: Collection[Path]) -> None:
@@ -221,8 +233,10 @@ def check_extensions(shorter: Mapping[Path, int], requested: Collection[Path]) -
         requested: The run folders of this benchmark.
 
     Raises:
-        RunFolderError: If one is not requested, which would be left behind, or cannot be extended.
+        RunFolderError: If one is not requested, which would be left behind, or cannot be extended; its strategy's
+            folder must be deleted, so that its runs begin again.
     """
+    reasons: dict[str, list[Path]] = {}
     for folder, n_rounds in shorter.items():
         with RunFolder(folder, resume=True) as held:
             config = held.read_config()
@@ -231,9 +245,19 @@ def check_extensions(shorter: Mapping[Path, int], requested: Collection[Path]) -
             if folder not in requested:
                 raise RunFolderError(
                     f"{folder} was run with rounds {config.rounds}: --rounds {n_rounds} extends all runs on a dataset "
-                    "or none, so name all their strategies and seeds, or choose another --out"
+                    "or none, so name all their strategies and seeds, delete the folders of the others, or choose "
+                    "another --out"
                 )
-            held.check_extendable(replace(config, rounds=n_rounds), held.read_rounds())
+            reason = held.why_not_extendable(replace(config, rounds=n_rounds), held.read_rounds())
+            if reason:
+                reasons.setdefault(reason, []).append(folder)
+    if reasons:
+        found = "; ".join(f"{', '.join(map(str, folders))} ({reason})" for reason, folders in reasons.items())
+        parents = dict.fromkeys(str(folder.parent) for folders in reasons.values() for folder in folders)
+        raise RunFolderError(
+            f"these runs cannot be extended: {found}. Delete {', '.join(parents)} and repeat the command: what was "
+            "there is run again from the start, and the other runs are extended; or choose another --out"
+        )
 
 
 def _candidates(contender: Contender, created: Strategy) -> Candidates | Sequence[Any] | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from deepal_autoal.errors import printable_line
+
 _MOST_CLASSES = 12
 _CLASSES_SHOWN = 10
 _LONGEST_NAME = 24
@@ -25,5 +27,5 @@ def format_classes(counts: Iterable[tuple[str, int]]) -> str:
 
 
 def _short(name: str) -> str:
-    printable = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name)
-    return printable if len(printable) <= _LONGEST_NAME else printable[: _LONGEST_NAME - 1] + "…"
+    line = printable_line(name)
+    return line if len(line) <= _LONGEST_NAME else line[: _LONGEST_NAME - 1] + "…"

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from deepal_autoal.cli.class_counts import format_classes
 from deepal_autoal.cli.listings import format_table
 from deepal_autoal.datasets.files.image_files import FOLDER, MANIFEST
+from deepal_autoal.experiment.progress_bar import PhaseText
 from deepal_autoal.measuring.profile_tables import PROFILE_TEXT, remarks, total_rows
 from deepal_autoal.measuring.resources import format_seconds
 
@@ -42,6 +43,7 @@ class RunDisplay:
         self._quiet = quiet
         self._bar: tqdm[Any] | None = None
         self._is_terminal = sys.stderr.isatty()
+        self._text = PhaseText()
         self._shown_at = 0.0
         self._silent = _SILENT
         self._round = 0
@@ -87,12 +89,10 @@ class RunDisplay:
         """Show the phase within the round."""
         if self._bar is None:
             return
-        now = time.monotonic()
         if not self._is_terminal:
-            self._say_if_long(phase, done, total, now)
-        elif total <= 1 or now - self._shown_at > 0.2:
-            self._shown_at = now
-            self._bar.set_postfix_str(f"{phase} {100 * done // total}%" if total > 1 else phase)
+            self._say_if_long(phase, done, total, time.monotonic())
+        elif (text := self._text.of(phase, done, total)) is not None:
+            self._bar.set_postfix_str(text)
 
     def _say_if_long(self, phase: str, done: int, total: int, now: float) -> None:
         """Print a line about the phase if none was printed for a while."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from deepal_autoal.cli.logging_setup import set_up_logging
 from deepal_autoal.cli.shared_options import UserPath
 from deepal_autoal.errors import InputError, RunFolderError, without_controls
 from deepal_autoal.report import PAGE, PAGE_MARK
@@ -44,6 +45,7 @@ def report_command(
     PATH is a benchmark's folder, a run folder, a folder of such folders, or a results.csv; several are merged. Runs
     with different settings are not compared: the error says how they differ.
     """
+    set_up_logging(verbose=False)
     if not paths:
         raise InputError("no PATH given: name a folder of one or more runs, a benchmark's folder, or a results.csv")
     if names and form == "html":

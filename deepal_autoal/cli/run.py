@@ -72,7 +72,7 @@ LONGEST_LABEL = 80
     cls=GroupedOption,
     group="diagnosis",
     is_flag=True,
-    help="Show what the run, or that of each strategy, will take, by a probe; do nothing.",
+    help="Show what the run will take, by a probe; do nothing.",
 )
 @switch_options
 def run_command(
@@ -91,8 +91,8 @@ def run_command(
     set_up_logging(verbose)
     if resume and out is None:
         raise InputError("--resume needs --out DIR, the folder of the run to continue")
-    if resume and out is not None and all(settings[name] is None for name in ("strategy", "dataset", "protocol")):
-        require_run(out)
+    if resume and out is not None:
+        require_run(out, settings["strategy"], settings["dataset"], settings["protocol"])
     plugin_options = pop_plugin_options(settings)
     context = click.get_current_context()
     given_options = dict(split_option(option) for option in [*context.meta.get(FILE_OPTIONS, []), *options])

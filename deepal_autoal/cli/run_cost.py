@@ -19,10 +19,13 @@ from deepal_autoal.measuring.resources import format_seconds, memory_size
 HEAD = (
     "strategy", "training s", "evaluation s", "query s: first", "all", "total", "peak MiB", "query MiB", "dominated by",
 )  # fmt: skip
+OTHERS = (
+    "Another strategy: --strategy NAME. All of them, in a minute or more: deepal benchmark --strategies all --dry-run."
+)
 
 
 def show_cost(settings: Mapping[str, Any], quiet: bool) -> None:
-    """Print the cost of each strategy's run.
+    """Print the cost of the run and, for a selector, that of each candidate's.
 
     Args:
         settings: The arguments of `run`, by name.
@@ -47,7 +50,8 @@ def show_cost(settings: Mapping[str, Any], quiet: bool) -> None:
     for reason, names in reasons.items():
         click.echo(f"{', '.join(names)}: no estimate: {reason}")
     if not quiet:
-        click.echo("\n" + "\n".join(_notes(found)))
+        others = [] if settings.get("strategy") else [OTHERS]
+        click.echo("\n" + "\n".join([*_notes(found), *others]))
     _warn(found)
 
 

@@ -44,7 +44,7 @@ def load_dataset(
             pixels or height and width, ``"HxW"`` or a pair. Images are scaled, sides in proportion, until they just
             cover it, and cropped to their center. By default all must have one size.
         skip_bad: For folders and manifests: whether to go on without image files that cannot be used; the dataset
-            lists them as ``skipped``.
+            lists them as ``skipped``. For other data it has no effect, and a warning says so.
 
     Raises:
         UnknownNameError: If it is neither a registered name nor an existing path.
@@ -52,7 +52,7 @@ def load_dataset(
         PluginError: If a third-party loader cannot be imported or does not return a `Dataset`.
     """
     from deepal_autoal.datasets.base import Dataset
-    from deepal_autoal.datasets.files.image_size import no_image_files, read_image_size
+    from deepal_autoal.datasets.files.image_size import no_image_files, read_image_size, warn_of_no_files_to_skip
     from deepal_autoal.errors import InputError, PluginError
     from deepal_autoal.plugins.host import plugin_host
     from deepal_autoal.user_paths import user_path
@@ -73,6 +73,8 @@ def load_dataset(
     entry = registry.get(str(name_or_path))
     if size is not None:
         raise no_image_files(image_size, f"dataset {entry.name}")
+    if skip_bad:
+        warn_of_no_files_to_skip(f"dataset {entry.name}")
     dataset: Any = entry.call(data_folder(data_dir))
     if not isinstance(dataset, Dataset):
         raise PluginError(

@@ -12,7 +12,7 @@ import numpy as np
 
 from deepal_autoal.errors import InputError
 from deepal_autoal.numerics.arrays import as_array
-from deepal_autoal.numerics.row_blocks import first_unusable_row, read_rows
+from deepal_autoal.numerics.row_blocks import first_unusable_of_block, read_rows
 from deepal_autoal.training.recipe import AUGMENTATIONS, OWN_AUGMENTATION
 from deepal_autoal.training.samples import check_channels_last
 
@@ -100,6 +100,8 @@ class Dataset:
             raise self._error(f"augmentation must be a subset of {sorted(AUGMENTATIONS)}, for images only")
         if self.is_embeddings and self.is_image:
             raise self._error("is_embeddings is for vectors, and these samples are images; leave it out")
+        if not self.is_image:
+            _ = self.fingerprint  # the one pass over the vectors also checks them
         counts = self.class_counts
         present = [name for name, count in zip(self.class_names, counts, strict=True) if count]
         if len(present) < 2:
@@ -136,12 +138,20 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hex digest of all four arrays and the class names; the same for a memory map and its copy."""
+        """A hex digest of all four arrays and the class names; the same for a memory map and its copy.
+
+        Vectors are checked in the same pass: they may be larger than memory, and slow to read.
+        """
         digest = hashlib.blake2b(digest_size=16)
         for name in ("x_train", "y_train", "x_test", "y_test"):
             array: np.ndarray = getattr(self, name)
             digest.update(f"{name} {array.dtype.newbyteorder('<').str} {array.shape}\n".encode())
+            start = 0
             for rows in read_rows(array):
+                unusable = first_unusable_of_block(rows) if rows.dtype.kind == "f" else None
+                if unusable is not None:
+                    raise NonFiniteError(self.name, name, start + unusable)
+                start += len(rows)
                 little = np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("<"))
                 digest.update(little.reshape(-1).view(np.uint8).data)
         digest.update("\0".join(self.class_names).encode("utf-8", "surrogatepass"))
@@ -186,12 +196,8 @@ class Dataset:
             raise self._error(f"{name} is empty: {_form(array)}; give at least one sample")
         if images:
             check_channels_last(array, f"dataset {self.name!r}: {name}")
-        else:
-            if not array.dtype.isnative:
-                object.__setattr__(self, name, array.astype(array.dtype.newbyteorder("=")))
-            row = first_unusable_row(getattr(self, name))
-            if row is not None:
-                raise NonFiniteError(self.name, name, row)
+        elif not array.dtype.isnative:
+            object.__setattr__(self, name, array.astype(array.dtype.newbyteorder("=")))
 
     def _check_labels(self, name: str, n_samples: int) -> None:
         labels = as_array(getattr(self, name), f"dataset {self.name!r}: {name}")

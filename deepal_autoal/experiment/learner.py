@@ -45,7 +45,7 @@ from deepal_autoal.training.fitted_model import FittedModel
 from deepal_autoal.training.inputs import Inputs, Normalization
 from deepal_autoal.training.predictor import Predictor
 from deepal_autoal.training.recipe import Recipe
-from deepal_autoal.training.samples import as_samples
+from deepal_autoal.training.samples import CheckedSamples, as_samples
 from deepal_autoal.training.scaling import resolve_scaling
 from deepal_autoal.training.trainer import LabeledData, Trainer, TrainerProtocol, UnlabeledData, rebuilding_trainer
 from deepal_autoal.user_paths import user_path
@@ -105,7 +105,7 @@ class ActiveLearner:
     @engine_call()
     def __init__(
         self,
-        pool: ArrayLike,
+        pool: ArrayLike | CheckedSamples,
         strategy: StrategyLike,
         n_classes: int,
         *,

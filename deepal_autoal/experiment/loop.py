@@ -18,7 +18,12 @@ import torch
 
 from deepal_autoal.datasets import load_dataset
 from deepal_autoal.datasets.base import Dataset
-from deepal_autoal.datasets.files.image_size import USUAL_SIDE, image_size_text, no_image_files
+from deepal_autoal.datasets.files.image_size import (
+    USUAL_SIDE,
+    image_size_text,
+    no_image_files,
+    warn_of_no_files_to_skip,
+)
 from deepal_autoal.errors import InputError, UnknownNameError
 from deepal_autoal.experiment.learner import ActiveLearner
 from deepal_autoal.experiment.live_run import LiveRun, Progress, begin_phase
@@ -56,6 +61,7 @@ from deepal_autoal.strategies.candidate_sets import read_names
 from deepal_autoal.strategies.factory import create_registered, create_with_options, read_candidates
 from deepal_autoal.strategies.given import StrategyLike, given_items
 from deepal_autoal.training.recipe import LEAST_SIDE, Recipe
+from deepal_autoal.training.samples import CheckedSamples
 from deepal_autoal.training.scaling import check_scaling, resolve_scaling
 from deepal_autoal.user_paths import user_path
 
@@ -135,8 +141,10 @@ def run(
     given = _read_settings(strategy, dataset, {**settings, "candidates": words})
     if isinstance(dataset, Dataset) and given.image_size is not None:
         raise no_image_files(given.image_size, f"dataset {dataset.name}")
-    if resume and out is not None and strategy is None and dataset is None and given.protocol is None:
-        require_run(user_path(out, "--out"))
+    if isinstance(dataset, Dataset) and given.skip_bad:
+        warn_of_no_files_to_skip(f"dataset {dataset.name}")
+    if resume and out is not None:
+        require_run(user_path(out, "--out"), strategy, dataset, given.protocol)
     if not isinstance(profile, bool | Profile):
         raise InputError(f"profile must be True, False or a Profile, not {profile!r}")
     if isinstance(profile, Profile) and profile.is_stopped:
@@ -152,12 +160,16 @@ def run(
             kept = Settings(**recorded.settings)
             for what, old, new in (("strategy", kept.strategy, strategy), ("dataset", kept.dataset, dataset)):
                 if old is None and new is None:
-                    raise InputError(f"{folder.path} was run with a {what} created in Python; resume it from there")
-            lost = _candidates_of_python(recorded) if made is None and not made_candidates else []
+                    raise InputError(
+                        f"{folder.path} was run with a {what} created in Python, which no folder can hold; resume it "
+                        f"from Python and give it again: run({what}=..., out=..., resume=True)"
+                    )
+            lost = [name for name in _candidates_of_python(recorded) if made is None and name not in made_candidates]
             if lost:
                 raise InputError(
-                    f"{folder.path} was run with candidates created in Python ({', '.join(lost)}); resume it from "
-                    "there, with the same candidates"
+                    f"{folder.path} was run with candidates created in Python ({', '.join(lost)}), which no folder can "
+                    "hold; resume it from Python and give all candidates again, these as objects: "
+                    "run(candidates=[...], out=..., resume=True)"
                 )
             kept = replace(kept, recipe={**recorded.recipe_defaults, **kept.recipe})
             _check_data_is_there(given, kept, folder.path)
@@ -288,7 +300,7 @@ def _prepare(
     # `using_threads` puts back how many there were.
     torch.set_num_threads(settings.threads or usual_threads(data.input_shape))
     learner = ActiveLearner(
-        pool.x_train, created, pool.n_classes, model=settings.model, recipe=recipe, seed=settings.seed,
+        CheckedSamples(pool.x_train), created, pool.n_classes, model=settings.model, recipe=recipe, seed=settings.seed,
         device=device, members=members if len(members) < len(pool.x_train) else None, n_rounds=rounds,
         scaling=scaling.name,
     )  # fmt: skip

@@ -229,22 +229,27 @@ class RunFolder:
         Raises:
             RunFolderError: If it cannot; says why.
         """
-        if len(records) < 2 and not (records and records[0]["queried"]):
-            return  # nothing was queried yet
-        before = len(records) - 1 if records[-1]["queried"] else len(records) - 2
-        advice = f"run it again with --rounds {config.rounds} in another folder"
-        if not self._state(before).exists():
+        reason = self.why_not_extendable(config, records)
+        if reason:
             raise RunFolderError(
-                f"the run in {self.path} cannot be extended: an earlier version finished it without a state to "
-                f"continue from; {advice}"
+                f"the run in {self.path} cannot be extended: {reason}; run it again with --rounds {config.rounds} in "
+                "another folder"
             )
+
+    def why_not_extendable(self, config: RunConfig, records: Sequence[Mapping[str, Any]]) -> str:
+        """Return why a run cannot go on to more rounds, or nothing if it can (see `check_extendable`)."""
+        if len(records) < 2 and not (records and records[0]["queried"]):
+            return ""  # nothing was queried yet
+        before = len(records) - 1 if records[-1]["queried"] else len(records) - 2
+        if not self._state(before).exists():
+            return "an earlier version finished it without a state to continue from"
         _, state = self.read_progress(config)
-        if state is not None and state.get("uses_n_rounds") is not False:
-            name = config.strategy["name"]
-            reason = f"strategy {name!r} plans with the number of rounds, and with more it would have chosen otherwise"
-            if "uses_n_rounds" not in state:
-                reason = "it was begun by an earlier version, which did not record whether its strategy plans ahead"
-            raise RunFolderError(f"the run in {self.path} cannot be extended: {reason}; {advice}")
+        if state is None or state.get("uses_n_rounds") is False:
+            return ""
+        if "uses_n_rounds" not in state:
+            return "it was begun by an earlier version, which did not record whether its strategy plans ahead"
+        name = config.strategy["name"]
+        return f"strategy {name!r} plans with the number of rounds, and with more it would have chosen otherwise"
 
     def reopen(self) -> None:
         """Make a complete run incomplete, to be extended: `read_progress` then leaves out its last round.

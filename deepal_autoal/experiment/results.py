@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepal_autoal.errors import InputError, RunFolderError
+from deepal_autoal.experiment.paired_settings import PAIRED_BY, read_settings, settings_that_differ
 from deepal_autoal.experiment.run_files import (
     CONFIG,
     SUMMARY,
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 RESULTS = "results.csv"
 RESULT_COLUMNS = ("dataset", "strategy", "seed", "round", "n_labeled", "accuracy", "train_s", "query_s")
+
+RunKey = tuple[str, str, int]
+"""Dataset, strategy and seed."""
 
 _SEED_FOLDER = re.compile(r"seed-(0|[1-9][0-9]*)")
 
@@ -150,7 +154,7 @@ def load_results(path: str | Path) -> pandas.DataFrame:
     """Return finished runs as a tidy table, one row per run and round, sorted by dataset, strategy, seed and round.
 
     Args:
-        path: A benchmark's folder, a single run's folder, or a results.csv.
+        path: A benchmark's folder, a single run's folder, a folder of such folders, or a results.csv.
 
     Returns:
         The columns of results.csv: ``dataset`` and ``strategy`` (labels), ``seed``, ``round`` (0 is the initial
@@ -161,6 +165,7 @@ def load_results(path: str | Path) -> pandas.DataFrame:
     Raises:
         InputError: If pandas is not installed.
         RunFolderError: If there is no finished run, or one is damaged.
+        InputError: Also if two different runs have dataset, strategy and seed in common.
     """
     try:
         import pandas as pd
@@ -190,11 +195,11 @@ def read_results(path: str | Path) -> Results:
 
     Run folders take precedence; results.csv is read only if there are none. A run in a benchmark's folder gets its
     labels from there, any other run the names of its dataset and strategy. A folder with none of these stands for the
-    run folders and benchmarks in it.
+    run folders and benchmarks in it; the same run in several of them counts once (see `merge_runs`).
 
     Raises:
         RunFolderError: If there is no finished run, or one is damaged or cannot be read.
-        InputError: If two runs have dataset, strategy and seed in common.
+        InputError: If two different runs have dataset, strategy and seed in common; says how they differ.
     """
     place = user_path(path, "PATH")
     with reading(place):
@@ -216,11 +221,52 @@ def _read_results(place: Path) -> Results:
         raise RunFolderError(f"no run in {place} has finished: repeat its benchmark command to continue it")
     inner = [folder for folder in inner_places(place) if has_finished(folder)]
     if inner:
-        return Results(tuple(run for folder in inner for run in _read_results(folder).runs))
+        return Results(tuple(merge_runs(run for folder in inner for run in _read_results(folder).runs).values()))
     for pattern, above in (("*/seed-*", ".."), ("seed-*", "../..")):
         if any((folder / CONFIG).exists() for folder in place.glob(pattern)):
             raise RunFolderError(f"{place} is part of a benchmark: give its folder, {os.path.normpath(place / above)}")
     raise RunFolderError(f"{place} holds no runs: give a benchmark's folder, a run's folder, or a {RESULTS}")
+
+
+def merge_runs(runs: Iterable[FinishedRun]) -> dict[RunKey, FinishedRun]:
+    """Return runs by dataset, strategy and seed, each once.
+
+    Of a run that is found twice, the first one counts, or rather the first one with a folder, which records settings.
+
+    Args:
+        runs: From any places.
+
+    Raises:
+        InputError: If two runs of one dataset, strategy and seed differ in settings or numbers; says how.
+        RunFolderError: If a folder of one of the two is damaged.
+    """
+    merged: dict[RunKey, FinishedRun] = {}
+    for run in runs:
+        key = (run.dataset, run.strategy, run.seed)
+        if key in merged:
+            _refuse_another(merged[key], run)
+        if key not in merged or (merged[key].folder is None and run.folder is not None):
+            merged[key] = run
+    return merged
+
+
+def _refuse_another(one: FinishedRun, other: FinishedRun) -> None:
+    # Settings first: if they differ, different numbers are no surprise.
+    if one.folder is not None and other.folder is not None:
+        here, there = read_settings(one.folder), read_settings(other.folder)
+        found = [line for key in ("strategy", *PAIRED_BY, "initial") for line in settings_that_differ(key, here, there)]
+        if found:
+            raise InputError(f"two runs of {one}{_where(one, other)} had different settings: {'; '.join(found)}")
+    if (one.n_labeled, one.accuracy) != (other.n_labeled, other.accuracy):
+        raise InputError(
+            f"there are two different runs of {one}{_where(one, other)}: give only one of the two places, or run one "
+            "of the strategies under another label (deepal benchmark --strategies LABEL=NAME)"
+        )
+
+
+def _where(one: FinishedRun, other: FinishedRun) -> str:
+    folders = [str(run.folder) for run in (one, other) if run.folder is not None]
+    return f" ({' and '.join(folders)})" if folders else ""
 
 
 @contextmanager

@@ -109,13 +109,17 @@ def run_identity(config: Mapping[str, Any]) -> str:
     return checksum_of_value([fingerprint, *(config.get(name) for name in names)])
 
 
-def require_run(folder: Path) -> None:
+def require_run(folder: Path, *to_start: object) -> None:
     """Refuse to resume where there is no run, if nothing was said about what to run there instead.
+
+    Args:
+        folder: The run folder.
+        to_start: What says it: strategy, dataset and protocol as they were given, None if not.
 
     Raises:
         RunFolderError: If the folder holds no run; names the nearest folders that do.
     """
-    if os.path.exists(folder / CONFIG):
+    if os.path.exists(folder / CONFIG) or any(given is not None for given in to_start):
         return
     try:
         others = [path.parent.name for path in folder.parent.glob(f"*/{CONFIG}")]

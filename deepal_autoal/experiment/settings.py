@@ -18,6 +18,7 @@ from deepal_autoal.run_settings import RunSettings, definitions, split_names
 from deepal_autoal.training.recipe import Recipe
 from deepal_autoal.user_paths import user_path
 
+DEFAULT_STRATEGY = "random"
 DEFAULT_INITIAL = 50
 DEFAULT_BATCH_SIZE = 20
 DEFAULT_ROUNDS = 10
@@ -77,7 +78,7 @@ class Settings(RunSettings):
                 dataset = os.path.abspath(path)  # a resumed run may start in another folder
         return replace(
             self,
-            strategy="random" if self.strategy is None else self.strategy,
+            strategy=DEFAULT_STRATEGY if self.strategy is None else self.strategy,
             candidates=self.candidates if isinstance(self.candidates, Mapping | None) else list(self.candidates),
             options=dict(self.options or {}),
             dataset=dataset,

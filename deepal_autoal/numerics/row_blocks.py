@@ -106,12 +106,18 @@ def read_rows(array: np.ndarray, indices: np.ndarray | None = None, size: int | 
 
 def first_unusable_row(vectors: np.ndarray) -> int | None:
     """Return the first row with NaN, an infinity or a number outside float32's range, or None."""
-    limit = float(np.finfo(np.float32).max)
     start = 0
     for rows in read_rows(vectors):
-        # One comparison catches all three: NaN compares false. float16 cannot hold the limit, hence isfinite there.
-        usable = np.isfinite(rows) if rows.dtype.itemsize < 8 else np.abs(rows) <= limit
-        if not usable.all():
-            return start + int(np.flatnonzero(~usable.all(axis=1))[0])
+        row = first_unusable_of_block(rows)
+        if row is not None:
+            return start + row
         start += len(rows)
     return None
+
+
+def first_unusable_of_block(rows: np.ndarray) -> int | None:
+    """Return the `first_unusable_row` of vectors in memory."""
+    limit = float(np.finfo(np.float32).max)
+    # One comparison catches all three: NaN compares false. float16 cannot hold the limit, hence isfinite there.
+    usable = np.isfinite(rows) if rows.dtype.itemsize < 8 else np.abs(rows) <= limit
+    return None if usable.all() else int(np.flatnonzero(~usable.all(axis=1))[0])

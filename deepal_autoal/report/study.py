@@ -9,27 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from deepal_autoal.errors import InputError, RunFolderError
+from deepal_autoal.experiment.paired_settings import PAIRED_BY, complete_settings, settings_that_differ
 from deepal_autoal.experiment.results import (
     RESULTS,
     FinishedRun,
     Results,
+    RunKey,
     differs_from_table,
     inner_places,
+    merge_runs,
     read_results,
     reading,
     run_folders,
 )
-from deepal_autoal.experiment.resume_checks import differences
-from deepal_autoal.experiment.run_config import complete_recipe, recorded_value
-from deepal_autoal.experiment.run_files import CONFIG, SUMMARY, read_config, read_rounds, recorded_scaling
+from deepal_autoal.experiment.run_files import CONFIG, SUMMARY, read_config, read_rounds
 from deepal_autoal.report.paths import without_folders
 from deepal_autoal.report.wording import joined
-from deepal_autoal.run_settings import COMPARED
 from deepal_autoal.user_paths import user_path
 
-# Settings that runs must share to be compared. Runs are compared by strategy and paired by seed; the initial set
-# belongs to a seed; a protocol is only a name for settings that are listed here themselves.
-PAIRED_BY = ("precision", *(key for key in COMPARED if key not in ("strategy", "seed", "initial", "protocol")))
 # May differ, but differences are reported: they change the last digits of numbers, and training amplifies that.
 REPORTED_VERSIONS = ("torch", "torchvision", "numpy", "scikit-learn", "deepal_autoal")
 # The parts of config.json whose contents a report uses, by dotted name; everything else is only printed.
@@ -42,8 +39,6 @@ KINDS: dict[str, type] = {
 KIND_NAMES = {dict: "an object", list: "a list", int: "a whole number"}
 NEEDED = ("dataset", "strategy", "initial", "settings", "seed")
 NULL_TOO = ("dataset.changes",)
-
-RunKey = tuple[str, str, int]
 
 
 @dataclass(frozen=True)
@@ -127,26 +122,19 @@ def read_study(paths: Sequence[str | Path]) -> Study:
     places = tuple(dict.fromkeys(user_path(path, "PATH") for path in paths))
     if not places:
         raise InputError("no PATH given: name a benchmark's folder, a run's, or a results.csv")
-    runs: dict[RunKey, FinishedRun] = {}
-    records: dict[RunKey, RunRecord] = {}
+    finished: list[FinishedRun] = []
     unfinished: dict[str, Unfinished] = {}
     unlike_tables = []
     for place in [inner for outer in places for inner in _expanded(outer)]:
         with reading(place):
-            finished, begun = _read(place)
-            differs = (place / RESULTS).exists() and run_folders(place) and differs_from_table(place, finished)
+            found, begun = _read(place)
+            differs = (place / RESULTS).exists() and run_folders(place) and differs_from_table(place, found)
         if differs:
             unlike_tables.append(f"{os.path.basename(os.path.realpath(place))}/{RESULTS}")
         unfinished |= {os.path.realpath(item.folder): item for item in begun}
-        for run in finished:
-            key = (run.dataset, run.strategy, run.seed)
-            record = None if run.folder is None else _read_record(run.folder)
-            if key in runs:
-                _refuse_another(runs[key], run, records.get(key), record)
-            if key not in runs or key not in records:
-                runs[key] = run
-            if record is not None:
-                records.setdefault(key, record)
+        finished += found
+    runs = merge_runs(finished)
+    records = {key: _read_record(run.folder) for key, run in runs.items() if run.folder is not None}
     if not runs:
         raise RunFolderError(f"no run in {', '.join(map(str, places))} has finished: repeat its command to resume it")
     results = Results(tuple(runs.values()))
@@ -200,8 +188,7 @@ def _read_record(folder: Path) -> RunRecord:
         picks = tuple(int(index) for index in rounds[0]["queried"])
     except (AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise RunFolderError(f"{folder} is damaged: {error} in its rounds; remove it") from error
-    complete = {"scaling": recorded_scaling(config), "recipe": complete_recipe(config.get("recipe", {}))}
-    return RunRecord({**config, **complete}, weights, picks)
+    return RunRecord(complete_settings(config), weights, picks)
 
 
 def _wrong_kinds(config: Mapping[str, Any]) -> Iterator[tuple[str, type]]:
@@ -245,24 +232,6 @@ def _weights(report: Any) -> Mapping[str, float] | None:
     return {str(name): float(value) for name, value in weights.items()}
 
 
-def _refuse_another(one: FinishedRun, other: FinishedRun, record: RunRecord | None, rival: RunRecord | None) -> None:
-    # Settings first: if they differ, different numbers are no surprise.
-    if record is not None and rival is not None:
-        found = [line for key in ("strategy", *PAIRED_BY, "initial") for line in _differing(key, record, rival)]
-        if found:
-            raise InputError(f"two runs of {one}{_where(one, other)} had different settings: {joined(found)}")
-    if (one.n_labeled, one.accuracy) != (other.n_labeled, other.accuracy):
-        raise InputError(
-            f"there are two different runs of {one}{_where(one, other)}: give only one of the two places, or run one "
-            "of the strategies under another label (deepal benchmark --strategies LABEL=NAME)"
-        )
-
-
-def _where(one: FinishedRun, other: FinishedRun) -> str:
-    folders = [str(run.folder) for run in (one, other) if run.folder is not None]
-    return f" ({' and '.join(folders)})" if folders else ""
-
-
 def _refuse_other_settings(
     dataset: str, runs: Mapping[RunKey, FinishedRun], records: Mapping[RunKey, RunRecord]
 ) -> None:
@@ -279,20 +248,14 @@ def _refuse_other_settings(
         ]
         for group, parts in checks:
             reference = first.setdefault(group, key)
-            found = [line for part in parts for line in _differing(part, records[reference], records[key])]
+            one, other = records[reference].config, records[key].config
+            found = [line for part in parts for line in settings_that_differ(part, one, other)]
             if found:
                 raise InputError(
                     f"runs on {dataset} had different settings and cannot be compared: {joined(found)} "
                     f"({runs[reference].folder} and {runs[key].folder}). Report them separately, or repeat one with "
                     "the other's settings"
                 )
-
-
-def _differing(key: str, one: RunRecord, other: RunRecord) -> list[str]:
-    if key == "initial" and one.config[key] != other.config[key]:
-        return [f"the initial sets of seed {one.config.get('seed')} differ"]
-    found = differences(key, recorded_value(one.config, key), recorded_value(other.config, key))
-    return [f"{name} is {here} and {there}" for name, here, there in found]
 
 
 def _unlike_tables(tables: Sequence[str]) -> Iterator[str]:
@@ -327,6 +290,6 @@ def _unlike_strategies(records: Mapping[RunKey, RunRecord]) -> Iterator[str]:
     reported = set()
     for (dataset, strategy, _), record in sorted(records.items()):
         where, reference = first.setdefault(strategy, (dataset, record))
-        if strategy not in reported and (found := _differing("strategy", reference, record)):
+        if strategy not in reported and (found := settings_that_differ("strategy", reference.config, record.config)):
             reported.add(strategy)
             yield without_folders(f"{strategy} is not the same on {where} and on {dataset}: {joined(found)}.")

@@ -144,12 +144,17 @@ def recreate_strategy(described: Mapping[str, Any]) -> Strategy:
     Raises:
         UnknownNameError: If it, or a candidate, is not registered here.
     """
-    options = dict(described["options"])
     candidates = described.get("candidates")
-    for candidate in candidates or ():
-        options.update({f"{candidate['name']}.{key}": value for key, value in candidate["options"].items()})
     names = None if candidates is None else [candidate["name"] for candidate in candidates]
-    return create_with_options(described["name"], names, options)
+    return create_with_options(described["name"], names, described_options(described))
+
+
+def described_options(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all options of a strategy as `describe_strategy` described it, those of candidates as ``name.key``."""
+    options = dict(described["options"])
+    for candidate in described.get("candidates") or ():
+        options.update({f"{candidate['name']}.{key}": value for key, value in candidate["options"].items()})
+    return options
 
 
 def _create(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,16 +17,29 @@ if TYPE_CHECKING:
 _MOST_USUAL_CHANNELS = 4
 
 
+@dataclass(frozen=True, eq=False)
+class CheckedSamples:
+    """Samples of a `Dataset`, which has checked them: an array larger than memory is not read again for that.
+
+    Attributes:
+        array: Images uint8 (N, H, W, C), or finite vectors floating (N, D).
+    """
+
+    array: NDArray[Any]
+
+
 def as_samples(samples: Any, what: str) -> NDArray[Any]:
     """Return samples in the array form that the engine uses, without copying if possible.
 
     Args:
-        samples: Images uint8 (N, H, W) or (N, H, W, C), or feature vectors floating (N, D).
+        samples: Images uint8 (N, H, W) or (N, H, W, C), or feature vectors floating (N, D); or `CheckedSamples`.
         what: Their name in messages.
 
     Raises:
         InputError: If they are neither, empty, or not finite, or their channels come first.
     """
+    if isinstance(samples, CheckedSamples):
+        return samples.array
     array = as_array(samples, what)
     if array.ndim == 3 and array.dtype == np.uint8:
         array = array[..., np.newaxis]
@@ -53,7 +67,8 @@ def check_channels_last(images: NDArray[Any], what: str) -> None:
     """Refuse images (N, C, H, W): read as (N, H, W, C), they would be stripes with as many channels as columns.
 
     They are recognized by a second axis that is the shortest, or by a square in the last two axes alone; a last axis
-    of at most four is taken as the channels.
+    of at most four is taken as the channels. Nothing tells small images of many bands from them; with height and width
+    swapped, those are taken whatever their sizes: neither the shortest axis is the second then, nor are the last equal.
 
     Args:
         images: (N, H, W, C).
@@ -71,5 +86,6 @@ def check_channels_last(images: NDArray[Any], what: str) -> None:
     ):
         raise InputError(
             f"{what} is {images.dtype} {images.shape}, which looks like channels first, (N, C, H, W); give channels "
-            f"last, (N, H, W, C): {name}.transpose(0, 2, 3, 1)"
+            f"last, (N, H, W, C): {name}.transpose(0, 2, 3, 1); or, if it has {last} channels and they are last, swap "
+            f"height and width: {name}.transpose(0, 2, 1, 3)"
         )

@@ -1,6 +1,7 @@
 """Grids of runs: files on disk, growth, resuming, failures, and tables checked against run folders."""
 
 import json
+import re
 import shutil
 import statistics
 
@@ -12,6 +13,7 @@ from deepal_autoal import Dataset, Strategy, plugin_host, run
 from deepal_autoal.benchmark import run_benchmark
 from deepal_autoal.benchmark.grid import plan_grid
 from deepal_autoal.errors import InputError, PluginError, RunFolderError, UnknownNameError
+from deepal_autoal.report.study import read_study
 from deepal_autoal.training.task_model import TaskModel
 from tests.benchmark.run_files import content, read_csv, read_json, read_rounds, runs_of, untimed
 
@@ -440,6 +442,25 @@ def test_a_benchmark_on_images_takes_up_further_strategies(tmp_path, image_data,
     assert len(runs_of(tmp_path / "out")) == 2
 
 
+def test_earlier_runs_keep_their_options_under_a_protocol(tmp_path, image_data, quick, monkeypatch):
+    """An earlier version's protocols had no options of strategies; further seeds are run like the first."""
+    monkeypatch.setattr("deepal_autoal.benchmark.checks.load_dataset", lambda *_, **__: image_data)
+    monkeypatch.setattr("deepal_autoal.experiment.loop.load_dataset", lambda *_, **__: image_data)
+    settings = {**quick, "model": "linear", "protocol": "deepal+/mnist", "rounds": 1}
+    with monkeypatch.context() as earlier:
+        earlier.setattr("deepal_autoal.experiment.protocols.Protocol.options_of", lambda self, _, __, given: {**given})
+        run_benchmark("coreset", ["digits"], 1, tmp_path / "out", **settings)
+    result = run_benchmark("coreset,new=coreset", ["digits"], 2, tmp_path / "out", **settings)
+    assert not result.failures and len(result.tables.runs) == 4
+    found = {
+        path.parent.parent.name + path.parent.name: read_json(path)["strategy"]["options"]["pca"]
+        for path in (tmp_path / "out").rglob("config.json")
+    }
+    assert found == {"coresetseed-0": None, "coresetseed-1": None, "newseed-0": 32, "newseed-1": 32}
+    with pytest.raises(RunFolderError, match=r"strategy.options.pca was None and is now 5"):
+        run_benchmark("coreset=coreset[pca=5]", ["digits"], 2, tmp_path / "out", **settings)
+
+
 def test_more_rounds_extend_a_benchmark(grid, tmp_path):
     grid("random,margin", seeds=2, out="whole")
     first = grid("random,margin", seeds=2, rounds=1)
@@ -462,7 +483,7 @@ def test_a_benchmark_is_extended_as_a_whole_or_not_at_all(grid, tmp_path):
     before = {folder: content(out / folder) for folder in runs_of(out)}
     with pytest.raises(RunFolderError, match="rounds 2: --rounds 3 extends all runs on a dataset or none"):
         grid("random", seeds=1)
-    with pytest.raises(RunFolderError, match=r"albl/seed-0 cannot be extended: strategy 'albl' plans with the number"):
+    with pytest.raises(RunFolderError, match=r"albl/seed-0 \(strategy 'albl' plans with the number.*Delete .*albl "):
         grid("random,albl", seeds=1, candidates="entropy,margin")
     with pytest.raises(RunFolderError, match="rounds was 2 and is now 1"):
         grid("random,albl", seeds=1, candidates="entropy,margin", rounds=1)
@@ -470,6 +491,20 @@ def test_a_benchmark_is_extended_as_a_whole_or_not_at_all(grid, tmp_path):
     assert {name: {k: v for k, v in files.items() if k != ".lock"} for name, files in now.items()} == {
         name: {k: v for k, v in files.items() if k != ".lock"} for name, files in before.items()
     }
+
+
+def test_a_benchmark_with_a_strategy_that_plans_ahead_is_extended_as_its_error_says(grid, tmp_path):
+    grid("random,albl", seeds=2, candidates="entropy,margin", rounds=1)
+    with pytest.raises(RunFolderError, match="cannot be extended: ") as caught:
+        grid("random,albl", seeds=2, candidates="entropy,margin")
+    message = str(caught.value)
+    assert "albl/seed-0, " in message and "albl/seed-1 (strategy" in message and "\n" not in message
+    (named,) = re.findall("Delete (.*) and repeat the command", message)
+    shutil.rmtree(named)
+    again = grid("random,albl", seeds=2, candidates="entropy,margin")
+    assert again.failures == () and len(again.tables.runs) == 4
+    assert {len(run.n_labeled) for run in again.tables.runs} == {4}
+    assert {"random", "albl"} == set(read_study([tmp_path / "out"]).strategies)
 
 
 def test_stopped_runs_can_be_reported_with_extended_ones(grid, tmp_path):

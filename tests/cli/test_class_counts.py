@@ -11,7 +11,7 @@ from deepal_autoal.cli.class_counts import format_classes
     ("counts", "line"),
     [
         ([("cat", 1200), ("dog", 7)], "2 classes (cat 1,200, dog 7)"),
-        ([("a\x1b[31m\nb", 1), ("x" * 40, 2)], f"2 classes (a�[31m�b 1, {'x' * 23}… 2)"),
+        ([("a\x1b[31m\nb", 1), ("x" * 40, 2)], f"2 classes (a�[31m b 1, {'x' * 23}… 2)"),
         ([(str(n), n + 1) for n in range(12)], None),
         ([(str(n), n + 1) for n in range(13)],
          "13 classes (0 1, 1 2, 2 3, 3 4, 4 5, 5 6, 6 7, 7 8, 8 9, 9 10, and 3 more of 11 to 13)"),

@@ -22,8 +22,7 @@ ROW = r"^{} +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+ s +[\d,?]+ +[\d,]+ +\S+"
 
 @pytest.fixture(autouse=True)
 def brief(monkeypatch):
-    for name in ("_NAMED_SECONDS", "_EACH_SECONDS"):
-        monkeypatch.setattr(f"deepal_autoal.benchmark.cost.dry_run.{name}", 0.3)
+    monkeypatch.setattr("deepal_autoal.benchmark.cost.dry_run._SECONDS", 0.3)
 
 
 class Failing(Strategy):
@@ -42,23 +41,12 @@ def test_a_selector_and_its_candidates(deepal, blob_file, tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_all_strategies_fastest_first_and_why_some_cannot_run(deepal, blob_file, registered, monkeypatch):
-    class Plugin:
-        @hookimpl
-        def deepal_register_strategies(self, registry):
-            registry.add("failing", Failing, summary="fails")
-
-    registered(Plugin(), "failing-plugin")
-    monkeypatch.setattr("deepal_autoal.benchmark.cost.dry_run.read_strategies", lambda written: chosen)
-    from deepal_autoal.benchmark.notation import Contender
-
-    chosen = [Contender(name, name, is_optional=True) for name in ("margin", "failing", "lpl", "ensvarr")]
+def test_without_a_strategy_only_the_default_one_is_probed(deepal, blob_file):
     status, out, _ = deepal("run", "--dry-run", "--dataset", blob_file, *QUICK)
-    assert status == 0
-    names = re.findall(r"^(\w+) +\d+\.\d", out, re.MULTILINE)
-    assert sorted(names) == ["ensvarr", "margin"]
-    assert re.search(r"^failing: no estimate: .*nothing to divide by", out, re.MULTILINE)
-    assert re.search(r"^lpl: no estimate: .*stages", out, re.MULTILINE)
+    assert status == 0 and re.findall(r"^ *(\w+) +\d+\.\d", out, re.MULTILINE) == ["random"]
+    assert "Another strategy: --strategy NAME." in out and "deepal benchmark --strategies all --dry-run" in out
+    _, out, _ = deepal("run", "--dry-run", "--strategy", "random", "--dataset", blob_file, *QUICK)
+    assert "Another strategy" not in out
 
 
 def test_a_named_strategy_that_fails_is_an_error(deepal, blob_file, registered):
@@ -118,7 +106,7 @@ def test_quiet_prints_only_the_table(deepal, blob_file):
     [
         (["--strategy", "margn"], "margin"),
         (["--resume", "--out", "x"], "leave --resume out"),
-        (["-o", "n=3"], "give --strategy NAME too"),
+        (["-o", "n=3"], "takes no options, but 'n' was given"),
         (["--strategy", "margin", "--candidates", "entropy"], "takes no candidates"),
         (["--rounds", "100000"], "--rounds 100000 is too many"),
         (["--seed", "-1"], "--seed -1"),

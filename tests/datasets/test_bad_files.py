@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from deepal_autoal import run
 from deepal_autoal.datasets import load_dataset
@@ -55,6 +57,19 @@ def test_all_bad_files_are_named_at_once(folder: Path) -> None:
                  "cat/2.png (is not an image that can be read)"):  # fmt: skip
         assert part in said
     assert said.endswith("remove or replace them, or go on without them with --skip-bad")
+
+
+def test_bad_files_are_named_before_sizes_that_differ(tmp_path: Path, write_folder: Write) -> None:
+    folder = write_folder(tmp_path / "pets", {"cat": 5, "dog": 5})
+    Image.new("L", (9, 7)).save(folder / "cat" / "0.png")
+    assert re.match(r"\S+ is \d+x\d+ pixels but \S+ is \d+x\d+", message(folder))
+    damage(folder, "dog", range(2, 4))
+    said = message(folder)
+    assert said.startswith(f"2 of 10 files in {folder} cannot be used: dog/2.png, dog/3.png (")
+    assert "go on without them with --skip-bad; moreover, " in said and " pixels but " in said
+    assert "--image-size" in said
+    assert message(folder, skip_bad=True).count("dog/") == said.partition("moreover")[2].count("dog/")
+    assert len(load_dataset(folder, image_size=6, skip_bad=True).skipped) == 2
 
 
 def test_of_many_the_first_ten_are_named_with_the_count(tmp_path: Path, write_folder: Write) -> None:
@@ -156,3 +171,16 @@ def test_pipes_are_bad_files_and_no_datasets(folder: Path, tmp_path: Path) -> No
     for name in ("own.npz", "own.csv"):
         os.mkfifo(tmp_path / name)
         assert "is not a dataset" in message(tmp_path / name)
+
+
+def test_without_image_files_skip_bad_is_said_to_have_no_effect(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    np.savez(tmp_path / "own.npz", x=np.zeros((10, 2), np.float32), y=np.arange(10) % 2)
+    data = load_dataset(tmp_path / "own.npz", skip_bad=True)
+    load_dataset("digits", skip_bad=True)
+    run("random", data, skip_bad=True, **QUICK)
+    said = [record.getMessage() for record in caplog.records if "--skip-bad has no effect" in record.getMessage()]
+    assert [line.partition(" does not")[0].rpartition("effect: ")[2] for line in said] == [
+        str(tmp_path / "own.npz"), "dataset digits", "dataset own",
+    ]  # fmt: skip

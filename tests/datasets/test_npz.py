@@ -3,18 +3,23 @@ from __future__ import annotations
 import io
 import logging
 import zipfile
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from deepal_autoal.datasets.files import npz_members
+from deepal_autoal import run
+from deepal_autoal.datasets.files import array_cache, npz_members
 from deepal_autoal.datasets.splits import held_out_split
 from deepal_autoal.datasets.user_data import npz
 from deepal_autoal.datasets.user_data.npz import load_npz
 from deepal_autoal.errors import InputError
+from deepal_autoal.numerics import row_blocks
 from deepal_autoal.numerics.row_blocks import BlockSize
+from deepal_autoal.training import scaling
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(20, 4)).astype(np.float32)
@@ -314,3 +319,55 @@ def test_texts_that_are_no_characters_are_refused(tmp_path: Path, byte_order: st
     assert load_npz(save(tmp_path, x=X, y=labels)).class_names == ("cat", "dog")
     labels.view(f"{byte_order}u4")[4] = 0x110000
     refused(save(tmp_path, x=X, y=labels), "a text holds numbers that are no characters")
+
+
+class _StartedError(Exception):
+    """Ends a run before its first training."""
+
+
+def test_a_large_array_is_read_few_times_at_the_start_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passes over the file only build the split; passes over that verify it, check and hash it, and scale it."""
+    passes: Counter[str] = Counter()
+
+    def counted(module: Any, name: str, count: Callable[..., bool] = lambda *_: True) -> None:
+        function = getattr(module, name)
+
+        def wrapper(*arguments: Any) -> Any:
+            passes[name] += count(*arguments)
+            return function(*arguments)
+
+        monkeypatch.setattr(module, name, wrapper)
+
+    def start(view: Any) -> None:
+        raise _StartedError
+
+    monkeypatch.setattr(npz, "IN_MEMORY_BYTES", 0)
+    counted(npz, "verify_member", lambda archive, info: info.filename == "x.npy")
+    counted(array_cache, "_is_whole")
+    # Every pass over rows is sliced into blocks: here of one row, while one of labels has several.
+    counted(row_blocks, "row_slices", lambda n_rows, size: n_rows >= 400 and size == 1)
+    monkeypatch.setattr(row_blocks, "READING", BlockSize(100))
+    monkeypatch.setattr(scaling, "MOMENTS", BlockSize(100))
+    x = RNG.normal(size=(500, 40)).astype(np.float32)
+    path = save(tmp_path, x=x, y=np.arange(500) % 3)
+
+    def start_run() -> dict[str, int]:
+        passes.clear()
+        with pytest.raises(_StartedError):
+            run("random", path, model="linear", scaling="global", rounds=1, device="cpu", on_start=start)
+        return +passes
+
+    assert start_run() == {"verify_member": 1, "row_slices": 3}
+    assert start_run() == {"_is_whole": 1, "row_slices": 2}
+
+
+def test_a_flipped_bit_is_noticed_before_the_split_is_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(npz, "IN_MEMORY_BYTES", 0)
+    path = save(tmp_path, x=X, y=Y)
+    sound = path.read_bytes()
+    content = bytearray(sound)
+    content[200] ^= 4
+    path.write_bytes(content)
+    refused(path, r"cannot be read as .npz \(Bad CRC-32 for file 'x.npy'\)")
+    path.write_bytes(sound)
+    np.testing.assert_array_equal(load_npz(path).x_train, X[held_out_split(20)[0]])

@@ -361,3 +361,9 @@ def test_a_report_downloads_nothing(tmp_path, monkeypatch):
               settings={"dataset": "mnist", "data_dir": str(tmp_path / "empty")})  # fmt: skip
     pictures, _, note = first_pictures(make_contents([tmp_path / "s"]).study, "mnist")
     assert pictures == {} and "not available" in note and str(tmp_path) not in note
+
+
+def test_warnings_of_the_data_are_marked_as_such(tmp_path, report):
+    write_run(tmp_path / "s", [0.5, 0.6], seed=0, dataset={"name": "d", "kind": "images"})
+    done = report(tmp_path / "s")
+    assert done.status == 0 and "\nWarning: cannot read the images of d: " in f"\n{done.err}"

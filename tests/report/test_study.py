@@ -44,6 +44,23 @@ def test_two_different_runs_of_the_same_name_are_refused(tmp_path):
     assert str(tmp_path / "a") in str(caught.value) and str(tmp_path / "b") in str(caught.value)
 
 
+@pytest.mark.parametrize("read", [read_results, lambda place: read_study([place]).results])
+def test_tables_and_reports_merge_a_folder_of_runs_alike(tmp_path, read):
+    for place in ("one", "two"):
+        write_study(tmp_path / "all" / place, {"random": 0.0, "good": 0.1}, datasets=["d"])
+    found = read(tmp_path / "all")
+    assert len(found.runs) == 5 + 5 and "two" not in str([run.folder for run in found.runs])
+    folder = tmp_path / "all" / "two" / "d" / "good" / "seed-1"
+    shutil.rmtree(folder)
+    write_run(folder, [0.5, 0.6, 0.7, 0.8, 0.9], seed=1, strategy="good", batch_size=7)
+    with pytest.raises(InputError, match=r"two runs of good on d, seed 1 .* had different settings: .*batch_size"):
+        read(tmp_path / "all")
+    config = folder / "config.json"
+    config.write_text(config.read_text().replace('"settings": {', '"settings": [], "other": {'))
+    with pytest.raises(RunFolderError, match="damaged: settings is not an object"):
+        read(tmp_path / "all")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

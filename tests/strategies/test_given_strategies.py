@@ -173,6 +173,20 @@ def test_sets_stand_beside_objects_also_when_resumed(tmp_path, blob_data, quick)
     assert picks(resumed) == picks(run("vote", blob_data, **given))
 
 
+def test_a_run_with_candidates_from_python_is_resumed_as_its_error_says(tmp_path, blob_data, quick):
+    given = [Lowest, "margin", margin]
+    with pytest.raises(KeyboardInterrupt):
+        run("vote", blob_data, out=tmp_path / "run", on_round=interrupt, **quick | {"candidates": given})
+    lost = {None: "Lowest, margin (function)", "Lowest,margin,margin (function)": "Lowest, margin (function)"}
+    for candidates, names in (*lost.items(), ((Lowest, "margin", "margin (function)"), "margin (function)")):
+        message = rf"created in Python \({re.escape(names)}\).* give all candidates again, these as objects: run\(cand"
+        with pytest.raises(InputError, match=message) as caught:
+            run(dataset=blob_data, out=tmp_path / "run", resume=True, candidates=candidates)
+        assert "\n" not in str(caught.value)
+    resumed = run(dataset=blob_data, out=tmp_path / "run", resume=True, candidates=given)
+    assert picks(resumed) == picks(run("vote", blob_data, **quick | {"candidates": given}))
+
+
 def test_candidates_with_one_name_are_refused():
     with pytest.raises(InputError, match="two candidates are named 'Lowest'"):
         create_strategy("vote", [Lowest(1), Lowest(-1)])

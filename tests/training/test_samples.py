@@ -55,6 +55,18 @@ def test_channels_last_are_taken(shape: tuple[int, ...]) -> None:
     assert as_samples(images(*shape), "pool").shape == (10, *shape)
 
 
+@pytest.mark.parametrize("shape_by", [shape_by_file, shape_by_dataset, shape_by_learner])
+@pytest.mark.parametrize("shape", [(24, 32, 64), (24, 64, 64), (80, 64, 64), (6, 50, 7)])
+def test_bands_that_look_like_a_side_are_taken_as_the_message_says(
+    shape: tuple[int, ...], shape_by: Any, tmp_path: Path
+) -> None:
+    height, width, channels = shape
+    message = rf"if it has {channels} channels .* swap height and width: (pool|x|x_train)\.transpose\(0, 2, 1, 3\)"
+    with pytest.raises(InputError, match=message):
+        shape_by(images(*shape), tmp_path)
+    assert shape_by(images(*shape).transpose(0, 2, 1, 3), tmp_path) == (channels, width, height)
+
+
 def test_tensors_and_samples_to_predict_are_checked_too() -> None:
     with pytest.raises(InputError, match=r"pool is uint8 .* channels first"):
         ActiveLearner(torch.from_numpy(images(3, 8, 8)), "random", 2, **QUICK)

@@ -1,4 +1,4 @@
-"""Estimate the cost of one run, strategy by strategy, without executing it."""
+"""Estimate the cost of one run, and of a selector's candidates alone, without executing it."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from typing import Any
 from deepal_autoal.benchmark.checks import Setup, admit
 from deepal_autoal.benchmark.cost.probe import Probe
 from deepal_autoal.benchmark.cost.run_cost import FURTHER_TRAININGS, PASSES, Cost
-from deepal_autoal.benchmark.grid import SHARED_SETTINGS, give_candidates
-from deepal_autoal.benchmark.notation import Contender, read_strategies
+from deepal_autoal.benchmark.grid import SHARED_SETTINGS
+from deepal_autoal.benchmark.notation import Contender
 from deepal_autoal.datasets import Dataset, are_image_files, load_dataset
 from deepal_autoal.datasets.files.image_size import USUAL_SIDE
 from deepal_autoal.errors import InputError
-from deepal_autoal.experiment.settings import Settings, recipe_changes
+from deepal_autoal.experiment.settings import DEFAULT_STRATEGY, Settings, recipe_changes
 from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.measuring.resources import Stopwatch
 from deepal_autoal.querying.selector import SelectorStrategy, describe_strategy
 from deepal_autoal.querying.strategy import Strategy
-from deepal_autoal.strategies.candidate_sets import ALL, read_names
+from deepal_autoal.strategies.candidate_sets import read_names
 from deepal_autoal.strategies.factory import create_strategy, recreate_strategy
 from deepal_autoal.training.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
-# Seconds to measure the queries of a named strategy and its candidates, and of each one if all are probed.
-_NAMED_SECONDS, _EACH_SECONDS = 10.0, 3.0
+# Seconds to measure the queries of a strategy, and of each candidate.
+_SECONDS = 10.0
 # Sides of images that are suggested if they leave at most this share of the pixels.
 SIDES = (USUAL_SIDE, 128, 64, 32)
 _LARGEST_SHARE = 0.5
@@ -81,7 +81,7 @@ class DryRun:
         data: The dataset.
         setup: Pool, budget, model and device.
         embedding_dim: Dimensions of the embeddings.
-        rows: The strategies, fastest first; a selector's candidates after it; those without an estimate last.
+        rows: The strategy, and then a selector's candidates, fastest first; those without an estimate last.
         load_seconds: Seconds it took to read the data.
         smaller: What smaller images would take, largest first; none for images that are small, and for other data.
     """
@@ -99,45 +99,39 @@ def estimate_run(settings: Mapping[str, Any], dataset: str, progress: Callable[[
     """Return the cost of a run, estimated from short measurements; nothing is written.
 
     Args:
-        settings: The arguments of `run`, by name; without a strategy, every installed one that can run is probed.
+        settings: The arguments of `run`, by name.
         dataset: A registered name or a path.
         progress: Called with the number of strategies probed, their total, and the next one's name.
 
     Raises:
         InputError: If the data or a setting cannot be used.
-        PluginError: If the named strategy fails.
+        PluginError: If the strategy fails.
     """
     if (settings.get("seed") or 0) < 0:
         raise InputError(f"--seed {settings['seed']}: give 0 or more")
-    contenders = _contenders(settings)
+    contenders = [_contender(settings)]
     shared = {name: settings.get(name) for name in SHARED_SETTINGS}
     with Stopwatch() as loading:
         data = load_dataset(
             dataset, settings.get("data_dir"), settings.get("image_size"), skip_bad=settings.get("skip_bad")
         )
     admission = admit(data.name, dataset, contenders, shared, (), data=data)
-    rows = [Row(name, reason=out.reason) for out in admission.left_out for name in out.strategies]
-    wanted = [
-        pair
-        for label, call in admission.calls.items()
-        for pair in _with_candidates(label, call, settings.get("strategy") is not None)
-    ]
+    wanted = [pair for label, call in admission.calls.items() for pair in _with_candidates(label, call)]
     progress(0, len(wanted), "training")
-    seconds = _EACH_SECONDS if settings.get("strategy") is None else _NAMED_SECONDS
-    probe = Probe(data, admission.setup, {**shared, "seed": settings.get("seed")}, seconds)
-    known = []
+    probe = Probe(data, admission.setup, {**shared, "seed": settings.get("seed")}, _SECONDS)
+    known, unknown = [], []
     for number, (row, make) in enumerate(wanted):
         progress(number, len(wanted), row.strategy)
         try:
             known.append(Row(row.strategy, probe.of(make), selector=row.selector))
-        except Exception as error:  # one strategy's failure does not affect the others
-            if settings.get("strategy") is not None and not row.selector:
+        except Exception as error:  # one candidate's failure does not affect the others
+            if not row.selector:
                 raise  # as the run itself would
             logger.debug("no estimate of %s", row.strategy, exc_info=True)
-            rows.append(Row(row.strategy, reason=" ".join(str(error).split()), selector=row.selector))
+            unknown.append(Row(row.strategy, reason=" ".join(str(error).split()), selector=row.selector))
     known.sort(key=lambda row: (bool(row.selector), row.cost.seconds if row.cost else 0.0))
     smaller = _smaller(data, admission.setup, shared) if are_image_files(dataset) else ()
-    return DryRun(data, admission.setup, probe.embedding_dim, (*known, *rows), loading.seconds, smaller)
+    return DryRun(data, admission.setup, probe.embedding_dim, (*known, *unknown), loading.seconds, smaller)
 
 
 def _smaller(data: Dataset, setup: Setup, settings: Mapping[str, Any]) -> tuple[Smaller, ...]:
@@ -159,25 +153,18 @@ def _smaller(data: Dataset, setup: Setup, settings: Mapping[str, Any]) -> tuple[
     return tuple(found[:3])
 
 
-def _contenders(settings: Mapping[str, Any]) -> list[Contender]:
-    """Return the strategies to estimate: the named one, or all."""
-    name, given = settings.get("strategy"), settings.get("candidates")
+def _contender(settings: Mapping[str, Any]) -> Contender:
+    """Return the strategy to estimate: the named one, or the one that a run without a name takes."""
+    name, given = settings.get("strategy") or DEFAULT_STRATEGY, settings.get("candidates")
     candidates = None if given is None else tuple(read_names(given))
-    options = dict(settings.get("options") or {})
-    if name is not None:
-        return [Contender(name, name, options, candidates=candidates)]
-    if options:
-        raise InputError(f"-o {next(iter(options))}: options belong to a strategy; give --strategy NAME too")
-    return give_candidates(read_strategies(ALL), candidates)
+    return Contender(name, name, dict(settings.get("options") or {}), candidates=candidates)
 
 
-def _with_candidates(
-    label: str, call: Mapping[str, Any], is_named: bool
-) -> Iterator[tuple[Row, Callable[[], Strategy]]]:
-    """Yield a strategy and, for a named selector, each candidate alone, with functions that create them."""
+def _with_candidates(label: str, call: Mapping[str, Any]) -> Iterator[tuple[Row, Callable[[], Strategy]]]:
+    """Yield a strategy and, for a selector, each candidate alone, with functions that create them."""
     make = partial(create_strategy, call["strategy"], call["candidates"], **call["options"])
     yield Row(label), make
-    strategy = make() if is_named else None
+    strategy = make()
     if isinstance(strategy, SelectorStrategy):
         for name, candidate in strategy.candidates.items():
             yield Row(name, selector=label), partial(recreate_strategy, describe_strategy(candidate))

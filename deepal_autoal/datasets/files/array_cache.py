@@ -86,18 +86,19 @@ def cached_array(origin: Path, key: str, n_rows: int, make: Callable[[], ArrayBl
             found = _open(path, n_rows)
             if found is None:
                 _write(path, make())
-                found = _open(path, n_rows)
+                found = _open(path, n_rows, is_new=True)
                 _remove_older(path, prefix)
     except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
         logger.warning("%s cannot be cached in %s (%s): it is kept in memory", origin, folder, error)
     return found if found is not None else _in_memory(origin, make())
 
 
-def _open(path: Path, n_rows: int) -> np.ndarray | None:
+def _open(path: Path, n_rows: int, is_new: bool = False) -> np.ndarray | None:
+    """Return the array in a file, verified unless it has just been written, or None."""
     try:
         if not path.is_file():
             return None
-        if not _is_whole(path):
+        if not (is_new or _is_whole(path)):
             logger.warning("the cached array %s is damaged, or of an earlier version: it is rebuilt", path)
             return None
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)

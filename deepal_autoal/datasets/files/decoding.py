@@ -53,6 +53,10 @@ class BadFileError(InputError):
         self.advice = advice
 
 
+class MixedSizesError(InputError):
+    """An image that differs in size from the first."""
+
+
 class _UnsupportedError(Exception):
     """Pixels that are sound but of a kind that is not read; what and why, in words, and what to do."""
 
@@ -94,7 +98,8 @@ def decode_images(
     Raises:
         BadFileError: Now or during iteration, if a file is unreadable, truncated, not an image, or too large; it
             names the first such file.
-        InputError: During iteration, if an image differs in size from the first; or see `ImageFindings.check`.
+        MixedSizesError: During iteration, if an image differs in size from the first.
+        InputError: At the end of the iteration; see `ImageFindings.check`.
         ColorFoundError: During iteration, if ``gray`` and an image has color.
         FewerBitsError: At the end of the iteration, if the 16-bit values have another scale.
     """
@@ -276,10 +281,10 @@ def _gray_plane(image: Image, findings: ImageFindings) -> np.ndarray:
     return findings.gray_bytes(values)
 
 
-def _size_error(file: Path, size: tuple[int, ...], expected: tuple[Path, tuple[int, ...]]) -> InputError:
+def _size_error(file: Path, size: tuple[int, ...], expected: tuple[Path, tuple[int, ...]]) -> MixedSizesError:
     first, shape = expected
     side = min(USUAL_SIDE, *size, *shape[:2])
-    return InputError(
+    return MixedSizesError(
         f"{file} is {size[0]}x{size[1]} pixels but {first} is {shape[1]}x{shape[0]} (width x height); bring all to "
         f"one size, for example with --image-size {side} (the shorter side scaled to {side}, the center kept)"
     )

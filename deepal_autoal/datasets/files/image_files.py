@@ -17,6 +17,7 @@ from deepal_autoal.datasets.files.bad_files import BadFile, ImageRecord, bad_fil
 from deepal_autoal.datasets.files.decoding import (
     BadFileError,
     ColorFoundError,
+    MixedSizesError,
     bombs_refused,
     decode_images,
     find_bad_files,
@@ -110,6 +111,13 @@ def image_dataset(
             if not skip_bad:
                 raise bad_files_error(found, len(listed), folder, skip_bad is not None) from error
             left_out |= found
+        except MixedSizesError as error:
+            # Named first: whoever brings all images to one size would meet them next.
+            found = _find_bad(folder, files) if not skip_bad and len(files) <= _SEARCHED else {}
+            if not found:
+                raise
+            unusable = bad_files_error(found, len(listed), folder, skip_bad is not None)
+            raise InputError(f"{unusable}; moreover, {error}") from error
     reasons = {name: getattr(error, "reason", str(error)) for name, error in left_out.items()}
     if remarks is None:
         remarks = known.remarks

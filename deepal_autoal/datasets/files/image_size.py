@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 MAX_SIDE = 8192
 USUAL_SIDE = 224
 """The side that most published networks were trained at."""
+
+logger = logging.getLogger(__name__)
 
 _WRITTEN = re.compile(r"\s*(\d{1,9})\s*(?:[xX]\s*(\d{1,9})\s*)?")
 
@@ -57,6 +60,14 @@ def no_image_files(given: Any, dataset: str) -> InputError:
     return InputError(
         f"--image-size {_shown(given)}: {dataset} does not consist of image files: leave it out; it is for folders "
         "of images and CSV manifests"
+    )
+
+
+def warn_of_no_files_to_skip(dataset: str) -> None:
+    """Say that nothing can be skipped in data without image files."""
+    logger.warning(
+        "--skip-bad has no effect: %s does not consist of image files; it is for folders of images and CSV manifests",
+        dataset,
     )
 
 

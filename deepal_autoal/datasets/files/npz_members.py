@@ -1,4 +1,7 @@
-"""Reads arrays of an ``.npz``: memory-mapped inside the zip file, or decompressed into memory; verified first."""
+"""Reads arrays of an ``.npz``: memory-mapped inside the zip file, or decompressed into memory.
+
+The checksum of a mapped array, which takes a pass over it, is verified by `verify_member`.
+"""
 
 from __future__ import annotations
 
@@ -46,10 +49,22 @@ def read_members(path: Path, archive: zipfile.ZipFile, members: Mapping[str, zip
     Raises:
         InputError: If one holds Python objects, its size is not what its header promises, or, before anything is
             read, if they would not fit into memory or their compressed bytes do not bear out their size.
-        Exception: Anything, if a member is damaged in another way.
+        Exception: Anything, if a member is damaged in another way; damage to the values of a mapped array is noticed
+            by `verify_member` only.
     """
     _check_sizes(path, members)
     return {name: _read_member(path, archive, name, info) for name, info in members.items()}
+
+
+def verify_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
+    """Read a member through.
+
+    Raises:
+        zipfile.BadZipFile: If its content does not match its checksum.
+    """
+    with archive.open(info) as member:
+        while member.read(_BLOCK_BYTES):  # at the end, the checksum is compared
+            pass
 
 
 def _check_sizes(path: Path, members: Mapping[str, zipfile.ZipInfo]) -> None:
@@ -86,9 +101,6 @@ def _read_member(path: Path, archive: zipfile.ZipFile, name: str, info: zipfile.
     if start + math.prod(shape) * dtype.itemsize != info.file_size:
         raise InputError(f"{path}: {name} does not hold the {shape} values its header promises; write the file again")
     if info.compress_type == zipfile.ZIP_STORED and info.file_size > start:
-        with archive.open(info) as member:
-            while member.read(_BLOCK_BYTES):  # at the end, the checksum is compared; a map would not be
-                pass
         offset = _data_offset(path, info) + start
         return np.memmap(path, dtype, "r", offset, shape, order="F" if fortran else "C")
     with archive.open(info) as member:

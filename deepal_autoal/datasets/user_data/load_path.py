@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from deepal_autoal.datasets.base import Dataset
-from deepal_autoal.datasets.files.image_size import no_image_files
+from deepal_autoal.datasets.files.image_size import no_image_files, warn_of_no_files_to_skip
 from deepal_autoal.datasets.user_data.image_folder import load_image_folder
 from deepal_autoal.datasets.user_data.manifest import load_manifest
 from deepal_autoal.datasets.user_data.npz import load_npz
@@ -20,7 +20,8 @@ def load_path(path: Path, image_size: tuple[int, int] | None = None, *, skip_bad
     Args:
         path: The folder or file.
         image_size: Height and width that every image is brought to, for image files.
-        skip_bad: Whether to go on without image files that cannot be used.
+        skip_bad: Whether to go on without image files that cannot be used; for other data, without effect but for a
+            warning.
 
     Raises:
         InputError: If the path is none of these, or its data cannot be used.
@@ -34,4 +35,6 @@ def load_path(path: Path, image_size: tuple[int, int] | None = None, *, skip_bad
         return load_manifest(path, image_size, skip_bad=skip_bad)
     if image_size is not None:
         raise no_image_files(image_size, str(path))
+    if skip_bad:
+        warn_of_no_files_to_skip(str(path))
     return load_npz(path)

@@ -6,6 +6,8 @@ import hashlib
 import logging
 import sys
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import numpy as np
 from deepal_autoal.datasets.base import FEATURE_DTYPES, Dataset, NonFiniteError
 from deepal_autoal.datasets.files.array_cache import ArrayBlocks, cached_array
 from deepal_autoal.datasets.files.image_files import file_state
-from deepal_autoal.datasets.files.npz_members import member_names, read_members
+from deepal_autoal.datasets.files.npz_members import member_names, read_members, verify_member
 from deepal_autoal.datasets.splits import HELD_OUT_NOTE, held_out_split
 from deepal_autoal.datasets.user_data.labels import check_written_labels, encode_integers, encode_names
 from deepal_autoal.errors import InputError
@@ -42,7 +44,7 @@ def load_npz(path: Path) -> Dataset:
     ``x`` holds images, uint8 (N, H, W) or (N, H, W, C), or vectors, float (N, D); ``y`` integers or strings (N,).
     Uncompressed members (`numpy.savez`) are memory-mapped. Without ``x_test`` a fifth is held out; if ``x`` is mapped
     and larger than `IN_MEMORY_BYTES`, the split is copied, block by block, into the cache folder, so both parts are
-    mapped too. Pickled data are never read.
+    mapped too, and from then on ``x`` itself is not read any more. Pickled data are never read.
 
     Raises:
         InputError: If the file cannot be read, or an array is missing or malformed; the message names both.
@@ -103,15 +105,32 @@ def load_npz(path: Path) -> Dataset:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
+    with _opened(path) as archive:
+        members = member_names(path, archive)
+        other = sorted(members.keys() - set(ARRAYS))
+        if other and members.keys() & set(ARRAYS):
+            logger.warning("%s: arrays %s are not used; only %s are", path, other, ", ".join(ARRAYS))
+        elif other:
+            raise InputError(f"{path} holds {', '.join(other)[:80]}; save the arrays as x and y")
+        arrays = read_members(path, archive, {name: members[name] for name in ARRAYS if name in members})
+        for name, array in arrays.items():
+            is_split_later = name == "x" and "x_test" not in arrays and _is_large(array)
+            if isinstance(array, np.memmap) and not is_split_later:
+                verify_member(archive, members[name])
+        return arrays
+
+
+def _is_large(x: np.ndarray) -> bool:
+    """Return whether the cache folder keeps the parts of an array that is split."""
+    return isinstance(x, np.memmap) and x.nbytes > IN_MEMORY_BYTES
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open an archive; whatever is raised inside the block, because the file is damaged, becomes an `InputError`."""
     try:
         with zipfile.ZipFile(path) as archive:
-            members = member_names(path, archive)
-            other = sorted(members.keys() - set(ARRAYS))
-            if other and members.keys() & set(ARRAYS):
-                logger.warning("%s: arrays %s are not used; only %s are", path, other, ", ".join(ARRAYS))
-            elif other:
-                raise InputError(f"{path} holds {', '.join(other)[:80]}; save the arrays as x and y")
-            return read_members(path, archive, {name: members[name] for name in ARRAYS if name in members})
+            yield archive
     except InputError:
         raise
     except MemoryError as error:
@@ -213,11 +232,17 @@ def _texts(path: Path, labels: np.ndarray) -> list[str]:
 
 
 def _split(path: Path, x: np.ndarray, train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if not isinstance(x, np.memmap) or x.nbytes <= IN_MEMORY_BYTES:
+    if not _is_large(x):
         return x[train], x[test]
     order = np.concatenate([train, test])
     key = hashlib.blake2b(repr((_CACHE_FORMAT, file_state(path.stat()))).encode(), digest_size=16).hexdigest()
-    split = cached_array(path, key, len(x), lambda: ArrayBlocks(x.shape, x.dtype, read_rows(x, order)))
+
+    def verified_rows() -> ArrayBlocks:
+        with _opened(path) as archive:
+            verify_member(archive, member_names(path, archive)["x"])
+        return ArrayBlocks(x.shape, x.dtype, read_rows(x, order))
+
+    split = cached_array(path, key, len(x), verified_rows)
     return split[: len(train)], split[len(train) :]
 
 

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from deepal_autoal.errors import printable_line
 from deepal_autoal.report.style import Style
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def new_figure(height: float, figure_id: str, title: str, note: str, width: floa
     """
     from matplotlib.figure import Figure
 
-    lines = textwrap.wrap(printable(note), width=int((width - 2 * MARGIN) / (0.54 * SMALL)))
+    lines = textwrap.wrap(printable_line(note), width=int((width - 2 * MARGIN) / (0.54 * SMALL)))
     head = MARGIN + 15 + 10.5 * len(lines) + 8
     total = height + head
     figure = Figure(figsize=(width / POINTS_PER_INCH, total / POINTS_PER_INCH), dpi=POINTS_PER_INCH)
@@ -121,7 +122,7 @@ def mark(artist: Artist, label: str, part: str, styles: Mapping[str, Style], tip
     figure = artist.get_figure()
     assert figure is not None
     artist.set_gid(f"{figure.get_gid()}--{styles[label].key}--{part}")
-    artist.set_label(printable(tip or ""))
+    artist.set_label(printable_line(tip or ""))
 
 
 # The labels of strategies are measured again in every figure.
@@ -137,7 +138,7 @@ def text_width(text: str, font_size: float, bold: bool = False) -> float:
 
 def shorten(text: str, width: float, font_size: float = FONT_SIZE, bold: bool = False) -> str:
     """Return a line that fits a width in points, with its middle left out if necessary."""
-    text = printable(text)
+    text = printable_line(text)
     if text_width(text, font_size, bold) <= width:
         return text
     for kept in range(min(len(text), 200) - 1, 1, -1):
@@ -145,8 +146,3 @@ def shorten(text: str, width: float, font_size: float = FONT_SIZE, bold: bool = 
         if text_width(short, font_size, bold) <= width:
             return short
     return "\N{HORIZONTAL ELLIPSIS}"
-
-
-def printable(text: str) -> str:
-    """Return a text as one line of characters that are valid in XML."""
-    return "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -6,8 +6,9 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deepal_autoal.errors import printable_line
 from deepal_autoal.files import write_bytes
-from deepal_autoal.report.figures.canvas import drawing, printable, size
+from deepal_autoal.report.figures.canvas import drawing, size
 from deepal_autoal.report.figures.svg import clean_svg
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def to_svg(figure: Figure, title: str, description: str) -> str:
     buffer = io.StringIO()
     with drawing(**{"svg.hashsalt": figure_id}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return clean_svg(buffer.getvalue(), figure_id, printable(title), printable(description), tips)
+    return clean_svg(buffer.getvalue(), figure_id, printable_line(title), printable_line(description), tips)
 
 
 def to_svg_file(figure: Figure, path: str | Path, title: str, description: str) -> None:
