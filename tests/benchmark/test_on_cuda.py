@@ -2,13 +2,15 @@
 
 import functools
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from deepal_autoal import ScoringStrategy
+from deepal_autoal import RunFolderError, ScoringStrategy
 from deepal_autoal.benchmark import Job, run_benchmark
+from deepal_autoal.benchmark.grid import plan_grid
 from deepal_autoal.plugins import host
 from tests import pretended_cuda as package
 from tests.pretended_cuda import pretended_cuda
@@ -49,11 +51,40 @@ def test_a_broken_strategy_fails_its_own_runs_only(
     distribution("broken-plugin", entry_points={"breaks": "broken_plugin"}, broken_plugin=BREAKS)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(distribution.path), os.environ["PYTHONPATH"]]))
     settings = quick | {"rounds": 1, "device": "cuda"}
-    result = run_benchmark("breaks,margin", str(blob_file), 2, tmp_path / "out", jobs=jobs, **settings)
+    call = partial(run_benchmark, "breaks,margin", str(blob_file), 2, tmp_path / "out", jobs=jobs, **settings)
+    if jobs == 2:
+        monkeypatch.setattr("deepal_autoal.benchmark.cost.estimates._DRY_RUN_SECONDS", 0.3)
+        estimates = []
+        call(dry_run=True, on_estimate=estimates.append)
+        assert estimates[0].n_known == 1
+        ((_, reason),) = estimates[0].failures.items()
+        assert "device-side assert" in reason
+    result = call()
     assert [outcome.run.strategy for outcome in result.failures] == ["breaks", "breaks"]
     assert all("device-side assert" in outcome.failure for outcome in result.failures)
     assert {run.strategy for run in result.tables.runs} == {"margin"} and len(result.tables.runs) == 2
-    assert not devices.has_failed
+    assert not devices.has_failed and devices.initialized_by == ""
+
+
+def test_planning_creates_no_context(devices, tmp_path, blob_file, image_data, quick):
+    settings = quick | {"device": "cuda", "model": "auto"}
+    grid = plan_grid("all,ddu,lpl", str(blob_file), 1, tmp_path, None, settings)
+    assert {run.setup.device for run in grid.runs} == {torch.device("cuda", 0)}
+    assert devices.initialized_by == ""
+
+
+def test_a_benchmark_continues_with_the_precision_of_its_runs(devices, tmp_path, blob_file, quick):
+    settings = quick | {"rounds": 1, "device": "cuda"}
+    planned = plan_grid("margin", str(blob_file), 1, tmp_path, None, settings).runs[0]
+    assert planned.setup.recipe.precision == "auto"
+    Job("job", str(planned.folder), planned.settings).execute(lambda message: None)
+    devices.initialized_by = ""
+    for precision in (None, "auto"):
+        again = plan_grid("margin", str(blob_file), 1, tmp_path, None, {**settings, "precision": precision}).runs[0]
+        assert again.is_finished and again.setup.recipe.precision == "float32"
+    assert devices.initialized_by == ""
+    with pytest.raises(RunFolderError, match="precision"):
+        plan_grid("margin", str(blob_file), 1, tmp_path, None, {**settings, "precision": "bfloat16"})
 
 
 def test_a_broken_object_leaves_the_other_runs_to_a_new_process(devices, tmp_path, blob_file, quick):
