@@ -143,8 +143,7 @@ def test_embeddings_are_those_of_the_cpu(devices, tmp_path, image_data):
     assert devices.waits  # it was there
 
 
-# torch's own parametrizations, which ddu uses, keep modules in cycles.
-@pytest.mark.parametrize("name", [name for name in BUILTIN if name != "ddu"])
+@pytest.mark.parametrize("name", BUILTIN)
 def test_nothing_of_a_round_or_a_run_stays_alive(devices, blob_data, image_data, quick, name):
     model = MODELS.get(name, "mlp")
     data = image_data if model == "cnn" else blob_data
