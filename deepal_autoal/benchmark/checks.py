@@ -218,8 +218,10 @@ def admit(
     }  # fmt: skip
     changing = frozenset(label for label, strategy in created.items() if strategy.changes_training)
     class_counts = tuple(zip(data.class_names, changes["class_counts"], strict=True))
-    setup = Setup(plain.model_choice, scaling, recipe if is_on_cuda else plain.recipe, device, pool_size, initial,
-                  batch_size, n_rounds, class_counts, isinstance(module, SolvedModel), module.embedding_dim)  # fmt: skip
+    setup = Setup(
+        plain.model_choice, scaling, recipe if is_on_cuda else plain.recipe, device, pool_size, initial, batch_size,
+        n_rounds, class_counts, isinstance(module, SolvedModel), module.embedding_dim,
+    )  # fmt: skip
     shorter = tuple(folder for folder, config in configs.items() if config.rounds < n_rounds)
     return Admission(setup, calls, changing, left_out, shorter)
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepal_autoal import RunFolderError, ScoringStrategy
+from deepal_autoal import RunFolderError, ScoringStrategy, create_strategy
 from deepal_autoal.benchmark import Job, run_benchmark
+from deepal_autoal.benchmark.cost.probe import Probe
 from deepal_autoal.benchmark.grid import plan_grid
+from deepal_autoal.datasets import load_dataset
 from deepal_autoal.plugins import host
 from tests import pretended_cuda as package
 from tests.pretended_cuda import pretended_cuda
@@ -96,6 +98,21 @@ def test_a_broken_object_leaves_the_other_runs_to_a_new_process(devices, tmp_pat
     result = run_benchmark({"object": Breaks(), "margin": "margin"}, str(blob_file), 1, tmp_path, **settings)
     first, second = result.failures
     assert "device-side assert" in first.failure and "cannot use it; repeat the call" in second.failure
+
+
+def test_an_estimate_keeps_the_memory_of_gpu_and_process_apart(devices, tmp_path, blob_file, quick, monkeypatch):
+    class Large(ScoringStrategy):
+        def score(self, context):
+            return torch.zeros(len(context.candidates), 10_000, device=context.device).sum(dim=1)
+
+    monkeypatch.setattr("deepal_autoal.measuring.resources._resident", lambda field: 1 << 30)
+    settings = quick | {"rounds": 1, "device": "cuda"}
+    run = plan_grid({"large": Large(), "random": "random"}, str(blob_file), 1, tmp_path, None, settings).runs[0]
+    probe = Probe(load_dataset(str(blob_file)), run.setup, run.settings, 0.05)
+    large, plain = probe.of(Large), probe.of(lambda: create_strategy("random"))
+    assert large.n_bytes == plain.n_bytes == 1 << 30
+    assert large.query_bytes >= 108 * 10_000 * 4 > plain.query_bytes
+    assert 0 < plain.gpu_bytes < large.query_bytes < large.gpu_bytes
 
 
 def test_a_job_gives_its_cache_back(devices, tmp_path, blob_file, quick):
