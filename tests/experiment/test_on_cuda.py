@@ -233,15 +233,9 @@ def test_training_waits_once_an_epoch(devices, blob_data):
         assert sorted(reads.values()) == [1, epochs]  # the other: whether the final weights are finite
 
 
-@pytest.mark.parametrize("name", ["badge", "coreset"])
+@pytest.mark.parametrize("name", ["badge", "coreset", "kmeans"])
 def test_choices_do_not_wait(blob_data, name):
     few, many = (sum(waits_of_a_query(blob_data, name, n).values()) for n in (4, 40))
-    assert few == many
-
-
-def test_choices_of_kmeans_wait_only_for_iterations(blob_data):
-    few, many = (waits_of_a_query(blob_data, "kmeans", n) for n in (4, 40))
-    few, many = (sum(n for (_, where), n in found.items() if "_status" not in where) for found in (few, many))
     assert few == many
 
 
