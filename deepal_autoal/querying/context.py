@@ -93,6 +93,11 @@ class PoolView:
             "calibrated_log_probabilities", 0, lambda: log_softmax(self.logits() / self._outputs.temperature())
         )
 
+    def temperature(self) -> float:
+        """Return what `calibrated_log_probabilities` divides logits by; above 1 where the model is overconfident."""
+        with clean_autograd_state(self._outputs.model.device):
+            return self._outputs.temperature()
+
     def embeddings(self) -> Tensor:
         """Return embeddings, the inputs of the model's last layer before dropout, float32 (N, D)."""
         return self._once("embeddings", 0, lambda: self._outputs.embeddings(self.indices))

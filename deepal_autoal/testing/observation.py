@@ -29,6 +29,7 @@ NEEDS = {
     "probabilities": "probabilities",
     "log_probabilities": "probabilities",
     "calibrated_log_probabilities": "probabilities",
+    "temperature": "probabilities",
     "embeddings": "embeddings",
     "mc_probabilities": "mc_dropout",
     "mc_batches": "mc_dropout",

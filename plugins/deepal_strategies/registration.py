@@ -169,6 +169,28 @@ def deepal_register_strategies(registry: Registrar) -> None:
         reference="Sener & Savarese 2018, Active learning for convolutional neural networks: A core-set approach",
     )
     registry.add(
+        "maxherding",
+        "deepal_strategies.herding:MaxHerding",
+        summary="Greedy coverage of the pool: the samples most similar to those that no label resembles yet",
+        family="diversity",
+        requires={"embeddings"},
+        time="(10000 + L + b)*N*D",
+        memory="(N + L)*D + 4000000",
+        use="The first labels, from none on, on good embeddings; later uherding.",
+        reference="Bae, Noh & Sutherland 2024, Generalized coverage for low-budget active learning",
+    )
+    registry.add(
+        "probcover",
+        "deepal_strategies.probcover:ProbCover",
+        summary="Greedy coverage of the pool by balls whose radius keeps classes apart",
+        family="diversity",
+        requires={"embeddings"},
+        time="(N + L)*(N + L)*D + b*N*D",
+        memory="(N + L)*D + 4000000",
+        use="The very first labels, one to five per class, on self-supervised embeddings.",
+        reference="Yehuda et al. 2022, Active learning through a covering lens (ProbCover)",
+    )
+    registry.add(
         "vaal",
         "deepal_strategies.vaal.strategy:VAAL",
         summary="Lowest probability of being labeled, by a discriminator on a VAE's latent means (-o variant=paper)",
@@ -200,6 +222,39 @@ def deepal_register_strategies(registry: Registrar) -> None:
         memory="N*(C + D)",
         use="A strong default with few labels or redundant pools: margin, then diversity.",
         reference="Zhdanov 2019, Diverse mini-batch active learning",
+    )
+    registry.add(
+        "uherding",
+        "deepal_strategies.herding:UHerding",
+        summary="Greedy coverage of the pool's uncertain samples, by calibrated margins and a radius that adapts",
+        family="hybrid",
+        requires={"probabilities", "embeddings"},
+        time="3*fit + (10000 + L + b)*N*D + L*L*D",
+        memory="N*(C + D) + L*D + 4000000",
+        use="From no label on at any budget, on good embeddings: coverage first, later margin.",
+        reference="Bae, Oliveira & Sutherland 2025, Uncertainty herding: One method for all label budgets",
+    )
+    registry.add(
+        "cluster-margin",
+        "deepal_strategies.cluster_margin:ClusterMargin",
+        summary="Smallest margins, in turn from clusters of the pool that stay the same in all rounds",
+        family="hybrid",
+        requires={"probabilities", "embeddings"},
+        time="N*C + 4000*N*D",
+        memory="N*(C + D) + 4000*4000",
+        use="Very large batches on redundant pools and frozen embeddings.",
+        reference="Citovsky et al. 2021, Batch active learning at scale (Cluster-Margin)",
+    )
+    registry.add(
+        "dropquery",
+        "deepal_strategies.dropquery:DropQuery",
+        summary="Samples whose predicted class changes under dropout, one from each k-means cluster",
+        family="hybrid",
+        requires={"probabilities", "embeddings", "mc_dropout"},
+        time="T*N*C*D + N*b*D",
+        memory="N*(C + D)",
+        use="A linear head with dropout on a foundation model's embeddings, from no label on.",
+        reference="Gupte et al. 2024, Revisiting active learning in the era of vision foundation models",
     )
     registry.add(
         "lpl",

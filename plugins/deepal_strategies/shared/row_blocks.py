@@ -25,6 +25,10 @@ PRODUCTS = BlockSize(1 << 20, 1 << 26, least_rows=256)
 DISTANCES = BlockSize(1 << 20, 1 << 26)
 # Products of rows with the rows drawn since their last update, of which k-means++ makes several temporaries.
 SEEDING = BlockSize(1 << 16)
+# Kernels of rows and all reference samples; a product with very few rows is slow.
+COVERAGE = BlockSize(1 << 21, 1 << 27, least_rows=64, most=1 << 24)
+# Kernels that a lazy greedy choice keeps.
+KERNEL_ROWS = BlockSize(1 << 22)
 
 # Rows that a lazy greedy choice copies and updates at a time.
 UPDATES = BlockSize(4096)
