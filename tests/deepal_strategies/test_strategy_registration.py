@@ -16,7 +16,10 @@ FOURTEEN = {
     "entropy", "margin", "leastconf", "kmeans", "bald", "varratio", "meanstd", "badge", "lpl", "vaal", "coreset",
     "ensvarr", "ddu", "albl",
 }  # fmt: skip
-OTHERS = {"random", "vote", "dbal", "entropy-dropout", "margin-dropout", "leastconf-dropout", "autoal"}
+OTHERS = {
+    "random", "vote", "dbal", "entropy-dropout", "margin-dropout", "leastconf-dropout", "autoal", "alfamix", "bait",
+    "batchbald", "epig", "gradnorm", "power",
+}  # fmt: skip
 
 
 def test_names():
