@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from deepal_autoal import PoolView, QueryContext
+    from deepal_autoal import QueryContext
 
 # Numbers up to which the passes of all candidates are kept, instead of requested again.
-_MOST_KEPT = 1 << 26
+_MOST_KEPT = 1 << 22
 # What sums of probabilities are at least when others are divided by them.
 _TINY = torch.finfo(torch.float64).tiny
 
@@ -68,7 +68,7 @@ class BatchBALD(Strategy):
     def query(self, context: QueryContext, batch_size: int) -> Query:
         """Return the batch, in the order in which it was chosen."""
         # In random order, so that of equal values a random one comes first.
-        passes = _Passes(context.candidates, self.n_passes, context.rng.permutation(len(context.candidates)))
+        passes = _Passes(context, self.n_passes)
         bounds, conditional = passes.entropies()
         known = Configurations.none(self.n_passes, bounds.device)
         chosen: list[int] = []
@@ -170,16 +170,17 @@ class Configurations:
 
 
 class _Passes:
-    """Shared passes of a view's samples in an order, float64 and kept where that takes little memory.
+    """Shared passes of the candidates in random order, kept where that takes little memory.
 
     Attributes:
-        order: Positions in the view by row, int64 (N,).
+        order: Positions in the candidates by row, int64 (N,).
         n_classes: C.
     """
 
-    def __init__(self, view: PoolView, n_passes: int, order: NDArray[np.int64]) -> None:
-        self.order, self.n_classes = order, view.logits().shape[1]
-        self._view, self._n_passes = view, n_passes
+    def __init__(self, context: QueryContext, n_passes: int) -> None:
+        self.order: NDArray[np.int64] = context.rng.permutation(len(context.candidates))
+        self.n_classes = context.n_classes
+        self._view, self._device, self._n_passes = context.candidates, context.device, n_passes
         self._kept: Tensor | None = None
 
     def of(self, rows: list[int] | slice | Tensor) -> Tensor:
@@ -194,7 +195,7 @@ class _Passes:
         """Return BALD's mutual information, and H(y | ω), in nats, (N,) each, of all rows."""
         n, per_row = len(self.order), self._n_passes * self.n_classes
         parts, kept = [], []
-        for rows in SHARED_PASSES.blocks(n, per_row, self._view.logits().device):
+        for rows in SHARED_PASSES.blocks(n, per_row, self._device):
             passes = self.of(rows)
             conditional = entr(passes).sum(dim=2).mean(dim=1)
             parts.append(torch.stack([entr(passes.mean(dim=1)).sum(dim=1) - conditional, conditional]))

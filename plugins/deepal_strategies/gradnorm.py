@@ -23,7 +23,7 @@ class GradNorm(ScoringStrategy):
     cross-entropy of label y is (p - e_y) ⊗ h: the score is ‖h‖ Σ_y p_y ‖p - e_y‖.
     """
 
-    requires = frozenset({"gradients"})
+    requires = frozenset({"probabilities", "embeddings"})
 
     def score(self, context: QueryContext) -> Tensor:
         """Return the expected length, at least 0, float32 (N,).
@@ -31,7 +31,7 @@ class GradNorm(ScoringStrategy):
         Raises:
             QueryError: If embeddings are not finite.
         """
-        _, embeddings = context.candidates.gradient_factors()
+        embeddings = context.candidates.embeddings()
         unit = unit_of(embeddings)
         lengths = squared_norms(scaled(embeddings, unit)).sqrt_() / unit
         return lengths * by_rows(expected_residual, context.candidates.probabilities(), SCORES)

@@ -128,7 +128,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         "deepal_strategies.gradnorm:GradNorm",
         summary="Longest expected gradient of the last layer",
         family="uncertainty",
-        requires={"gradients"},
+        requires={"probabilities", "embeddings"},
         time="N*(C + D)",
         memory="N*(C + D)",
         use="Like entropy, but favors long embeddings; a classic for comparison.",

@@ -98,7 +98,7 @@ def test_ranks_of_equal_scores_are_random(make_round):
 
 
 def test_it_needs_what_the_scores_need():
-    assert Power().requires == {"mc_dropout"} and Power("gradnorm").requires == {"gradients"}
+    assert Power().requires == {"mc_dropout"} and Power("entropy").requires == {"probabilities"}
     assert create_strategy("power", score="epig", beta="2").scorer.name == "epig"
 
 
