@@ -19,6 +19,8 @@ FOURTEEN = {
 OTHERS = {
     "random", "vote", "dbal", "entropy-dropout", "margin-dropout", "leastconf-dropout", "autoal", "maxherding",
     "uherding", "probcover", "cluster-margin", "dropquery",
+    "alfamix", "bait",
+    "batchbald", "epig", "gradnorm", "power",
 }  # fmt: skip
 
 
