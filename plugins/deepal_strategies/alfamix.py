@@ -67,8 +67,8 @@ class ALFAMix(Strategy):
         report: dict[str, object] = {"eligible": n_eligible, "cap": cap}
         chosen = among[:0]
         if len(among):
-            rows = F.normalize(embeddings[among], dim=1)
-            members, report["clustering"] = cluster_members(rows, min(batch_size, len(among)), context.rng)
+            scaled = F.normalize(embeddings[among], dim=1)
+            members, report["clustering"] = cluster_members(scaled, min(batch_size, len(among)), context.rng)
             chosen = among[members]
         filling = context.rng.choice(others, batch_size - len(chosen), replace=False)
         return Query(context.candidates.indices[np.concatenate([chosen, filling])], report)

@@ -188,7 +188,8 @@ class _Greedy:
             return (self.effect / (1.0 + self.sign * self.own)).flatten()
         identity = torch.eye(self.own.shape[1], dtype=self.own.dtype, device=self.own.device)
         solved = torch.linalg.solve_ex(identity + self.sign * self.own, self.effect)[0]
-        return solved.diagonal(dim1=1, dim2=2).sum(dim=1)
+        changes: Tensor = solved.diagonal(dim1=1, dim2=2).sum(dim=1)
+        return changes
 
     def choose(self, row: Tensor) -> None:
         """Add or remove the sample at ``row``, (1,)."""
