@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class Setup:
     Attributes:
         model: The task model.
         scaling: Of the inputs.
-        recipe: How it is trained.
+        recipe: How it is trained; on CUDA, ``auto`` precision is left to the runs.
         device: Where.
         pool_size: Samples in the pool, labeled ones included.
         initial: Size of the initial labeled set.
@@ -83,6 +83,20 @@ class Setup:
     class_counts: tuple[tuple[str, int], ...]
     is_solved: bool = False
     embedding_dim: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data, for another process."""
+        recipe = {item.name: getattr(self.recipe, item.name) for item in fields(self.recipe)}
+        return {**vars(self), "model": self.model.describe(), "recipe": recipe, "device": str(self.device)}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Setup:
+        """Return the setup of what `to_json` returned."""
+        return cls(**{
+            **found, "model": ModelChoice.recorded(found["model"]), "recipe": Recipe(**found["recipe"]),
+            "device": torch.device(found["device"]),
+            "class_counts": tuple((name, count) for name, count in found["class_counts"]),
+        })  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -139,7 +153,8 @@ def admit(
     given: dict[str, Any] = {name: settings.get(name) for name in SHARED}
     given["recipe"] = recipe_changes(settings)
     for config in list(configs.values())[:1]:  # as a resumed run does
-        given["recipe"].setdefault("precision", config.recipe["precision"])
+        if given["recipe"].get("precision", "auto") == "auto":
+            given["recipe"]["precision"] = config.recipe["precision"]
         if given["scaling"] in (None, "auto") and config.scaling != OF_IMAGES:  # which no one can ask for
             given["scaling"] = config.scaling
         given["recipe"] = {**config.recipe_defaults, **given["recipe"]}
@@ -151,6 +166,9 @@ def admit(
     device = recorded_device = resolve_device("cpu" if is_remote else settings.get("device") or "auto")
     if is_remote:
         recorded_device = device_elsewhere(settings["device"])
+    # What can run does not depend on the device. A context of CUDA would keep memory of the GPU.
+    is_on_cuda = device.type == "cuda"
+    checked_on = torch.device("cpu") if is_on_cuda else device
     changes = wanted.changes.describe(data)
     pool_size = len(draw_members(sum(changes["class_counts"]), 0, wanted.pool_size))
     initial, batch_size, n_rounds = check_budget(wanted, pool_size)
@@ -162,7 +180,7 @@ def admit(
         # What a model has and what it lacks does not depend on the samples: two are enough.
         return ActiveLearner(
             data.x_train[:2], strategy, data.n_classes, model=model, recipe=recipe,
-            device=device, n_rounds=n_rounds, scaling=scaling,
+            device=checked_on, n_rounds=n_rounds, scaling=scaling,
         )  # fmt: skip
 
     plain = new_learner(Strategy())
@@ -200,8 +218,10 @@ def admit(
     }  # fmt: skip
     changing = frozenset(label for label, strategy in created.items() if strategy.changes_training)
     class_counts = tuple(zip(data.class_names, changes["class_counts"], strict=True))
-    setup = Setup(plain.model_choice, scaling, plain.recipe, device, pool_size, initial, batch_size, n_rounds,
-                  class_counts, isinstance(module, SolvedModel), module.embedding_dim)  # fmt: skip
+    setup = Setup(
+        plain.model_choice, scaling, recipe if is_on_cuda else plain.recipe, device, pool_size, initial, batch_size,
+        n_rounds, class_counts, isinstance(module, SolvedModel), module.embedding_dim,
+    )  # fmt: skip
     shorter = tuple(folder for folder, config in configs.items() if config.rounds < n_rounds)
     return Admission(setup, calls, changing, left_out, shorter)
 

@@ -12,7 +12,7 @@ from typing import Any
 import filelock
 
 from deepal_autoal.benchmark.backends.interface import Backend, Executor, Workload
-from deepal_autoal.benchmark.backends.job import Job
+from deepal_autoal.benchmark.backends.job import Job, forward_log
 from deepal_autoal.benchmark.backends.local import Local
 from deepal_autoal.benchmark.backends.names import checked_device, checked_executor, checked_threads, create_backend
 from deepal_autoal.benchmark.cost.estimates import Estimates
@@ -263,9 +263,7 @@ class _Dispatcher:
                 if self._on_round is not None:
                     self._on_round(planned, message["record"])
             case "log":
-                source = logging.getLogger(message["name"])
-                if source.isEnabledFor(message["level"]):
-                    source.log(message["level"], "%s", message["text"])
+                forward_log(message)
             case "end":
                 self._end(planned, message["failure"])
 

@@ -273,6 +273,8 @@ class _Display:
         costs = [estimates.of(run) for run in self._waiting]
         sizes = [cost.n_bytes for cost in costs if cost is not None and cost.n_bytes is not None]
         memory = f", at most {max(sizes) / 2**30:.1f} GiB each" if sizes else ""
+        on_gpu = [cost.gpu_bytes for cost in costs if cost is not None and cost.gpu_bytes is not None]
+        memory += f" and {max(on_gpu) / 2**30:.1f} GiB of the GPU" if sizes and on_gpu else ""
         probed = "" if estimates.n_known == estimates.n_kinds else (
             f" (from {estimates.n_known} of {estimates.n_kinds} strategies)"
         )  # fmt: skip
@@ -371,6 +373,7 @@ class _Display:
 def _cost_table(grid: Grid, estimates: Estimates) -> list[str]:
     """Return the lines of a table of what a run of each strategy will cost."""
     kinds = {(run.dataset, run.strategy): run for run in reversed(grid.runs)}
+    on_gpu = any(run.setup.device.type == "cuda" for run in grid.runs)
     lines = []
     for (dataset, strategy), run in reversed(kinds.items()):
         runs = [other for other in grid.runs if (other.dataset, other.strategy) == (dataset, strategy)]
@@ -379,12 +382,14 @@ def _cost_table(grid: Grid, estimates: Estimates) -> list[str]:
         known = estimates.is_known(run)
         cells = [dataset, strategy, f"{len(runs)}", f"{n_left}"]
         if cost is None or not known:
-            cells += ["?", "", "", "", estimates.failures.get((dataset, strategy), "")]
+            cells += ["?", "", "", "", *([""] if on_gpu else []), estimates.failures.get((dataset, strategy), "")]
         else:
-            memory = "" if cost.n_bytes is None else f"{cost.n_bytes / 2**30:.1f}"
-            cells += [f"{value:.1f}" for value in (cost.seconds, cost.train, cost.query)] + [memory, ""]
+            sizes = [cost.n_bytes, *([cost.gpu_bytes] if on_gpu else [])]
+            cells += [f"{value:.1f}" for value in (cost.seconds, cost.train, cost.query)]
+            cells += ["" if size is None else f"{size / 2**30:.1f}" for size in sizes] + [""]
         lines.append(cells)
-    head = ["dataset", "strategy", "runs", "to do", "s a run", "train", "query", "GiB", ""]
+    gpu = ["GPU GiB"] if on_gpu else []
+    head = ["dataset", "strategy", "runs", "to do", "s a run", "train", "query", "GiB", *gpu, ""]
     return [line.rstrip() for line in format_table(head, lines)]
 
 

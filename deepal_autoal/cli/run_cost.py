@@ -16,9 +16,8 @@ from deepal_autoal.cli.listings import format_table
 from deepal_autoal.experiment.protocols import default_dataset
 from deepal_autoal.measuring.resources import format_seconds, memory_size
 
-HEAD = (
-    "strategy", "training s", "evaluation s", "query s: first", "all", "total", "peak MiB", "query MiB", "dominated by",
-)  # fmt: skip
+HEAD = ("strategy", "training s", "evaluation s", "query s: first", "all", "total", "peak MiB")
+GPU, QUERY, PART = "GPU MiB", "query MiB", "dominated by"
 OTHERS = (
     "Another strategy: --strategy NAME. All of them, in a minute or more: deepal benchmark --strategies all --dry-run."
 )
@@ -41,8 +40,9 @@ def show_cost(settings: Mapping[str, Any], quiet: bool) -> None:
 
         found = estimate_run(settings, dataset, progress)
     known = [row for row in found.rows if row.cost is not None]
+    head = [*HEAD, *([GPU] if found.setup.device.type == "cuda" else []), QUERY, PART]
     if known:
-        click.echo("\n".join(line.rstrip() for line in format_table(list(HEAD), [_cells(row) for row in known])))
+        click.echo("\n".join(line.rstrip() for line in format_table(head, [_cells(row, head) for row in known])))
     reasons: dict[str, list[str]] = {}
     for row in found.rows:
         if row.cost is None:
@@ -64,14 +64,14 @@ def _bar(quiet: bool) -> Iterator[tqdm[Any]]:
         yield bar
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row, head: list[str]) -> list[str]:
     cost = row.cost
     assert cost is not None
-    peak = "?" if cost.n_bytes is None else f"{cost.n_bytes / 2**20:,.0f}"
+    sizes = [cost.n_bytes, *([cost.gpu_bytes] if GPU in head else []), cost.query_bytes]
     numbers = [_digits(value) for value in (cost.train, cost.evaluate, cost.first_query, cost.query)]
-    numbers += [format_seconds(cost.seconds), peak, f"{cost.query_bytes / 2**20:,.0f}"]
+    numbers += [format_seconds(cost.seconds), *("?" if size is None else f"{size / 2**20:,.0f}" for size in sizes)]
     name = f"  {row.strategy}" if row.selector else row.strategy
-    return [name, *(number.rjust(len(head)) for number, head in zip(numbers, HEAD[1:], strict=False)), cost.dominates]
+    return [name, *(number.rjust(len(above)) for number, above in zip(numbers, head[1:], strict=False)), cost.dominates]
 
 
 def _digits(seconds: float) -> str:
@@ -93,6 +93,9 @@ def _notes(found: DryRun) -> list[str]:
     ]
     if math.isfinite(memory_size()):
         lines[-1] += f" This machine has {memory_size() / 2**20:,.0f} MiB."
+    if setup.device.type == "cuda":
+        lines.append("GPU: the most memory that tensors take there; the query's is part of it. CUDA itself, and memory "
+                     "kept for later, come on top.")  # fmt: skip
     cost = found.rows[0].cost if found.rows else None
     if found.smaller and cost is not None:
         times = ", ".join(f"{format_seconds(size.seconds(cost))} with --image-size {size.side}"

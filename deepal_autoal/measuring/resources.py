@@ -74,42 +74,40 @@ def wait_for(device: torch.device | None) -> None:
 class PeakMemory:
     """Measures a ``with`` block's peak memory above what was in use before it.
 
-    On CUDA this is the allocator's own count; on the CPU the process's resident memory, where the system can reset
-    its peak (Linux).
-
     Attributes:
-        n_bytes: The peak; None where it cannot be measured.
+        n_bytes: The peak of the device: on CUDA by the allocator's own count, on the CPU ``process_bytes``.
+        process_bytes: The peak of the process's resident memory; None where the system cannot reset its peak (it can
+            on Linux).
+        before: What was in use before, of the device.
     """
 
     n_bytes: int | None = None
+    process_bytes: int | None = None
+    before: int | None = None
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._before: int | None = None
+        self._resident: int | None = None
 
     def __enter__(self) -> PeakMemory:
+        self.before = self._resident = _reset_peak()
         if self._device.type == "cuda":
             import torch
 
             torch.cuda.reset_peak_memory_stats(self._device)
-            self._before = torch.cuda.memory_allocated(self._device)
-        else:
-            self._before = _reset_peak()
+            self.before = torch.cuda.memory_allocated(self._device)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._before is None:
-            return
-        if self._device.type == "cuda":
+        peak = _resident("VmHWM")
+        if peak is not None and self._resident is not None:
+            self.n_bytes = self.process_bytes = max(0, peak - self._resident)
+        if self._device.type == "cuda" and self.before is not None:
             import torch
 
-            peak: int | None = torch.cuda.max_memory_allocated(self._device)
-        else:
-            peak = _resident("VmHWM")
-        if peak is not None:
-            self.n_bytes = max(0, peak - self._before)
+            self.n_bytes = max(0, torch.cuda.max_memory_allocated(self._device) - self.before)
 
 
 def _reset_peak() -> int | None:

@@ -108,7 +108,7 @@ def test_strategies_with_expensive_cards_are_probed_first(large, monkeypatch):
         return Cost(1.0, 1.0, 1.0)
 
     monkeypatch.setattr(
-        "deepal_autoal.benchmark.cost.estimates.Probe",
+        "deepal_autoal.benchmark.cost.probing.Probe",
         lambda *arguments: SimpleNamespace(of=probe),
     )
     estimates.probe(lambda done, total: None, is_asked_for=True)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -136,6 +140,20 @@ def test_a_zero_weight_stays_zero_and_can_be_trained():
         original.copy_(5 * torch.eye(3))
     layer(torch.ones(2, 3))
     assert np.linalg.norm(layer.eval().weight.detach().numpy(), 2) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_model_is_freed_without_the_garbage_collector():
+    objective = SensitiveObjective(build_model("cnn", (1, 8, 8), 3), 3.0)
+    objective(torch.randn(4, 1, 8, 8), torch.arange(4) % 3, 0.0)[1].backward()
+    twin = copy.deepcopy(objective)
+    parts = [weakref.ref(part) for part in (*objective.modules(), *twin.modules())]
+    gc.collect()
+    gc.disable()
+    try:
+        del objective, twin
+        assert not [part for part in parts if part() is not None]
+    finally:
+        gc.enable()
 
 
 def layers_of(backbone):

@@ -47,6 +47,24 @@ def test_lloyd_equals_the_plain_iteration(monkeypatch, n_iterations, weighted):
     assert float(run.distances().sum()) == pytest.approx(inertia, rel=1e-5)
 
 
+@pytest.mark.parametrize("case", ["plain", "weighted", "few", "repeated", "empty"])
+def test_the_form_without_waiting_does_the_same(case):
+    rows, n_clusters = normal(300, 4), 40
+    weights = torch.rand(300, generator=generator(1)) + 0.1 if case == "weighted" else torch.ones(300)
+    if case == "repeated":
+        rows = rows[:30].repeat(10, 1)
+    centers = rows[:n_clusters].clone()
+    if case == "empty":
+        centers[5:25] = 50.0 + torch.arange(20.0)[:, None]
+    plain, masked = Lloyd(rows, centers, weights), Lloyd(rows, centers, weights)
+    n_iterations = 3 if case == "few" else 30
+    plain.run(n_iterations)
+    masked._run_without_waiting(n_iterations)
+    assert torch.equal(plain.labels, masked.labels) and int(plain.moves) == int(masked.moves)
+    torch.testing.assert_close(plain.centers, masked.centers)
+    assert (int(plain.moves) == 3) == (case == "few")
+
+
 def test_rows_are_compared_only_with_moved_centers(monkeypatch):
     # Well-separated blobs with one center each, except one blob, which two centers still have to divide.
     anchors = 100.0 * torch.eye(10, 16)

@@ -11,6 +11,7 @@ import torch
 
 from deepal_autoal import (
     ActiveLearner,
+    BlockSize,
     DeepALError,
     Recipe,
     RunFolderError,
@@ -143,8 +144,7 @@ def test_embeddings_are_those_of_the_cpu(devices, tmp_path, image_data):
     assert devices.waits  # it was there
 
 
-# torch's own parametrizations, which ddu uses, keep modules in cycles.
-@pytest.mark.parametrize("name", [name for name in BUILTIN if name != "ddu"])
+@pytest.mark.parametrize("name", BUILTIN)
 def test_nothing_of_a_round_or_a_run_stays_alive(devices, blob_data, image_data, quick, name):
     model = MODELS.get(name, "mlp")
     data = image_data if model == "cnn" else blob_data
@@ -223,6 +223,36 @@ def waits_of_a_query(data, name, batch_size, options=None):
         return {key: n for key, n in devices.waits_in().items() if "without waiting" not in key[0]}
 
 
+def picks_and_blocks(data, name, batch_size=9):
+    """Return the picks of a query on CUDA, and the blocks by the size they come from and where they are."""
+    blocks, rows_of = [], BlockSize.rows
+
+    def rows(size, per_row=1, device=None):
+        blocks.append((size, None if device is None else device.type, rows_of(size, per_row, device)))
+        return blocks[-1][2]
+
+    with pretended_cuda(), pytest.MonkeyPatch.context() as patched:
+        patched.setattr(BlockSize, "rows", rows)
+        recipe = Recipe(epochs=2, min_steps=0)
+        learner = ActiveLearner(data.x_train, name, data.n_classes, model="mlp", recipe=recipe, device="cuda")
+        learner.tell(np.arange(10), data.y_train[:10])
+        return learner.query(batch_size).indices.tolist(), blocks
+
+
+@pytest.mark.parametrize("name", ["badge", "bald", "coreset", "kmeans", "margin"])
+def test_a_gpu_has_blocks_of_its_own_size_which_does_not_change_picks(blob_data, monkeypatch, name):
+    expected, blocks = picks_and_blocks(blob_data, name)
+    own = {id(size): size for size, device, _ in blocks if device == "cuda" and size.accelerator is not None}
+    assert own
+    for size in own.values():
+        monkeypatch.setitem(vars(size), "accelerator", 100)
+        monkeypatch.setitem(vars(size), "least_rows", 1)
+    found, small = picks_and_blocks(blob_data, name)
+    assert found == expected
+    assert min(n for size, _, n in small if id(size) in own) < min(n for size, _, n in blocks if id(size) in own)
+    assert all(size.rows(7) == size.rows(7, torch.device("cpu")) for size in own.values())
+
+
 def test_training_waits_once_an_epoch(devices, blob_data):
     for epochs in (2, 7):
         recipe = Recipe(epochs=epochs, min_steps=0, train_batch_size=4)
@@ -234,15 +264,9 @@ def test_training_waits_once_an_epoch(devices, blob_data):
         assert sorted(reads.values()) == [1, epochs]  # the other: whether the final weights are finite
 
 
-@pytest.mark.parametrize("name", ["badge", "coreset", "bait", "power"])
+@pytest.mark.parametrize("name", ["badge", "coreset", "kmeans", "bait", "power"])
 def test_choices_do_not_wait(blob_data, name):
     few, many = (sum(waits_of_a_query(blob_data, name, n).values()) for n in (4, 40))
-    assert few == many
-
-
-def test_choices_of_kmeans_wait_only_for_iterations(blob_data):
-    few, many = (waits_of_a_query(blob_data, "kmeans", n) for n in (4, 40))
-    few, many = (sum(n for (_, where), n in found.items() if "_status" not in where) for found in (few, many))
     assert few == many
 
 

@@ -82,7 +82,7 @@ def _answers(devices: Devices) -> dict[str, Any]:
     stream = MagicMock  # or an event: without effect
 
     def properties(device: Any = None) -> Any:
-        devices.is_initialized = True
+        devices.initialize("properties")
         return types.SimpleNamespace(name=devices.name, major=9, minor=0, total_memory=devices.total_bytes)
 
     def exchange(number: int) -> int:
@@ -95,12 +95,20 @@ def _answers(devices: Devices) -> dict[str, Any]:
             raise RuntimeError(f"Invalid device argument {number}: did you call init?")
         devices.peak[number] = devices.allocated[number]
 
-    def initialize() -> None:
-        devices.check()
-        devices.is_initialized = True
+    def current() -> int:
+        devices.initialize("current_device")
+        return devices.current
+
+    def set_current(device: Any) -> None:
+        devices.initialize("set_device")
+        devices.current = devices.index(device)
+
+    def generators() -> tuple[Any, ...]:
+        devices.initialize("random state")
+        return devices.generators
 
     def free(device: Any = None) -> tuple[int, int]:
-        devices.is_initialized = True
+        devices.initialize("mem_get_info")
         return devices.free_bytes(devices.index(device)), devices.total_bytes
 
     def empty_cache() -> None:
@@ -109,9 +117,9 @@ def _answers(devices: Devices) -> dict[str, Any]:
 
     return {
         "is_available": lambda: devices.number > 0, "device_count": lambda: devices.number,
-        "init": initialize, "_lazy_init": lambda: None,
-        "is_initialized": lambda: devices.is_initialized, "current_device": lambda: devices.current,
-        "set_device": lambda device: exchange(devices.index(device)), "_exchange_device": exchange,
+        "init": lambda: devices.initialize("init"), "_lazy_init": lambda: None,
+        "is_initialized": lambda: devices.is_initialized, "current_device": current,
+        "set_device": set_current, "_exchange_device": exchange,
         "_maybe_exchange_device": exchange, "synchronize": lambda device=None: devices.wait("synchronize", "explicit"),
         "mem_get_info": free, "memory_allocated": lambda device=None: devices.allocated[devices.index(device)],
         "memory_reserved": lambda device=None: devices.reserved[devices.index(device)],
@@ -121,11 +129,11 @@ def _answers(devices: Devices) -> dict[str, Any]:
         "get_device_capability": lambda device=None: (properties(device).major, properties(device).minor),
         "is_bf16_supported": lambda including_emulation=True: not properties(),  # CPUs are slow at it
         "default_generators": devices.generators, "is_current_stream_capturing": lambda: False,
-        "get_rng_state": lambda device="cuda": devices.generators[devices.index(device)].get_state(),
-        "set_rng_state": lambda new, device="cuda": devices.generators[devices.index(device)].set_state(new) and None,
-        "get_rng_state_all": lambda: [one.get_state() for one in devices.generators],
+        "get_rng_state": lambda device="cuda": generators()[devices.index(device)].get_state(),
+        "set_rng_state": lambda new, device="cuda": generators()[devices.index(device)].set_state(new) and None,
+        "get_rng_state_all": lambda: [one.get_state() for one in generators()],
         "set_rng_state_all": lambda states: [
-            one.set_state(new) for one, new in zip(devices.generators, states, strict=True)
+            one.set_state(new) for one, new in zip(generators(), states, strict=True)
         ] and None,
         "Stream": stream, "Event": stream, "current_stream": stream, "stream": stream,
     }  # fmt: skip

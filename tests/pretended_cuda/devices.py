@@ -22,7 +22,7 @@ class Devices:
         total_bytes: Memory of each.
         bytes_of_others: Memory of each that other processes use; a test may set it.
         name: Name of their model; a test may set it.
-        is_initialized: Whether this process has created its CUDA context.
+        initialized_by: What first needed a CUDA context in this process, with its line of code; empty without one.
         has_failed: Whether a kernel has failed: from then on, nothing of this process works on the devices.
         current: The current device.
         allocated: Bytes of living tensors, by device.
@@ -36,7 +36,7 @@ class Devices:
         self.total_bytes = total_bytes
         self.bytes_of_others = 0
         self.name = "Pretended GPU"
-        self.is_initialized = False
+        self.initialized_by = ""
         self.has_failed = False
         self.current = 0
         self.allocated, self.reserved, self.peak = ([0] * number for _ in range(3))
@@ -64,17 +64,30 @@ class Devices:
         self.has_failed = True
         self.check()
 
+    @property
+    def is_initialized(self) -> bool:
+        """Whether this process has created its CUDA context."""
+        return bool(self.initialized_by)
+
+    def initialize(self, what: str) -> None:
+        """Create this process's context, which something needs, unless there is one."""
+        self.check()
+        self.initialized_by = self.initialized_by or f"{what} in {self._line()}"
+
     def wait(self, kind: str, what: str) -> None:
         """Count something that waits for a device, for the innermost line of the code of interest."""
-        self.check()
+        self.initialize(kind)
+        self.waits[f"{kind} ({what})", self._line()] += 1
+
+    def _line(self) -> str:
+        """Return the innermost line of the code of interest."""
         frame: Any = sys._getframe(1)
         while frame is not None and not any(part in frame.f_code.co_filename for part in self._sources):
             frame = frame.f_back
-        where = "elsewhere"
-        if frame is not None:
-            file = "/".join(frame.f_code.co_filename.split("/")[-3:])
-            where = f"{file}:{frame.f_lineno} {frame.f_code.co_name}"
-        self.waits[f"{kind} ({what})", where] += 1
+        if frame is None:
+            return "elsewhere"
+        file = "/".join(frame.f_code.co_filename.split("/")[-3:])
+        return f"{file}:{frame.f_lineno} {frame.f_code.co_name}"
 
     def waits_in(self, *parts: str) -> dict[tuple[str, str], int]:
         """Return the counts of the lines that contain one of the parts; of all lines without parts."""
@@ -89,7 +102,8 @@ class Devices:
         if not self.number:  # it has outlived its block
             return
         storage, number = torch.Tensor.untyped_storage(tensor), tensor.device.index
-        key, n_bytes, self.is_initialized = (number, storage.data_ptr()), storage.nbytes(), True
+        key, n_bytes = (number, storage.data_ptr()), storage.nbytes()
+        self.initialize("a tensor")
         if key not in self._storages:
             if self.allocated[number] + n_bytes > self.total_bytes - self.bytes_of_others:
                 raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {n_bytes} bytes.")

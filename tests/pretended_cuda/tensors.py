@@ -167,6 +167,7 @@ def _tolist(tensor: torch.Tensor) -> Any:
 
 def _pin_memory(tensor: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
     if tensor.is_cpu:
+        active[0].initialize("pinned memory")
         return tensor
     raise RuntimeError("cannot pin 'torch.cuda.FloatTensor' only dense CPU tensors can be pinned")
 

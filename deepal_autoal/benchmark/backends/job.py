@@ -77,3 +77,10 @@ class Job:
         else:
             empty_gpu_cache()
         report(end)
+
+
+def forward_log(message: Mapping[str, Any]) -> None:
+    """Log in this process what a job's process logged, by its message of kind ``log``."""
+    source = logging.getLogger(message["name"])
+    if source.isEnabledFor(message["level"]):
+        source.log(message["level"], "%s", message["text"])

@@ -19,6 +19,7 @@ from deepal_autoal.run_settings import GPU_SHARE
 
 # Otherwise each of these libraries would use all cores in every process.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+WORKER = "deepal_autoal.benchmark.backends.worker"
 _VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 _SECONDS_TO_END = 5.0
 _POLL_SECONDS = 1.0
@@ -33,10 +34,12 @@ class Processes:
         n_slots: Number of processes.
         threads: CPU threads of each, for all libraries; None leaves the number to them.
         n_gpus: GPUs to distribute them over, if there are several.
+        module: What they execute, as in `WorkerProcess`.
     """
 
-    def __init__(self, n_slots: int, threads: int | None = None, n_gpus: int = 0) -> None:
+    def __init__(self, n_slots: int, threads: int | None = None, n_gpus: int = 0, module: str = WORKER) -> None:
         self.n_slots = n_slots
+        self._module = module
         self._threads = threads
         self._n_gpus = n_gpus
         self._free: list[WorkerProcess] = []
@@ -101,7 +104,7 @@ class Processes:
             names = visible.split(",") if visible else [str(number) for number in range(self._n_gpus)]
             environment[_VISIBLE_GPUS] = names[gpu]
         share = 1 / math.ceil(self.n_slots / max(1, self._n_gpus))
-        return WorkerProcess(self._messages, self._threads, environment, gpu=gpu, gpu_share=share)
+        return WorkerProcess(self._messages, self._threads, environment, gpu=gpu, gpu_share=share, module=self._module)
 
 
 class WorkerProcess:
@@ -116,6 +119,7 @@ class WorkerProcess:
         folder: Its working directory; None for the current one.
         gpu: Which GPU it uses, for the caller.
         gpu_share: Its part of the GPU, from 0 to 1, if processes share one.
+        module: The module that it executes as its program.
     """
 
     def __init__(
@@ -126,13 +130,14 @@ class WorkerProcess:
         folder: str | None = None,
         gpu: int = 0,
         gpu_share: float = 1.0,
+        module: str = WORKER,
     ) -> None:
         self.gpu = gpu
         limits = {} if threads is None else dict.fromkeys(_THREAD_VARIABLES, str(threads))
         if gpu_share < 1:
             limits[GPU_SHARE] = str(gpu_share)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "deepal_autoal.benchmark.backends.worker"],
+            [sys.executable, "-m", module],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
             env={**os.environ, **limits, **(environment or {})}, cwd=folder,
         )  # fmt: skip

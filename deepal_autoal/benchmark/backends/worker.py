@@ -13,7 +13,8 @@ import signal
 import sys
 import threading
 import time
-from typing import IO
+from collections.abc import Callable
+from typing import IO, Any
 
 from deepal_autoal.benchmark.backends.job import Job, Message
 
@@ -22,11 +23,19 @@ LOGGERS = ("deepal_autoal", "deepal_events", "deepal_strategies")
 _SECONDS = 0.2
 
 
-def main() -> None:
-    """Execute jobs until standard input ends."""
+def _run(given: dict[str, Any], report: Callable[[Message], None]) -> None:
+    Job(**given).execute(report)
+
+
+def main(execute: Callable[[dict[str, Any], Callable[[Message], None]], None] = _run) -> None:
+    """Execute jobs until standard input ends.
+
+    Args:
+        execute: Called with a job's attributes by name, and a function that sends messages.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process gets it as well, and ends us
     send = Sender(_messages())
-    jobs: queue.Queue[Job] = queue.Queue()
+    jobs: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=_read, args=(jobs,), daemon=True).start()
     logging.basicConfig(handlers=[_Forward(send)])
     import deepal_autoal.experiment.loop  # noqa: F401  # before the first job arrives
@@ -34,8 +43,8 @@ def main() -> None:
     while True:
         job = jobs.get()
         for name in LOGGERS:
-            logging.getLogger(name).setLevel(job.log_level)
-        job.execute(send)
+            logging.getLogger(name).setLevel(job["log_level"])
+        execute(job, send)
         if send.last.get("is_unusable"):
             os._exit(1)  # what failed may also hang at exit
 
@@ -89,9 +98,9 @@ def _messages() -> IO[str]:
     return messages
 
 
-def _read(jobs: queue.Queue[Job]) -> None:
+def _read(jobs: queue.Queue[dict[str, Any]]) -> None:
     for line in sys.stdin:
-        jobs.put(Job(**json.loads(line)))
+        jobs.put(json.loads(line))
     # The parent process has ended, and run folders are consistent at any moment.
     os._exit(1)
 

@@ -6,19 +6,14 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import partial
 
-from deepal_autoal.benchmark.cost.probe import Probe
+from deepal_autoal.benchmark.cost.probing import probes
 from deepal_autoal.benchmark.cost.run_cost import Cost
 from deepal_autoal.benchmark.grid import Grid, GridRun
-from deepal_autoal.datasets import load_dataset
-from deepal_autoal.errors import InputError
 from deepal_autoal.experiment.results import FinishedRun
 from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.plugins.cost_formulas import SYMBOLS, evaluate_cost
 from deepal_autoal.plugins.host import plugin_host
-from deepal_autoal.querying.strategy import Strategy
-from deepal_autoal.strategies.factory import create_copy
 
 logger = logging.getLogger(__name__)
 
@@ -117,30 +112,24 @@ class Estimates:
         # One of each dataset, then the others; expensive strategies first, since they dominate the total.
         unknown.sort(key=lambda run: (run.dataset, -_weight(run)))
         first = list({run.dataset: run for run in reversed(unknown)}.values())
-        probe: Probe | None = None
-        probed = ""
-        broken: dict[str, str] = {}
+        if not unknown:
+            progress(0, 0)
+            return
+        # In this process, CUDA's context would keep memory of the GPU until all runs are done.
+        is_elsewhere = unknown[0].setup.device.type == "cuda" and not any(run.is_of_python for run in self._kinds)
         started = time.monotonic()
-        for number, run in enumerate([*first, *(run for run in unknown if run not in first)]):
-            progress(number, len(unknown))
-            ahead = self.seconds(unfinished, 1)
-            is_enough = ahead is not None and time.monotonic() - started > max(_LEAST_SECONDS, _SHARE * ahead)
-            if number >= len(first) and is_enough and not is_asked_for:
-                return
-            try:
-                if run.dataset in broken:
-                    raise InputError(broken[run.dataset])
-                if probe is None or probed != run.dataset:
-                    probe = None  # one dataset in memory at a time
-                    try:
-                        probe, probed = _probe(run, _DRY_RUN_SECONDS if is_asked_for else _BRIEF_SECONDS), run.dataset
-                    except Exception as error:
-                        broken[run.dataset] = str(error)
-                        raise
-                self._probed[run.dataset, run.strategy] = probe.of(partial(_strategy, run))
-            except Exception as error:  # the run itself will report it
-                logger.debug("no probe of %s", run, exc_info=True)
-                self.failures[run.dataset, run.strategy] = " ".join(str(error).split())
+        with probes(_DRY_RUN_SECONDS if is_asked_for else _BRIEF_SECONDS, unknown[0], is_elsewhere) as cost_of:
+            for number, run in enumerate([*first, *(run for run in unknown if run not in first)]):
+                progress(number, len(unknown))
+                ahead = self.seconds(unfinished, 1)
+                is_enough = ahead is not None and time.monotonic() - started > max(_LEAST_SECONDS, _SHARE * ahead)
+                if number >= len(first) and is_enough and not is_asked_for:
+                    return
+                try:
+                    self._probed[run.dataset, run.strategy] = cost_of(run)
+                except Exception as error:  # the run itself will report it
+                    logger.debug("no probe of %s", run, exc_info=True)
+                    self.failures[run.dataset, run.strategy] = " ".join(str(error).split())
         progress(len(unknown), len(unknown))
 
     def is_known(self, run: GridRun) -> bool:
@@ -153,18 +142,6 @@ class Estimates:
         took = sum(_mean(self._measured[key]).seconds for key in both)
         said = sum(self._probed[key].seconds for key in both)
         return took / said if said else 1.0
-
-
-def _probe(run: GridRun, seconds: float) -> Probe:
-    settings = run.settings
-    data = load_dataset(
-        settings["dataset"], settings.get("data_dir"), settings.get("image_size"), skip_bad=settings.get("skip_bad")
-    )
-    return Probe(data, run.setup, settings, seconds)
-
-
-def _strategy(run: GridRun) -> Strategy:
-    return create_copy(run.settings["strategy"], run.settings["candidates"], run.settings["options"])
 
 
 def _weight(run: GridRun) -> float:

@@ -18,7 +18,9 @@ class Sample:
         batch_size: The number of samples chosen.
         seconds: Its seconds without trainings of further models; extrapolated if it was ended early.
         training: Seconds of the further models' trainings, extrapolated to their whole length.
-        n_bytes: Its peak memory beyond what was in use before; 0 if it cannot be measured.
+        n_bytes: Its peak memory on its device beyond what was in use before; 0 if it cannot be measured.
+        process_bytes: Likewise, of the process's resident memory.
+        before: The device's memory that was in use before.
         wait: Seconds until it first reported progress, if it was ended early; otherwise None.
     """
 
@@ -27,6 +29,8 @@ class Sample:
     seconds: float
     training: float = 0.0
     n_bytes: int = 0
+    process_bytes: int = 0
+    before: int = 0
     wait: float | None = None
 
 

@@ -64,13 +64,15 @@ class _Trained:
         cost: The cost of a training.
         state: The model for `ActiveLearner.adopt`; None if it holds state outside its state_dict.
         evaluate: Seconds of an evaluation.
-        n_bytes: Peak memory of both, beyond what was in use before.
+        n_bytes: Peak of the process's resident memory in both, beyond what was in use before.
+        gpu_bytes: Peak of the GPU's memory in both; None without one.
     """
 
     cost: TrainingCost
     state: Mapping[str, Any] | None
     evaluate: float
     n_bytes: int
+    gpu_bytes: int | None
 
 
 class Probe:
@@ -151,10 +153,11 @@ class Probe:
             least = 4 * n_first * (self._data.n_classes + self.embedding_dim) if needs_pass else 0
             n_query_bytes = max(bytes_at(samples, n_first, setup.batch_size, memory_growth), least)
             passes = min(own, ratio * per_pass * self._n_candidates)
-        n_bytes = None
+        n_bytes, gpu_bytes, in_process = None, trained.gpu_bytes, n_query_bytes
+        if gpu_bytes is not None:
+            in_process = max((sample.process_bytes for sample in samples), default=0)
+            gpu_bytes = max([gpu_bytes, *(sample.before + n_query_bytes for sample in samples)])
         if self._base is not None:
-            # On an accelerator, a query's memory is the device's.
-            in_process = 0 if setup.device.type == "cuda" else n_query_bytes
             n_bytes = self._base + max(in_process, int(self._bytes_ratio * trained.n_bytes))
         name = max(parts, key=lambda part: parts[part], default="selection")
         return Cost(
@@ -163,6 +166,7 @@ class Probe:
             query=setup.n_rounds * (own + further),
             shared=0.0 if strategy.changes_training else trainings[0] + evaluate,
             n_bytes=n_bytes,
+            gpu_bytes=gpu_bytes,
             first_query=first,
             query_bytes=n_query_bytes,
             query_parts={
@@ -214,7 +218,8 @@ class Probe:
                 step = min(step, max(0.0, (many.seconds - few.seconds) / (many.done - few.done)))
             cost = TrainingCost(max(0.0, many.seconds - step * many.done), step)
             evaluate = self._evaluation(learner)
-        return _Trained(cost, learner.adoptable_state(), evaluate, peak.n_bytes or 0)
+        gpu = (peak.before or 0) + (peak.n_bytes or 0) if self._setup.device.type == "cuda" else None
+        return _Trained(cost, learner.adoptable_state(), evaluate, peak.process_bytes or 0, gpu)
 
     def _evaluation(self, learner: ActiveLearner) -> float:
         """Return the seconds of one evaluation on the whole test split."""
@@ -254,7 +259,8 @@ class Probe:
         spent = sum(training.seconds for training in trainer.trainings)
         sample = Sample(
             n, batch_size, max(0.0, watch.seconds - spent) + limit.left,
-            sum(training.whole(trained.cost) for training in trainer.trainings), peak.n_bytes or 0, limit.wait,
+            sum(training.whole(trained.cost) for training in trainer.trainings), peak.n_bytes or 0,
+            peak.process_bytes or 0, peak.before or 0, limit.wait,
         )  # fmt: skip
         return sample, {part: seconds for part, seconds in learner.query_seconds.items() if part != "training"}
 
@@ -300,7 +306,7 @@ class Probe:
 
         return (
             ratio(self._plain.cost.step, training.seconds / training.done),
-            ratio(float(self._plain.n_bytes), float(peak.n_bytes or 0)),
+            ratio(float(self._plain.n_bytes), float(peak.process_bytes or 0)),
         )
 
     def _affordable_steps(self) -> int:

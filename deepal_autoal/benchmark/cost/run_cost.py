@@ -20,6 +20,7 @@ class Cost:
         shared: Seconds of round 0, spent once for all runs of a seed; part of ``train`` and ``evaluate``.
         n_bytes: Peak resident memory of the process, or None if unknown.
         first_query: Seconds of the first query.
+        gpu_bytes: Peak of what the process's tensors take on the GPU; None without one, or if unknown.
         query_bytes: Peak memory of a query beyond what was in use before it; on CUDA, the device's.
         query_parts: Seconds of all queries, by part.
     """
@@ -29,6 +30,7 @@ class Cost:
     query: float
     shared: float = 0.0
     n_bytes: int | None = None
+    gpu_bytes: int | None = None
     first_query: float = 0.0
     query_bytes: int = 0
     query_parts: Mapping[str, float] = field(default_factory=dict)

@@ -88,6 +88,14 @@ def normalize_layers(model: TaskModel, coefficient: float) -> None:
     for layer, inputs in taken.items():
         shape = tuple(inputs.shape[-1:] if isinstance(layer, nn.Linear) else inputs.shape[1:])
         parametrize.register_parametrization(layer, "weight", SoftSpectralNorm(layer, shape, coefficient))
+        # torch's own property refers to the layer, and its class to itself: the layer would outlive the model until the
+        # garbage collector runs. The class is this layer's own.
+        setattr(type(layer), "weight", property(_normalized_weight))  # noqa: B010
+
+
+def _normalized_weight(layer: Any) -> Tensor:
+    weight: Tensor = layer.parametrizations.weight()
+    return weight
 
 
 def linear_map(layer: Layer) -> Callable[[Tensor, Tensor], Tensor]:

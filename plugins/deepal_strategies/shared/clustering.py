@@ -103,7 +103,7 @@ def k_means(
         labels, distances = lloyd.labels, lloyd.distances()
     else:
         labels, distances = _assign_all(rows, unit, mean, lloyd.centers)
-    return Clusters(labels, distances, unit, len(used), lloyd.n_iterations)
+    return Clusters(labels, distances, unit, len(used), int(lloyd.moves))
 
 
 def start_centers(rows: Tensor, n_clusters: int, generator: torch.Generator, weights: Tensor) -> Tensor:

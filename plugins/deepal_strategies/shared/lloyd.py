@@ -3,7 +3,11 @@
 How it works: each iteration moves every center to the mean of its members, then assigns each row to its nearest
 center. Only the centers of clusters whose members changed are recomputed, and a row whose own center has not moved is
 compared only with centers that have. The nearest center is the one with the smallest ½‖c‖² - x·c, which needs one
-matrix product for each block of rows. Each iteration waits for the device once.
+matrix product for each block of rows.
+
+What an iteration has to do depends on the last one. A CPU reads that and does no more. On other devices, where reading
+would wait for all work queued so far, every iteration does the same work, and results that the CPU would not have
+computed are masked: once the iterations have ended, nothing changes any more.
 """
 
 from __future__ import annotations
@@ -35,14 +39,14 @@ class Lloyd:
     Attributes:
         centers: The current centers, (b, D).
         labels: The nearest center of each row, int64 (n,).
-        n_iterations: How often the centers were moved.
+        moves: How often the centers were moved, int64 (), on the rows' device.
     """
 
     def __init__(self, rows: Tensor, centers: Tensor, weights: Tensor) -> None:
         self.rows = rows
         self.weights = weights
         self.centers = centers.clone()
-        self.n_iterations = 0
+        self.moves = torch.zeros((), dtype=torch.int64, device=rows.device)
         self.squares = squared_norms(rows)
         # ½‖c‖² - x·c of the row's own center: it orders the centers as the distance does.
         self._scores, self.labels = nearest_centers(rows, self.centers)
@@ -54,7 +58,10 @@ class Lloyd:
 
     def run(self, max_iterations: int) -> None:
         """Iterate until nothing changes, the centers converge, or they have moved ``max_iterations`` times."""
-        while self.n_iterations < max_iterations:
+        if self.rows.device.type != "cpu":
+            self._run_without_waiting(max_iterations)
+            return
+        while self.moves < max_iterations:
             n_changed, n_stale, n_empty, has_converged = self._status()
             if n_empty and not has_converged:
                 self._fill(n_empty)
@@ -62,14 +69,37 @@ class Lloyd:
             if has_converged or not n_changed:
                 break
             self._step(n_changed, n_stale)
-            self.n_iterations += 1
+            self.moves += 1
+
+    def _run_without_waiting(self, max_iterations: int) -> None:
+        """Do the same in operations whose shapes depend on nothing that was computed."""
+        n_clusters = len(self.centers)
+        has_ended = torch.zeros_like(self._has_converged)
+        clusters = torch.arange(n_clusters, device=self.rows.device)
+        for _ in range(max_iterations):
+            has_ended |= self._has_converged | (self.moves >= max_iterations)
+            self._fill(n_clusters, has_ended)
+            has_ended |= ~self._changed.any()
+            self._changed &= ~has_ended  # then nothing moves, and no row is compared with anything
+            self._move(clusters, self.labels.argsort(stable=True))
+            self._reassign()
+            self.moves += ~has_ended
+
+    def _reassign(self) -> None:
+        """Assign the rows of moved centers to the nearest of all, and the others to moved centers that are nearer."""
+        before, is_stale = self.labels, self._changed[self.labels]
+        scores, nearest = nearest_centers(self.rows, self.centers, unmoved=(~self._changed, ~is_stale))
+        is_nearer = is_stale | (scores < self._scores)
+        self.labels = torch.where(is_nearer, nearest, before)
+        self._scores = torch.where(is_nearer, scores, self._scores)
+        self._note_changes(before)
 
     def distances(self) -> Tensor:
         """Return each row's squared distance to its center, from differences, (n,)."""
         return squared_distances(self.rows, self.centers, self.labels)
 
     def _status(self) -> list[int]:
-        """Return what the next step depends on; only this waits for the device.
+        """Return what the next step depends on.
 
         The numbers of changed clusters, of rows in them, and of empty clusters; and whether the centers have
         converged.
@@ -95,6 +125,10 @@ class Lloyd:
             is_nearer = scores < self._scores[others]
             self.labels[others] = torch.where(is_nearer, moved[nearest], self.labels[others])
             self._scores[others] = torch.minimum(scores, self._scores[others])
+        self._note_changes(before)
+
+    def _note_changes(self, before: Tensor) -> None:
+        """Update the clusters' counts, and which have changed, from the labels before."""
         is_other = (before != self.labels).long()
         left = torch.zeros_like(self._counts).scatter_add_(0, before, is_other)
         joined = self._count(is_other)
@@ -102,23 +136,36 @@ class Lloyd:
         self._changed = (left + joined) > 0
 
     def _move(self, moved: Tensor, members: Tensor) -> None:
-        """Move centers, given by number, (m,), to the means of their members, which are sorted by cluster."""
+        """Move changed centers, among those of given numbers, (m,), to the means of their members.
+
+        Args:
+            moved: The numbers.
+            members: All their members, sorted by cluster.
+        """
         counts = self._counts[moved]
         before = self.centers[moved]
         sums, totals = sum_groups(self.rows, self.weights, members, counts)
-        after = torch.where(totals > 0, sums / totals, before)
+        after = torch.where((totals > 0) & self._changed[moved, None], sums / totals, before)
         self.centers[moved] = after
         self._has_converged = (after - before).square().sum() <= self._tolerance
 
-    def _fill(self, n_empty: int) -> None:
-        """Give each empty cluster one of the rows farthest from their centers, unless those coincide with them."""
+    def _fill(self, n_most: int, has_ended: Tensor | None = None) -> None:
+        """Give each empty cluster one of the rows farthest from their centers, unless those coincide with them.
+
+        Args:
+            n_most: How many clusters are empty, or more.
+            has_ended: Whether to change nothing, bool ().
+        """
         squared = self.squares + 2.0 * self._scores
         # Less than this may be rounding alone, as in the seeding.
         noise = 64.0 * torch.finfo(squared.dtype).eps * (self.squares + self.centers.square().sum(dim=1).max())
-        far = torch.where(squared > noise, self.weights * squared, 0.0).topk(min(n_empty, len(squared)))
-        empty = _first(self._counts == 0, n_empty)[: len(far.indices)]
+        far = torch.where(squared > noise, self.weights * squared, 0.0).topk(min(n_most, len(squared)))
+        # The empty ones first; a row beyond their number stays where it is.
+        empty = _first(self._counts == 0, n_most)[: len(far.indices)]
         donors = self.labels[far.indices]
-        is_far = far.values > 0
+        is_far = (far.values > 0) & (self._counts[empty] == 0)
+        if has_ended is not None:
+            is_far &= ~has_ended
         self.labels[far.indices] = torch.where(is_far, empty, donors)
         # Added up, as a cluster may give several rows, of which only some are far.
         moves = torch.zeros_like(self._counts)
@@ -132,8 +179,17 @@ class Lloyd:
         return values.new_zeros(len(self.centers)).scatter_add_(0, self.labels, values)
 
 
-def nearest_centers(rows: Tensor, centers: Tensor, which: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Return the nearest centers' scores ½‖c‖² - x·c and numbers, for all rows or those of given numbers."""
+def nearest_centers(
+    rows: Tensor, centers: Tensor, which: Tensor | None = None, unmoved: tuple[Tensor, Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the nearest centers' scores ½‖c‖² - x·c and numbers.
+
+    Args:
+        rows: (n, D).
+        centers: (b, D).
+        which: Numbers of the rows to assign; all by default.
+        unmoved: Which centers, bool (b,), to leave out for which rows, bool (n,); their scores may be infinite.
+    """
     n_rows = len(rows) if which is None else len(which)
     halves = 0.5 * squared_norms(centers)
     scores, nearest = rows.new_empty(n_rows), torch.empty(n_rows, dtype=torch.int64, device=rows.device)
@@ -143,6 +199,8 @@ def nearest_centers(rows: Tensor, centers: Tensor, which: Tensor | None = None) 
     for part in PRODUCTS.blocks(n_rows, width, rows.device):
         block = rows[part] if which is None else rows[which[part]]
         scored = compare(block, centers, halves, products[: len(block) * len(centers)].view(len(block), -1))
+        if unmoved is not None:
+            scored.masked_fill_(unmoved[0] & unmoved[1][part, None], torch.inf)
         torch.min(scored, dim=1, out=(scores[part], nearest[part]))
     return scores, nearest
 
