@@ -137,13 +137,15 @@ class Forest(SolvedModel):
 
     def random_logits(self, samples: Tensor, embeddings: Tensor, passes: range, key: tuple[int | str, ...]) -> Tensor:
         """Return log probabilities (T, n, C) by some of the trees: within a pass, the same ones for all samples."""
+        return self.shared_draws(passes, key)(samples, embeddings)
+
+    def shared_draws(self, passes: range, key: tuple[int | str, ...]) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return log probabilities (T, n, C) as a function; see `SolvedModel.shared_draws`."""
         roots = self.head.roots
         n_asked = max(1, round(_TREES_A_PASS * len(roots)))
         drawn = [numpy_stream(*key, number).permutation(len(roots))[:n_asked] for number in passes]
-        results = [
-            self.head.log_probabilities(embeddings, roots[torch.from_numpy(one).to(roots.device)]) for one in drawn
-        ]
-        return torch.stack(results)
+        asked = [roots[torch.from_numpy(one).to(roots.device)] for one in drawn]
+        return lambda samples, embeddings: torch.stack([self.head.log_probabilities(embeddings, one) for one in asked])
 
 
 def _out_of_bag(forest: Any, n_classes: int) -> Tensor:

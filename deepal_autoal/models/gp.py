@@ -25,6 +25,7 @@ from deepal_autoal.errors import InputError
 from deepal_autoal.models.laplace import laplace
 from deepal_autoal.models.prior_strength import HeldOut, choose_strength, copies_of, held_out_score
 from deepal_autoal.models.softmax_regression import Features, minimize
+from deepal_autoal.numerics.dropout_masks import normal_noise
 from deepal_autoal.numerics.random_streams import torch_stream
 from deepal_autoal.training.solved import (
     FlatInput,
@@ -218,15 +219,41 @@ class GaussianProcess(SolvedModel):
         """Return the features of some samples in their own span."""
         return Features(_Span.of(kernel, rows).features(kernel(rows, rows)), labels, self.n_classes)
 
+    def shared_draws(self, passes: range, key: tuple[int | str, ...]) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return logits (T, n, C) of draws of the latent functions as a function; see `SolvedModel.shared_draws`.
+
+        A draw is shared in what the labeled samples span; the rest, whose covariance would take a matrix of all pairs
+        of samples, is drawn for each sample on its own (as in the FITC approximation, Snelson & Ghahramani 2006).
+        """
+        head, n_classes = self.head, self.n_classes
+        one = torch.zeros(1, dtype=torch.int64, device=head.center.device)
+        noise = normal_noise(one, (len(head.variances) + 1) * n_classes, passes, (*key, "shared"))
+        noise = noise.view(len(passes), -1, n_classes)
+        weights = noise[:, :-1] * head.variances.sqrt()
+        bias = noise[:, -1:] * head.bias_variances.sqrt()
+
+        def logits(samples: Tensor, embeddings: Tensor) -> Tensor:
+            features, rest = self._posterior_features(embeddings)
+            own = normal_noise(samples, n_classes, passes, key) * rest.sqrt()[:, None]
+            drawn: Tensor = head(embeddings) + (features @ weights + bias + own) @ head.rotation.T
+            return drawn
+
+        return logits
+
     def logit_deviations(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Return standard deviations (n, C) along directions (C, C); see `SolvedModel.logit_deviations`."""
+        features, rest = self._posterior_features(embeddings)
+        squares = features.square_() @ self.head.variances
+        return (squares + rest[:, None] + self.head.bias_variances).sqrt(), self.head.rotation
+
+    def _posterior_features(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features (n, r) in the span of the anchors, and the variance (n,) of what they omit."""
         head = self.head
         centered = embeddings - head.center
         values = head.kernel(centered, head.anchors)
         lengths = head.kernel.diagonal(centered) - 2 * values.mean(dim=1) + head.row_means.mean()
-        squares = ((values - head.row_means) @ head.projection).square_()
-        rest = (lengths - squares.sum(dim=1)).clamp_min(0) / head.precision
-        return (squares @ head.variances + rest[:, None] + head.bias_variances).sqrt(), head.rotation
+        features = (values - head.row_means) @ head.projection
+        return features, (lengths - features.square().sum(dim=1)).clamp_min(0) / head.precision
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from deepal_autoal.errors import InputError
 from deepal_autoal.models.laplace import laplace
 from deepal_autoal.models.prior_strength import choose_strength
 from deepal_autoal.models.softmax_regression import Features, minimize
+from deepal_autoal.numerics.dropout_masks import normal_noise
 from deepal_autoal.training.solved import (
     FlatInput,
     SizedByData,
@@ -133,14 +134,34 @@ class Linear(SolvedModel):
             **metrics,
         }
 
-    def logit_deviations(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        """Return standard deviations (n, C) along directions (C, C); see `SolvedModel.logit_deviations`."""
-        known = self.posterior
-        if not len(known.rotation):
+    def shared_draws(self, passes: range, key: tuple[int | str, ...]) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return logits (T, n, C) of draws of the weights as a function; see `SolvedModel.shared_draws`."""
+        known = self._known_posterior()
+        (n_features, rank), n_classes = known.basis.shape, self.n_classes
+        one = torch.zeros(1, dtype=torch.int64, device=known.basis.device)
+        noise = normal_noise(one, (rank + n_features + 1) * n_classes, passes, key).view(len(passes), -1, n_classes)
+        inside = noise[:, :rank] * known.variances.sqrt()
+        outside = noise[:, rank:-1] / known.precision.sqrt()
+        weights = (outside + known.basis @ (inside - known.basis.T @ outside)) @ known.rotation.T
+        bias = (noise[:, -1:] * known.bias_variances.sqrt()) @ known.rotation.T
+
+        def logits(samples: Tensor, embeddings: Tensor) -> Tensor:
+            drawn: Tensor = self.head(embeddings) + (embeddings - known.center) @ weights + bias
+            return drawn
+
+        return logits
+
+    def _known_posterior(self) -> LinearPosterior:
+        if not len(self.posterior.rotation):
             raise InputError(
                 "the model has no posterior, because a strategy trained it by gradient steps; give --model "
                 "linear[passes=dropout]"
             )
+        return self.posterior
+
+    def logit_deviations(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Return standard deviations (n, C) along directions (C, C); see `SolvedModel.logit_deviations`."""
+        known = self._known_posterior()
         centered = embeddings - known.center
         squares = (centered @ known.basis).square_()
         rest = (centered.square().sum(dim=1) - squares.sum(dim=1)).clamp_min(0) / known.precision

@@ -112,6 +112,11 @@ class Tabular(SolvedModel):
         ]
         return self.head.mixed(*drawn)
 
+    def shared_draws(self, passes: range, key: tuple[int | str, ...]) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return log probabilities (T, n, C) as a function; see `SolvedModel.shared_draws`."""
+        draws = [member.shared_draws(passes, (*key, number)) for number, member in enumerate(self._members)]
+        return lambda samples, embeddings: self.head.mixed(*(draw(samples, embeddings) for draw in draws))
+
 
 def _best_share(first: Tensor, second: Tensor, labels: Tensor) -> float:
     """Return the share of the second that makes the labels most likely.

@@ -16,6 +16,8 @@ from deepal_autoal.numerics.precision import clean_autograd_state
 from deepal_autoal.numerics.random_streams import numpy_stream, stream_seed, torch_stream
 from deepal_autoal.numerics.row_blocks import SCORED_PASSES, row_slices
 from deepal_autoal.numerics.softmax import log_softmax, softmax
+from deepal_autoal.training.inputs import Inputs
+from deepal_autoal.training.samples import as_samples
 from deepal_autoal.training.trainer import LabeledData, UnlabeledData
 
 if TYPE_CHECKING:
@@ -93,6 +95,11 @@ class PoolView:
             "calibrated_log_probabilities", 0, lambda: log_softmax(self.logits() / self._outputs.temperature())
         )
 
+    def temperature(self) -> float:
+        """Return what `calibrated_log_probabilities` divides logits by; above 1 where the model is overconfident."""
+        with clean_autograd_state(self._outputs.model.device):
+            return self._outputs.temperature()
+
     def embeddings(self) -> Tensor:
         """Return embeddings, the inputs of the model's last layer before dropout, float32 (N, D)."""
         return self._once("embeddings", 0, lambda: self._outputs.embeddings(self.indices))
@@ -136,6 +143,22 @@ class PoolView:
             with clean_autograd_state(outputs.model.device):
                 part = outputs.mc_probabilities(self.indices[rows], n_passes)
             yield part
+
+    def shared_mc_probabilities(self, n_passes: int = 10, positions: ArrayLike | None = None) -> Tensor:
+        """Return class probabilities of passes that all samples share, float32 (n_passes, n, C).
+
+        In `mc_probabilities`, every sample has dropout masks of its own, so the passes of two samples are independent.
+        Here a pass is one draw of the network's weights, the same for all samples, as the joint distribution of several
+        labels requires (BatchBALD's consistent dropout); the same draws also in views of other samples. Nothing is
+        kept: ask for some positions at a time.
+
+        Args:
+            n_passes: Number of passes.
+            positions: Rows of this view; by default all.
+        """
+        rows = self.indices if positions is None else self.indices[np.asarray(positions, dtype=np.int64)]
+        with clean_autograd_state(self._outputs.model.device):
+            return self._outputs.shared_mc_probabilities(rows, n_passes)
 
     @property
     def _n_passes(self) -> int:
@@ -335,6 +358,25 @@ class QueryContext:
             (*self._key, purpose),
             recipe,
         )
+
+    def view_of(self, samples: ArrayLike, what: str = "samples") -> PoolView:
+        """Return a view of samples outside the pool, through the task model.
+
+        Its ``indices`` number the samples, from 0.
+
+        Args:
+            samples: In the pool's form: images uint8 (n, H, W) or (n, H, W, C), or vectors floating (n, D). The
+                evaluation transform is the pool's.
+            what: Their name in messages.
+
+        Raises:
+            InputError: If they are not of that form.
+        """
+        pool = self._cache.inputs
+        inputs = Inputs(as_samples(samples, what), pool.normalization, self.device)
+        if inputs.input_shape != pool.input_shape:
+            raise InputError(f"{what} have input shape {inputs.input_shape}; the pool's is {pool.input_shape}")
+        return PoolView(np.arange(len(inputs)), self._cache.of(self.model).on(inputs))
 
     def new_model(self, purpose: str) -> TaskModel:
         """Return an untrained model like the task model, on `device` and in training mode.

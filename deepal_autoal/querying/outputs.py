@@ -107,6 +107,8 @@ class ModelOutputs:
         self._fit_member = fit_member
         self._held_out = held_out
         self._temperature: float | None = None
+        # Number of the first sample: others than the pool's have others, so their noise is not that of the pool's.
+        self._first = 0
         # Not methods of this object, which the stores would then keep in a cycle.
         whole = RowStore(len(inputs), lambda indices: model.sweep(inputs, indices))
         self._rows = whole if keeps_embeddings else _logits_of(model, inputs)
@@ -159,6 +161,45 @@ class ModelOutputs:
             logits = self._random_logits(samples[rows], embeddings[rows], range(first, n_passes))
             passes[:, rows] = softmax(logits.flatten(0, 1)).view_as(logits)
         return passes
+
+    @section("outputs")
+    def shared_mc_probabilities(self, indices: NDArray[np.int64], n_passes: int) -> Tensor:
+        """Return class probabilities of passes that all samples share, float32 (n_passes, n, C).
+
+        Each pass is one draw of the weights: one dropout mask, or one draw from the joint posterior. A sample's
+        probabilities do not depend on which samples are requested together, and nothing is kept.
+        """
+        module, key = self.model.module, (*self._key, "shared mc")
+        if not module.dropout_only_in_head:
+            seeds = [stream_seed(*key, number) for number in range(n_passes)]
+            logits = self.model.shared_dropout_logits(self.inputs, indices, seeds)
+            return softmax(logits.flatten(0, 1)).view_as(logits)
+        embeddings = self.embeddings(indices)
+        samples = torch.tensor(indices + self._first, device=embeddings.device)
+        draws = self._shared_draws(range(n_passes), key)
+        passes = embeddings.new_empty((n_passes, len(indices), module.n_classes))
+        for rows in DROPOUT_PASSES.blocks(len(indices), embeddings.shape[1] + passes[:, :1].numel(), embeddings.device):
+            with torch.no_grad():
+                logits = draws(samples[rows], embeddings[rows])
+            passes[:, rows] = softmax(logits.flatten(0, 1)).view_as(logits)
+        return passes
+
+    def _shared_draws(self, passes: range, key: tuple[int | str, ...]) -> Callable[[Tensor, Tensor], Tensor]:
+        module = self.model.module
+        if isinstance(module, SolvedModel) and module.has_posterior:
+            return module.shared_draws(passes, key)
+        keep = 1.0 - module.dropout.p
+        one = torch.zeros(1, dtype=torch.int64, device=self.model.device)
+        masks = dropout_masks(one, module.embedding_dim, keep, passes, key)[:, 0] / keep
+        return lambda samples, embeddings: torch.stack(
+            [self.model.logits_from_embeddings(embeddings * mask) for mask in masks]
+        )
+
+    def on(self, inputs: Inputs) -> ModelOutputs:
+        """Return the outputs of the same models for samples outside the pool; shared passes are the same draws."""
+        other = ModelOutputs(self.model, inputs, self._key, self._fit_member, self._held_out)
+        other._first = self._first + len(self.inputs)
+        return other
 
     def _random_logits(self, samples: Tensor, embeddings: Tensor, passes: range) -> Tensor:
         """Return logits (T, n, C) of passes through the head: under dropout, or drawn from the posterior."""

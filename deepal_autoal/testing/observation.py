@@ -29,18 +29,20 @@ NEEDS = {
     "probabilities": "probabilities",
     "log_probabilities": "probabilities",
     "calibrated_log_probabilities": "probabilities",
+    "temperature": "probabilities",
     "embeddings": "embeddings",
     "mc_probabilities": "mc_dropout",
     "mc_batches": "mc_dropout",
+    "shared_mc_probabilities": "mc_dropout",
     "ensemble_probabilities": "ensemble",
     "gradient_factors": "gradients",
 }
 
 
 # Methods whose one parameter sets how much is computed.
-_COUNTED = ("mc_probabilities", "mc_batches", "ensemble_probabilities")
+_COUNTED = ("mc_probabilities", "mc_batches", "shared_mc_probabilities", "ensemble_probabilities")
 # Methods that return the same as another one, in another form.
-_SAME = {"mc_batches": "mc_probabilities"}
+_SAME = {"mc_batches": "mc_probabilities", "shared_mc_probabilities": "mc_probabilities"}
 
 
 @dataclass(frozen=True)

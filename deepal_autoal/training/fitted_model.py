@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +135,31 @@ class FittedModel:
                     with self._blaming(), autocast(self.precision, self.device):
                         features = self.module.features(batch)
                     logits[number, rows] = self.module.head(self.module.dropout(features.float()))
+        return logits
+
+    def shared_dropout_logits(self, inputs: Inputs, indices: NDArray[np.int64], seeds: Sequence[int]) -> Tensor:
+        """Return logits, float32 (T, n, C), of passes under dropout with the same masks for all samples.
+
+        Args:
+            inputs: Source of the samples.
+            indices: Indices of the samples, (n,).
+            seeds: One for each pass; a pass's masks depend on it alone, whichever samples are requested together.
+        """
+
+        def features(sample: Tensor) -> Tensor:
+            with autocast(self.precision, self.device):
+                found = self.module.features(sample[None])
+            dropped: Tensor = self.module.dropout(found.float())[0]
+            return dropped
+
+        logits = torch.empty((len(seeds), len(indices), self.module.n_classes), device=self.device)
+        with torch.no_grad(), _dropping(self.module), self._blaming():
+            for rows in row_slices(len(indices), samples_at_once(inputs.input_shape, self.device)):
+                batch = inputs.batch(indices[rows])
+                for number, seed in enumerate(seeds):
+                    with global_torch_seed(seed, self.device):
+                        dropped = torch.vmap(features, randomness="same")(batch)
+                    logits[number, rows] = self.module.head(dropped)
         return logits
 
     def _blaming(self) -> AbstractContextManager[None]:

@@ -77,6 +77,21 @@ class SolvedModel(TaskModel):
         noise = normal_noise(samples, self.n_classes, passes, key)
         return logits + (noise * deviations) @ rotation.T
 
+    def shared_draws(self, passes: range, key: tuple[int | str, ...]) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return a function that gives the logits of passes, each of them one draw of the model for all samples.
+
+        Where `random_logits` draws for each sample on its own, these are draws from the joint posterior of all logits.
+
+        Args:
+            passes: Numbers of the passes, T of them.
+            key: Key of the random stream.
+
+        Returns:
+            Maps sample numbers, int64 (n,), and embeddings (n, D) to logits (T, n, C). What a draw does not share
+            among samples depends on the sample's number.
+        """
+        raise NotImplementedError
+
     def logit_deviations(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Return the standard deviations of the logits' posterior, (n, C), along the columns of a matrix (C, C)."""
         raise NotImplementedError

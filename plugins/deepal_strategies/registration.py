@@ -124,6 +124,28 @@ def deepal_register_strategies(registry: Registrar) -> None:
         reference="Kampffmeyer et al. 2016, Semantic segmentation of small objects and modeling of uncertainty",
     )
     registry.add(
+        "gradnorm",
+        "deepal_strategies.gradnorm:GradNorm",
+        summary="Longest expected gradient of the last layer",
+        family="uncertainty",
+        requires={"probabilities", "embeddings"},
+        time="N*(C + D)",
+        memory="N*(C + D)",
+        use="Like entropy, but favors long embeddings; a classic for comparison.",
+        reference="Settles, Craven & Ray 2008, Multiple-instance active learning (expected gradient length)",
+    )
+    registry.add(
+        "epig",
+        "deepal_strategies.epig:EPIG",
+        summary="Highest mutual information with the labels of target inputs (-o targets=FILE, by default candidates)",
+        family="uncertainty",
+        requires={"mc_dropout"},
+        time="T*N*C*D + T*N*C*C",
+        memory="N*(C + D)",
+        use="The pool is messy or unlike the inputs that matter (-o targets). Small batches, or within power.",
+        reference="Bickford Smith et al. 2023, Prediction-oriented Bayesian active learning",
+    )
+    registry.add(
         "ensvarr",
         "deepal_strategies.ensvarr:EnsembleVariationRatio",
         summary="Largest share of an ensemble that does not vote for the modal class",
@@ -169,6 +191,28 @@ def deepal_register_strategies(registry: Registrar) -> None:
         reference="Sener & Savarese 2018, Active learning for convolutional neural networks: A core-set approach",
     )
     registry.add(
+        "maxherding",
+        "deepal_strategies.herding:MaxHerding",
+        summary="Greedy coverage of the pool: the samples most similar to those that no label resembles yet",
+        family="diversity",
+        requires={"embeddings"},
+        time="(10000 + L + b)*N*D",
+        memory="(N + L)*D + 4000000",
+        use="The first labels, from none on, on good embeddings; later uherding.",
+        reference="Bae, Noh & Sutherland 2024, Generalized coverage for low-budget active learning",
+    )
+    registry.add(
+        "probcover",
+        "deepal_strategies.probcover:ProbCover",
+        summary="Greedy coverage of the pool by balls whose radius keeps classes apart",
+        family="diversity",
+        requires={"embeddings"},
+        time="(N + L)*(N + L)*D + b*N*D",
+        memory="(N + L)*D + 4000000",
+        use="The very first labels, one to five per class, on self-supervised embeddings.",
+        reference="Yehuda et al. 2022, Active learning through a covering lens (ProbCover)",
+    )
+    registry.add(
         "vaal",
         "deepal_strategies.vaal.strategy:VAAL",
         summary="Lowest probability of being labeled, by a discriminator on a VAE's latent means (-o variant=paper)",
@@ -200,6 +244,83 @@ def deepal_register_strategies(registry: Registrar) -> None:
         memory="N*(C + D)",
         use="A strong default with few labels or redundant pools: margin, then diversity.",
         reference="Zhdanov 2019, Diverse mini-batch active learning",
+    )
+    registry.add(
+        "uherding",
+        "deepal_strategies.herding:UHerding",
+        summary="Greedy coverage of the pool's uncertain samples, by calibrated margins and a radius that adapts",
+        family="hybrid",
+        requires={"probabilities", "embeddings"},
+        time="3*fit + (10000 + L + b)*N*D + L*L*D",
+        memory="N*(C + D) + L*D + 4000000",
+        use="From no label on at any budget, on good embeddings: coverage first, later margin.",
+        reference="Bae, Oliveira & Sutherland 2025, Uncertainty herding: One method for all label budgets",
+    )
+    registry.add(
+        "cluster-margin",
+        "deepal_strategies.cluster_margin:ClusterMargin",
+        summary="Smallest margins, in turn from clusters of the pool that stay the same in all rounds",
+        family="hybrid",
+        requires={"probabilities", "embeddings"},
+        time="N*C + 4000*N*D",
+        memory="N*(C + D) + 4000*4000",
+        use="Very large batches on redundant pools and frozen embeddings.",
+        reference="Citovsky et al. 2021, Batch active learning at scale (Cluster-Margin)",
+    )
+    registry.add(
+        "dropquery",
+        "deepal_strategies.dropquery:DropQuery",
+        summary="Samples whose predicted class changes under dropout, one from each k-means cluster",
+        family="hybrid",
+        requires={"probabilities", "embeddings", "mc_dropout"},
+        time="T*N*C*D + N*b*D",
+        memory="N*(C + D)",
+        use="A linear head with dropout on a foundation model's embeddings, from no label on.",
+        reference="Gupte et al. 2024, Revisiting active learning in the era of vision foundation models",
+    )
+    registry.add(
+        "batchbald",
+        "deepal_strategies.batchbald:BatchBALD",
+        summary="Greedily the largest mutual information between the weights and a batch's labels together",
+        family="hybrid",
+        requires={"mc_dropout"},
+        time="T*N*C*D + b*N*T*C",
+        memory="N*(C + D)",
+        use="Batches of about ten, where the samples of a bald batch would repeat each other.",
+        reference="Kirsch, van Amersfoort & Gal 2019, BatchBALD: Efficient and diverse batch acquisition",
+    )
+    registry.add(
+        "power",
+        "deepal_strategies.power:Power",
+        summary="Random candidates, in proportion to a power of another strategy's scores (-o score=bald)",
+        family="hybrid",
+        requires={"mc_dropout"},
+        time="T*N*C*D",
+        memory="N*(C + D)",
+        use="A scoring strategy is to choose large batches: without redundancy, at the cost of the score.",
+        reference="Kirsch et al. 2023, Stochastic batch acquisition: A simple baseline for deep active learning",
+    )
+    registry.add(
+        "bait",
+        "deepal_strategies.bait:BAIT",
+        summary="Greedily the least trace of the inverse Fisher information: adds two batches, removes one",
+        family="hybrid",
+        requires={"probabilities", "embeddings"},
+        time="N*C + b*N*D + (N + L)*D*D + D*D*D",
+        memory="N*(C + D) + D*D",
+        use="Good, fixed embeddings; one of the strongest there, and dearer than badge.",
+        reference="Ash et al. 2021, Gone fishing: Neural active learning with Fisher embeddings",
+    )
+    registry.add(
+        "alfamix",
+        "deepal_strategies.alfamix:ALFAMix",
+        summary="Samples whose prediction changes when a little of a labeled class is mixed in, one from each cluster",
+        family="hybrid",
+        requires={"embeddings"},
+        time="N*C*C*D + N*b*D",
+        memory="(N + L)*(C + D)",
+        use="Few labels and large batches on deep features.",
+        reference="Parvaneh et al. 2022, Active learning by feature mixing",
     )
     registry.add(
         "lpl",

@@ -13,6 +13,8 @@ BUDGETS = {
     "vaal": {"epochs": 1, "width": 4},
     "autoal": {"candidates": ["entropy", "kmeans", "bald"], "steps": 20, "warmup_steps": 5},
     "ensvarr": {"n_members": 2},
+    "batchbald": {"n_passes": 10, "n_configurations": 100},
+    "epig": {"n_passes": 10},
 }
 
 

@@ -144,6 +144,24 @@ def make_round() -> Callable[..., Round]:
     return build_round
 
 
+@pytest.fixture
+def round_of_shared_passes(make_round: Callable[..., Round]) -> Callable[[torch.Tensor], QueryContext]:
+    """Return a function that builds a context whose candidates have the given shared passes, (K, N, C)."""
+
+    def build(passes: torch.Tensor) -> QueryContext:
+        n_passes, n, n_classes = passes.shape
+        context = make_round(0, n, n_classes, labels=np.arange(n) % n_classes).context
+
+        def answer(asked: int, positions: Any) -> torch.Tensor:
+            assert asked == n_passes
+            return passes[:, torch.as_tensor(np.asarray(positions))]
+
+        vars(context.candidates).update(shared_mc_probabilities=answer, mc_probabilities=None, embeddings=None)
+        return context
+
+    return build
+
+
 class Watch(TorchDispatchMode):
     """Measures the largest allocated tensor, and counts how often a number was read back from the device."""
 

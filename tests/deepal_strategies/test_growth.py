@@ -15,6 +15,8 @@ OPTIONS = {
     "autoal": {"candidates": ["entropy", "margin"], "steps": 10, "warmup_steps": 5},
     "vote": {"candidates": ["entropy", "badge"]},
     "albl": {"candidates": ["entropy", "margin"]},
+    "batchbald": {"n_passes": 10, "n_configurations": 10},
+    "epig": {"n_passes": 10, "n_targets": 10},
 }
 SIZES = {"N": 400, "b": 10, "C": 3}
 # With about as many samples as dimensions per class, either of two methods could be used.

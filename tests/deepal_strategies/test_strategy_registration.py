@@ -16,7 +16,12 @@ FOURTEEN = {
     "entropy", "margin", "leastconf", "kmeans", "bald", "varratio", "meanstd", "badge", "lpl", "vaal", "coreset",
     "ensvarr", "ddu", "albl",
 }  # fmt: skip
-OTHERS = {"random", "vote", "dbal", "entropy-dropout", "margin-dropout", "leastconf-dropout", "autoal"}
+OTHERS = {
+    "random", "vote", "dbal", "entropy-dropout", "margin-dropout", "leastconf-dropout", "autoal", "maxherding",
+    "uherding", "probcover", "cluster-margin", "dropquery",
+    "alfamix", "bait",
+    "batchbald", "epig", "gradnorm", "power",
+}  # fmt: skip
 
 
 def test_names():

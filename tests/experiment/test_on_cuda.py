@@ -264,7 +264,7 @@ def test_training_waits_once_an_epoch(devices, blob_data):
         assert sorted(reads.values()) == [1, epochs]  # the other: whether the final weights are finite
 
 
-@pytest.mark.parametrize("name", ["badge", "coreset", "kmeans"])
+@pytest.mark.parametrize("name", ["badge", "coreset", "kmeans", "bait", "power"])
 def test_choices_do_not_wait(blob_data, name):
     few, many = (sum(waits_of_a_query(blob_data, name, n).values()) for n in (4, 40))
     assert few == many

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import subprocess
 import sys
 
@@ -16,6 +17,8 @@ from deepal_autoal.strategies.candidate_sets import candidate_sets
 from deepal_autoal.testing.other_process import describe_maker
 from deepal_autoal.testing.subject import Subject
 from deepal_autoal.training.task_model import TaskModel
+
+HYBRID = candidate_sets()["all-hybrid"]
 
 
 class Third(ScoringStrategy):
@@ -113,7 +116,8 @@ def test_builtin_sets():
     assert {"random", "ensvarr", "vaal"} <= set(sets["all"])
     assert not {"random", "ensvarr", "vaal"} & set(sets["all-cheap"])
     assert {"entropy", "bald", "kmeans", "coreset", "badge", "dbal"} <= set(sets["all-cheap"])
-    assert sets["all-diversity"] == ["coreset", "kmeans"] and sets["all-hybrid"] == ["badge", "dbal"]
+    assert "uherding" not in sets["all-cheap"]  # its temperature takes three trainings
+    assert {"coreset", "kmeans"} <= set(sets["all-diversity"]) and {"badge", "dbal"} <= set(HYBRID)
     assert "ddu" not in sets["all-uncertainty"] and "all-selector" not in sets
 
 
@@ -130,9 +134,9 @@ def test_third_party_cards_decide(register):
 
 def test_sets_and_names_mix_and_merge():
     made = create_strategy("vote", ["margin", "all-diversity", "all-hybrid", "kmeans"])
-    assert list(made.candidates) == ["margin", "coreset", "kmeans", "badge", "dbal"]
+    assert list(made.candidates) == ["margin", *candidate_sets()["all-diversity"], *HYBRID]
     assert list(made.candidate_words) == ["margin", "all-diversity", "all-hybrid", "kmeans"]
-    assert list(create_strategy("vote", "all-hybrid, dbal").candidates) == ["badge", "dbal"]
+    assert list(create_strategy("vote", "all-hybrid, dbal").candidates) == HYBRID
     assert create_strategy("vote", ["margin"]).candidate_words == {}
 
 
@@ -309,7 +313,7 @@ def test_run_is_not_resumed_with_other_candidates(tmp_path, blob_file, quick):
     out = tmp_path / "run"
     run("vote", blob_file, candidates=["all-hybrid"], out=out, **{**quick, "rounds": 0})
     for other in (["all-diversity"], ["all-hybrid", "margin"], ["badge"], {"all-hybrid": ["badge"]}):
-        with pytest.raises(RunFolderError, match=r"candidates was \['badge', 'dbal'\] and is now"):
+        with pytest.raises(RunFolderError, match=re.escape(f"candidates was {HYBRID} and is now")):
             run("vote", blob_file, candidates=other, out=out, resume=True)
 
 
@@ -334,12 +338,12 @@ def test_loaded_learner_keeps_the_members_of_its_sets(tmp_path, blob_data, regis
     learner.save(tmp_path / "learner.pt")
     register({"newcomer": (Third, {"family": "hybrid", "time": "N"})})
     loaded = ActiveLearner.load(tmp_path / "learner.pt", blob_data.x_train)
-    assert list(loaded.strategy.candidates) == ["badge", "dbal"]
+    assert list(loaded.strategy.candidates) == HYBRID
 
 
 def test_conformance_process_gets_the_member_names(register):
     class_given = Subject(Choosing, ["all-hybrid", "margin"]).create()
-    assert list(class_given.candidates) == ["badge", "dbal", "margin"]
+    assert list(class_given.candidates) == [*HYBRID, "margin"]
     register({"third": (Third, {"family": "weird", "time": "N"})})
     maker = describe_maker(Subject("vote", ["all-weird", "margin"]))
     assert maker["candidates"] == ["third", "margin"] and list(maker["registered"]) == ["third"]

@@ -25,6 +25,15 @@ PRODUCTS = BlockSize(1 << 20, 1 << 26, least_rows=256)
 DISTANCES = BlockSize(1 << 20, 1 << 26)
 # Products of rows with the rows drawn since their last update, of which k-means++ makes several temporaries.
 SEEDING = BlockSize(1 << 16)
+# Kernels of rows and all reference samples; a product with very few rows is slow.
+COVERAGE = BlockSize(1 << 21, 1 << 27, least_rows=64, most=1 << 24)
+# Kernels that a lazy greedy choice keeps.
+KERNEL_ROWS = BlockSize(1 << 22)
+# Factors of bait's Fisher information, in double precision.
+INFORMATION = BlockSize(1 << 18, 1 << 26)
+# Probabilities of shared passes that batchbald and epig request at a time, and of joint distributions.
+SHARED_PASSES = BlockSize(1 << 18, 1 << 26, most_rows=4096)
+JOINT = BlockSize(1 << 18, 1 << 26, most_rows=4096)
 
 # Rows that a lazy greedy choice copies and updates at a time.
 UPDATES = BlockSize(4096)
