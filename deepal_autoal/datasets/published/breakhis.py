@@ -56,7 +56,7 @@ def load(data_dir: Path, image_size: tuple[int, int] = (SIDE, SIDE), *, skip_bad
     parts: tuple[list[ImageFile], list[ImageFile]] = ([], [])
     for file in files:
         parts[patients[file.relative] in held_out].append(file)
-    data = image_dataset("BreakHis folder", folder, folder, *parts, image_size, bad=bad, skip_bad=skip_bad)
+    data = image_dataset("BreakHis folder", folder, folder, parts[0], parts[1], image_size, bad=bad, skip_bad=skip_bad)
     note = f"{TEST_SHARE:.0%} of each class's patients by a fixed stream: {', '.join(sorted(held_out))}"
     source = {**data.source, "test split": note}
     return replace(data, name="breakhis", augmentation=("crop", "flip"), source=source)
@@ -77,7 +77,7 @@ def held_out_patients(labels: Mapping[str, str]) -> set[str]:
         names = sorted(patient for patient, own in labels.items() if own == label)
         if len(names) < 2:
             raise InputError(f"breakhis: class {label} has images of {len(names)} patients; at least two are needed")
-        held_out |= set(_drawn(names, stream.permutation(len(names))))
+        held_out |= set(_drawn(names, stream.permutation(len(names)).tolist()))
     return held_out
 
 

@@ -46,5 +46,7 @@ def load(data_dir: Path, image_size: tuple[int, int] = (SIDE, SIDE), *, skip_bad
         others = {file.label for file in parts[-1]} ^ CLASSES
         if others:
             raise InputError(f"{folder / split} must hold images in NORMAL and PNEUMONIA; {min(others)} is different")
-    data = image_dataset("chest X-ray folder", folder, folder, *parts, image_size, bad=bad, skip_bad=skip_bad)
+    data = image_dataset(
+        "chest X-ray folder", folder, folder, parts[0], parts[1], image_size, bad=bad, skip_bad=skip_bad
+    )
     return replace(data, name="chestxray", augmentation=("crop",))
