@@ -9,11 +9,14 @@ import textwrap
 import traceback
 from collections.abc import Mapping, Sequence
 from inspect import Parameter
+from pathlib import Path
 from typing import Any
 
 import click
 
-from deepal_autoal.errors import DeepALError, PluginError, UnknownNameError
+from deepal_autoal.cli.advice import advice_options, plot_choices, show_advice
+from deepal_autoal.cli.shared_options import UserPath
+from deepal_autoal.errors import DeepALError, InputError, PluginError, UnknownNameError
 from deepal_autoal.experiment.protocols import PROTOCOLS, find_protocol
 from deepal_autoal.isolation.blame import BUILTIN_DISTRIBUTION, normalize
 from deepal_autoal.jsonable import to_jsonable
@@ -34,8 +37,16 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="One JSON ar
 
 @click.command("strategies")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--advise", is_flag=True, help="Which strategies suit the data, model, budget and machine, and why.")
+@advice_options
+@click.option(
+    "--plot",
+    type=UserPath(),
+    metavar="FILE",
+    help="Draw what the named strategies choose on a two-dimensional toy set, as FILE.png or FILE.svg.",
+)
 @_json_option
-def list_strategies(names: Sequence[str], as_json: bool) -> None:
+def list_strategies(names: Sequence[str], advise: bool, plot: Path | None, as_json: bool, **situation: Any) -> None:
     """List the query strategies, or show the full cards of those named.
 
     Time and memory are those of a query beyond the pass over the pool that all strategies share: N candidates,
@@ -44,6 +55,17 @@ def list_strategies(names: Sequence[str], as_json: bool) -> None:
     candidates, sweep: one pass of the task model over the pool, fit: one training of it.
     """
     registry = plugin_host().strategies
+    given = [f"--{name.replace('_', '-')}" for name, value in situation.items() if value is not None]
+    if given and not advise:
+        raise InputError(f"{given[0]} is for --advise: add it")
+    if plot is not None and (advise or as_json):
+        raise InputError("--plot writes a picture only: leave out --advise and --json")
+    if advise:
+        show_advice(names, as_json, situation)
+        return
+    if plot is not None:
+        click.echo(f"Picture: {plot_choices(names, plot)}")
+        return
     if names:
         _show_cards([describe_card(registry.get(name)) for name in names], as_json)
         return
@@ -184,6 +206,8 @@ def readable_card(described: Mapping[str, Any]) -> dict[str, Any]:
     readable["training"] = "changed" if readable.pop("changes_training", False) else ""
     for key in ("time", "memory"):
         readable[key] = format_cost(described.get(key, ""))
+    if "measured" in described:
+        readable["measured"] = "; ".join(f"{item['points']:+.2f} on {item['study']}" for item in described["measured"])
     if "family" in described and isinstance(described["family"], bool):
         readable["family"] = f"yes: {described['name']}/ARCHITECTURE" if described["family"] else ""
     return readable

@@ -5,6 +5,7 @@ Importing this package is light; arrays, decoders and scikit-learn are imported 
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,12 +15,14 @@ from deepal_autoal.isolation.engine_calls import engine_call
 
 if TYPE_CHECKING:
     from deepal_autoal.datasets.base import Dataset
+    from deepal_autoal.plugins.registry import Entry
 
 __all__ = ["Dataset", "load_dataset"]
 
 DATA_DIR_VARIABLE = "DEEPAL_DATA"
 DEFAULT_DATA_DIR = "data"
 DEFAULT_DATASET = "digits"
+IMAGE_SIZE, SKIP_BAD = "image_size", "skip_bad"
 
 
 @engine_call()
@@ -40,11 +43,12 @@ def load_dataset(
             ``train/`` and ``test/``), a CSV manifest (``path,label[,split]``), or an ``.npz`` with ``x`` and ``y``.
         data_dir: Folder that named datasets are read from and downloaded to; by default the environment variable
             ``DEEPAL_DATA``, else ``data``.
-        image_size: For folders and manifests of images: the size that every image is brought to, ``N`` for N×N
-            pixels or height and width, ``"HxW"`` or a pair. Images are scaled, sides in proportion, until they just
-            cover it, and cropped to their center. By default all must have one size.
-        skip_bad: For folders and manifests: whether to go on without image files that cannot be used; the dataset
-            lists them as ``skipped``. For other data it has no effect, and a warning says so.
+        image_size: For folders and manifests of images, and named datasets of image files: the size that every image
+            is brought to, ``N`` for N×N pixels or height and width, ``"HxW"`` or a pair. Images are scaled, sides in
+            proportion, until they just cover it, and cropped to their center. By default all must have one size, and
+            named datasets have their own.
+        skip_bad: For the same: whether to go on without image files that cannot be used; the dataset lists them as
+            ``skipped``. For other data it has no effect, and a warning says so.
 
     Raises:
         UnknownNameError: If it is neither a registered name nor an existing path.
@@ -71,11 +75,13 @@ def load_dataset(
         if isinstance(name_or_path, Path) or _looks_like_path(name_or_path):
             raise InputError(f"there is no file or folder {path}; give an existing path or a registered name")
     entry = registry.get(str(name_or_path))
-    if size is not None:
+    options = _loader_options(entry)
+    if size is not None and IMAGE_SIZE not in options:
         raise no_image_files(image_size, f"dataset {entry.name}")
-    if skip_bad:
+    if skip_bad and SKIP_BAD not in options:
         warn_of_no_files_to_skip(f"dataset {entry.name}")
-    dataset: Any = entry.call(data_folder(data_dir))
+    given = {name: value for name, value in ((IMAGE_SIZE, size), (SKIP_BAD, skip_bad)) if value and name in options}
+    dataset: Any = entry.call(data_folder(data_dir), **given)
     if not isinstance(dataset, Dataset):
         raise PluginError(
             f"the loader of dataset {entry.name!r} ({entry.provider}) returned {type(dataset).__name__}, not a Dataset"
@@ -84,12 +90,13 @@ def load_dataset(
 
 
 def are_image_files(name_or_path: str | Path) -> bool:
-    """Return whether `load_dataset` takes an ``image_size`` for this: a folder or manifest of images."""
+    """Return whether `load_dataset` takes an ``image_size`` for this: a folder or manifest of images, or a name."""
     from deepal_autoal.datasets.user_data.load_path import MANIFEST
     from deepal_autoal.plugins.host import plugin_host
 
-    if not isinstance(name_or_path, Path) and name_or_path in plugin_host().datasets:
-        return False
+    registry = plugin_host().datasets
+    if not isinstance(name_or_path, Path) and name_or_path in registry:
+        return IMAGE_SIZE in _loader_options(registry.get(name_or_path))
     path = os.path.expanduser(name_or_path)
     return os.path.isdir(path) or path.lower().endswith(MANIFEST)
 
@@ -101,6 +108,15 @@ def data_folder(data_dir: str | Path | None = None) -> Path:
     if data_dir is not None:
         return user_path(data_dir, "--data-dir")
     return user_path(os.environ.get(DATA_DIR_VARIABLE) or DEFAULT_DATA_DIR, DATA_DIR_VARIABLE)
+
+
+def _loader_options(entry: Entry) -> tuple[str, ...]:
+    """Return which options a registered dataset's loader takes: those of image files, or none."""
+    try:
+        parameters = inspect.signature(entry.load()).parameters
+    except ValueError:  # some functions written in C have no signature
+        return ()
+    return tuple(name for name in (IMAGE_SIZE, SKIP_BAD) if name in parameters)
 
 
 def _looks_like_path(text: str) -> bool:

@@ -59,6 +59,10 @@ class Dataset:
         source: Where the data came from, for the record.
         ids_train: The samples' original names, for example file paths, str (N,), distinct; None if they have none.
         ids_test: Likewise.
+        groups_test: For data whose accuracy also counts group by group, such as Waterbirds: each test sample's group,
+            int64 (N,) in 0..len(group_names)-1. Runs then record the accuracy of each group and of the worst one;
+            strategies never see groups.
+        group_names: Their names, distinct.
         rows_train: For training samples without names that were split off a larger array, their rows there, int (N,).
         is_embeddings: Whether the vectors are a model's embeddings: features of one kind, which must not be scaled
             individually.
@@ -81,6 +85,8 @@ class Dataset:
     is_embeddings: bool = False
     skipped: tuple[str, ...] = ()
     rows_train: np.ndarray | None = None
+    groups_test: np.ndarray | None = None
+    group_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", tuple(str(name) for name in self.class_names))
@@ -90,6 +96,7 @@ class Dataset:
             self._check_inputs(f"x_{split}")
             self._check_labels(f"y_{split}", len(getattr(self, f"x_{split}")))
             self._check_ids(f"ids_{split}", len(getattr(self, f"x_{split}")))
+        self._check_groups()
         if self.x_train.dtype != self.x_test.dtype or self.x_train.shape[1:] != self.x_test.shape[1:]:
             raise self._error(
                 f"x_train is {_form(self.x_train)} but x_test is {_form(self.x_test)}; use one dtype and sample shape"
@@ -155,6 +162,8 @@ class Dataset:
                 little = np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("<"))
                 digest.update(little.reshape(-1).view(np.uint8).data)
         digest.update("\0".join(self.class_names).encode("utf-8", "surrogatepass"))
+        if self.groups_test is not None:
+            digest.update(self.groups_test.tobytes() + "\0".join(self.group_names).encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
     def describe(self) -> dict[str, Any]:
@@ -170,6 +179,7 @@ class Dataset:
             "input_shape": list(self.input_shape),
             "dtype": str(self.x_train.dtype),
             **({"is_embeddings": True} if self.is_embeddings else {}),
+            **({} if self.groups_test is None else {"test_groups": self._group_counts()}),
             "augmentation": list(self.augmentation),
             **({"skipped": list(self.skipped)} if self.skipped else {}),
             "fingerprint": self.fingerprint,
@@ -221,6 +231,22 @@ class Dataset:
             raise self._error(f"{name} must be an array of {n_samples} strings, one per sample")
         if len(np.unique(ids)) < n_samples:
             raise self._error(f"{name} contains a duplicate; give every sample its own name")
+
+    def _check_groups(self) -> None:
+        object.__setattr__(self, "group_names", tuple(str(name) for name in self.group_names))
+        if self.groups_test is None:
+            return
+        groups = as_array(self.groups_test, f"dataset {self.name!r}: groups_test")
+        n_groups = len(set(self.group_names))
+        if groups.dtype.kind not in "iu" or groups.shape != (len(self.x_test),):
+            raise self._error(f"groups_test is {_form(groups)}; give one integer per test sample")
+        if n_groups < len(self.group_names) or groups.min() < 0 or groups.max() >= n_groups:
+            raise self._error(f"groups_test holds {groups.min()}..{groups.max()}; give as many distinct group_names")
+        object.__setattr__(self, "groups_test", groups.astype(np.int64, copy=False))
+
+    def _group_counts(self) -> dict[str, int]:
+        counts = np.bincount(np.asarray(self.groups_test), minlength=len(self.group_names))
+        return {name: int(count) for name, count in zip(self.group_names, counts, strict=True)}
 
     def _error(self, message: str) -> InputError:
         return InputError(f"dataset {self.name!r}: {message}")

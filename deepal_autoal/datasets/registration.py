@@ -28,7 +28,7 @@ _MEDMNIST = (
 
 @hookimpl
 def deepal_register_datasets(registry: Registrar) -> None:
-    """Register the bundled dataset, torchvision's, TinyImageNet and MedMNIST's two-dimensional sets."""
+    """Register the bundled dataset, the published ones, and MedMNIST's two-dimensional sets."""
     registry.add(
         "digits",
         "deepal_autoal.datasets.published.digits:load",
@@ -83,6 +83,24 @@ def deepal_register_datasets(registry: Registrar) -> None:
         "deepal_autoal.datasets.published.tinyimagenet:load",
         summary="110,000 photographs of 64x64 pixels in color, 200 classes",
         reference="Le & Yang 2015, Tiny ImageNet visual recognition challenge",
+    )
+    registry.add(
+        "waterbirds",
+        "deepal_autoal.datasets.published.waterbirds:load",
+        summary="10,589 birds on land or water, 224x224 pixels in color, 2 classes; accuracy also of the worst group",
+        reference="Sagawa et al. 2020, Distributionally robust neural networks, ICLR",
+    )
+    registry.add(
+        "breakhis",
+        "deepal_autoal.datasets.published.breakhis:load",
+        summary="7,909 microscopic images of breast tumors, 224x224 pixels in color, 2 classes, split by patient",
+        reference="Spanhol et al. 2016, A dataset for breast cancer histopathological image classification, IEEE TBME",
+    )
+    registry.add(
+        "chestxray",
+        "deepal_autoal.datasets.published.chestxray:load",
+        summary="5,840 chest X-rays of children, 224x224 pixels, with and without pneumonia (Kaggle's, not MedMNIST's)",
+        reference="Kermany et al. 2018, Identifying medical diagnoses and treatable diseases, Cell 172(5)",
     )
     medmnist = "Yang et al. 2023, MedMNIST v2, Scientific Data 10:41"
     for flag, n_images, color, content, n_classes in _MEDMNIST:

@@ -14,6 +14,7 @@ import numpy as np
 from deepal_autoal.experiment.learner import ActiveLearner
 from deepal_autoal.experiment.records import RunFolder, RunResult
 from deepal_autoal.experiment.run_config import RunConfig
+from deepal_autoal.experiment.scores import BY_GROUP, round_scores, scores_in
 from deepal_autoal.experiment.shared_round_0 import InitialModel
 from deepal_autoal.isolation.guards import guarded
 from deepal_autoal.isolation.watchdog import watched
@@ -69,6 +70,7 @@ class LiveRun:
         self._class_names = dataset.class_names
         self._names = names
         self._test_labels = dataset.y_test
+        self._test_groups = dataset.groups_test, dataset.group_names
         self._test = Inputs(dataset.x_test, learner.normalization, learner.device)
         self._progress = section("display")(progress)
         # Compiled and plain models differ in the last bits, and what is read from a file is not compiled.
@@ -126,16 +128,17 @@ class LiveRun:
             with section("records"):
                 found = shared.read(self.config)
         if found is not None:
-            model, accuracy = learner.adopt(found), found["accuracy"]
+            model, scores = learner.adopt(found), scores_in(found)
             seconds = {**found["seconds"], **{f"{phase}.shared": spent for phase, spent in found["seconds"].items()}}
         else:
-            model, accuracy, seconds = self._train_and_evaluate()
+            model, scores, seconds = self._train_and_evaluate()
             if shared is not None:
                 with section("records"):
                     state = learner.adoptable_state()
                     if state is not None:
-                        shared.write(self.config, state, accuracy, seconds)
-        self.metrics = {**model.metrics, "accuracy": accuracy}
+                        shared.write(self.config, state, scores, seconds)
+        single = {name: value for name, value in scores.items() if name != BY_GROUP}
+        self.metrics = {**model.metrics, **single}
         self._notify("deepal_model_trained", model=model, metrics=dict(self.metrics))
         reason = self._notify("deepal_should_stop")
         self.stop_reason = None if reason is None else str(reason)
@@ -164,7 +167,7 @@ class LiveRun:
         record = {
             "round": number,
             "n_labeled": n_labeled,
-            "accuracy": accuracy,
+            **scores,
             "queried": queried.tolist(),
             "seconds": {
                 **seconds,
@@ -202,8 +205,8 @@ class LiveRun:
             return f"train/{index % self.config.dataset['n_train']}"
         return str(self._names[index % len(self._names)])
 
-    def _train_and_evaluate(self) -> tuple[FittedModel, float, dict[str, float]]:
-        """Return the round's model, its accuracy on the test split, and the seconds of both phases."""
+    def _train_and_evaluate(self) -> tuple[FittedModel, dict[str, Any], dict[str, float]]:
+        """Return the round's model, its `round_scores` on the test split, and the seconds of both phases."""
         learner = self.learner
         self._progress("train", 0, 1)
         with section("train") as train:
@@ -214,10 +217,10 @@ class LiveRun:
             learner.blaming_for("evaluation"),
             clean_autograd_state(learner.device),
         ):
-            accuracy = learner.predictor().accuracy(
+            correct = learner.predictor().correct(
                 self._test, self._test_labels, lambda done, total: self._progress("evaluate", done, total)
             )
-        return model, accuracy, {"train": train.seconds, "evaluate": evaluate.seconds}
+        return model, round_scores(correct, *self._test_groups), {"train": train.seconds, "evaluate": evaluate.seconds}
 
     def finish(self) -> RunResult:
         """Write the summary and return the result."""

@@ -16,6 +16,10 @@ AUTOAL = "Wang, Zhan & Huang 2025, AutoAL, ICML, arXiv 2410.13853"
 # paper mentions the dropout in front of the classifier, which dropout passes need.
 _STANDARD, _CIFAR = "resnet18[stem=imagenet,dropout=0.5]", "resnet18[stem=cifar,dropout=0.5]"
 
+# The code's network for large images of tumors and chests, which keeps the max-pooling after the 3x3 stem.
+_CIFAR_POOLED = "resnet18[stem=cifar,maxpool=true,dropout=0.5]"
+_SGD: Mapping[str, Any] = {"optimizer": "sgd", "train_batch_size": 32}
+
 # Options of strategies by paper; a variant takes its paper's sizes, epochs and the like.
 _OF_DEEPAL: Mapping[str, Mapping[str, Any]] = {
     "coreset": {"pca": 32},
@@ -88,17 +92,18 @@ class Protocol:
 
 def _deepal(
     dataset: str, model: str, initial: int, batch_size: int, quota: int, epochs: int,
-    augmentation: tuple[str, ...] = (),
+    augmentation: tuple[str, ...] = (), *, chosen: Iterable[str] = (), **recipe: Any,
 ) -> Protocol:  # fmt: skip
-    """Return a DeepAL+ protocol: Adam at 1e-3 from scratch in every round, batches of 128."""
+    """Return a DeepAL+ protocol: Adam at 1e-3 from scratch in every round, batches of 128, except for ``recipe``."""
     rounds = quota // batch_size
     return Protocol(
         f"deepal+/{dataset}", dataset, model, initial, batch_size, rounds,
         {"epochs": epochs, "min_steps": 0, "train_batch_size": 128, "optimizer": "adam", "learning_rate": 1e-3,
-         "weight_decay": 0.0, "schedule": "constant", "averaging": 0.0, "augmentation": augmentation},
+         "weight_decay": 0.0, "schedule": "constant", "averaging": 0.0, "augmentation": augmentation, **recipe},
         _OF_DEEPAL,
-        frozenset({"initial", "batch_size", "rounds", "dropout", "train_batch_size"}),
-        f"{initial:,} + {rounds} x {batch_size:,} labels, ResNet-18, {epochs} epochs of Adam",
+        frozenset({"initial", "batch_size", "rounds", "dropout", "train_batch_size", *chosen}),
+        f"{initial:,} + {rounds} x {batch_size:,} labels, ResNet-18, {epochs} epochs of "
+        f"{'SGD' if recipe.get('optimizer') == 'sgd' else 'Adam'}",
         DEEPAL,
     )  # fmt: skip
 
@@ -134,6 +139,13 @@ PROTOCOLS: dict[str, Protocol] = {
         _deepal("cifar10-imb", _CIFAR, 1_000, 500, 20_000, 30, ("crop", "flip")),
         _deepal("cifar100", _CIFAR, 1_000, 500, 40_000, 30, ("crop", "flip")),
         _deepal("tinyimagenet", _CIFAR, 1_000, 500, 40_000, 40, ("rotate", "flip")),
+        # Of the later version of the paper, from its code; the budgets are ours.
+        _deepal("waterbirds", _STANDARD, 100, 100, 4_000, 30, ("flip",), **_SGD, learning_rate=1e-4,
+                weight_decay=1e-5, momentum=0.9),
+        _deepal("breakhis", _CIFAR_POOLED, 100, 100, 4_000, 10, ("rotate", "flip", "jitter"),
+                chosen=["augmentation"], **_SGD, momentum=0.0),
+        _deepal("chestxray", _CIFAR_POOLED, 100, 100, 4_000, 10, ("flip", "affine"), chosen=["augmentation"], **_SGD,
+                momentum=0.0),
         _autoal("cifar10", 2_000, 1_000, 18, 200, "sgd", 5e-4, ("crop", "flip", "jitter"), (*_BUDGET, "momentum")),
         _autoal("cifar100", 2_000, 1_000, 18, 200, "adamw", 1e-2, ("crop", "flip"), ("weight_decay", "augmentation")),
         _autoal("svhn", 1_000, 1_000, 18, 200, "adamw", 5e-4, (), (*_BUDGET, "augmentation")),

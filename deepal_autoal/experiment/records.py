@@ -23,6 +23,7 @@ from deepal_autoal.experiment.run_files import SUMMARY as SUMMARY
 from deepal_autoal.experiment.run_files import area_under_budget_curve as area_under_budget_curve
 from deepal_autoal.experiment.run_files import read_rounds as read_rounds
 from deepal_autoal.experiment.run_files import total_seconds as total_seconds
+from deepal_autoal.experiment.scores import WORST_GROUP
 from deepal_autoal.files import (
     TEMPORARY_SUFFIX,
     checksum_of_bytes,
@@ -341,6 +342,7 @@ class RunResult:
         summary = {
             "aubc": self.aubc,
             "final_accuracy": self.accuracy,
+            **({f"final_{WORST_GROUP}": self.rounds[-1][WORST_GROUP]} if WORST_GROUP in self.rounds[-1] else {}),
             "n_rounds": self.rounds[-1]["round"],
             "n_labeled": self.rounds[-1]["n_labeled"],
             "seconds": {**seconds, "total": total_seconds(self.rounds)},

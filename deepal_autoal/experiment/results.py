@@ -24,6 +24,7 @@ from deepal_autoal.experiment.run_files import (
     read_finished,
     total_seconds,
 )
+from deepal_autoal.experiment.scores import WORST_GROUP
 from deepal_autoal.files import refuse_special
 from deepal_autoal.user_paths import user_path
 
@@ -53,6 +54,8 @@ class FinishedRun:
             from results.csv.
         changes_training: Whether the strategy changes training and not only selection; None if unknown, as in
             results.csv.
+        worst_group: Test accuracy of the worst group after the last round, in [0, 1]; None if the data have no groups,
+            or if read from results.csv.
         folder: The run folder, or None if the run was read from results.csv.
 
     Raises:
@@ -68,13 +71,15 @@ class FinishedRun:
     seconds: tuple[Mapping[str, float], ...]
     changes_training: bool | None = None
     folder: Path | None = None
+    worst_group: float | None = None
 
     def __post_init__(self) -> None:
         if not len(self.n_labeled) == len(self.accuracy) == len(self.seconds) > 0:
             raise InputError(f"{self} needs label counts, accuracies and seconds for the same rounds, at least one")
         if any(after <= before for before, after in itertools.pairwise(self.n_labeled)):
             raise InputError(f"{self} has label counts that do not ascend: {list(self.n_labeled)}")
-        numbers = [*self.accuracy, *(value for phases in self.seconds for value in phases.values())]
+        groups = [] if self.worst_group is None else [self.worst_group]
+        numbers = [*self.accuracy, *groups, *(value for phases in self.seconds for value in phases.values())]
         if not all(math.isfinite(number) for number in numbers):
             raise InputError(f"{self} has an accuracy or seconds that are not finite")
         odd = next((value for value in self.accuracy if not 0 <= value <= 1), None)
@@ -372,6 +377,7 @@ def _read_run(folder: Path, dataset: str, strategy: str, seed: int) -> FinishedR
             tuple(float(record["accuracy"]) for record in rounds),
             tuple(_seconds(record["seconds"]) for record in rounds),
             bool(config["strategy"]["changes_training"]), folder,
+            float(rounds[-1][WORST_GROUP]) if WORST_GROUP in rounds[-1] else None,
         )  # fmt: skip
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise RunFolderError(f"{folder} is damaged ({_reason(error)}); remove it") from error

@@ -44,16 +44,18 @@ class InitialModel:
             return None
         return found if found.get("settings") == _deciding(config) else None
 
-    def write(self, config: RunConfig, state: Mapping[str, Any], accuracy: float, seconds: Mapping[str, float]) -> None:
+    def write(
+        self, config: RunConfig, state: Mapping[str, Any], scores: Mapping[str, Any], seconds: Mapping[str, float]
+    ) -> None:
         """Store a model with its accuracy and timings; a failure is logged and ignored.
 
         Args:
             config: The run's resolved settings.
             state: The argument of `ActiveLearner.adopt`.
-            accuracy: Accuracy on the test split.
+            scores: Those of the test split (see `round_scores`).
             seconds: Seconds by phase.
         """
-        content = {**state, "settings": _deciding(config), "accuracy": accuracy, "seconds": dict(seconds)}
+        content = {**state, "settings": _deciding(config), **scores, "seconds": dict(seconds)}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_tensors(self.path, content)

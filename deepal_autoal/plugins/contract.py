@@ -27,6 +27,7 @@ def strategy_card(name: str, target: Any, given: Mapping[str, Any]) -> dict[str,
         "time": given.get("time", ""),
         "memory": given.get("memory", ""),
         "use": given.get("use", ""),
+        "measured": check_measured(name, given.get("measured", ())),
     }
     if not isinstance(card["changes_training"], bool):
         raise PluginError(f"strategy {name!r}: changes_training must be True or False")
@@ -37,6 +38,37 @@ def strategy_card(name: str, target: Any, given: Mapping[str, Any]) -> dict[str,
         except InputError as error:
             raise PluginError(f"strategy {name!r}: {key}: {error}") from None
     return card
+
+
+# What a study found on a strategy.
+_MEASURED: dict[str, type | tuple[type, ...]] = {
+    "study": str, "data": str, "classes": int, "initial": int, "final": int, "seeds": int, "points": (int, float),
+}  # fmt: skip
+
+
+def check_measured(name: str, measured: Any) -> list[dict[str, Any]]:
+    """Return what studies found on a strategy, as ``deepal strategies --advise`` uses it.
+
+    Args:
+        name: The strategy.
+        measured: Mappings with ``study`` (its name), ``data`` (data and model), ``classes``, ``initial`` and ``final``
+            (labels at the beginning and the end), ``seeds``, and ``points``: the mean AUBC minus that of ``random`` in
+            the same study, in percentage points.
+
+    Raises:
+        PluginError: If one of them has another form.
+    """
+    found = []
+    for item in measured if isinstance(measured, list | tuple) else [measured]:
+        if not isinstance(item, Mapping) or set(item) != set(_MEASURED):
+            raise PluginError(f"strategy {name!r}: each of measured must have {', '.join(_MEASURED)}")
+        for key, kind in _MEASURED.items():
+            value = item[key]
+            is_right = isinstance(value, kind) and not isinstance(value, bool)
+            if not is_right or (kind is int and value < 1) or (key == "points" and not abs(value) <= 100):
+                raise PluginError(f"strategy {name!r}: measured: {key} is {value!r}")
+        found.append({key: item[key] for key in _MEASURED})
+    return found
 
 
 # The arguments with which the engine calls a strategy's methods, after self.

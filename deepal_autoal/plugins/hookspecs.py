@@ -44,7 +44,8 @@ def deepal_register_strategies(registry: Registrar) -> None:
 def deepal_register_datasets(registry: Registrar) -> None:
     """Add datasets: ``registry.add("name", loader or "module:function", summary="...")``.
 
-    A loader is called as ``loader(data_dir)`` with a `pathlib.Path` and returns a `Dataset`.
+    A loader is called as ``loader(data_dir)`` with a `pathlib.Path` and returns a `Dataset`. If it takes ``image_size``
+    (height and width) or ``skip_bad``, it gets them by name when the user gives them.
     """
 
 

@@ -42,12 +42,13 @@ OWN_OPTIONS = frozenset(
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _DETAILS = {
-    "strategy": {"family", "requires", "changes_training", "time", "memory", "use"},
+    "strategy": {"family", "requires", "changes_training", "time", "memory", "use", "measured"},
     "dataset": set(),
     "model": {"inputs", "family"},
     "backend": set(),
     "option": {"metavar", "flag"},
 }
+_NOT_TEXTS = frozenset({"requires", "changes_training", "measured"})
 _SWITCHES = {"model": "family", "option": "flag"}
 
 
@@ -273,7 +274,8 @@ class Registrar:
                 ``learned``, ``ensemble``, ``selector`` and ``control``), ``requires`` and ``changes_training``
                 (both by default taken from the class, if it is given itself), and the ``time`` and ``memory`` of a
                 query beyond the shared pass for outputs, as formulas such as ``"N*(C + D)"`` (see `cost_formulas`),
-                and ``use``, one line on when to use it.
+                ``use``, one line on when to use it, and ``measured``, a list of what studies found (see
+                `check_measured`).
                 For a model, ``inputs``: ``"images"``, ``"vectors"`` or ``"any"``, and ``family=True`` if it provides
                 many models, each selected as ``name/architecture``; the function then gets the architecture's name
                 as a third argument. For an option, ``metavar``, the placeholder for its value in the help, or
@@ -309,7 +311,7 @@ class Registrar:
         if not summary and not isinstance(target, str):
             summary = (getattr(target, "__doc__", None) or "").strip().partition("\n")[0]
         texts = {"summary": summary, "reference": reference}
-        texts |= {key: value for key, value in details.items() if key not in ("requires", "changes_training", switch)}
+        texts |= {key: value for key, value in details.items() if key not in _NOT_TEXTS | {switch}}
         for key, text in texts.items():
             if not isinstance(text, str) or not text.isprintable():
                 raise PluginError(f"{kind} {name!r}: {key} must be one line of text, not {text!r}")

@@ -46,12 +46,14 @@ class StrategyEstimates:
         strategy: The strategy's label.
         aubc: Area under the budget curve, in [0, 1].
         final_accuracy: Test accuracy after each run's last round, in [0, 1].
+        worst_group: Likewise, of the worst group; None unless all runs have groups.
     """
 
     dataset: str
     strategy: str
     aubc: Estimate
     final_accuracy: Estimate
+    worst_group: Estimate | None = None
 
 
 def estimate_all(results: Results) -> list[StrategyEstimates]:
@@ -61,10 +63,16 @@ def estimate_all(results: Results) -> list[StrategyEstimates]:
             dataset, strategy,
             estimate([run.aubc for run in by_seed.values()]),
             estimate([run.final_accuracy for run in by_seed.values()]),
+            _of_all([run.worst_group for run in by_seed.values()]),
         )
         for dataset in results.datasets
         for strategy, by_seed in results.on(dataset).items()
     ]  # fmt: skip
+
+
+def _of_all(values: Sequence[float | None]) -> Estimate | None:
+    known = [value for value in values if value is not None]
+    return estimate(known) if len(known) == len(values) else None
 
 
 def estimate(values: Sequence[float]) -> Estimate:

@@ -56,11 +56,17 @@ class Predictor:
         """Return class probabilities, float32 (n, C)."""
         return self.logits(samples).softmax(dim=1).cpu().numpy()
 
-    @engine_call()
     def accuracy(
         self, inputs: Inputs, labels: NDArray[np.int64], progress: Callable[[int, int], None] | None = None
     ) -> float:
-        """Return the share of samples whose predicted class is their label, in [0, 1].
+        """Return the share of samples whose predicted class is their label, in [0, 1]; arguments as in `correct`."""
+        return float(self.correct(inputs, labels, progress).mean())
+
+    @engine_call()
+    def correct(
+        self, inputs: Inputs, labels: NDArray[np.int64], progress: Callable[[int, int], None] | None = None
+    ) -> NDArray[np.bool_]:
+        """Return whether each sample's predicted class is its label, bool (n,).
 
         Args:
             inputs: Source of the samples.
@@ -68,7 +74,7 @@ class Predictor:
             progress: Called with the number of samples passed and their total.
         """
         logits, _ = self.model.sweep(inputs, np.arange(len(inputs)), progress=progress)
-        return float((logits.argmax(dim=1).cpu().numpy() == labels).mean())
+        return np.asarray(logits.argmax(dim=1).cpu().numpy() == labels)
 
     @engine_call()
     def logits(self, samples: ArrayLike) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from deepal_autoal import hookimpl
 
@@ -12,8 +14,15 @@ if TYPE_CHECKING:
 
 @hookimpl
 def deepal_register_strategies(registry: Registrar) -> None:
-    """Add the built-in strategies."""
-    registry.add(
+    """Add the built-in strategies, with what benchmarks/ measured (measured.json, by benchmarks/measured.py)."""
+    found = json.loads(Path(__file__).with_name("measured.json").read_text(encoding="utf-8"))
+
+    def add(name: str, target: str, **card: Any) -> None:
+        points = found["points"].get(name, {})
+        measured = [{**found["studies"][study], "points": value} for study, value in points.items()]
+        registry.add(name, target, measured=measured, **card)
+
+    add(
         "random",
         "deepal_strategies.random_sampling:RandomSampling",
         summary="Uniformly random samples, without replacement",
@@ -24,7 +33,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="The baseline that every strategy has to beat; also for an unbiased estimate of accuracy.",
         reference="Settles 2009, Active learning literature survey (passive learning)",
     )
-    registry.add(
+    add(
         "entropy",
         "deepal_strategies.entropy:Entropy",
         summary="Highest entropy of the predicted class probabilities",
@@ -35,7 +44,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="Simple and cheap; weaker than margin where labels are few or classes are many.",
         reference="Shannon 1948, A mathematical theory of communication",
     )
-    registry.add(
+    add(
         "margin",
         "deepal_strategies.margin:Margin",
         summary="Smallest gap between the two most probable classes",
@@ -46,7 +55,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="A strong, cheap default from about ten labels per class on.",
         reference="Roth & Small 2006, Margin-based active learning for structured output spaces",
     )
-    registry.add(
+    add(
         "leastconf",
         "deepal_strategies.leastconf:LeastConfidence",
         summary="Lowest probability of the most probable class",
@@ -57,7 +66,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="Like margin, from which it differs only with more than two classes.",
         reference="Wang & Shang 2014, A new active labeling method for deep learning",
     )
-    registry.add(
+    add(
         "entropy-dropout",
         "deepal_strategies.dropout_scores:EntropyDropout",
         summary="Highest entropy of the mean of dropout or posterior passes",
@@ -68,7 +77,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="As entropy, where the model's own probabilities are overconfident; costs T passes.",
         reference="Gal, Islam & Ghahramani 2017, Deep Bayesian active learning with image data",
     )
-    registry.add(
+    add(
         "margin-dropout",
         "deepal_strategies.dropout_scores:MarginDropout",
         summary="Smallest gap between the two most probable classes in the mean of dropout or posterior passes",
@@ -79,7 +88,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="As margin, where the model's own probabilities are overconfident; costs T passes.",
         reference="Zhan et al. 2022, A comparative survey of deep active learning (DeepAL+)",
     )
-    registry.add(
+    add(
         "leastconf-dropout",
         "deepal_strategies.dropout_scores:LeastConfidenceDropout",
         summary="Lowest probability of the most probable class in the mean of dropout or posterior passes",
@@ -90,7 +99,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="As leastconf, where the model's own probabilities are overconfident; costs T passes.",
         reference="Zhan et al. 2022, A comparative survey of deep active learning (DeepAL+)",
     )
-    registry.add(
+    add(
         "bald",
         "deepal_strategies.bald:BALD",
         summary="Highest mutual information between prediction and weights, over dropout or posterior passes",
@@ -101,7 +110,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="Many labels and noisy classes: it avoids samples that no label would explain.",
         reference="Gal, Islam & Ghahramani 2017, Deep Bayesian active learning with image data",
     )
-    registry.add(
+    add(
         "varratio",
         "deepal_strategies.varratio:VariationRatio",
         summary="Largest share of dropout or posterior passes that do not vote for the modal class",
@@ -112,7 +121,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="Like bald, cruder: with T passes there are only T scores.",
         reference="Freeman 1965, Elementary applied statistics; Gal, Islam & Ghahramani 2017",
     )
-    registry.add(
+    add(
         "meanstd",
         "deepal_strategies.meanstd:MeanStd",
         summary="Largest standard deviation over dropout or posterior passes, mean over classes",
@@ -123,7 +132,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="Like bald; a classic for comparison.",
         reference="Kampffmeyer et al. 2016, Semantic segmentation of small objects and modeling of uncertainty",
     )
-    registry.add(
+    add(
         "gradnorm",
         "deepal_strategies.gradnorm:GradNorm",
         summary="Longest expected gradient of the last layer",
@@ -134,7 +143,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="Like entropy, but favors long embeddings; a classic for comparison.",
         reference="Settles, Craven & Ray 2008, Multiple-instance active learning (expected gradient length)",
     )
-    registry.add(
+    add(
         "epig",
         "deepal_strategies.epig:EPIG",
         summary="Highest mutual information with the labels of target inputs (-o targets=FILE, by default candidates)",
@@ -145,7 +154,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="The pool is messy or unlike the inputs that matter (-o targets). Small batches, or within power.",
         reference="Bickford Smith et al. 2023, Prediction-oriented Bayesian active learning",
     )
-    registry.add(
+    add(
         "ensvarr",
         "deepal_strategies.ensvarr:EnsembleVariationRatio",
         summary="Largest share of an ensemble that does not vote for the modal class",
@@ -156,7 +165,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="Where an ensemble is affordable: it trains M models for each query.",
         reference="Beluch et al. 2018, The power of ensembles for active learning in image classification",
     )
-    registry.add(
+    add(
         "ddu",
         "deepal_strategies.ddu.strategy:DDU",
         summary="Lowest density of the embedding under one Gaussian per class, on a spectrally normalized network",
@@ -168,7 +177,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="Out-of-distribution samples are wanted; weak on ordinary pools with few labels.",
         reference="Mukhoti et al. 2023, Deep deterministic uncertainty: A new simple baseline",
     )
-    registry.add(
+    add(
         "kmeans",
         "deepal_strategies.kmeans:KMeansSampling",
         summary="The samples nearest to the centers of k-means clusters of the embeddings",
@@ -179,7 +188,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="The first rounds, with a handful of labels, on good embeddings.",
         reference="Nguyen & Smeulders 2004, Active learning using pre-clustering; Lloyd 1982 (k-means)",
     )
-    registry.add(
+    add(
         "coreset",
         "deepal_strategies.coreset:CoreSet",
         summary="k-center greedy: repeatedly the embedding farthest from all labeled and chosen ones",
@@ -190,7 +199,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="Large batches on good embeddings; sensitive to outliers.",
         reference="Sener & Savarese 2018, Active learning for convolutional neural networks: A core-set approach",
     )
-    registry.add(
+    add(
         "maxherding",
         "deepal_strategies.herding:MaxHerding",
         summary="Greedy coverage of the pool: the samples most similar to those that no label resembles yet",
@@ -201,7 +210,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="The first labels, from none on, on good embeddings; later uherding.",
         reference="Bae, Noh & Sutherland 2024, Generalized coverage for low-budget active learning",
     )
-    registry.add(
+    add(
         "probcover",
         "deepal_strategies.probcover:ProbCover",
         summary="Greedy coverage of the pool by balls whose radius keeps classes apart",
@@ -212,7 +221,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="The very first labels, one to five per class, on self-supervised embeddings.",
         reference="Yehuda et al. 2022, Active learning through a covering lens (ProbCover)",
     )
-    registry.add(
+    add(
         "vaal",
         "deepal_strategies.vaal.strategy:VAAL",
         summary="Lowest probability of being labeled, by a discriminator on a VAE's latent means (-o variant=paper)",
@@ -223,7 +232,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="For comparison with its paper; at the paper's size (variant=paper) it needs a GPU.",
         reference="Sinha, Ebrahimi & Darrell 2019, Variational adversarial active learning",
     )
-    registry.add(
+    add(
         "badge",
         "deepal_strategies.badge:BADGE",
         summary="k-means++ seeding on the gradients of the last layer for the predicted label",
@@ -234,7 +243,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="A strong default for large batches: uncertain and diverse at once.",
         reference="Ash et al. 2020, Deep batch active learning by diverse, uncertain gradient lower bounds",
     )
-    registry.add(
+    add(
         "dbal",
         "deepal_strategies.dbal:DBAL",
         summary="Smallest margins first, then one sample from each cluster of a weighted k-means",
@@ -245,7 +254,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="A strong default with few labels or redundant pools: margin, then diversity.",
         reference="Zhdanov 2019, Diverse mini-batch active learning",
     )
-    registry.add(
+    add(
         "uherding",
         "deepal_strategies.herding:UHerding",
         summary="Greedy coverage of the pool's uncertain samples, by calibrated margins and a radius that adapts",
@@ -256,7 +265,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="From no label on at any budget, on good embeddings: coverage first, later margin.",
         reference="Bae, Oliveira & Sutherland 2025, Uncertainty herding: One method for all label budgets",
     )
-    registry.add(
+    add(
         "cluster-margin",
         "deepal_strategies.cluster_margin:ClusterMargin",
         summary="Smallest margins, in turn from clusters of the pool that stay the same in all rounds",
@@ -267,7 +276,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="Very large batches on redundant pools and frozen embeddings.",
         reference="Citovsky et al. 2021, Batch active learning at scale (Cluster-Margin)",
     )
-    registry.add(
+    add(
         "dropquery",
         "deepal_strategies.dropquery:DropQuery",
         summary="Samples whose predicted class changes under dropout, one from each k-means cluster",
@@ -278,7 +287,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="A linear head with dropout on a foundation model's embeddings, from no label on.",
         reference="Gupte et al. 2024, Revisiting active learning in the era of vision foundation models",
     )
-    registry.add(
+    add(
         "batchbald",
         "deepal_strategies.batchbald:BatchBALD",
         summary="Greedily the largest mutual information between the weights and a batch's labels together",
@@ -289,7 +298,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="Batches of about ten, where the samples of a bald batch would repeat each other.",
         reference="Kirsch, van Amersfoort & Gal 2019, BatchBALD: Efficient and diverse batch acquisition",
     )
-    registry.add(
+    add(
         "power",
         "deepal_strategies.power:Power",
         summary="Random candidates, in proportion to a power of another strategy's scores (-o score=bald)",
@@ -300,7 +309,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="A scoring strategy is to choose large batches: without redundancy, at the cost of the score.",
         reference="Kirsch et al. 2023, Stochastic batch acquisition: A simple baseline for deep active learning",
     )
-    registry.add(
+    add(
         "bait",
         "deepal_strategies.bait:BAIT",
         summary="Greedily the least trace of the inverse Fisher information: adds two batches, removes one",
@@ -311,7 +320,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="Good, fixed embeddings; one of the strongest there, and dearer than badge.",
         reference="Ash et al. 2021, Gone fishing: Neural active learning with Fisher embeddings",
     )
-    registry.add(
+    add(
         "alfamix",
         "deepal_strategies.alfamix:ALFAMix",
         summary="Samples whose prediction changes when a little of a labeled class is mixed in, one from each cluster",
@@ -322,7 +331,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="Few labels and large batches on deep features.",
         reference="Parvaneh et al. 2022, Active learning by feature mixing",
     )
-    registry.add(
+    add(
         "lpl",
         "deepal_strategies.lpl.strategy:LPL",
         summary="Highest loss predicted by a module trained with the task model (on MNIST it needs 200 labels)",
@@ -334,7 +343,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="Some hundreds of labels or more: with fewer, its module hardly ranks the losses.",
         reference="Yoo & Kweon 2019, Learning loss for active learning",
     )
-    registry.add(
+    add(
         "albl",
         "deepal_strategies.albl.strategy:ALBL",
         summary="A bandit (EXP4.P) over the candidates, rewarded by importance-weighted accuracy",
@@ -345,7 +354,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="Hundreds of rounds of small batches; in few rounds it hardly learns.",
         reference="Hsu & Lin 2015, Active learning by learning",
     )
-    registry.add(
+    add(
         "vote",
         "deepal_strategies.vote:Vote",
         summary="Uniform vote of the candidate strategies: AutoAL without its search",
@@ -356,7 +365,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="When nobody knows which candidate fits; the control for autoal.",
         reference="control of Wang, Zhan & Huang 2025 (see autoal)",
     )
-    registry.add(
+    add(
         "autoal",
         "deepal_strategies.autoal.strategy:AutoAL",
         summary="Weighs its candidates sample by sample by a search in the labeled pool (our form; -o variant=paper)",

@@ -28,7 +28,7 @@ def test_protocols_name_existing_things(name):
     assert name == protocol.name and name.partition("/")[2] == protocol.dataset
     assert protocol.dataset in plugin_host().datasets
     recipe = Recipe(**protocol.recipe)
-    assert recipe.train_batch_size == 128 and recipe.epochs in (20, 30, 40, 200, 400)
+    assert recipe.train_batch_size in (32, 128) and recipe.epochs in (10, 20, 30, 40, 200, 400)
     known = {*protocol.defaults(), *(field.name for field in dataclasses.fields(Recipe)), "dropout"}
     assert protocol.chosen <= known and {"dropout", "train_batch_size"} <= protocol.chosen
     assert "dropout=0.5" in protocol.model
@@ -55,6 +55,12 @@ def test_settings_match_the_publications():
     assert PROTOCOLS["deepal+/cifar10"].recipe["epochs"] == 30
     assert PROTOCOLS["deepal+/tinyimagenet"].recipe["augmentation"] == ("rotate", "flip")
     assert PROTOCOLS["autoal/tissuemnist"].recipe["weight_decay"] == 5e-4
+    birds = PROTOCOLS["deepal+/waterbirds"].recipe
+    assert (birds["optimizer"], birds["learning_rate"], birds["weight_decay"]) == ("sgd", 1e-4, 1e-5)
+    assert (birds["epochs"], birds["momentum"], birds["train_batch_size"]) == (30, 0.9, 32)
+    for name in ("deepal+/breakhis", "deepal+/chestxray"):
+        recipe = PROTOCOLS[name].recipe
+        assert (recipe["optimizer"], recipe["momentum"], recipe["epochs"]) == ("sgd", 0.0, 10)
     # Settings that no text states are marked.
     assert {"initial", "batch_size", "rounds"} <= PROTOCOLS["autoal/svhn"].chosen
 

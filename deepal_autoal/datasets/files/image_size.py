@@ -59,14 +59,15 @@ def no_image_files(given: Any, dataset: str) -> InputError:
     """Return the error for a size that is given for data without image files."""
     return InputError(
         f"--image-size {_shown(given)}: {dataset} does not consist of image files: leave it out; it is for folders "
-        "of images and CSV manifests"
+        "of images, CSV manifests, and named datasets of image files such as waterbirds"
     )
 
 
 def warn_of_no_files_to_skip(dataset: str) -> None:
     """Say that nothing can be skipped in data without image files."""
     logger.warning(
-        "--skip-bad has no effect: %s does not consist of image files; it is for folders of images and CSV manifests",
+        "--skip-bad has no effect: %s does not consist of image files of your own; it is for folders of images, CSV "
+        "manifests, and named datasets of image files such as waterbirds",
         dataset,
     )
 

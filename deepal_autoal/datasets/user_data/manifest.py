@@ -39,7 +39,7 @@ def load_manifest(manifest: Path, image_size: tuple[int, int] | None = None, *, 
         InputError: If the file is not such a table, or an image cannot be used; the message names the line or file.
     """
     folder = manifest.parent
-    lookup = _FolderLookup(folder)
+    lookup = FolderLookup(folder)
     files: dict[str, list[ImageFile]] = {"train": [], "test": []}
     bad: list[BadFile] = []
     splits: set[str] = set()
@@ -110,7 +110,7 @@ def _rows(manifest: Path) -> Iterator[tuple[int, str, str, str]]:
         raise InputError(f"{manifest} cannot be read: {error.strerror}") from error
 
 
-class _FolderLookup:
+class FolderLookup:
     """Looks up files and rejects those outside a folder. Every parent folder is resolved once."""
 
     def __init__(self, folder: Path) -> None:

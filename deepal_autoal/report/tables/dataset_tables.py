@@ -27,6 +27,8 @@ def accuracy_table(contents: Contents) -> Table:
                     f"{key}_low": measure.low,
                     f"{key}_high": measure.high,
                 }
+            if own.worst_group is not None:
+                row |= {"worst_group_mean": own.worst_group.mean, "worst_group_std": own.worst_group.std}
             gap = None if to is None else to.difference
             row |= {
                 "difference": None if gap is None else gap.mean,
@@ -69,6 +71,7 @@ def accuracy_table(contents: Contents) -> Table:
             lambda row: wording.spread(row["final_accuracy_mean"], row["final_accuracy_std"]),
             more=("final_accuracy_std", "final_accuracy_low", "final_accuracy_high"),
         ),
+        *([_WORST_GROUP] if any("worst_group_mean" in row for row in rows) else []),
         Column(
             "difference",
             f"AUBC minus {base}'s, points",
@@ -110,6 +113,20 @@ def accuracy_table(contents: Contents) -> Table:
         )
     note += "."
     return Table("accuracy", "Accuracy", columns, tuple(rows), note, by_dataset=True, extra=("standing",))
+
+
+_WORST_GROUP = Column(
+    "worst_group_mean",
+    "worst group, %",
+    "rounds.jsonl: worst_group_accuracy in each seed's last round; mean ± standard deviation over seeds",
+    lambda row: (
+        wording.spread(row["worst_group_mean"], row["worst_group_std"])
+        if row.get("worst_group_mean") is not None
+        else wording.NOTHING
+    ),
+    more=("worst_group_std",),
+    is_optional=True,
+)
 
 
 def _standing(name: str, found: OnDataset) -> str:
