@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 from deepal_autoal import DeepALError, Query, Strategy, global_torch_seed, top_scores, without_compiler
 from deepal_strategies.shared.option_checks import check_at_least, check_positive
-from deepal_strategies.shared.row_blocks import EMBEDDINGS
+from deepal_strategies.shared.row_blocks import SMALL_NETWORK, by_rows
 from deepal_strategies.shared.scaling import scaled, unit_of
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class DiscAL(Strategy):
             others = candidates[drawn]
             classifier, taken, accuracy = self._train(context, known, others, number)
             with torch.no_grad():
-                scores = torch.cat([_log_odds(classifier, rows) for rows in others.split(EMBEDDINGS.rows())])
+                scores = by_rows(partial(_log_odds, classifier), others, SMALL_NETWORK)
             if not scores.isfinite().all():
                 raise DeepALError("discal's classifier returned values that are not finite: use a lower learning_rate")
             new = drawn[top_scores(scores, size, context.generator).cpu().numpy()]
@@ -121,7 +122,7 @@ class DiscAL(Strategy):
         with torch.enable_grad():
             while taken < self.steps and accuracy <= self.stop_accuracy:
                 order = torch.randperm(len(samples), generator=context.generator, device=samples.device)
-                batches = order.split(self.train_batch_size)[: self.steps - taken]
+                batches = torch.split(order, self.train_batch_size)[: self.steps - taken]
                 n_correct = torch.zeros((), dtype=torch.int64, device=samples.device)
                 for rows in batches:
                     logits = classifier(samples[rows])

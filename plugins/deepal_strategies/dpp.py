@@ -90,7 +90,7 @@ class DPP(Strategy):
                 lambda row: similarity(rows[row], rows, radius)[0], log_quality, batch_size, priority
             )
         else:
-            kernel = torch.cat([similarity(part, rows, radius) for part in rows.split(_MEASURED)])
+            kernel = torch.cat([similarity(part, rows, radius) for part in torch.split(rows, _MEASURED)])
             chosen = sample_k_dpp(kernel, log_quality, batch_size, generator)
             flat = torch.zeros_like(log_quality[chosen])
             order = torch.arange(batch_size, device=rows.device)

@@ -373,8 +373,8 @@ def deepal_register_strategies(registry: Registrar) -> None:
         family="hybrid",
         requires={"probabilities"},
         changes_training=True,
-        time="ask + N*C",
-        memory="ask + N*C",
+        time="N*C",
+        memory="N*C",
         use="Well calibrated models, and pools in which much is easy; wrong pseudo-labels do harm.",
         reference="Wang et al. 2017, Cost-effective active learning for deep image classification",
     )

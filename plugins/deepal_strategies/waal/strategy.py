@@ -11,7 +11,7 @@ import torch
 
 from deepal_autoal import QueryError, ScoringStrategy, Trainer, stream_seed
 from deepal_strategies.shared.option_checks import check_at_least, check_choice, check_positive
-from deepal_strategies.shared.row_blocks import EMBEDDINGS, SCORES, by_rows
+from deepal_strategies.shared.row_blocks import SCORES, SMALL_NETWORK, by_rows
 from deepal_strategies.waal.objective import Settings, UnlabeledStream, WassersteinObjective
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class WAAL(ScoringStrategy):
             )
         embeddings = context.candidates.embeddings()
         with torch.no_grad():
-            critic = torch.cat([objective.critic(rows) for rows in embeddings.split(EMBEDDINGS.rows())])
+            critic = by_rows(objective.critic, embeddings, SMALL_NETWORK)
         bounds = by_rows(loss_bounds, context.candidates.log_probabilities(), SCORES)
         context.report(wasserstein=context.model.metrics.get("wasserstein"), mean_critic=float(critic.mean()))
         return self.selection * critic - bounds
@@ -157,4 +157,5 @@ def published_epochs(recipe: Recipe, n_labeled: int, n_unlabeled: int) -> int:
 
 def loss_bounds(log_probabilities: Tensor) -> Tensor:
     """Return ½ ‖log p‖₂ + ½ Σ_c -log p_c, (n,), of log-probabilities (n, C): two bounds of the loss of any label."""
-    return 0.5 * (torch.linalg.vector_norm(log_probabilities, dim=1) - log_probabilities.sum(dim=1))
+    bounds: Tensor = 0.5 * (torch.linalg.vector_norm(log_probabilities, dim=1) - log_probabilities.sum(dim=1))
+    return bounds
