@@ -23,8 +23,8 @@ def candidate_sets() -> dict[str, list[str]]:
 
     ``all`` contains every registered strategy that can be a candidate: by its card, it is not a selector and does not
     change training. ``all-cheap`` contains those whose card gives a time without training, of the task model or of
-    the strategy's own network, and that do not need an ensemble; controls are excluded. ``all-<family>`` contains
-    those of a family.
+    the strategy's own network, and without further passes of the pool through the task model, and that do not need an
+    ensemble; controls are excluded. ``all-<family>`` contains those of a family.
     """
     sets: dict[str, list[str]] = {ALL: [], CHEAP: []}
     for entry in filter(_can_be_candidate, plugin_host().strategies.entries()):
@@ -85,8 +85,8 @@ def _can_be_candidate(entry: Entry) -> bool:
 def _is_cheap(entry: Entry) -> bool:
     card = entry.details
     # Ensemble members are trained during the query, whether or not the formula says so.
-    trains = _time_symbols(entry) & TRAININGS or "ensemble" in card["requires"]
-    return bool(card["time"]) and not trains and card["family"] != "control"
+    is_costly = _time_symbols(entry) & {*TRAININGS, "sweep"} or "ensemble" in card["requires"]
+    return bool(card["time"]) and not is_costly and card["family"] != "control"
 
 
 def _time_symbols(entry: Entry) -> frozenset[str]:

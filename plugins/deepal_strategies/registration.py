@@ -155,6 +155,28 @@ def deepal_register_strategies(registry: Registrar) -> None:
         reference="Bickford Smith et al. 2023, Prediction-oriented Bayesian active learning",
     )
     add(
+        "deepfool",
+        "deepal_strategies.deepfool:DeepFool",
+        summary="Smallest perturbation of the input that changes the predicted class",
+        family="uncertainty",
+        requires={"inputs"},
+        time="50*C*sweep",
+        memory="N",
+        use="Like margin, but by distances in input space, at up to 50·C backward passes; inputs with gradients.",
+        reference="Ducoffe & Precioso 2018, Adversarial active learning; Moosavi-Dezfooli et al. 2016, DeepFool",
+    )
+    add(
+        "advbim",
+        "deepal_strategies.advbim:AdvBIM",
+        summary="Fewest small steps against the input's gradient that change the predicted class",
+        family="uncertainty",
+        requires={"inputs"},
+        time="100*sweep",
+        memory="N",
+        use="A cheaper, coarser deepfool, for comparison with the survey; inputs with gradients.",
+        reference="Kurakin, Goodfellow & Bengio 2016, Adversarial examples in the physical world (as in DeepAL)",
+    )
+    add(
         "ensvarr",
         "deepal_strategies.ensvarr:EnsembleVariationRatio",
         summary="Largest share of an ensemble that does not vote for the modal class",
@@ -332,6 +354,40 @@ def deepal_register_strategies(registry: Registrar) -> None:
         reference="Parvaneh et al. 2022, Active learning by feature mixing",
     )
     add(
+        "dpp",
+        "deepal_strategies.dpp:DPP",
+        summary="Greedily the largest determinant: uncertain samples unlike each other (-o form=sample draws one)",
+        family="hybrid",
+        requires={"probabilities", "embeddings"},
+        time="N*(C + D) + (2000 + b)*b*(b + D)",
+        memory="N*(C + D) + (2000 + b)*(b + D)",
+        use="Batches of up to some hundreds, where the most uncertain samples repeat each other.",
+        reference="Biyik et al. 2019, Batch active learning using DPPs; Chen et al. 2018; Kulesza & Taskar 2011",
+    )
+    add(
+        "exploit-explore",
+        "deepal_strategies.exploit_explore:ExploitExplore",
+        summary="Half uncertain samples unlike each other, half samples unlike all labeled ones",
+        family="hybrid",
+        requires={"probabilities", "embeddings"},
+        time="N*C + (L + b)*N*D",
+        memory="(N + L)*(C + D)",
+        use="Few labels, which may not show the classes' borders yet.",
+        reference="Yin et al. 2017, Deep similarity-based batch mode active learning with exploration-exploitation",
+    )
+    add(
+        "ceal",
+        "deepal_strategies.ceal:CEAL",
+        summary="Another strategy's batch (-o base=entropy), and the surest predictions as labels in the next training",
+        family="hybrid",
+        requires={"probabilities"},
+        changes_training=True,
+        time="N*C",
+        memory="N*C",
+        use="Well calibrated models, and pools in which much is easy; wrong pseudo-labels do harm.",
+        reference="Wang et al. 2017, Cost-effective active learning for deep image classification",
+    )
+    add(
         "lpl",
         "deepal_strategies.lpl.strategy:LPL",
         summary="Highest loss predicted by a module trained with the task model (on MNIST it needs 200 labels)",
@@ -342,6 +398,29 @@ def deepal_register_strategies(registry: Registrar) -> None:
         memory="N",
         use="Some hundreds of labels or more: with fewer, its module hardly ranks the losses.",
         reference="Yoo & Kweon 2019, Learning loss for active learning",
+    )
+    add(
+        "discal",
+        "deepal_strategies.discal:DiscAL",
+        summary="Most surely unlabeled, by classifiers that tell candidates from labeled samples, in mini-queries",
+        family="learned",
+        requires={"embeddings"},
+        time="E*(L + b)*D + b*(N + L)*D",
+        memory="(N + L)*D",
+        use="Diversity for large batches, without labels' influence; needs one label.",
+        reference="Gissin & Shalev-Shwartz 2019, Discriminative active learning",
+    )
+    add(
+        "waal",
+        "deepal_strategies.waal.strategy:WAAL",
+        summary="Uncertain samples that a critic, trained with the model, tells from labeled ones (-o steps=equal)",
+        family="learned",
+        requires={"probabilities", "embeddings"},
+        changes_training=True,
+        time="N*(C + D)",
+        memory="N*(C + D)",
+        use="Semi-supervised training on the pool is wanted; by default it takes many more steps than others.",
+        reference="Shui et al. 2020, Deep active learning: Unified and principled method for query and training",
     )
     add(
         "albl",

@@ -15,6 +15,7 @@ BUDGETS = {
     "ensvarr": {"n_members": 2},
     "batchbald": {"n_passes": 10, "n_configurations": 100},
     "epig": {"n_passes": 10},
+    "discal": {"mini_queries": 2, "steps": 20},
 }
 
 

@@ -21,6 +21,7 @@ OTHERS = {
     "uherding", "probcover", "cluster-margin", "dropquery",
     "alfamix", "bait",
     "batchbald", "epig", "gradnorm", "power",
+    "advbim", "ceal", "deepfool", "discal", "dpp", "exploit-explore", "waal",
 }  # fmt: skip
 
 

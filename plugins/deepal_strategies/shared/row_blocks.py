@@ -46,6 +46,10 @@ DENSITIES = BlockSize(64 << 20)
 LPL_INPUTS = BlockSize(128)
 INPUTS = BlockSize(256)
 EMBEDDINGS = BlockSize(8192)
+# Numbers of embeddings that pass through the layers of some hundred units of discal and waal.
+SMALL_NETWORK = BlockSize(1 << 20, 1 << 24, most_rows=1024)
+# Numbers in inputs whose gradients are computed at a time; a network keeps about 500 bytes for each.
+ATTACKS = BlockSize(1 << 18, 1 << 22, most_rows=1024)
 
 
 def by_rows(score: Callable[[Tensor], Tensor], outputs: Tensor, size: BlockSize) -> Tensor:
