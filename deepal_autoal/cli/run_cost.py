@@ -19,7 +19,8 @@ from deepal_autoal.measuring.resources import format_seconds, memory_size
 HEAD = ("strategy", "training s", "evaluation s", "query s: first", "all", "total", "peak MiB")
 GPU, QUERY, PART = "GPU MiB", "query MiB", "dominated by"
 OTHERS = (
-    "Another strategy: --strategy NAME. All of them, in a minute or more: deepal benchmark --strategies all --dry-run."
+    "Another strategy: --strategy NAME. All of them, in a minute or more: deepal benchmark --strategies all --datasets "
+    "DATASET --dry-run, with the same options."
 )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from deepal_autoal.errors import InputError
 from deepal_autoal.numerics.arrays import as_array
-from deepal_autoal.numerics.row_blocks import first_unusable_of_block, read_rows
+from deepal_autoal.numerics.row_blocks import first_unusable_of_block, first_unusable_row, read_rows
 from deepal_autoal.training.recipe import AUGMENTATIONS, OWN_AUGMENTATION
 from deepal_autoal.training.samples import check_channels_last
 
@@ -107,8 +107,13 @@ class Dataset:
             raise self._error(f"augmentation must be a subset of {sorted(AUGMENTATIONS)}, for images only")
         if self.is_embeddings and self.is_image:
             raise self._error("is_embeddings is for vectors, and these samples are images; leave it out")
-        if not self.is_image:
+        if self.is_read_only and not self.is_image:
             _ = self.fingerprint  # the one pass over the vectors also checks them
+        elif not self.is_image:
+            for name in ("x_train", "x_test"):
+                row = first_unusable_row(getattr(self, name))
+                if row is not None:
+                    raise NonFiniteError(self.name, name, row)
         counts = self.class_counts
         present = [name for name, count in zip(self.class_names, counts, strict=True) if count]
         if len(present) < 2:
@@ -124,6 +129,11 @@ class Dataset:
     def is_image(self) -> bool:
         """Whether the samples are images (else feature vectors)."""
         return self.x_train.ndim == 4
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the samples cannot be changed through these arrays, as in memory maps of files."""
+        return not (self.x_train.flags.writeable or self.x_test.flags.writeable)
 
     @property
     def n_classes(self) -> int:
@@ -147,7 +157,8 @@ class Dataset:
     def fingerprint(self) -> str:
         """A hex digest of all four arrays and the class names; the same for a memory map and its copy.
 
-        Vectors are checked in the same pass: they may be larger than memory, and slow to read.
+        Vectors are checked in the same pass: they may be larger than memory, and slow to read. Of arrays that can be
+        changed later, it is the digest of what they hold when it is first asked for.
         """
         digest = hashlib.blake2b(digest_size=16)
         for name in ("x_train", "y_train", "x_test", "y_test"):

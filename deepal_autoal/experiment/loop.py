@@ -299,9 +299,10 @@ def _prepare(
     _warn_of_large_images(data, recipe)
     # `using_threads` puts back how many there were.
     torch.set_num_threads(settings.threads or usual_threads(data.input_shape))
+    samples = CheckedSamples(pool.x_train) if pool.is_read_only else pool.x_train
     learner = ActiveLearner(
-        CheckedSamples(pool.x_train), created, pool.n_classes, model=settings.model, recipe=recipe, seed=settings.seed,
-        device=device, members=members if len(members) < len(pool.x_train) else None, n_rounds=rounds,
+        samples, created, pool.n_classes, model=settings.model, recipe=recipe, seed=settings.seed, device=device,
+        members=members if len(members) < len(pool.x_train) else None, n_rounds=rounds,
         scaling=scaling.name,
     )  # fmt: skip
     created = learner.strategy

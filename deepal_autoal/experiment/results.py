@@ -168,9 +168,8 @@ def load_results(path: str | Path) -> pandas.DataFrame:
         strategy changes training and not only selection; NA from a results.csv).
 
     Raises:
-        InputError: If pandas is not installed.
+        InputError: If pandas is not installed, or two different runs have dataset, strategy and seed in common.
         RunFolderError: If there is no finished run, or one is damaged.
-        InputError: Also if two different runs have dataset, strategy and seed in common.
     """
     try:
         import pandas as pd

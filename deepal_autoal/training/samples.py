@@ -19,7 +19,7 @@ _MOST_USUAL_CHANNELS = 4
 
 @dataclass(frozen=True, eq=False)
 class CheckedSamples:
-    """Samples of a `Dataset`, which has checked them: an array larger than memory is not read again for that.
+    """Read-only samples of a `Dataset`, which has checked them: an array larger than memory is not read again.
 
     Attributes:
         array: Images uint8 (N, H, W, C), or finite vectors floating (N, D).

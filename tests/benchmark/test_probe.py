@@ -16,6 +16,7 @@ from deepal_autoal.benchmark.cost.probe import Probe
 from deepal_autoal.benchmark.cost.probe_sizes import climb
 from deepal_autoal.benchmark.grid import plan_grid
 from deepal_autoal.experiment.learner import ActiveLearner
+from deepal_autoal.models.linear import Linear
 from deepal_autoal.training.recipe import Recipe
 from deepal_autoal.training.task_model import TaskModel
 
@@ -200,6 +201,23 @@ def test_a_training_is_cut_short_and_counted_in_full(clock, data):
     assert training.wanted == 300 and training.done == done[0] <= 25
     assert training.whole(TrainingCost(1.0, 0.1)) == pytest.approx(1.0 + 300 * 0.1)
     assert fitted.recipe == learner.recipe and isinstance(fitted.recipe, Recipe)
+
+
+def test_a_solved_training_is_measured_whole_and_has_no_steps(clock, register, data, monkeypatch):
+    counts = []
+    solve = Linear.solve
+
+    def slow(self, inputs, labels, **settings):
+        counts.append(len(labels))
+        time.sleep(2.0)
+        return solve(self, inputs, labels, **settings)
+
+    monkeypatch.setattr(Linear, "solve", slow)
+    register(datasets={"known": lambda folder: data})
+    run = plan_grid("random", "known", 1, Path("nowhere"), None, SETTINGS).runs[0]
+    found = Probe(data, run.setup, run.settings, 3.0).of(lambda: create_strategy("random"))
+    assert found.train == pytest.approx(2.0 * (ROUNDS + 1))
+    assert set(counts) == {INITIAL + (ROUNDS - 1) * BATCH // 2}
 
 
 def test_extrapolation_by_lines_and_cards():

@@ -11,7 +11,6 @@ from deepal_autoal.strategies.candidate_sets import candidate_sets
 HYBRID = candidate_sets()["all-hybrid"]
 QUICK = ["--model", "linear", "--epochs", "2", "--min-steps", "4", "--initial", "10", "--batch-size", "5",
          "--rounds", "1", "--threads", "1"]  # fmt: skip
-HYBRID = ["badge", "cluster-margin", "dbal", "dropquery", "uherding"]
 
 
 def test_run_takes_sets_and_resumes_them(deepal, blob_file, tmp_path):

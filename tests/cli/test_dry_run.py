@@ -44,7 +44,7 @@ def test_a_selector_and_its_candidates(deepal, blob_file, tmp_path):
 def test_without_a_strategy_only_the_default_one_is_probed(deepal, blob_file):
     status, out, _ = deepal("run", "--dry-run", "--dataset", blob_file, *QUICK)
     assert status == 0 and re.findall(r"^ *(\w+) +\d+\.\d", out, re.MULTILINE) == ["random"]
-    assert "Another strategy: --strategy NAME." in out and "deepal benchmark --strategies all --dry-run" in out
+    assert "Another strategy: --strategy NAME." in out and "--strategies all --datasets DATASET --dry-run" in out
     _, out, _ = deepal("run", "--dry-run", "--strategy", "random", "--dataset", blob_file, *QUICK)
     assert "Another strategy" not in out
 

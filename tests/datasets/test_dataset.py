@@ -141,5 +141,12 @@ def test_fingerprint_depends_on_all_content_and_nothing_else(tmp_path: Path) -> 
     assert len(seen) == 7
 
 
+@pytest.mark.parametrize("made", [parts, vectors])
+def test_the_fingerprint_is_of_what_the_arrays_hold_when_it_is_asked_for(made: Any) -> None:
+    data, changed = Dataset(**made()), made()
+    data.x_train[0] = changed["x_train"][0] = 1
+    assert data.fingerprint == Dataset(**changed).fingerprint
+
+
 def test_fingerprint_of_big_and_little_endian_features_agree() -> None:
     assert Dataset(**vectors(">f8")).fingerprint == Dataset(**vectors("<f8")).fingerprint

@@ -275,6 +275,12 @@ def test_missing_class_gives_a_warning(blob_data, quick, caplog):
     assert "initial labeled set lacks" in caplog.text and len(result.rounds) == 4
 
 
+def test_vectors_changed_after_their_check_are_checked_again(blob_data, quick):
+    blob_data.x_train[7] = np.nan
+    with pytest.raises(InputError, match="first in row 7"):
+        run("random", blob_data, **quick)
+
+
 @pytest.mark.parametrize("change, message", [
     ({"initial": 0}, "at most --rounds"), ({"batch_size": 0}, "at most --rounds"),
     ({"rounds": 19}, "at most --rounds 18"),

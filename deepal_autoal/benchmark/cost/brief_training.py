@@ -56,15 +56,17 @@ class BriefTrainer:
         trainer: The trainer.
         recipe: The settings of trainings that are given none.
         n_steps: The maximum number of steps of a training.
+        is_solved: Whether it fits solved models: each whole training is then one step.
 
     Attributes:
         trainings: The trainings so far.
     """
 
-    def __init__(self, trainer: TrainerProtocol, recipe: Recipe, n_steps: int) -> None:
+    def __init__(self, trainer: TrainerProtocol, recipe: Recipe, n_steps: int, is_solved: bool = False) -> None:
         self._trainer = trainer
         self._recipe = recipe
         self._n_steps = n_steps
+        self._is_solved = is_solved
         self.trainings: list[Training] = []
 
     def fit(
@@ -80,7 +82,7 @@ class BriefTrainer:
         """Return a model trained for a few steps; see `Trainer.fit`."""
         whole = recipe or self._recipe
         n = len(labeled.indices)
-        wanted = whole.n_batches(n) * whole.n_epochs(n)
+        wanted = 1 if self._is_solved else whole.n_batches(n) * whole.n_epochs(n)
         brief = replace(whole, compile=False)
         if wanted > self._n_steps:
             n = min(n, max(2, self._n_steps * whole.train_batch_size))

@@ -137,7 +137,9 @@ class Probe:
         counts = [setup.initial + number * setup.batch_size for number in range(setup.n_rounds + 1)]
         ratio = self._ratio
         cost = TrainingCost(trained.cost.once, self._step_ratio * trained.cost.step)
-        trainings = [cost.of(recipe.n_batches(n) * recipe.n_epochs(n)) for n in counts]
+        # A solved model's cost grows slowly with the labels: the middle round's stands for all.
+        is_solved = _is_solved(setup, strategy)
+        trainings = [cost.of(1 if is_solved else recipe.n_batches(n) * recipe.n_epochs(n)) for n in counts]
         evaluate = ratio * trained.evaluate
         own, further, first, n_query_bytes, passes = 0.0, 0.0, 0.0, 0, 0.0
         if samples:
@@ -191,7 +193,7 @@ class Probe:
         brief: list[BriefTrainer] = []
 
         def shortened(trainer: Any) -> BriefTrainer:
-            brief.append(BriefTrainer(trainer, learner.recipe, n_steps))
+            brief.append(BriefTrainer(trainer, learner.recipe, n_steps, _is_solved(setup, strategy)))
             return brief[0]
 
         learner.wrap_trainer(shortened)
@@ -327,6 +329,11 @@ class Probe:
         learner.fit()
         step = trainer.trainings[-1]
         return max(1, min(_FEW_STEPS, int(self._seconds / 6 * step.done / max(step.seconds, 1e-9))))
+
+
+def _is_solved(setup: Setup, strategy: Strategy) -> bool:
+    """Return whether trainings have no steps: what a strategy changes in training needs steps."""
+    return setup.is_solved and not strategy.changes_training
 
 
 def _are_reduced(data: Dataset, setup: Setup) -> bool:

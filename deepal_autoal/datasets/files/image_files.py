@@ -112,7 +112,7 @@ def image_dataset(
                 raise bad_files_error(found, len(listed), folder, skip_bad is not None) from error
             left_out |= found
         except MixedSizesError as error:
-            # Named first: whoever brings all images to one size would meet them next.
+            # Files that cannot be read are named first: they would be the next error once all sizes agree.
             found = _find_bad(folder, files) if not skip_bad and len(files) <= _SEARCHED else {}
             if not found:
                 raise
