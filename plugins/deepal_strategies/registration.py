@@ -155,6 +155,17 @@ def deepal_register_strategies(registry: Registrar) -> None:
         reference="Bickford Smith et al. 2023, Prediction-oriented Bayesian active learning",
     )
     add(
+        "galaxy",
+        "deepal_strategies.galaxy:Galaxy",
+        summary="Halves the shortest stretch between labeled samples of a class and of others, class by class",
+        family="uncertainty",
+        requires={"probabilities"},
+        time="(C + b)*(N + L)",
+        memory="(N + L)*C",
+        use="Imbalanced classes, of which rare ones are to be found; best with small batches.",
+        reference="Zhang, Katz-Samuels & Nowak 2022, GALAXY: Graph-based active learning at the extreme",
+    )
+    add(
         "deepfool",
         "deepal_strategies.deepfool:DeepFool",
         summary="Smallest perturbation of the input that changes the predicted class",

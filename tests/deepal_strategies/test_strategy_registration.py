@@ -20,7 +20,7 @@ OTHERS = {
     "random", "vote", "dbal", "entropy-dropout", "margin-dropout", "leastconf-dropout", "autoal", "maxherding",
     "uherding", "probcover", "cluster-margin", "dropquery",
     "alfamix", "bait",
-    "batchbald", "epig", "gradnorm", "power",
+    "batchbald", "epig", "galaxy", "gradnorm", "power",
     "advbim", "ceal", "deepfool", "discal", "dpp", "exploit-explore", "waal",
 }  # fmt: skip
 

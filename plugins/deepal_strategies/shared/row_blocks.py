@@ -35,6 +35,9 @@ INFORMATION = BlockSize(1 << 18, 1 << 26)
 SHARED_PASSES = BlockSize(1 << 18, 1 << 26, most_rows=4096)
 JOINT = BlockSize(1 << 18, 1 << 26, most_rows=4096)
 
+# Positions of samples in the lines of galaxy, one for each class, that are kept at a time.
+ORDERS = BlockSize(1 << 24)
+
 # Rows that a lazy greedy choice copies and updates at a time.
 UPDATES = BlockSize(4096)
 
