@@ -12,7 +12,9 @@ from pathlib import Path
 OURS, PLAIN, MATRIX, ACTIVEML, QUERY = "ours", "plain", "matrix", "scikit-activeml", "query"
 WAYS = (OURS, PLAIN, MATRIX, ACTIVEML, QUERY)
 # Strategies that build their batch one sample or cluster after the other: time grows with b.
-GROW_WITH_BATCH = ("badge", "coreset", "kmeans", "dbal", "maxherding", "uherding", "probcover", "dropquery")
+GROW_WITH_BATCH = (
+    "badge", "coreset", "kmeans", "dbal", "maxherding", "uherding", "probcover", "typiclust", "dropquery",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, order=True)

@@ -255,6 +255,17 @@ def deepal_register_strategies(registry: Registrar) -> None:
         reference="Yehuda et al. 2022, Active learning through a covering lens (ProbCover)",
     )
     add(
+        "typiclust",
+        "deepal_strategies.typiclust:TypiClust",
+        summary="The most typical sample of each of the largest clusters without a label",
+        family="diversity",
+        requires={"embeddings"},
+        time="(L + b)*(N + L)*D + N*N*D",
+        memory="(N + L)*D",
+        use="The first labels, from none on, on good embeddings; later margin.",
+        reference="Hacohen, Dekel & Weinshall 2022, Active learning on a budget (TypiClust)",
+    )
+    add(
         "vaal",
         "deepal_strategies.vaal.strategy:VAAL",
         summary="Lowest probability of being labeled, by a discriminator on a VAE's latent means (-o variant=paper)",

@@ -1,4 +1,4 @@
-"""TypiClust against other strategies at very low budgets: the tables of the README.
+"""Kernel herding against other strategies at very low budgets: the tables of the README.
 
 For each seed every strategy starts from the same initial set, weights and data order, on one thread. The table gives,
 over seeds, the area under the budget curve (AUBC), the accuracy after the first batch and after the last, and the
@@ -19,8 +19,8 @@ STRATEGIES: dict[str, tuple[str, dict[str, Any]]] = {
     "random": ("random", {}),
     "margin": ("margin", {}),
     "kmeans": ("kmeans", {}),
-    "typiclust, inputs": ("typiclust", {"features": "inputs"}),
-    "typiclust, embeddings": ("typiclust", {"features": "embeddings"}),
+    "typiclust": ("typiclust", {}),
+    "kernel-herding": ("kernel-herding", {}),
 }
 
 

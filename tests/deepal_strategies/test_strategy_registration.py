@@ -18,7 +18,7 @@ FOURTEEN = {
 }  # fmt: skip
 OTHERS = {
     "random", "vote", "dbal", "entropy-dropout", "margin-dropout", "leastconf-dropout", "autoal", "maxherding",
-    "uherding", "probcover", "cluster-margin", "dropquery",
+    "uherding", "probcover", "typiclust", "cluster-margin", "dropquery",
     "alfamix", "bait",
     "batchbald", "epig", "galaxy", "gradnorm", "power",
     "advbim", "ceal", "deepfool", "discal", "dpp", "exploit-explore", "waal",

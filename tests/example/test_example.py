@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 SOURCE = Path(__file__).resolve().parents[2] / "plugins" / "example"
 MODULES = sorted((SOURCE / "deepal_lowbudget").glob("*.py"))
-NAMES = {"strategies": "typiclust", "datasets": "breast-cancer", "models": "rff"}
+NAMES = {"strategies": "kernel-herding", "datasets": "breast-cancer", "models": "rff"}
 QUICK = ["--dataset", "breast-cancer", "--model", "rff", "--initial", "12", "--batch-size", "6", "--rounds", "1",
          "--epochs", "1", "--min-steps", "5", "--threads", "1", "--quiet"]  # fmt: skip
 
@@ -83,11 +83,18 @@ def deepal(python):
 def finished(python, tmp_path_factory):
     """A folder with the run folders ``alone`` and ``candidate``, and ``check.json``."""
     folder = tmp_path_factory.mktemp("finished")
-    selector = ["--strategy", "autoal", "--candidates", "typiclust,margin", "-o", "typiclust.neighbors=5"]
+    selector = [
+        "--strategy",
+        "autoal",
+        "--candidates",
+        "kernel-herding,margin",
+        "-o",
+        "kernel-herding.labeled_weight=0.5",
+    ]
     commands = [
-        ["run", "--strategy", "typiclust", *QUICK, "--out", str(folder / "alone")],
+        ["run", "--strategy", "kernel-herding", *QUICK, "--out", str(folder / "alone")],
         ["run", *selector, *QUICK, "--out", str(folder / "candidate")],
-        ["check", "typiclust", "--json"],
+        ["check", "kernel-herding", "--json"],
     ]
     answers = json.loads(python("-c", COMMANDS, json.dumps(commands)))
     assert [status for status, _ in answers] == [0, 0, 0], answers
@@ -119,7 +126,7 @@ def test_plugins_command_shows_everything(deepal, version):
     plugins = {plugin["name"]: plugin for plugin in json.loads(deepal("plugins", "--json"))}
     ours = plugins["deepal-lowbudget"]
     assert ours["version"] == version and ours["state"] == "loaded" and ours["problems"] == []
-    assert {*ours["provides"]} == {"strategy typiclust", "dataset breast-cancer", "model rff"}
+    assert {*ours["provides"]} == {"strategy kernel-herding", "dataset breast-cancer", "model rff"}
 
 
 def test_not_listed_when_not_installed(deepal, site):
@@ -137,7 +144,7 @@ def test_not_listed_when_not_installed(deepal, site):
 
 def test_registration_imports_nothing_heavy(python):
     code = (
-        "import sys; from deepal_autoal import plugin_host; assert 'typiclust' in plugin_host().strategies;"
+        "import sys; from deepal_autoal import plugin_host; assert 'kernel-herding' in plugin_host().strategies;"
         "print({'torch', 'numpy', 'sklearn', 'scipy'} & set(sys.modules))"
     )
     assert python("-c", code).strip() == "set()"
@@ -149,15 +156,16 @@ def test_run_records_the_version(finished, version):
     assert config["strategy"]["distribution"] == "deepal-lowbudget" and config["strategy"]["version"] == version
     assert config["dataset"]["n_train"] == 369 and config["model"]["name"] == "rff"
     assert len(rounds) == 2 and len(set(rounds[0]["queried"])) == 6
-    assert rounds[0]["strategy"]["features"] == "inputs" and rounds[0]["strategy"]["clusters"] == 18
+    report = rounds[0]["strategy"]
+    assert 0 < report["discrepancy_after"] < report["discrepancy_before"] < 2
 
 
 def test_autoal_uses_it_as_candidate(finished, version):
     config, rounds = read_run(finished / "candidate")
     assert config["plugins"]["deepal-lowbudget"] == version
     candidate = config["strategy"]["candidates"][0]
-    assert candidate["name"] == "typiclust" and candidate["options"]["neighbors"] == 5
-    assert set(rounds[0]["strategy"]["weights"]) == {"typiclust", "margin"} and len(rounds[0]["queried"]) == 6
+    assert candidate["name"] == "kernel-herding" and candidate["options"]["labeled_weight"] == 0.5
+    assert set(rounds[0]["strategy"]["weights"]) == {"kernel-herding", "margin"} and len(rounds[0]["queried"]) == 6
 
 
 def test_conformance_checks_pass(finished, version):
@@ -168,8 +176,10 @@ def test_conformance_checks_pass(finished, version):
 def test_own_tests_pass_where_installed(python, copy, tmp_path):
     # Only the tests: next to the package they would test the checkout, not the installed package.
     shutil.copytree(copy / "tests", tmp_path / "tests")
-    # The fixture `finished` has run the checks of TypiClust with its defaults.
-    out = python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not test_typiclust[", "tests", cwd=tmp_path)
+    # The fixture `finished` has run the checks of kernel herding with its defaults.
+    out = python(
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not test_kernel_herding[", "tests", cwd=tmp_path
+    )
     assert re.search(r"\d+ passed", out) and not re.search("failed|error", out), out
 
 

@@ -27,6 +27,8 @@ DISTANCES = BlockSize(1 << 20, 1 << 26)
 SEEDING = BlockSize(1 << 16)
 # Kernels of rows and all reference samples; a product with very few rows is slow.
 COVERAGE = BlockSize(1 << 21, 1 << 27, least_rows=64, most=1 << 24)
+# Distances of rows to all others of a cluster, or differences from their neighbors, in double precision.
+NEIGHBORS = BlockSize(1 << 20, 1 << 26, least_rows=64, most=1 << 23)
 # Kernels that a lazy greedy choice keeps.
 KERNEL_ROWS = BlockSize(1 << 22)
 # Factors of bait's Fisher information, in double precision.

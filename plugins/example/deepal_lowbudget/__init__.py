@@ -18,16 +18,17 @@ deepal_contract = 1
 
 @hookimpl
 def deepal_register_strategies(registry: Registrar) -> None:
-    """Add ``typiclust``."""
+    """Add ``kernel-herding``."""
     registry.add(
-        "typiclust",
-        "deepal_lowbudget.typiclust:TypiClust",
-        summary="The most typical sample of each of the largest clusters without a label, for the first few labels",
+        "kernel-herding",
+        "deepal_lowbudget.kernel_herding:KernelHerding",
+        summary="Samples whose mean resembles that of the whole pool, for the first few labels",
         family="diversity",
-        requires={"inputs", "embeddings"},
-        time="(L + b)*(N + L)*D + N*N*D",
-        memory="(N + L)*(D + P)",
-        reference="Hacohen, Dekel & Weinshall 2022, Active learning on a budget (TypiClust)",
+        requires={"embeddings"},
+        time="b*N*D + L*D",
+        memory="(N + L)*D",
+        use="The first labels, from none on, where time or memory for maxherding is short.",
+        reference="Chen, Welling & Smola 2010, Super-samples from kernel herding",
     )
 
 

@@ -28,7 +28,7 @@ def test_the_split_is_the_published_one():
 
 
 def test_a_run_learns_it_and_records_its_provider():
-    result = run("typiclust", "breast-cancer", model="mlp", initial=20, batch_size=20, rounds=1, seed=0, threads=1)
+    result = run("kernel-herding", "breast-cancer", model="mlp", initial=20, batch_size=20, rounds=1, seed=0, threads=1)
     assert result.accuracy > 0.85
     assert result.config["dataset"]["source"]["test split"].startswith("200 of 569")
     assert "deepal-lowbudget" in result.config["plugins"]
