@@ -53,7 +53,7 @@ def test_a_broken_strategy_fails_its_own_runs_only(
     distribution("broken-plugin", entry_points={"breaks": "broken_plugin"}, broken_plugin=BREAKS)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(distribution.path), os.environ["PYTHONPATH"]]))
     settings = quick | {"rounds": 1, "device": "cuda"}
-    call = partial(run_benchmark, "breaks,margin", str(blob_file), 2, tmp_path / "out", jobs=jobs, **settings)
+    call = partial(run_benchmark, "breaks,margin", str(blob_file), jobs, tmp_path / "out", jobs=jobs, **settings)
     if jobs == 2:
         monkeypatch.setattr("deepal_autoal.benchmark.cost.estimates._DRY_RUN_SECONDS", 0.3)
         estimates = []
@@ -62,9 +62,9 @@ def test_a_broken_strategy_fails_its_own_runs_only(
         ((_, reason),) = estimates[0].failures.items()
         assert "device-side assert" in reason
     result = call()
-    assert [outcome.run.strategy for outcome in result.failures] == ["breaks", "breaks"]
+    assert [outcome.run.strategy for outcome in result.failures] == ["breaks"] * jobs
     assert all("device-side assert" in outcome.failure for outcome in result.failures)
-    assert {run.strategy for run in result.tables.runs} == {"margin"} and len(result.tables.runs) == 2
+    assert {run.strategy for run in result.tables.runs} == {"margin"} and len(result.tables.runs) == jobs
     assert not devices.has_failed and devices.initialized_by == ""
 
 

@@ -19,7 +19,7 @@ from deepal_autoal.cli.logging_setup import LOGGERS
 from deepal_autoal.cli.main import cli, main
 from tests.fuzzing import case_numbers, needs_alarm, no_hang, seconds_to_try
 
-SECONDS_OF_COMMANDS, SECONDS_OF_FILES = 0.6 * seconds_to_try(20), 0.4 * seconds_to_try(20)
+SECONDS_OF_COMMANDS, SECONDS_OF_FILES = 0.6 * seconds_to_try(12), 0.4 * seconds_to_try(12)
 
 SHORT = ["--epochs", "1", "--min-steps", "1", "--rounds", "1", "--initial", "4", "--batch-size", "2", "--threads", "1"]
 CHEAP = ["--dataset", "v.npz", "--model", "linear", *SHORT]

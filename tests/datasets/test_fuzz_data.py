@@ -23,7 +23,7 @@ from deepal_autoal.datasets.splits import held_out_split
 from deepal_autoal.errors import DeepALError
 from tests.fuzzing import case_numbers, needs_alarm, no_hang, seconds_to_try
 
-SECONDS = seconds_to_try(15) / 3
+SECONDS = seconds_to_try(9) / 3
 
 TEXTS = (
     "a", "b", "cat", "dog", "0", "1", "2", "10", "", " ", "nan", "None", "NA", "none", "-1", "1.5", "é",

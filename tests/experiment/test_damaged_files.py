@@ -17,7 +17,7 @@ from deepal_autoal.errors import DeepALError
 from deepal_autoal.experiment.results import read_results
 from tests.fuzzing import case_numbers, needs_alarm, no_hang, seconds_to_try
 
-SECONDS = seconds_to_try(20)
+SECONDS = seconds_to_try(10)
 
 
 def stop_after_round_1(active, record):

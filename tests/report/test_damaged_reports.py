@@ -15,7 +15,7 @@ import pytest
 from tests.fuzzing import case_numbers, needs_alarm, no_hang, seconds_to_try
 from tests.report.made_up_studies import write_run, write_study
 
-SECONDS = seconds_to_try(10)
+SECONDS = seconds_to_try(5)
 
 TEXTS = (
     "", " ", "\x00", "\x1b[2J", "\u202e", "\ud800", "=1+1", "a/b", "../..", "<b>&", "x" * 5000, "ä" * 200, "$\\frac{",
