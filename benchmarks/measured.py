@@ -30,6 +30,9 @@ def studies() -> dict[str, dict[str, object]]:
         "mnist-small": {"data": "MNIST, images, cnn", "initial": 50, "final": 350, "seeds": 3},
     }
     for name in ("MNIST", "CIFAR-10"):
+        found[f"{name.lower().replace('-', '')}-lowest"] = {
+            "data": f"{name}, embeddings, linear", "initial": 10, "final": 110, "seeds": 10,
+        }  # fmt: skip
         for budget, (initial, final, seeds) in EMBEDDINGS.items():
             found[f"{name.lower().replace('-', '')}-{budget}"] = {
                 "data": f"{name}, embeddings, linear{', imbalanced classes' if budget == 'imbalanced' else ''}",
@@ -42,6 +45,8 @@ def areas() -> Iterator[tuple[str, str, float]]:
     """Yield study, strategy and mean AUBC in [0, 1]."""
     for row in _rows(HERE / "all_strategies" / "summary.csv"):
         yield "digits", row["strategy"], float(row["aubc_mean"])
+    for row in _rows(HERE / "all_strategies" / "embeddings" / "summary.csv"):
+        yield f"{row['dataset']}-lowest", row["strategy"], float(row["aubc_mean"])
     curves: dict[tuple[str, str], list[tuple[int, float]]] = {}
     for row in _rows(HERE / "results" / "small_mnist.csv"):
         curve = curves.setdefault((row["strategy"], row["seed"]), [])
