@@ -39,7 +39,7 @@ from deepal_autoal import (
     run,
 )  # fmt: skip
 from deepal_autoal.training.inputs import Inputs
-from deepal_strategies.shared.diverse_batches import final_width, select_final
+from deepal_strategies.shared.final_stage import FinalStage
 from deepal_strategies.shared.votes import collect_votes
 
 COLUMNS = ("setting", "seed", "round", "n_labeled", "score", "loss", "gain", "overlap")
@@ -75,7 +75,7 @@ class Diagnosis(SelectorStrategy):
             # Contexts with the same purpose draw the same random numbers, so both split the labeled set alike.
             scores[name], _ = strategy.search_scores(context.rebuild(purpose="search"), batch_size)
         loss, gain = self._truth(context)
-        width = final_width(context, batch_size, "diverse", None)
+        width = FinalStage("diverse").width(context, batch_size)
         voted = set(scores["vote"].topk(width).indices.tolist())
         for name, values in scores.items():
             self.rows.append({
@@ -83,7 +83,7 @@ class Diagnosis(SelectorStrategy):
                 "loss": _correlation(values, loss), "gain": _correlation(values, gain),
                 "overlap": len(voted & set(values.topk(width).indices.tolist())) / width,
             })  # fmt: skip
-        return Query(select_final(context, scores["autoal"], batch_size, "diverse", None))
+        return Query(FinalStage("diverse").choose(context, scores["autoal"], batch_size))
 
     def _truth(self, context: QueryContext) -> tuple[torch.Tensor, torch.Tensor]:
         """Return each unlabeled sample's loss, and its gradient's inner product with that of the mean test loss."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deepal_autoal import Strategy
-from deepal_strategies.shared.diverse_batches import select_final
+from deepal_strategies.shared.final_stage import FinalStage
 from deepal_strategies.shared.option_checks import check_at_least
 from deepal_strategies.shared.uncertainty import negative_margin
 
@@ -41,4 +41,5 @@ class DBAL(Strategy):
     def query(self, context: QueryContext, batch_size: int) -> NDArray[np.int64]:
         """Return one of the informative candidates from each of ``batch_size`` clusters."""
         informativeness = 1.0 + negative_margin(context.candidates.log_probabilities())
-        return select_final(context, informativeness, batch_size, "diverse", self.beta, weights=informativeness)
+        stage = FinalStage("diverse", self.beta)
+        return stage.choose(context, informativeness, batch_size, weights=informativeness)

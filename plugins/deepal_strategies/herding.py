@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
-
-import torch
+from typing import TYPE_CHECKING, Literal
 
 from deepal_autoal import Query, Strategy
-from deepal_strategies.shared.coverage import Similarity, choose_covering, draw_reference, gaussian
-from deepal_strategies.shared.neighbors import nearest_distances
+from deepal_strategies.shared.coverage import draw_reference
+from deepal_strategies.shared.covering_batches import REFERENCE, cover, labeled_radius
 from deepal_strategies.shared.option_checks import check_at_least, check_choice, check_positive
 from deepal_strategies.shared.uncertainty import negative_margin
 
@@ -16,12 +14,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deepal_autoal import QueryContext
-
-# Reference samples by default: a mean over as many has a standard error of at most 0.7%. A batch of 1,000 of 50,000
-# candidates in 512 dimensions then takes 5 s on two cores, with 10,000 of them 12 s.
-REFERENCE = 5_000
-# The paper's radius where fewer than two distinct samples are labeled.
-FIRST_RADIUS = 1.0
 
 
 class MaxHerding(Strategy):
@@ -53,7 +45,7 @@ class MaxHerding(Strategy):
 
     def query(self, context: QueryContext, batch_size: int) -> Query:
         """Return the batch, in the order in which it was chosen."""
-        return herd(context, batch_size, self.radius, self.reference)
+        return _herd(context, batch_size, self.radius, self.reference)
 
 
 class UHerding(Strategy):
@@ -115,51 +107,12 @@ class UHerding(Strategy):
                 log_probabilities = (view.logits() / temperature).log_softmax(dim=1)
             context.report(temperature=temperature)
             weights = 1.0 + negative_margin(log_probabilities)
-        return herd(context, batch_size, radius, self.reference, weights)
+        return _herd(context, batch_size, radius, self.reference, weights)
 
 
-def labeled_radius(context: QueryContext, which: str) -> float:
-    """Return ``nearest``, the median distance of a labeled sample to the nearest other, or ``min``, the smallest.
-
-    Coinciding samples do not count; `FIRST_RADIUS` if no two are distinct.
-    """
-    distances = nearest_distances(context.labeled.embeddings())
-    distances = distances[distances.isfinite()]
-    if not len(distances):
-        return FIRST_RADIUS
-    return float(distances.min() if which == "min" else distances.quantile(0.5))
-
-
-def herd(
+def _herd(
     context: QueryContext, batch_size: int, radius: float, n_reference: int, weights: Tensor | None = None
 ) -> Query:
-    """Return the greedy batch that covers the reference set best.
-
-    Args:
-        context: The round.
-        batch_size: b.
-        radius: σ.
-        n_reference: Number of reference samples, drawn at random from the candidates.
-        weights: How much each candidate counts in the reference set, (N,), non-negative; all equal by default.
-
-    Returns:
-        Pool indices in the order of the choices; the report holds σ, and the weighted mean coverage of the reference
-        set before and after the choice, each in [0, 1].
-    """
-    embeddings = context.candidates.embeddings()
+    """Return the batch that covers candidates drawn uniformly best; ``weights``, (N,), are those of all candidates."""
     drawn = draw_reference(context, n_reference)
-    similarity = Similarity(embeddings[drawn], radius, gaussian)
-    covered = similarity.best(context.labeled.embeddings())
-    shares = torch.ones_like(covered) if weights is None else weights[drawn].to(covered.dtype)
-    before = _mean(covered, shares)
-    chosen, _ = choose_covering(
-        similarity, embeddings, covered, batch_size, context.generator, shares, context.progress
-    )
-    coverage = torch.stack([before, _mean(covered, shares)]).tolist()
-    report: dict[str, Any] = {"radius": radius, "coverage_before": coverage[0], "coverage_after": coverage[1]}
-    return Query(context.candidates.indices[chosen.cpu().numpy()], report)
-
-
-def _mean(covered: Tensor, shares: Tensor) -> Tensor:
-    """Return the weighted mean, 0 where all weights are 0."""
-    return (covered @ shares) / shares.sum().clamp(min=torch.finfo(shares.dtype).tiny)
+    return cover(context, batch_size, radius, drawn, None if weights is None else weights[drawn])

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from deepal_autoal import Query, SelectorStrategy, Strategy
 from deepal_strategies.shared.default_candidates import DEFAULT_CANDIDATES
-from deepal_strategies.shared.diverse_batches import select_final
-from deepal_strategies.shared.option_checks import check_at_least, check_choice
+from deepal_strategies.shared.final_stage import FinalStage
+from deepal_strategies.shared.option_checks import check_choice
 from deepal_strategies.shared.votes import Votes, collect_votes
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ class Vote(SelectorStrategy):
         candidates: Strategies by name.
         scores: ``"ranks"``, the mean rank; or ``"picks"``, the number of candidates that would query the sample, with
             ties broken by mean rank.
-        final: ``"diverse"`` filters by the votes and takes a diverse batch of what is left; ``"top"`` takes the
-            samples with the most votes (see `select_final`).
+        final: How the batch follows from the votes: ``"coverage"``, ``"diverse"`` or ``"top"`` (see `FinalStage`).
         oversample: Width of the diverse stage's filter in batches; by default it follows the number of labels (see
             `budget_width`).
+        power: Of the ranks that are the weights of the coverage stage.
 
     Raises:
         InputError: If an option is out of range.
@@ -40,22 +40,19 @@ class Vote(SelectorStrategy):
         self,
         candidates: Mapping[str, Strategy],
         scores: Literal["ranks", "picks"] = "ranks",
-        final: Literal["diverse", "top"] = "diverse",
+        final: Literal["coverage", "diverse", "top"] = "diverse",
         oversample: int | None = None,
+        power: float = 1.0,
     ) -> None:
         super().__init__(candidates)
         check_choice("scores", scores, ("ranks", "picks"))
-        check_choice("final", final, ("diverse", "top"))
-        if oversample is not None:
-            check_at_least("oversample", oversample, 1)
         self.scores = scores
-        self.final = final
-        self.oversample = oversample
+        self.stage = FinalStage(final, oversample, power)
 
     def query(self, context: QueryContext, batch_size: int) -> Query:
         """Return the batch; the report holds the weights, which are all equal."""
         votes = collect_votes(self, context, batch_size)
-        indices = select_final(context, vote_scores(votes, self.scores), batch_size, self.final, self.oversample)
+        indices = self.stage.choose(context, vote_scores(votes, self.scores), batch_size)
         weight = 1.0 / len(self.candidates)
         return Query(indices, {"weights": dict.fromkeys(self.candidates, weight)})
 

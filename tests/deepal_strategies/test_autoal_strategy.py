@@ -273,12 +273,12 @@ def test_variants_set_defaults_that_options_override():
     printed = AutoAL(three(), variant="printed")
     settings = printed.settings
     assert (settings.scores, settings.objective, settings.regularizer) == ("picks", "loss", "printed")
-    assert (settings.fit_weights, printed.final) == ("printed", "top")
+    assert (settings.fit_weights, printed.stage.final) == ("printed", "top")
     mixed = AutoAL(three(), variant="printed", objective="ranked", final="diverse")
-    assert (mixed.settings.objective, mixed.settings.scores, mixed.final) == ("ranked", "picks", "diverse")
+    assert (mixed.settings.objective, mixed.settings.scores, mixed.stage.final) == ("ranked", "picks", "diverse")
     default = AutoAL(three())
     assert (default.settings.networks, settings.networks, mixed.settings.shrinkage) == ("votes", "heads", 0.0)
-    assert (default.settings.scores, default.settings.objective, default.final) == ("ranks", "ranked", "diverse")
+    assert (default.settings.scores, default.settings.objective, default.stage.final) == ("ranks", "ranked", "diverse")
 
 
 def test_the_papers_variant_has_the_papers_numbers():
@@ -287,7 +287,7 @@ def test_the_papers_variant_has_the_papers_numbers():
     assert (settings.warmup_epochs, settings.search_epochs) == (200, 400)
     assert (settings.learning_rate, settings.search_learning_rate, settings.momentum) == (0.005, 0.005, 0.0)
     assert (settings.networks, settings.count, settings.min_rate, settings.n_components) == ("own", "exact", 0.0, 0)
-    assert (settings.scores, settings.objective, settings.fit_weights, paper.final) == (
+    assert (settings.scores, settings.objective, settings.fit_weights, paper.stage.final) == (
         "picks", "loss", "printed", "top"
     )  # fmt: skip
     # Every option that a variant sets can be set by itself.

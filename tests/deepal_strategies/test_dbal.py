@@ -11,7 +11,8 @@ import torch
 from deepal_autoal import InputError
 from deepal_strategies.dbal import DBAL
 from deepal_strategies.shared import clustering
-from deepal_strategies.shared.diverse_batches import cluster_members, select_final
+from deepal_strategies.shared.diverse_batches import cluster_members
+from deepal_strategies.shared.final_stage import FinalStage
 
 
 def naive_informativeness(row):
@@ -193,8 +194,8 @@ def test_a_thousand_classes_give_the_same_batch_again(make_round):
 def test_the_final_stage_with_equal_weights_is_that_without(make_round):
     context = make_round(10, 60).context
     scores = torch.rand(60, generator=torch.Generator().manual_seed(0))
-    weighted = select_final(context.for_candidate("a"), scores, 5, "diverse", 4, weights=torch.ones(60))
-    plain = select_final(context.for_candidate("a"), scores, 5, "diverse", 4)
+    weighted = FinalStage("diverse", 4).choose(context.for_candidate("a"), scores, 5, torch.ones(60))
+    plain = FinalStage("diverse", 4).choose(context.for_candidate("a"), scores, 5)
     assert weighted.tolist() == plain.tolist()
 
 

@@ -8,9 +8,10 @@ import torch
 
 from deepal_autoal import BlockSize, InputError
 from deepal_autoal.querying.outputs import ModelOutputs
-from deepal_strategies.herding import MaxHerding, UHerding, labeled_radius
+from deepal_strategies.herding import MaxHerding, UHerding
 from deepal_strategies.shared import coverage
 from deepal_strategies.shared.coverage import Similarity, choose_covering, gaussian
+from deepal_strategies.shared.covering_batches import labeled_radius
 from tests.pretended_cuda import pretended_cuda
 
 

@@ -11,7 +11,8 @@ import torch
 from deepal_autoal import InputError
 from deepal_strategies.kmeans import KMeansSampling
 from deepal_strategies.shared import clustering
-from deepal_strategies.shared.diverse_batches import cluster_members, select_final
+from deepal_strategies.shared.diverse_batches import cluster_members
+from deepal_strategies.shared.final_stage import FinalStage
 
 
 def blobs(n_blobs=5, size=12, seed=0):
@@ -84,12 +85,12 @@ def test_final_stage_filters_then_spreads(make_round):
     context = make_round(0, 100, embeddings=rows, labels=np.arange(100) % 3).context
     blob = torch.tensor(context.candidates.indices) // 25
     scores = torch.tensor([3.0, 2.9, 1.0, 0.0])[blob] + 0.01 * torch.rand(100)
-    top = select_final(context, scores, 4, "top", 10)
+    top = FinalStage("top").choose(context, scores, 4)
     assert set((top // 25).tolist()) == {0}
     assert set(top.tolist()) == set(context.candidates.indices[scores.topk(4).indices.numpy()].tolist())
-    spread = select_final(context, scores, 2, "diverse", 25)
+    spread = FinalStage("diverse", 25).choose(context, scores, 2)
     assert set((spread // 25).tolist()) == {0, 1}
-    everything = select_final(context, scores, 60, "diverse", 10)
+    everything = FinalStage("diverse", 10).choose(context, scores, 60)
     assert len(set(everything.tolist())) == 60
     assert context.reported["clustering"]["form"] == "full"
 

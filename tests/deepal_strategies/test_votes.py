@@ -13,7 +13,7 @@ from deepal_strategies.entropy import Entropy
 from deepal_strategies.kmeans import KMeansSampling
 from deepal_strategies.margin import Margin
 from deepal_strategies.random_sampling import RandomSampling
-from deepal_strategies.shared.diverse_batches import budget_width, final_width
+from deepal_strategies.shared.final_stage import FinalStage, budget_width
 from deepal_strategies.shared.ranks import mid_ranks
 from deepal_strategies.shared.votes import Votes, collect_votes
 from deepal_strategies.vote import Vote, vote_scores
@@ -155,10 +155,10 @@ def test_the_filter_has_limits():
 
 def test_the_width_is_between_the_batch_and_the_pool(make_round):
     context = make_round(60, 90).context  # twenty labels per class
-    widths = [final_width(context, b, "diverse", None) for b in (1, 5, 9, 90)]
+    widths = [FinalStage("diverse").width(context, b) for b in (1, 5, 9, 90)]
     assert widths == [10, 50, 90, 90]
-    assert final_width(context, 5, "diverse", 4) == 20
-    assert final_width(context, 5, "top", None) == 5
+    assert FinalStage("diverse", 4).width(context, 5) == 20
+    assert FinalStage("top").width(context, 5) == 5
 
 
 def test_a_wide_filter_reaches_low_scores(make_round):

@@ -26,7 +26,6 @@ OF_INPUTS = ("trunk", "backbones", "own")
 # Cheap where votes or embeddings already exist: the whole pool is scored, and the weights are means over it.
 OF_OUTPUTS = ("votes", "heads")
 MEMORIES = ("fresh", "warm")
-FINALS = ("diverse", "top")
 
 # Where the equations leave something open or fail as printed; see the functions of `equations`, and docs/autoal.md.
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -11,12 +11,12 @@ import torch
 from deepal_autoal import InputError, Query, SelectorStrategy, Strategy
 from deepal_strategies.autoal.score_pool import score_pool
 from deepal_strategies.autoal.search import LOSS_NAMES, Search
-from deepal_strategies.autoal.settings import FINALS, OF_INPUTS, OF_OUTPUTS, VARIANTS, Settings
+from deepal_strategies.autoal.settings import OF_INPUTS, OF_OUTPUTS, VARIANTS, Settings
 from deepal_strategies.autoal.simulation import MIN_LABELED, simulate_cycle, vote_scores_of
 from deepal_strategies.autoal.threshold import top_quantile
 from deepal_strategies.shared.default_candidates import DEFAULT_CANDIDATES
-from deepal_strategies.shared.diverse_batches import final_width, select_final
-from deepal_strategies.shared.option_checks import check_at_least, check_choice
+from deepal_strategies.shared.final_stage import FinalStage
+from deepal_strategies.shared.option_checks import check_choice
 from deepal_strategies.shared.votes import collect_votes
 
 if TYPE_CHECKING:
@@ -85,9 +85,10 @@ class AutoAL(SelectorStrategy):
             rounds (see ``carry``) have the share n₀/(n₀ + M). 0 uses SearchNet alone.
         carry: Share of the mean weights of earlier rounds that is kept when a round's weights are added; 0 shrinks to
             those of the last round alone. In the first round the weights are uniform.
-        final: ``"diverse"`` or ``"top"``; see `select_final`.
+        final: ``"coverage"``, ``"diverse"`` or ``"top"``; see `FinalStage`.
         oversample: Width of the diverse stage's filter in batches; by default it follows the number of labels (see
             `budget_width`).
+        power: Of the ranks that are the weights of the coverage stage.
 
     Raises:
         InputError: If an option is out of range.
@@ -129,8 +130,9 @@ class AutoAL(SelectorStrategy):
         weight_decay: float | None = None,
         shrinkage: float | None = None,
         carry: float | None = None,
-        final: Literal["diverse", "top"] | None = None,
+        final: Literal["coverage", "diverse", "top"] | None = None,
         oversample: int | None = None,
+        power: float = 1.0,
     ) -> None:
         super().__init__(candidates)
         check_choice("variant", variant, tuple(VARIANTS))
@@ -155,7 +157,7 @@ class AutoAL(SelectorStrategy):
             "final": final,
         }
         chosen = {**VARIANTS[variant], **{name: value for name, value in given.items() if value is not None}}
-        self.final = chosen.pop("final")
+        self.stage = FinalStage(chosen.pop("final"), oversample, power)
         self.settings = Settings(
             n_cycles=n_cycles,
             warmup_steps=warmup_steps,
@@ -171,17 +173,13 @@ class AutoAL(SelectorStrategy):
             memory=memory,
             **chosen,
         )
-        self.oversample = oversample
-        check_choice("final", self.final, FINALS)
-        if oversample is not None:
-            check_at_least("oversample", oversample, 1)
         # Mean weights of earlier rounds, and what SearchNet learned in the last one.
         self._evidence = torch.full((len(self.candidates),), 1.0 / len(self.candidates), dtype=torch.float64)
         self._learned: dict[str, Tensor] | None = None
 
     def describe_options(self) -> dict[str, Any]:
         """Return the options, with the values that the variant sets."""
-        described = {**super().describe_options(), "final": self.final}
+        described = {**super().describe_options(), "final": self.stage.final}
         return {key: getattr(self.settings, key, value) for key, value in described.items()}
 
     @property
@@ -197,7 +195,7 @@ class AutoAL(SelectorStrategy):
         """
         scores, report = self.search_scores(context, batch_size)
         with context.timed("selection"):
-            indices = select_final(context, scores, batch_size, self.final, self.oversample)
+            indices = self.stage.choose(context, scores, batch_size)
         return Query(indices, report)
 
     def search_scores(self, context: QueryContext, batch_size: int) -> tuple[Tensor, dict[str, Any]]:
@@ -206,7 +204,7 @@ class AutoAL(SelectorStrategy):
         If SearchNet needs its own pass over the pool, samples that cannot be in the batch get -inf.
         """
         settings, prior = self.settings, self._evidence
-        width = final_width(context, batch_size, self.final, self.oversample)
+        width = self.stage.width(context, batch_size)
         report: dict[str, Any] = {"searched": False, "n_cycles": 0}
         search, share, threshold = None, 1.0, 0.0
         with context.timed("candidates"):
@@ -223,7 +221,7 @@ class AutoAL(SelectorStrategy):
             if settings.pool_threshold == "own":
                 threshold = top_quantile(votes.mean(dim=1).cpu().double().numpy(), width / len(votes))
             judges = [] if search is None else search.judges
-            needed = None if settings.networks in OF_OUTPUTS else width
+            needed = None if settings.networks in OF_OUTPUTS else self.stage.needed(context, batch_size)
             scores, weights = score_pool(judges, votes, threshold, prior, share, len(context.labeled), needed)
         if search is not None:
             self._evidence = settings.carry * self._evidence + (1.0 - settings.carry) * weights

@@ -1,30 +1,21 @@
-"""Diverse batches: k-means with one sample from each cluster, and the final stage shared by vote, autoal and dbal."""
+"""Diverse batches: k-means with one sample from each cluster."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from deepal_autoal import top_scores
 from deepal_strategies.shared.clustering import FULL_PASS_LIMIT, Clusters, k_means
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from deepal_autoal import QueryContext
-
 # Smallest weight of a row in units of the largest: negligible, but k-means++ can still choose among such rows by
 # distance when those with more weight run out.
 LEAST_WEIGHT = 1e-6
-# The final stage's filter, in batches: its width at this many labels per class, and its limits.
-WIDTH = 10.0
-LABELS_PER_CLASS = 20
-NARROWEST = 3.0
-WIDEST = 30.0
 
 
 def cluster_members(
@@ -72,67 +63,6 @@ def cluster_members(
         "iterations": clusters.n_iterations,
         "inertia": clusters.inertia(),
     }
-
-
-def select_final(
-    context: QueryContext,
-    scores: Tensor,
-    batch_size: int,
-    final: str,
-    oversample: int | None,
-    weights: Tensor | None = None,
-) -> NDArray[np.int64]:
-    """Choose a selector's batch from its combined scores.
-
-    Args:
-        context: Its candidates are the rows of ``scores``; its seed breaks ties.
-        scores: Combined score of each candidate, (N,), higher = more informative.
-        batch_size: Number of samples to choose, b.
-        final: ``"top"``: the b highest scores. ``"diverse"``: the ``oversample``·b highest (at most all), then
-            k-means on the task model's embeddings with one sample from each of b clusters. The b highest
-            resemble each other; in our measurements this stage matters more than how the scores are combined.
-        oversample: Width of the filter in batches; None for `budget_width`.
-        weights: How much each candidate counts in the k-means, (N,), non-negative; all equal by default.
-
-    Returns:
-        Pool indices, int64 (b,). The clustering report of `cluster_members` goes into the round's record.
-    """
-    width = final_width(context, batch_size, final, oversample)
-    # A random stream of its own, whatever was drawn before, so compared selectors make the same draws in this stage.
-    seed = context.stream_seed("final")
-    generator = torch.Generator(scores.device).manual_seed(seed)
-    positions: NDArray[np.int64] = top_scores(scores, width, generator).cpu().numpy()
-    if final == "diverse":
-        # In the pool's order: the scores' last digits, which order the filter, must not change the clusters.
-        positions.sort()
-        kept = context.candidates.embeddings()[positions]
-        shares = None if weights is None else weights[positions]
-        chosen, clustering = cluster_members(kept, batch_size, np.random.default_rng(seed), shares)
-        context.report(clustering=clustering)
-        positions = positions[chosen]
-    return context.candidates.indices[positions]
-
-
-def final_width(context: QueryContext, batch_size: int, final: str, oversample: int | None) -> int:
-    """Return how many of the highest scores decide `select_final`'s batch, b ... N."""
-    if final == "top":
-        return batch_size
-    batches = budget_width(len(context.labeled), context.n_classes) if oversample is None else oversample
-    return min(len(context.candidates), max(batch_size, round(batches * batch_size)))
-
-
-def budget_width(n_labeled: int, n_classes: int) -> float:
-    """Return the filter's width in batches for a number of labels: 10·sqrt(20·C/M), limited to 3 to 30.
-
-    With few labels a model's scores say little, and diversity must do more; later they can be trusted. The formula
-    was chosen on separate development data: compared with a fixed width of 10, it gained most at the lowest and the
-    highest budget (benchmarks/autoal).
-
-    Args:
-        n_labeled: M.
-        n_classes: C; with twenty labels per class the width is 10.
-    """
-    return min(max(WIDTH * math.sqrt(LABELS_PER_CLASS * n_classes / max(1, n_labeled)), NARROWEST), WIDEST)
 
 
 def _relative(weights: Tensor) -> Tensor:
