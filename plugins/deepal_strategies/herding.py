@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from deepal_autoal import Query, Strategy
-from deepal_strategies.shared.coverage import Similarity, choose_covering, draw_reference, gaussian
+from deepal_strategies.shared.coverage import (
+    CoveringChoice,
+    Similarity,
+    choose_covering,
+    draw_reference,
+    gaussian,
+)
 from deepal_strategies.shared.neighbors import nearest_distances
 from deepal_strategies.shared.option_checks import check_at_least, check_choice, check_positive
+from deepal_strategies.shared.taken_rows import TakenRows
 from deepal_strategies.shared.uncertainty import negative_margin
 
 if TYPE_CHECKING:
@@ -54,6 +62,10 @@ class MaxHerding(Strategy):
     def query(self, context: QueryContext, batch_size: int) -> Query:
         """Return the batch, in the order in which it was chosen."""
         return herd(context, batch_size, self.radius, self.reference)
+
+    def picks_in_turn(self, context: QueryContext, batch_size: int, taken: Sequence[int]) -> Iterator[int]:
+        """Yield the candidate that adds most to the coverage by labeled and taken samples, one at a time."""
+        return herd_in_turn(context, batch_size, taken, self.radius, self.reference)
 
 
 class UHerding(Strategy):
@@ -104,6 +116,16 @@ class UHerding(Strategy):
 
     def query(self, context: QueryContext, batch_size: int) -> Query:
         """Return the batch, in the order in which it was chosen; the report holds σ and the temperature."""
+        radius, weights = self._aim(context)
+        return herd(context, batch_size, radius, self.reference, weights)
+
+    def picks_in_turn(self, context: QueryContext, batch_size: int, taken: Sequence[int]) -> Iterator[int]:
+        """Yield the candidate that adds most to the coverage by labeled and taken samples, one at a time."""
+        radius, weights = self._aim(context)
+        yield from herd_in_turn(context, batch_size, taken, radius, self.reference, weights)
+
+    def _aim(self, context: QueryContext) -> tuple[float, Tensor | None]:
+        """Return σ and the candidates' weights in the reference set, (N,); None for equal ones."""
         radius = labeled_radius(context, self.radius) if isinstance(self.radius, str) else self.radius
         weights = None
         if len(context.labeled):
@@ -115,7 +137,7 @@ class UHerding(Strategy):
                 log_probabilities = (view.logits() / temperature).log_softmax(dim=1)
             context.report(temperature=temperature)
             weights = 1.0 + negative_margin(log_probabilities)
-        return herd(context, batch_size, radius, self.reference, weights)
+        return radius, weights
 
 
 def labeled_radius(context: QueryContext, which: str) -> float:
@@ -146,18 +168,56 @@ def herd(
         Pool indices in the order of the choices; the report holds σ, and the weighted mean coverage of the reference
         set before and after the choice, each in [0, 1].
     """
+    similarity, covered, shares, report = _target(context, radius, n_reference, weights)
+    chosen, _ = choose_covering(
+        similarity, context.candidates.embeddings(), covered, batch_size, context.generator, shares, context.progress
+    )
+    report["coverage_after"] = float(_mean(covered, shares))
+    return Query(context.candidates.indices[chosen.cpu().numpy()], report)
+
+
+def herd_in_turn(
+    context: QueryContext,
+    batch_size: int,
+    taken: Sequence[int],
+    radius: float,
+    n_reference: int,
+    weights: Tensor | None = None,
+) -> Iterator[int]:
+    """Yield the choices of `herd` one at a time, as pool indices; what others took covers, too.
+
+    Args:
+        context: The round.
+        batch_size: Number of samples that are taken in the end.
+        taken: Pool indices taken so far, which grows elsewhere.
+        radius: As for `herd`, like the others.
+        n_reference: Number of reference samples.
+        weights: How much each candidate counts.
+    """
+    similarity, covered, shares, report = _target(context, radius, n_reference, weights)
+    context.report(**report)
+    choice = CoveringChoice(similarity, context.candidates.embeddings(), covered, context.generator, shares)
+    known = TakenRows(context, taken)
+    while True:
+        for row in known.others()[:, None]:
+            choice.take(row)
+        if len(taken) >= batch_size:
+            return
+        best, _ = choice.best()
+        choice.take(best)
+        yield known.own(int(best))
+
+
+def _target(
+    context: QueryContext, radius: float, n_reference: int, weights: Tensor | None
+) -> tuple[Similarity, Tensor, Tensor, dict[str, float]]:
+    """Return the reference set's kernel, how well labeled samples cover it and its weights, (R,), and a report."""
     embeddings = context.candidates.embeddings()
     drawn = draw_reference(context, n_reference)
     similarity = Similarity(embeddings[drawn], radius, gaussian)
     covered = similarity.best(context.labeled.embeddings())
     shares = torch.ones_like(covered) if weights is None else weights[drawn].to(covered.dtype)
-    before = _mean(covered, shares)
-    chosen, _ = choose_covering(
-        similarity, embeddings, covered, batch_size, context.generator, shares, context.progress
-    )
-    coverage = torch.stack([before, _mean(covered, shares)]).tolist()
-    report: dict[str, Any] = {"radius": radius, "coverage_before": coverage[0], "coverage_after": coverage[1]}
-    return Query(context.candidates.indices[chosen.cpu().numpy()], report)
+    return similarity, covered, shares, {"radius": radius, "coverage_before": float(_mean(covered, shares))}
 
 
 def _mean(covered: Tensor, shares: Tensor) -> Tensor:
