@@ -67,12 +67,12 @@ class CoreSet(Strategy):
         for row in choose_in_turn(queue, n_centers, n_centers + batch_size, known.others):
             yield known.own(row)
 
-    def _points(self, context: QueryContext) -> Sequence[Tensor]:
+    def _points(self, context: QueryContext) -> tuple[Tensor, Tensor]:
         """Return candidates and labeled samples as points between which distances are computed."""
-        points = (context.candidates.embeddings(), context.labeled.embeddings())
-        if self.pca is not None and self.pca < points[0].shape[1]:
-            return principal_components(points, self.pca)
-        return points
+        rows, centers = context.candidates.embeddings(), context.labeled.embeddings()
+        if self.pca is not None and self.pca < rows.shape[1]:
+            rows, centers = principal_components((rows, centers), self.pca)
+        return rows, centers
 
 
 def principal_components(parts: Sequence[Tensor], n_components: int) -> list[Tensor]:
