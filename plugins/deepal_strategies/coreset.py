@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from deepal_autoal import Strategy
-from deepal_strategies.shared.lazy_greedy import choose_eagerly, choose_lazily
+from deepal_strategies.shared.lazy_greedy import choose_eagerly, choose_in_turn, choose_lazily
 from deepal_strategies.shared.option_checks import check_at_least
 from deepal_strategies.shared.row_blocks import DISTANCES
 from deepal_strategies.shared.scaling import scaled, squared_norms, unit_of
+from deepal_strategies.shared.taken_rows import TakenRows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,12 +52,27 @@ class CoreSet(Strategy):
 
     def query(self, context: QueryContext, batch_size: int) -> NDArray[np.int64]:
         """Return the batch, in the order in which it was chosen."""
+        positions = farthest_first(*self._points(context), batch_size, context.generator)
+        queried: NDArray[np.int64] = context.candidates.indices[positions.cpu().numpy()]
+        return queried
+
+    def picks_in_turn(self, context: QueryContext, batch_size: int, taken: Sequence[int]) -> Iterator[int]:
+        """Yield the candidate farthest from all labeled and taken ones, one at a time."""
+        rows, centers = self._points(context)
+        queue = _DistanceQueue.at_start(rows, centers, batch_size, context.generator)
+        n_centers = len(centers)
+        if n_centers:
+            queue.update(0, n_centers)
+        known = TakenRows(context, taken)
+        for row in choose_in_turn(queue, n_centers, n_centers + batch_size, known.others):
+            yield known.own(row)
+
+    def _points(self, context: QueryContext) -> tuple[Tensor, Tensor]:
+        """Return candidates and labeled samples as points between which distances are computed."""
         rows, centers = context.candidates.embeddings(), context.labeled.embeddings()
         if self.pca is not None and self.pca < rows.shape[1]:
             rows, centers = principal_components((rows, centers), self.pca)
-        positions = farthest_first(rows, centers, batch_size, context.generator)
-        queried: NDArray[np.int64] = context.candidates.indices[positions.cpu().numpy()]
-        return queried
+        return rows, centers
 
 
 def principal_components(parts: Sequence[Tensor], n_components: int) -> list[Tensor]:
@@ -170,7 +186,7 @@ class _DistanceQueue:
         # As integers, the bits of non-negative floats have the order of the floats; negative floats come before them.
         return -((self.distances.view(torch.int32).to(torch.int64) << 32) + self.priority)
 
-    def record(self, number: int, row: Tensor, key: Tensor) -> None:
+    def record(self, number: int, row: Tensor, key: Tensor | None) -> None:
         centers, squares = self.centers
         centers[number : number + 1], squares[number : number + 1] = self.rows[row], self.squares[row]
         # It is never chosen again, though other rows may coincide with it.

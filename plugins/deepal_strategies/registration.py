@@ -477,3 +477,14 @@ def deepal_register_strategies(registry: Registrar) -> None:
         use="When nobody knows which candidate fits, and the search itself is of interest; compare it with vote.",
         reference="Wang, Zhan & Huang, ICML 2025, AutoAL: Automated active learning (arXiv 2410.13853)",
     )
+    add(
+        "tailor",
+        "deepal_strategies.tailor:Tailor",
+        summary="Lets candidates pick in turn, drawn by the rare classes that their earlier picks had",
+        family="selector",
+        requires={"probabilities", "embeddings", "mc_dropout"},
+        time="ask + b*(K*C + N) + L",
+        memory="ask + b*K + K*C + L",
+        use="Imbalanced classes, and nobody knows which candidate finds the rare ones; else close to a random mix.",
+        reference="Zhang et al. 2023, TAILOR: Algorithm selection for deep active learning with imbalanced datasets",
+    )

@@ -425,6 +425,31 @@ class Stubborn(SelectorStrategy):
         return self.ask_candidate("entropy", context, batch_size)
 
 
+# Picks in turn
+
+
+class TurnsByPosition(Gini):
+    """Picks otherwise if asked one by one."""
+
+    def picks_in_turn(self, context, batch_size, taken):
+        return (index for index in context.candidates.indices if index not in taken)
+
+
+class TurnsAlone(Gini):
+    """Ignores what others take."""
+
+    def picks_in_turn(self, context, batch_size, taken):
+        yield from self.query(context, batch_size)
+
+
+class TurnsShort(Gini):
+    """Ends when it has given ten picks."""
+
+    def picks_in_turn(self, context, batch_size, taken):
+        picks = super().picks_in_turn(context, batch_size, taken)
+        yield from (pick for _, pick in zip(range(10), picks, strict=False))
+
+
 # Memory
 
 

@@ -15,6 +15,7 @@ OPTIONS = {
     "autoal": {"candidates": ["entropy", "margin"], "steps": 10, "warmup_steps": 5},
     "vote": {"candidates": ["entropy", "badge"]},
     "albl": {"candidates": ["entropy", "margin"]},
+    "tailor": {"candidates": ["entropy", "margin"]},
     "batchbald": {"n_passes": 10, "n_configurations": 10},
     "epig": {"n_passes": 10, "n_targets": 10},
     "discal": {"mini_queries": 2, "steps": 20},

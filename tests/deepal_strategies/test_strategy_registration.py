@@ -10,6 +10,7 @@ import pytest
 from deepal_autoal import plugin_host
 from deepal_strategies.albl.strategy import ALBL
 from deepal_strategies.autoal.strategy import AutoAL
+from deepal_strategies.tailor import Tailor
 from deepal_strategies.vote import Vote
 
 FOURTEEN = {
@@ -21,7 +22,7 @@ OTHERS = {
     "uherding", "probcover", "typiclust", "cluster-margin", "dropquery",
     "alfamix", "bait",
     "batchbald", "epig", "galaxy", "gradnorm", "power",
-    "advbim", "ceal", "deepfool", "discal", "dpp", "exploit-explore", "waal",
+    "advbim", "ceal", "deepfool", "discal", "dpp", "exploit-explore", "tailor", "waal",
 }  # fmt: skip
 
 
@@ -30,7 +31,7 @@ def test_names():
     assert builtin == FOURTEEN | OTHERS
 
 
-@pytest.mark.parametrize("selector", [AutoAL, ALBL, Vote])
+@pytest.mark.parametrize("selector", [AutoAL, ALBL, Tailor, Vote])
 def test_selectors_choose_among_the_papers_seven_by_default(selector):
     assert selector.default_candidates == ("entropy", "margin", "leastconf", "kmeans", "bald", "varratio", "meanstd")
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from deepal_autoal import top_scores
-from deepal_strategies.shared.covering_batches import REFERENCE, cover, labeled_radius
+from deepal_strategies.shared.covering_batches import REFERENCE, Target, cover, labeled_radius
 from deepal_strategies.shared.diverse_batches import cluster_members
 from deepal_strategies.shared.option_checks import check_at_least, check_choice
 from deepal_strategies.shared.ranks import mid_ranks
@@ -118,7 +118,7 @@ def covering(
         reference, shares = draw_in_proportion(weights, REFERENCE, generator), None
     else:
         reference, shares = torch.arange(len(weights), device=weights.device), weights
-    query = cover(context, batch_size, labeled_radius(context, "nearest"), reference, shares, generator)
+    query = cover(context, batch_size, Target(labeled_radius(context, "nearest"), reference, shares), generator)
     context.report(coverage=query.report)
     return np.asarray(query.indices)
 
