@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepal_autoal.errors import InputError
-from deepal_autoal.oracles.judge import Judge
 from deepal_autoal.querying.strategy import Query, Strategy
 
 if TYPE_CHECKING:
+    from deepal_autoal.oracles.judge import Judge
     from deepal_autoal.oracles.trials import Trial
     from deepal_autoal.querying.context import QueryContext
 

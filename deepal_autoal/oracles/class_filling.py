@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from deepal_autoal.oracles.base import NeedsTrueLabels
 
@@ -34,6 +33,8 @@ class TypiClass(NeedsTrueLabels):
 
     def fill(self, context: QueryContext, positions: NDArray[np.int64], batch_size: int) -> NDArray[np.int64]:
         """Return the pool indices of up to ``batch_size`` of the candidates at some positions."""
+        import torch  # not at the top: a command reads its arguments without it
+
         view = context.candidates
         classes = self.judge.labels[view.indices[positions]]
         counts = torch.bincount(context.labeled.labels, minlength=context.n_classes).cpu().numpy()

@@ -1,5 +1,8 @@
 """Oracles in a benchmark: they share its pool, are marked, and only count for regret."""
 
+import subprocess
+import sys
+
 import pytest
 
 from deepal_autoal.benchmark import run_benchmark
@@ -133,3 +136,12 @@ def test_labels_of_oracles_are_theirs_alone(deepal):
     with pytest.raises(InputError, match="--oracle NAME"):
         read_strategies("oracle-best")
     assert deepal("benchmark", "--strategies", "random", "--oracle", "bos")[0] == 2
+
+
+def test_reading_oracles_needs_no_torch():
+    code = (
+        "import sys; from deepal_autoal.benchmark.notation import read_oracles; read_oracles('boss[batches=2]'); "
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
