@@ -19,9 +19,12 @@ from deepal_autoal.experiment.results import (
     run_folders,
 )
 from deepal_autoal.files import refuse_special, write_bytes
-from deepal_autoal.statistics import estimate_all, relative_times, wins_ties_losses
+from deepal_autoal.plugins.registry import is_oracle
+from deepal_autoal.statistics import estimate_all, find_regrets, relative_times, wins_ties_losses, without_oracles
 from deepal_autoal.statistics.times import REFERENCE
 
+# Of further columns, ``regret_<oracle>`` and its interval, if there are oracles.
+REGRET = "regret_"
 TABLE_OF_STRATEGIES = "summary.csv"
 SUMMARY_COLUMNS = (
     "dataset", "strategy", "aubc_mean", "aubc_std", "aubc_low", "aubc_high", "final_accuracy_mean", "wins", "ties",
@@ -74,11 +77,21 @@ class Tables:
                 strategy: {seed: run.total_seconds for seed, run in by_seed.items()}
                 for strategy, by_seed in results.on(dataset).items()
             }
-            counts[dataset] = wins_ties_losses(results.areas(dataset))
+            counts[dataset] = wins_ties_losses(without_oracles(results).areas(dataset))
             times[dataset] = relative_times(seconds, REFERENCE)
+        regrets = {(found.dataset, found.strategy, found.oracle): found.difference for found in find_regrets(results)}
+        oracles = sorted({run.strategy for run in results.runs if is_oracle(run.strategy)})
         rows = []
         for found in estimate_all(results):
-            wins, ties, losses = counts[found.dataset][found.strategy]
+            wins, ties, losses = counts[found.dataset].get(found.strategy, (None, None, None))
+            to_oracles: dict[str, float | None] = {}
+            for oracle in oracles:
+                regret = regrets.get((found.dataset, found.strategy, oracle))
+                to_oracles |= {
+                    f"{REGRET}{oracle}": None if regret is None else regret.mean,
+                    f"{REGRET}{oracle}_low": None if regret is None else regret.low,
+                    f"{REGRET}{oracle}_high": None if regret is None else regret.high,
+                }
             rows.append(
                 {
                     "dataset": found.dataset,
@@ -92,6 +105,7 @@ class Tables:
                     "ties": ties,
                     "losses": losses,
                     "relative_time": times[found.dataset][found.strategy],
+                    **to_oracles,
                 }
             )
         return rows
@@ -105,7 +119,9 @@ class Tables:
         self.read()
         results = (row for run in self.runs for row in _result_rows(run))
         write_bytes(self._out / RESULTS, _csv(RESULT_COLUMNS, results))
-        write_bytes(self._out / TABLE_OF_STRATEGIES, _csv(SUMMARY_COLUMNS, self.summary()))
+        summary = self.summary()
+        columns = [*SUMMARY_COLUMNS, *(name for row in summary[:1] for name in row if name.startswith(REGRET))]
+        write_bytes(self._out / TABLE_OF_STRATEGIES, _csv(columns, summary))
 
 
 def _result_rows(run: FinishedRun) -> Iterable[dict[str, Any]]:
@@ -140,5 +156,8 @@ def _refuse_foreign(path: Path, columns: Sequence[str]) -> None:
             head = file.readline().strip()
     except (OSError, ValueError):
         head = ""
-    if head != ",".join(columns):
+    names = head.split(",")
+    while names and names[-1].startswith(REGRET):
+        names.pop()
+    if names != [*columns]:
         raise RunFolderError(f"{path} is not a benchmark's table and would be replaced; choose another --out")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from deepal_autoal.errors import DeepALError, InputError
@@ -138,6 +139,16 @@ def create_registered(
     return _create(plugin_host().strategies.get(name), candidates, options, (), made)
 
 
+def create_from_entry(
+    entry: Entry,
+    candidates: str | Candidates | CandidateSelection | None,
+    made: Mapping[str, Strategy],
+    options: Mapping[str, Any],
+) -> Strategy:
+    """Create a strategy from an entry that need not be registered (see `create_registered`)."""
+    return _create(entry, candidates, options, (), made)
+
+
 def recreate_strategy(described: Mapping[str, Any]) -> Strategy:
     """Create the strategy that `describe_strategy` described.
 
@@ -159,7 +170,7 @@ def described_options(described: Mapping[str, Any]) -> dict[str, Any]:
 
 def _create(
     entry: Entry,
-    candidates: str | Candidates | None,
+    candidates: str | Candidates | CandidateSelection | None,
     options: Mapping[str, Any],
     within: tuple[str, ...],
     made: Mapping[str, Strategy],
@@ -172,7 +183,8 @@ def _create(
     addressed = {key: value for key, value in options.items() if "." in key}
     arguments = resolve_options(name, cls, own)
     if issubclass(cls, SelectorStrategy):
-        selection = CandidateSelection.parse(cls.default_candidates if candidates is None else candidates, name)
+        words = cls.default_candidates if candidates is None else candidates
+        selection = words if isinstance(words, CandidateSelection) else CandidateSelection.parse(words, name)
         created = _create_candidates(selection, addressed, (*within, name), made)
         return _create_selector(entry, created, arguments, selection)
     if candidates is not None:
@@ -191,7 +203,11 @@ def without_candidates(selector: SelectorStrategy, names: Collection[str]) -> Se
     """
     kept = {name: candidate for name, candidate in selector.candidates.items() if name not in names}
     registered = plugin_host().strategies
-    entry = registered.get(selector.name) if selector.name in registered else entry_of(type(selector))
+    entry = entry_of(type(selector))
+    if selector.name in registered:
+        entry = registered.get(selector.name)
+    elif selector.provider is not None:
+        entry = replace(entry, name=selector.name, provider=selector.provider)
     return _create_selector(entry, kept, selector.options, CandidateSelection(selector.candidate_words))
 
 

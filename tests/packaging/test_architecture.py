@@ -34,6 +34,7 @@ LAYERS = (
     ("querying",),
     ("plugins",),
     ("strategies", "models", "datasets"),
+    ("oracles",),
     ("experiment",),
     ("statistics", "testing", "scaffold"),
     ("benchmark", "report"),

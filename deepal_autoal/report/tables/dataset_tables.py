@@ -106,6 +106,8 @@ def accuracy_table(contents: Contents) -> Table:
         ),
     )
     of_which = "" if all(found.is_even for found in contents.by_dataset.values()) else " of those with the most seeds"
+    has_oracles = any(len(found.compared) < len(found.order) for found in contents.by_dataset.values())
+    of_which += " of the strategies, which oracles are not," if has_oracles else ""
     note = f"Highest AUBC first. The highest{of_which} is in bold"
     if any(row["standing"] == LIKE_BEST for row in rows):
         note += (
@@ -139,9 +141,11 @@ def wins_table(contents: Contents) -> Table:
     """Return wins, ties and losses."""
     rows = []
     for dataset, found in contents.by_dataset.items():
-        margin = wins_ties_losses(contents.study.results.areas(dataset))
+        margin = wins_ties_losses(contents.compared.areas(dataset))
         test = significant_wins_ties_losses(found.pairs)
         for name in found.order:
+            if name not in found.compared:
+                continue
             row: dict[str, Any] = {"dataset": dataset, "strategy": name}
             for kind, outcome in (("margin", margin.get(name)), ("test", test.get(name))):
                 row |= {
@@ -166,6 +170,39 @@ def wins_table(contents: Contents) -> Table:
         "A tie by test means that no difference was shown, not that both are alike.",
         by_dataset=True,
     )
+
+
+def regret_table(contents: Contents) -> Table:
+    """Return by how much each strategy stays below each oracle; empty without oracles."""
+    rows = []
+    for dataset, found in contents.by_dataset.items():
+        for item in sorted(found.regrets, key=lambda item: (item.oracle, item.difference.mean, item.strategy)):
+            gap = item.difference
+            rows.append(
+                {
+                    "dataset": dataset, "strategy": item.strategy, "oracle": item.oracle, "regret": gap.mean,
+                    "regret_low": gap.low, "regret_high": gap.high, "common_seeds": gap.n_seeds,
+                }
+            )  # fmt: skip
+    columns = (
+        text_column("strategy", "strategy", "results.csv: strategy"),
+        text_column("oracle", "oracle", "results.csv: strategy"),
+        Column(
+            "regret",
+            "regret, points",
+            "mean over common seeds of the oracle's AUBC minus the strategy's for the same seed, with its 95% "
+            "bootstrap interval",
+            lambda row: wording.difference(row["regret"], row["regret_low"], row["regret_high"], row["common_seeds"]),
+            more=("regret_low", "regret_high"),
+        ),
+        number_column("common_seeds", "seeds", "seeds that both have", wording.count),
+    )
+    note = (
+        "An oracle is no strategy: it sees the hidden labels and tries batches on samples that are neither in the pool "
+        "nor in the test set. It is compared here only, and in no rank, win or test. It looks one round ahead and may "
+        "be below a strategy."
+    )
+    return Table("regret", "Regret to oracles", columns, tuple(rows), note, by_dataset=True)
 
 
 def cost_table(contents: Contents) -> Table:
