@@ -22,6 +22,7 @@ OTHERS = {
     "alfamix", "bait",
     "batchbald", "epig", "galaxy", "gradnorm", "power",
     "advbim", "ceal", "deepfool", "discal", "dpp", "exploit-explore", "waal",
+    "selectal",
 }  # fmt: skip
 
 
