@@ -47,7 +47,8 @@ class SelectAL(SelectorStrategy):
       three removals on the same folds; the removed samples are judged too, as without the atypical ones the rest
       would be easier. ``validation="holdout"`` is the paper's form as others have implemented it: accuracy on a random
       5% of what a removal leaves, averaged over ``folds`` splits.
-    - The record has the confidence of the decision (see `decide`).
+    - The record has the confidence of the decision (see `Decision`). With ``holdout``, splits of the same few labels
+      count as independent, so that it is overstated.
     - A class keeps at least two labels, and a class's only label is never judged. If not at least two classes and half
       of all that have labels can lose one (which takes three), nothing is trained: the regime is low.
     - Typicality is measured on the task model's embeddings; the paper's are self-supervised. TypiClust is as in
@@ -295,7 +296,8 @@ def decide(values: Sequence[NDArray[np.float64]], paired: bool, rng: np.random.G
 
 def _is_lowest(means: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which means are the lowest of their row, up to rounding."""
-    return means <= means.min(axis=-1, keepdims=True) + 1e-9
+    is_lowest: NDArray[np.bool_] = means <= means.min(axis=-1, keepdims=True) + 1e-9
+    return is_lowest
 
 
 def _resampled_means(values: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
