@@ -467,6 +467,17 @@ def deepal_register_strategies(registry: Registrar) -> None:
         reference="control of Wang, Zhan & Huang 2025 (see autoal)",
     )
     add(
+        "selectal",
+        "deepal_strategies.selectal:SelectAL",
+        summary="Removes typical, atypical or random labels, and queries by the kind that is missed most",
+        family="selector",
+        requires={"probabilities", "embeddings", "gradients"},
+        time="ask + 35*fit + L*L*D",
+        memory="ask + 35*N + L*(C + D)",
+        use="When it is unclear whether labels are few or many, with a model that trains in seconds.",
+        reference="Hacohen & Weinshall 2023, How to select which active learning strategy is best suited (SelectAL)",
+    )
+    add(
         "autoal",
         "deepal_strategies.autoal.strategy:AutoAL",
         summary="Weighs its candidates sample by sample by a search in the labeled pool (our form; -o variant=paper)",

@@ -22,7 +22,8 @@ OTHERS = {
     "uherding", "probcover", "typiclust", "cluster-margin", "dropquery",
     "alfamix", "bait",
     "batchbald", "epig", "galaxy", "gradnorm", "power",
-    "advbim", "ceal", "deepfool", "discal", "dpp", "exploit-explore", "tailor", "waal",
+    "advbim", "ceal", "deepfool", "discal", "dpp", "exploit-explore", "waal",
+    "selectal", "tailor",
 }  # fmt: skip
 
 
