@@ -11,6 +11,7 @@ from typing import Any
 from deepal_autoal.errors import RunFolderError
 from deepal_autoal.experiment.records import SUMMARY
 from deepal_autoal.experiment.results import (
+    ALL_RESULT_COLUMNS,
     RESULT_COLUMNS,
     RESULTS,
     FinishedRun,
@@ -18,6 +19,7 @@ from deepal_autoal.experiment.results import (
     read_benchmark_run,
     run_folders,
 )
+from deepal_autoal.experiment.scores import PLAIN
 from deepal_autoal.files import refuse_special, write_bytes
 from deepal_autoal.statistics import estimate_all, relative_times, wins_ties_losses
 from deepal_autoal.statistics.times import REFERENCE
@@ -42,8 +44,8 @@ class Tables:
     def __init__(self, out: Path) -> None:
         self._out = out
         self._runs: dict[Path, FinishedRun] = {}
-        for name, columns in ((RESULTS, RESULT_COLUMNS), (TABLE_OF_STRATEGIES, SUMMARY_COLUMNS)):
-            _refuse_foreign(out / name, columns)
+        _refuse_foreign(out / RESULTS, RESULT_COLUMNS, ALL_RESULT_COLUMNS)
+        _refuse_foreign(out / TABLE_OF_STRATEGIES, SUMMARY_COLUMNS)
         self.read()
 
     @property
@@ -103,8 +105,9 @@ class Tables:
             RunFolderError: If they cannot be written.
         """
         self.read()
+        has_plain = any(run.plain_accuracy is not None for run in self.runs)
         results = (row for run in self.runs for row in _result_rows(run))
-        write_bytes(self._out / RESULTS, _csv(RESULT_COLUMNS, results))
+        write_bytes(self._out / RESULTS, _csv(ALL_RESULT_COLUMNS if has_plain else RESULT_COLUMNS, results))
         write_bytes(self._out / TABLE_OF_STRATEGIES, _csv(SUMMARY_COLUMNS, self.summary()))
 
 
@@ -119,6 +122,7 @@ def _result_rows(run: FinishedRun) -> Iterable[dict[str, Any]]:
             "accuracy": run.accuracy[number],
             "train_s": seconds["train"],
             "query_s": seconds["query"],
+            **({PLAIN: run.plain_accuracy[number]} if run.plain_accuracy is not None else {}),
         }
 
 
@@ -130,7 +134,7 @@ def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _refuse_foreign(path: Path, columns: Sequence[str]) -> None:
+def _refuse_foreign(path: Path, *heads: Sequence[str]) -> None:
     """Refuse to replace a file that is not ours."""
     if not path.exists():
         return
@@ -140,5 +144,5 @@ def _refuse_foreign(path: Path, columns: Sequence[str]) -> None:
             head = file.readline().strip()
     except (OSError, ValueError):
         head = ""
-    if head != ",".join(columns):
+    if head not in [",".join(columns) for columns in heads]:
         raise RunFolderError(f"{path} is not a benchmark's table and would be replaced; choose another --out")

@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from deepal_autoal.training.trainer import Trainer, TrainerProtocol
 
 
-Requirement = Literal[
-    "inputs", "probabilities", "embeddings", "mc_dropout", "ensemble", "gradients", "differentiable"
-]
+Requirement = Literal["inputs", "probabilities", "embeddings", "mc_dropout", "ensemble", "gradients", "differentiable"]
 
 
 @dataclass(frozen=True)
