@@ -32,7 +32,7 @@ class CEAL(Strategy):
     accuracies at equal labels do not measure picks alone.
 
     Args:
-        base: Name of the registered strategy that chooses the batch, with its default options.
+        base: Name of the registered strategy that chooses the batch, also with options: ``margin[calibrated=true]``.
         threshold: δ₀; 0 takes no pseudo-labels.
         decay: How much the threshold falls in each round.
 
