@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 
 from deepal_autoal import (
@@ -85,8 +86,8 @@ class Power(Strategy):
         scores = self._scores(context)
         found = inclusion_probabilities(self._log_weights(scores, context.generator), batch_size)
         # Chance decides the ranks of equal scores.
-        _, groups, sizes = torch.unique(scores.cpu(), return_inverse=True, return_counts=True)
-        return (torch.zeros(len(sizes), dtype=found.dtype).index_add_(0, groups, found) / sizes)[groups]
+        _, groups, sizes = np.unique(scores.cpu().numpy(), return_inverse=True, return_counts=True)
+        return torch.from_numpy((np.bincount(groups, found.numpy()) / sizes)[groups])
 
     def _scores(self, context: QueryContext) -> Tensor:
         scores = self.scorer.checked_scores(context)
