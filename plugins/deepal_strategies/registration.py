@@ -389,7 +389,7 @@ def deepal_register_strategies(registry: Registrar) -> None:
     add(
         "exploit-explore",
         "deepal_strategies.exploit_explore:ExploitExplore",
-        summary="Half uncertain samples unlike each other, half samples unlike all labeled ones",
+        summary="Half uncertain samples unlike each other, half unlike labeled ones, by a learned similarity",
         family="hybrid",
         requires={"probabilities", "embeddings"},
         time="N*C + (L + b)*N*D",
