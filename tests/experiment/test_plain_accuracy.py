@@ -57,6 +57,17 @@ def test_it_is_a_plain_model_on_the_same_labels_and_changes_nothing_else(tmp_pat
     assert usual.rounds[0]["seconds"].keys() == result.rounds[0]["seconds"].keys()
 
 
+def test_a_learner_has_a_plain_model_before_it_trained_another(blob_data):
+    def learner(strategy):
+        made = ActiveLearner(blob_data.x_train, strategy, 3, model="mlp", recipe={"epochs": 3}, device="cpu")
+        made.tell(range(15), blob_data.y_train[:15])
+        return made
+
+    expected = learner("random").predict(blob_data.x_test).tolist()
+    for strategy in ("ceal[threshold=1.0]", "margin"):
+        assert learner(strategy).plain_predictor().predict(blob_data.x_test).tolist() == expected
+
+
 def test_a_resumed_run_ends_the_same_and_keeps_the_setting(tmp_path, blob_file, settings):
     whole = run("ceal", blob_file, plain_accuracy=True, **settings)
 
