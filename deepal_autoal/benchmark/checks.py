@@ -23,6 +23,7 @@ from deepal_autoal.experiment.run_files import read_config as read_run_config
 from deepal_autoal.experiment.settings import (
     Settings,
     check_budget,
+    check_plain_accuracy,
     check_threads,
     options_under,
     recipe_changes,
@@ -165,6 +166,7 @@ def admit(
     contenders = [_under_protocol(contender, settings.get("protocol"), configs) for contender in contenders]
     wanted = Settings(**given).with_protocol()
     recipe = Recipe.for_data(data.input_shape, data.augmentation, **wanted.recipe)
+    check_plain_accuracy(wanted, recipe)
     scaling = resolve_scaling(wanted.scaling, data.x_train, data.is_embeddings).name
     device = recorded_device = resolve_device("cpu" if is_remote else settings.get("device") or "auto")
     if is_remote:

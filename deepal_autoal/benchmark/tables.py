@@ -11,6 +11,7 @@ from typing import Any
 from deepal_autoal.errors import RunFolderError
 from deepal_autoal.experiment.records import SUMMARY
 from deepal_autoal.experiment.results import (
+    ALL_RESULT_COLUMNS,
     RESULT_COLUMNS,
     RESULTS,
     FinishedRun,
@@ -18,6 +19,7 @@ from deepal_autoal.experiment.results import (
     read_benchmark_run,
     run_folders,
 )
+from deepal_autoal.experiment.scores import PLAIN
 from deepal_autoal.files import refuse_special, write_bytes
 from deepal_autoal.plugins.registry import is_oracle
 from deepal_autoal.statistics import estimate_all, find_regrets, relative_times, wins_ties_losses, without_oracles
@@ -45,8 +47,8 @@ class Tables:
     def __init__(self, out: Path) -> None:
         self._out = out
         self._runs: dict[Path, FinishedRun] = {}
-        for name, columns in ((RESULTS, RESULT_COLUMNS), (TABLE_OF_STRATEGIES, SUMMARY_COLUMNS)):
-            _refuse_foreign(out / name, columns)
+        _refuse_foreign(out / RESULTS, RESULT_COLUMNS, ALL_RESULT_COLUMNS)
+        _refuse_foreign(out / TABLE_OF_STRATEGIES, SUMMARY_COLUMNS)
         self.read()
 
     @property
@@ -117,8 +119,9 @@ class Tables:
             RunFolderError: If they cannot be written.
         """
         self.read()
+        has_plain = any(run.plain_accuracy is not None for run in self.runs)
         results = (row for run in self.runs for row in _result_rows(run))
-        write_bytes(self._out / RESULTS, _csv(RESULT_COLUMNS, results))
+        write_bytes(self._out / RESULTS, _csv(ALL_RESULT_COLUMNS if has_plain else RESULT_COLUMNS, results))
         summary = self.summary()
         columns = [*SUMMARY_COLUMNS, *(name for row in summary[:1] for name in row if name.startswith(REGRET))]
         write_bytes(self._out / TABLE_OF_STRATEGIES, _csv(columns, summary))
@@ -135,6 +138,7 @@ def _result_rows(run: FinishedRun) -> Iterable[dict[str, Any]]:
             "accuracy": run.accuracy[number],
             "train_s": seconds["train"],
             "query_s": seconds["query"],
+            **({PLAIN: run.plain_accuracy[number]} if run.plain_accuracy is not None else {}),
         }
 
 
@@ -146,7 +150,7 @@ def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _refuse_foreign(path: Path, columns: Sequence[str]) -> None:
+def _refuse_foreign(path: Path, *heads: Sequence[str]) -> None:
     """Refuse to replace a file that is not ours."""
     if not path.exists():
         return
@@ -159,5 +163,5 @@ def _refuse_foreign(path: Path, columns: Sequence[str]) -> None:
     names = head.split(",")
     while names and names[-1].startswith(REGRET):
         names.pop()
-    if names != [*columns]:
+    if names not in [[*columns] for columns in heads]:
         raise RunFolderError(f"{path} is not a benchmark's table and would be replaced; choose another --out")

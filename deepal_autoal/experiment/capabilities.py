@@ -12,10 +12,17 @@ from deepal_autoal.strategies.candidate_selection import CandidateSelection
 from deepal_autoal.strategies.factory import without_candidates
 
 if TYPE_CHECKING:
-    from deepal_autoal.querying.strategy import Strategy
+    from deepal_autoal.querying.strategy import Requirement, Strategy
     from deepal_autoal.training.task_model import TaskModel
 
 logger = logging.getLogger(__name__)
+
+# What some models lack: what a message says of such a model, and what uses it.
+_LACKS: dict[Requirement, str] = {
+    "mc_dropout": "has no dropout",
+    "differentiable": "has no gradients with respect to inputs and embeddings",
+}
+_USES: dict[Requirement, str] = {"mc_dropout": "dropout passes", "differentiable": "such gradients"}
 
 
 def leave_out_unable_candidates(strategy: Strategy, model_name: str, new_module: Callable[[], TaskModel]) -> Strategy:
@@ -29,18 +36,19 @@ def leave_out_unable_candidates(strategy: Strategy, model_name: str, new_module:
     if not isinstance(strategy, SelectorStrategy):
         return strategy
     optional = CandidateSelection(strategy.candidate_words).optional
-    unable = [
-        name
-        for name, candidate in strategy.candidates.items()
-        if name in optional and "mc_dropout" in candidate.requires
-    ]
-    if not unable or new_module().has_passes:
+    candidates = {name: strategy.candidates[name] for name in strategy.candidates if name in optional}
+    if not any(candidate.requires & _LACKS.keys() for candidate in candidates.values()):
         return strategy
-    logger.warning(
-        "candidates of %s left out: %s; they require mc_dropout, but the model %r has no dropout",
-        strategy, ", ".join(unable), model_name,
-    )  # fmt: skip
-    return without_candidates(strategy, unable)
+    unable: set[str] = set()
+    for need in _lacked(new_module()):
+        needing = [name for name, candidate in candidates.items() if need in candidate.requires]
+        if needing:
+            logger.warning(
+                "candidates of %s left out: %s; they require %s, but the model %r %s",
+                strategy, ", ".join(needing), need, model_name, _LACKS[need],
+            )  # fmt: skip
+        unable.update(needing)
+    return without_candidates(strategy, unable) if unable else strategy
 
 
 def require_capabilities(strategy: Strategy, model_name: str, new_module: Callable[[], TaskModel]) -> None:
@@ -54,12 +62,19 @@ def require_capabilities(strategy: Strategy, model_name: str, new_module: Callab
     Raises:
         InputError: If the model lacks something, or cannot be trained as the strategy trains it.
     """
-    needs_dropout = "mc_dropout" in strategy.requires
-    if not needs_dropout and not strategy.changes_training:
+    needs = strategy.requires & _LACKS.keys()
+    if not needs and not strategy.changes_training:
         return
     module = new_module()  # a changed objective reports here what it lacks
-    if needs_dropout and not module.has_passes:
-        raise InputError(
-            f"{strategy} requires mc_dropout, but the model {model_name!r} has no dropout; choose another --model"
-            f"{', or --candidates without dropout passes' if isinstance(strategy, SelectorStrategy) else ''}"
-        )
+    for need in _lacked(module):
+        if need in needs:
+            other = f", or --candidates without {_USES[need]}" if isinstance(strategy, SelectorStrategy) else ""
+            raise InputError(
+                f"{strategy} requires {need}, but the model {model_name!r} {_LACKS[need]}; "
+                f"choose another --model{other}"
+            )
+
+
+def _lacked(module: TaskModel) -> list[Requirement]:
+    has: dict[Requirement, bool] = {"mc_dropout": module.has_passes, "differentiable": module.is_differentiable}
+    return [need for need in has if not has[need]]

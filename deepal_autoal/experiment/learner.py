@@ -153,6 +153,7 @@ class ActiveLearner:
             self._trainer = self.strategy.wrap_trainer(plain)
             if not callable(getattr(self._trainer, "fit", None)):
                 raise QueryError(f"{self.strategy}: wrap_trainer returned {self._trainer!r}, which has no method fit")
+        self._plain = plain
         self._rebuilding = rebuilding_trainer(self._trainer, plain)
         require_capabilities(self.strategy, self.model_name, lambda: self._untrained(self._rebuilding))
         self.round = -1
@@ -337,6 +338,24 @@ class ActiveLearner:
     def predictor(self) -> Predictor:
         """Return the trained model as a function of raw samples; it is trained first if there are new labels."""
         return Predictor(self.fit(), self.normalization, self._inputs.input_shape)
+
+    @engine_call()
+    def plain_predictor(self, progress: Callable[[int, int], None] | None = None) -> Predictor:
+        """Return the task model trained without the strategy's changes, from scratch, on the labels so far.
+
+        It is what `predictor` is with a strategy that chose the same samples and does not change training.
+
+        Raises:
+            InputError: If there are no labels yet.
+        """
+        if not self.strategy.changes_training:
+            return self.predictor()
+        self.fit()  # the round's number, and so its random streams
+        labeled, unlabeled = self._data()
+        seed = stream_seed(self.seed, self.round, "train")
+        with deterministic(self.device), clean_autograd_state(self.device):
+            fitted = self._plain.fit(labeled, unlabeled, seed=seed, progress=progress)
+        return Predictor(fitted, self.normalization, self._inputs.input_shape)
 
     def predict(self, samples: ArrayLike) -> NDArray[np.int64]:
         """Return the predicted classes, int64 (n,), of samples in the pool's format."""

@@ -37,6 +37,7 @@ from deepal_autoal.experiment.saved_learner import load_strategy_state, strategy
 from deepal_autoal.experiment.settings import (
     Settings,
     check_budget,
+    check_plain_accuracy,
     check_threads,
     recipe_changes,
     resolve_plugin_options,
@@ -305,6 +306,7 @@ def _prepare(
     members = in_play[draw_members(len(in_play), settings.seed, pool_size)]
     initial, batch_size, rounds = check_budget(settings, len(members))
     recipe = Recipe.for_data(data.input_shape, data.augmentation, **settings.recipe)
+    check_plain_accuracy(settings, recipe)
     _warn_of_large_images(data, recipe)
     # `using_threads` puts back how many there were.
     torch.set_num_threads(settings.threads or usual_threads(data.input_shape))

@@ -118,13 +118,15 @@ class SelectorStrategy(Strategy):
     def candidate_probabilities(self, name: str, context: QueryContext, batch_size: int) -> Tensor | None:
         """Return a candidate's checked ``choice_probabilities``, (n_candidates,), or None.
 
+        Its random streams are those of `consult_candidate`.
+
         Raises:
             QueryError: If they are not one probability per candidate sample; the message names the candidate.
         """
         from deepal_autoal.querying.asking import ask_probabilities
 
         with section(f"candidate {name}"):
-            return ask_probabilities(self.candidates[name], context, batch_size)
+            return ask_probabilities(self.candidates[name], context.for_candidate(name), batch_size)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the candidates' states by name; a selector with a state of its own adds to them."""

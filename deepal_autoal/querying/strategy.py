@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from deepal_autoal.training.trainer import Trainer, TrainerProtocol
 
 
-Requirement = Literal["inputs", "probabilities", "embeddings", "mc_dropout", "ensemble", "gradients"]
+Requirement = Literal["inputs", "probabilities", "embeddings", "mc_dropout", "ensemble", "gradients", "differentiable"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ class Strategy:
 
     Attributes:
         requires: What the strategy needs from the model, a subset of ``{"inputs", "probabilities", "embeddings",
-            "mc_dropout", "ensemble", "gradients"}``; anything a model lacks is reported before training starts.
+            "mc_dropout", "ensemble", "gradients", "differentiable"}``; anything a model lacks is reported before
+            training starts. All but the last are outputs; ``differentiable``: gradients of the logits with respect
+            to the model's inputs and embeddings.
         name: The name it was created by, or the class's name.
         options: Its constructor options, JSON-able.
         provider: The distribution that provides it; None if it was constructed directly.

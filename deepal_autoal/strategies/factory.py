@@ -14,6 +14,7 @@ from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.isolation.process_state import restored
 from deepal_autoal.plugins.contract import check_requires
 from deepal_autoal.plugins.host import plugin_host
+from deepal_autoal.plugins.notation import Notation
 from deepal_autoal.plugins.options import constructor_options, resolve_options
 from deepal_autoal.plugins.registry import Entry
 from deepal_autoal.querying.selector import SelectorStrategy, describe_strategy
@@ -24,6 +25,8 @@ from deepal_autoal.strategies.given import StrategyLike, check_given, entry_of, 
 
 logger = logging.getLogger(__name__)
 
+_NOTATION = Notation("strategy", "write it as NAME or NAME[KEY=VALUE,...]")
+
 
 @engine_call()
 def create_strategy(
@@ -32,8 +35,9 @@ def create_strategy(
     """Create a strategy by its registered name, from its class, or from a function of the context.
 
     Args:
-        name: A registered name (``deepal strategies`` lists them), a subclass of `Strategy`, or a function of the
-            context that returns one score per candidate. A strategy is returned as it is.
+        name: A registered name (``deepal strategies`` lists them), also with options as in
+            ``margin[calibrated=true]``, a subclass of `Strategy`, or a function of the context that returns one score
+            per candidate. A strategy is returned as it is.
         candidates: For selectors only: names of the candidates and of sets such as ``all-cheap`` (see
             `candidate_sets`), or, from a record, what these stood for; each selector has defaults. Strategies that
             only come from a set and cannot be created are left out, with a warning. In place of a name, a strategy,
@@ -48,6 +52,12 @@ def create_strategy(
             changes training; if there is no such set, or nothing in it can be created.
         PluginError: If the plugin that provides the strategy is broken.
     """
+    if isinstance(name, str):
+        name, written = _NOTATION.read(name)
+        twice = written.keys() & options.keys()
+        if twice:
+            raise InputError(f"strategy {name!r}: option {min(twice)} is given twice")
+        options |= written
     return create_with_options(name, candidates, options)
 
 

@@ -42,7 +42,7 @@ def needs_are_declared(subject: Subject) -> str | None:
             f"{', '.join(methods)}, which {'needs' if len(methods) == 1 else 'need'} {_list(used - declared)}",
             f"set {own} = frozenset({{{_quoted(right)}}}) on the class, and requires on its card",
         )
-    unused = declared - used
+    unused = declared - used - {"differentiable"}  # which is no output
     if unused and not subject.is_selector:
         methods = sorted(f"{method}()" for method, need in NEEDS.items() if need in unused)
         return (

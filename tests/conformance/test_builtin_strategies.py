@@ -17,6 +17,7 @@ BUDGETS = {
     "epig": {"n_passes": 10},
     "discal": {"mini_queries": 2, "steps": 20},
     "selectal": {"folds": 2, "repeats": 1},
+    "exploit-explore": {"steps": 20},
 }
 
 

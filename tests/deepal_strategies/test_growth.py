@@ -20,6 +20,7 @@ OPTIONS = {
     "epig": {"n_passes": 10, "n_targets": 10},
     "discal": {"mini_queries": 2, "steps": 20},
     "selectal": {"folds": 2, "repeats": 1},
+    "exploit-explore": {"steps": 20},
 }
 SIZES = {"N": 400, "b": 10, "C": 3}
 # With about as many samples as dimensions per class, either of two methods could be used.

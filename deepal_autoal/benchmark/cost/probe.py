@@ -94,6 +94,7 @@ class Probe:
     def __init__(self, data: Dataset, setup: Setup, settings: Mapping[str, Any], seconds: float) -> None:
         self._setup = setup
         self._seconds = seconds
+        self._with_plain = bool(settings.get("plain_accuracy"))
         self._threads = settings.get("threads") or usual_threads(data.input_shape)
         seed = settings.get("seed") or 0
         changes = PoolChanges(*(settings.get(name) for name in ("imbalance", "label_noise", "duplicates")))
@@ -144,6 +145,8 @@ class Probe:
         is_solved = _is_solved(setup, strategy)
         trainings = [cost.of(1 if is_solved else recipe.n_batches(n) * recipe.n_epochs(n)) for n in counts]
         evaluate = ratio * trained.evaluate
+        # A plain model's training is taken to last as long as the changed one.
+        models = 2 if self._with_plain and strategy.changes_training else 1
         own, further, first, n_query_bytes, passes = 0.0, 0.0, 0.0, 0, 0.0
         if samples:
             n_first = len(self._order) - setup.initial
@@ -166,8 +169,8 @@ class Probe:
             n_bytes = self._base + max(in_process, int(self._bytes_ratio * trained.n_bytes))
         name = max(parts, key=lambda part: parts[part], default="selection")
         return Cost(
-            train=sum(trainings),
-            evaluate=(setup.n_rounds + 1) * evaluate,
+            train=models * sum(trainings),
+            evaluate=models * (setup.n_rounds + 1) * evaluate,
             query=setup.n_rounds * (own + further),
             shared=0.0 if strategy.changes_training else trainings[0] + evaluate,
             n_bytes=n_bytes,

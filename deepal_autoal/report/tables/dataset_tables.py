@@ -29,6 +29,8 @@ def accuracy_table(contents: Contents) -> Table:
                 }
             if own.worst_group is not None:
                 row |= {"worst_group_mean": own.worst_group.mean, "worst_group_std": own.worst_group.std}
+            if own.plain_aubc is not None:
+                row |= {"plain_aubc_mean": own.plain_aubc.mean, "plain_aubc_std": own.plain_aubc.std}
             gap = None if to is None else to.difference
             row |= {
                 "difference": None if gap is None else gap.mean,
@@ -71,7 +73,7 @@ def accuracy_table(contents: Contents) -> Table:
             lambda row: wording.spread(row["final_accuracy_mean"], row["final_accuracy_std"]),
             more=("final_accuracy_std", "final_accuracy_low", "final_accuracy_high"),
         ),
-        *([_WORST_GROUP] if any("worst_group_mean" in row for row in rows) else []),
+        *(column for column in (_WORST_GROUP, _PLAIN) if any(column.key in row for row in rows)),
         Column(
             "difference",
             f"AUBC minus {base}'s, points",
@@ -117,17 +119,27 @@ def accuracy_table(contents: Contents) -> Table:
     return Table("accuracy", "Accuracy", columns, tuple(rows), note, by_dataset=True, extra=("standing",))
 
 
-_WORST_GROUP = Column(
-    "worst_group_mean",
-    "worst group, %",
-    "rounds.jsonl: worst_group_accuracy in each seed's last round; mean ± standard deviation over seeds",
-    lambda row: (
-        wording.spread(row["worst_group_mean"], row["worst_group_std"])
-        if row.get("worst_group_mean") is not None
-        else wording.NOTHING
-    ),
-    more=("worst_group_std",),
-    is_optional=True,
+def _column_of_some(measure: str, heading: str, how: str) -> Column:
+    """Return the column of a measure that some strategies have, in rows with its mean and std."""
+    mean, std = f"{measure}_mean", f"{measure}_std"
+    return Column(
+        mean,
+        heading,
+        f"{how}; mean ± standard deviation over seeds",
+        lambda row: wording.spread(row[mean], row[std]) if row.get(mean) is not None else wording.NOTHING,
+        more=(std,),
+        is_optional=True,
+    )
+
+
+_WORST_GROUP = _column_of_some(
+    "worst_group", "worst group, %", "rounds.jsonl: worst_group_accuracy in each seed's last round"
+)
+_PLAIN = _column_of_some(
+    "plain_aubc",
+    "plain AUBC, %",
+    "results.csv: plain_accuracy over n_labeled, of the model trained without the strategy's changes on the same "
+    "labels; area as AUBC",
 )
 
 
