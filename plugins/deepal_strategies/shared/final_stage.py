@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from deepal_autoal import QueryContext
 
 FINALS = ("coverage", "diverse", "top")
-# Of the ranks that are the weights of coverage. Of 0, 1, 2, 4, 8 and 16, the best for the vote of AutoAL's candidates on
-# development data, in the mean over budgets (benchmarks/selectors).
+# Of the ranks that are the weights of coverage. Of 0, 1, 2, 4, 8 and 16, the best in the mean over budgets for the vote
+# of AutoAL's candidates on development data (benchmarks/selectors).
 POWER = 2.0
 # The filter of the diverse stage, in batches: its width at this many labels per class, and its limits.
 WIDTH = 10.0
