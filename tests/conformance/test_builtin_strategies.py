@@ -16,6 +16,7 @@ BUDGETS = {
     "batchbald": {"n_passes": 10, "n_configurations": 100},
     "epig": {"n_passes": 10},
     "discal": {"mini_queries": 2, "steps": 20},
+    "refine": {"candidates": ["margin", "badge"], "last": "typiclust", "depth": 2, "batches": 4},
 }
 
 

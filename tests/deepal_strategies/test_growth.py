@@ -18,6 +18,9 @@ OPTIONS = {
     "batchbald": {"n_passes": 10, "n_configurations": 10},
     "epig": {"n_passes": 10, "n_targets": 10},
     "discal": {"mini_queries": 2, "steps": 20},
+    "random-candidate": {"candidates": ["entropy", "margin"]},
+    "round-robin": {"candidates": ["entropy", "margin"]},
+    "refine": {"candidates": ["margin", "badge"], "last": "margin", "depth": 2, "batches": 4},
 }
 SIZES = {"N": 400, "b": 10, "C": 3}
 # With about as many samples as dimensions per class, either of two methods could be used.
