@@ -34,6 +34,50 @@ def deepal_register_strategies(registry: Registrar) -> None:
         reference="Settles 2009, Active learning literature survey (passive learning)",
     )
     add(
+        "random-candidate",
+        "deepal_strategies.random_candidate:RandomCandidate",
+        summary="The batch of a random candidate strategy in every round",
+        family="control",
+        requires={"probabilities", "embeddings", "mc_dropout"},
+        time="ask",
+        memory="ask",
+        use="The control for selectors that learn which candidate to query, such as albl.",
+        reference="control of selectors: a choice without learning",
+    )
+    add(
+        "round-robin",
+        "deepal_strategies.round_robin:RoundRobin",
+        summary="The batch of one candidate strategy in turn, round by round",
+        family="control",
+        requires={"probabilities", "embeddings", "mc_dropout"},
+        time="ask",
+        memory="ask",
+        use="The control for selectors that learn which candidate to query, without random-candidate's chance.",
+        reference="control of selectors: a choice without learning",
+    )
+    add(
+        "switch",
+        "deepal_strategies.switch:Switch",
+        summary="The candidate strategies one after another, each for some rounds (-o rounds=3) or labels",
+        family="control",
+        requires={"probabilities", "embeddings"},
+        time="ask",
+        memory="ask",
+        use="The control for selectors that decide when to switch: the same switch at a fixed time.",
+        reference="control of selectors: a fixed schedule, such as tcm",
+    )
+    add(
+        "sub-pool",
+        "deepal_strategies.sub_pool:SubPool",
+        summary="One candidate strategy's batch of a uniformly random part of the pool (-o size=10000)",
+        family="control",
+        requires={"probabilities", "embeddings"},
+        time="ask + N",
+        memory="ask + N",
+        use="The control for refine, with its last strategy and the size of its pool; see also that strategy alone.",
+        reference="the comparison strategies of Huseljic et al. 2026 (see refine)",
+    )
+    add(
         "entropy",
         "deepal_strategies.entropy:Entropy",
         summary="Highest entropy of the predicted class probabilities",
@@ -461,8 +505,8 @@ def deepal_register_strategies(registry: Registrar) -> None:
         summary="Uniform vote of the candidate strategies: AutoAL without its search",
         family="selector",
         requires={"probabilities", "embeddings", "mc_dropout"},
-        time="ask + K*N + b*b*D",
-        memory="ask + K*N + b*D",
+        time="ask + K*N + (5000 + L + b)*N*D + L*L*D",
+        memory="ask + (K + D)*N + L*D + 4000000",
         use="When nobody knows which candidate fits; the control for autoal.",
         reference="control of Wang, Zhan & Huang 2025 (see autoal)",
     )
@@ -483,8 +527,8 @@ def deepal_register_strategies(registry: Registrar) -> None:
         summary="Weighs its candidates sample by sample by a search in the labeled pool (our form; -o variant=paper)",
         family="selector",
         requires={"probabilities", "embeddings", "mc_dropout"},
-        time="ask + fit + N*(D + K) + b*b*D",
-        memory="ask + N*(D + K) + L*(D + K)",
+        time="ask + fit + N*K + (5000 + L + b)*N*D + L*L*D",
+        memory="ask + N*(D + K) + L*(D + K) + 4000000",
         use="When nobody knows which candidate fits, and the search itself is of interest; compare it with vote.",
         reference="Wang, Zhan & Huang, ICML 2025, AutoAL: Automated active learning (arXiv 2410.13853)",
     )
@@ -498,4 +542,26 @@ def deepal_register_strategies(registry: Registrar) -> None:
         memory="ask + b*K + K*C + L",
         use="Imbalanced classes, and nobody knows which candidate finds the rare ones; else close to a random mix.",
         reference="Zhang et al. 2023, TAILOR: Algorithm selection for deep active learning with imbalanced datasets",
+    )
+    add(
+        "refine",
+        "deepal_strategies.refine:Refine",
+        summary="All candidates filter the pool five times by their batches of random parts; one queries what is left",
+        family="selector",
+        requires={"probabilities", "embeddings", "mc_dropout", "gradients", "differentiable"},
+        time="500*ask + K*N",
+        memory="ask + K*N",
+        use="Good embeddings, at minutes per query; compare it with sub-pool and with its last strategy alone.",
+        reference="Huseljic et al. 2026, Cleaning the pool (CVPR, arXiv 2511.22344)",
+    )
+    add(
+        "tcm",
+        "deepal_strategies.tcm:TCM",
+        summary="typiclust in the first rounds (-o rounds=3), then margin",
+        family="selector",
+        requires={"probabilities", "embeddings"},
+        time="ask",
+        memory="ask",
+        use="From the first labels on, on self-supervised embeddings; with few rounds, set when it switches.",
+        reference="Doucet et al. 2024, Bridging diversity and uncertainty in active learning (arXiv 2403.03728)",
     )

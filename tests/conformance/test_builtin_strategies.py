@@ -18,6 +18,7 @@ BUDGETS = {
     "discal": {"mini_queries": 2, "steps": 20},
     "selectal": {"folds": 2, "repeats": 1},
     "exploit-explore": {"steps": 20},
+    "refine": {"candidates": ["margin", "badge"], "last": "typiclust", "depth": 2, "batches": 4},
 }
 
 
