@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from plan import CONTROL, FIXED, POOLS, SELECTORS, SETTINGS
 
-from deepal_autoal import load_results
+from deepal_autoal.experiment.results import read_results
 from deepal_autoal.statistics import Difference, compare, holm
 
 RESULTS = Path(__file__).parent / "results"
@@ -50,7 +50,7 @@ def write_runs(path: Path, study: Path) -> None:
         for setting in SETTINGS:
             table = study / setting / "results.csv"
             if table.exists():
-                for run in load_results(table).runs:
+                for run in read_results(table).runs:
                     seconds = [f"{run.phase_seconds(phase) or 0.0:.2f}" for phase in ("train", "query")]
                     scores = [f"{run.aubc:.6f}", f"{run.final_accuracy:.6f}"]
                     writer.writerow([setting, run.strategy, run.seed, *scores, *seconds])
