@@ -92,8 +92,9 @@ class DPP(Strategy):
         radius = self.radius or _median_distance(rows, generator) / math.sqrt(2.0)
         if self.form == "map":
             priority = torch.randperm(len(rows), generator=generator, device=rows.device)
+            squares = rows.square().sum(dim=1)
             chosen, variances = greedy_map(
-                lambda row: similarity(rows[row], rows, radius)[0], log_quality, batch_size, priority
+                lambda row: similarity(rows[row], rows, radius, squares)[0], log_quality, batch_size, priority
             )
         else:
             kernel = torch.cat([similarity(part, rows, radius) for part in torch.split(rows, _MEASURED)])
@@ -106,9 +107,10 @@ class DPP(Strategy):
         return Query(view.indices[positions[chosen].cpu().numpy()], report)
 
 
-def similarity(rows: Tensor, others: Tensor, radius: float) -> Tensor:
-    """Return exp(-d²/(2σ²)) of rows (n, D) and others (m, D), (n, m)."""
-    squared = rows.square().sum(dim=1)[:, None] + others.square().sum(dim=1) - 2.0 * rows @ others.T
+def similarity(rows: Tensor, others: Tensor, radius: float, squares: Tensor | None = None) -> Tensor:
+    """Return exp(-d²/(2σ²)) of rows (n, D) and others (m, D), (n, m), given the others' squared lengths or not."""
+    squares = others.square().sum(dim=1) if squares is None else squares
+    squared = rows.square().sum(dim=1)[:, None] + squares - 2.0 * rows @ others.T
     return squared.clamp_(min=0.0).div_(-2.0 * radius * radius).exp_()
 
 
