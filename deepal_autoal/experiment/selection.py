@@ -257,13 +257,11 @@ def _read_labeled(labeled: Any, labels: Any, n: int) -> tuple[NDArray[np.int64],
             if written is not None and len(written) == n:
                 written = [label for label, is_labeled in zip(written, array.tolist(), strict=True) if is_labeled]
             array = np.flatnonzero(array)
-        outside = array[(array < 0) | (array >= n)]
-        if len(outside):
-            raise InputError(f"labeled: there is no row {outside[0]}; there are {n}, counted from 0")
-        rows = array.astype(np.int64)
-    outside = rows[rows >= n]
+        rows = array
+    outside = rows[(rows < 0) | (rows >= n)]
     if len(outside):
         raise InputError(f"{what}: there is no row {outside[0]}; there are {n}, counted from 0")
+    rows = rows.astype(np.int64)
     values, counts = np.unique(rows, return_counts=True)
     if len(values) < len(rows):
         raise InputError(f"{what}: row {values[counts > 1][0]} is given twice; give each labeled row once")
