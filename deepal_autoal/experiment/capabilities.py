@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from deepal_autoal.errors import InputError
@@ -33,22 +33,37 @@ def leave_out_unable_candidates(strategy: Strategy, model_name: str, new_module:
         model_name: The task model's name.
         new_module: Creates an untrained task model.
     """
-    if not isinstance(strategy, SelectorStrategy):
+    if not any(candidate.requires & _LACKS.keys() for candidate in _optional_candidates(strategy).values()):
         return strategy
-    optional = CandidateSelection(strategy.candidate_words).optional
-    candidates = {name: strategy.candidates[name] for name in strategy.candidates if name in optional}
-    if not any(candidate.requires & _LACKS.keys() for candidate in candidates.values()):
-        return strategy
+    return leave_out_candidates(
+        strategy, {need: f"the model {model_name!r} {_LACKS[need]}" for need in _lacked(new_module())}
+    )
+
+
+def leave_out_candidates(strategy: Strategy, lacks: Mapping[Requirement, str]) -> Strategy:
+    """Return a selector without the candidates that only come from a set and have one of some requirements.
+
+    Args:
+        strategy: Any strategy; all but selectors are returned as they are.
+        lacks: What is lacking, by requirement, for the warnings.
+    """
+    candidates = _optional_candidates(strategy)
     unable: set[str] = set()
-    for need in _lacked(new_module()):
+    for need, reason in lacks.items():
         needing = [name for name, candidate in candidates.items() if need in candidate.requires]
         if needing:
             logger.warning(
-                "candidates of %s left out: %s; they require %s, but the model %r %s",
-                strategy, ", ".join(needing), need, model_name, _LACKS[need],
-            )  # fmt: skip
+                "candidates of %s left out: %s; they require %s, but %s", strategy, ", ".join(needing), need, reason
+            )
         unable.update(needing)
-    return without_candidates(strategy, unable) if unable else strategy
+    return without_candidates(strategy, unable) if unable and isinstance(strategy, SelectorStrategy) else strategy
+
+
+def _optional_candidates(strategy: Strategy) -> dict[str, Strategy]:
+    if not isinstance(strategy, SelectorStrategy):
+        return {}
+    optional = CandidateSelection(strategy.candidate_words).optional
+    return {name: candidate for name, candidate in strategy.candidates.items() if name in optional}
 
 
 def require_capabilities(strategy: Strategy, model_name: str, new_module: Callable[[], TaskModel]) -> None:
