@@ -13,7 +13,7 @@ from deepal_autoal.experiment.records import RunFolder
 from deepal_autoal.oracles import read_trials
 from deepal_autoal.oracles.creation import ORACLES, create_named
 from deepal_autoal.oracles.judge import Judge
-from deepal_autoal.oracles.third_split import draw_third_split
+from deepal_autoal.oracles.third_split import default_pool_size, draw_third_split, expected_size
 from deepal_autoal.oracles.trials import Trial
 from deepal_autoal.training.task_model import TaskModel
 from tests.benchmark.run_files import untimed
@@ -93,6 +93,18 @@ def test_third_split_is_fixed_by_the_seed_and_bounded():
     one, again, other = (draw_third_split(in_play, members, 9000, seed) for seed in (1, 1, 2))
     assert len(one) == len(set(one.tolist())) == 5000 and min(one) >= 1000
     assert np.array_equal(one, again) and not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("n_copies", [1, 2, 5])
+def test_a_fifth_of_the_distinct_samples_scores_by_default_also_with_duplicates(n_copies):
+    in_play = np.arange(1000 * n_copies)
+    pool_size = default_pool_size(len(in_play), n_copies)
+    rng = np.random.default_rng(0)
+    sizes = [
+        len(draw_third_split(in_play, rng.choice(in_play, pool_size, replace=False), 1000, 0)) for _ in range(10)
+    ]
+    assert expected_size(len(in_play), pool_size, n_copies) == pytest.approx(200, abs=1)
+    assert np.mean(sizes) == pytest.approx(200, abs=10)
 
 
 def test_scores_are_accuracy_and_loss_of_the_labels(toy, tmp_path):
