@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 from plan import CONTROL, FIXED, POOLS, SELECTORS, SETTINGS
 
-from deepal_autoal import load_results
+from deepal_autoal.experiment.results import read_results
 from deepal_autoal.statistics import Difference, compare, holm
 
 RESULTS = Path(__file__).parent / "results"
 COLUMNS = ("setting", "label", "seed", "aubc", "final_accuracy", "train_s", "query_s")
+ORACLE = "oracle-boss"
 # AUBC in [0, 1] by setting, label and seed.
 Areas = dict[str, dict[str, dict[int, float]]]
 NOTE = """AUBC differences in points, paired by seed, with the 95% percentile bootstrap interval of the mean over seeds;
@@ -50,7 +51,7 @@ def write_runs(path: Path, study: Path) -> None:
         for setting in SETTINGS:
             table = study / setting / "results.csv"
             if table.exists():
-                for run in load_results(table).runs:
+                for run in read_results(table).runs:
                     seconds = [f"{run.phase_seconds(phase) or 0.0:.2f}" for phase in ("train", "query")]
                     scores = [f"{run.aubc:.6f}", f"{run.final_accuracy:.6f}"]
                     writer.writerow([setting, run.strategy, run.seed, *scores, *seconds])
@@ -114,19 +115,18 @@ def fixed_table(areas: Areas) -> str:
 
 
 def regrets(areas: Areas) -> str:
-    """Return each contender's regret to the oracle `boss`."""
-    settings = [name for name in SETTINGS if "oracle-boss" in areas.get(name, {}) or "boss" in areas.get(name, {})]
+    """Return each contender's regret to `ORACLE`."""
+    settings = [name for name in SETTINGS if ORACLE in areas.get(name, {})]
     if not settings:
         return ""
-    oracle = {name: "boss" if "boss" in areas[name] else "oracle-boss" for name in settings}
     labels = list(dict.fromkeys(label for name in settings for label in areas[name]))
-    lines = ["## Regret: AUBC of `boss` minus the row's, in points\n"]
+    lines = [f"## Regret: AUBC of `{ORACLE}` minus the row's, in points\n"]
     lines += [_row(["", *settings]), _row(["---"] * (1 + len(settings)))]
     for label in labels:
         cells = []
         for name in settings:
-            found = compare(areas[name][oracle[name]], areas[name].get(label, {}))
-            cells.append("" if found is None or label == oracle[name] else f"{100 * found.mean:+.1f}")
+            found = compare(areas[name][ORACLE], areas[name].get(label, {}))
+            cells.append("" if found is None or label == ORACLE else f"{100 * found.mean:+.1f}")
         lines.append(_row([f"`{label}`", *cells]))
     return "\n".join([*lines, ""])
 
