@@ -28,7 +28,7 @@ def default_pool_size(n_samples: int, n_copies: int = 1) -> int:
 
 
 def expected_size(n_samples: int, pool_size: int, n_copies: int = 1) -> int:
-    """Return how many distinct samples no copy of which is in a random pool, the mean over seeds, `MOST_SCORED` at most.
+    """Return how many distinct samples score: those with no copy in the pool, the mean over seeds, 5,000 at most.
 
     Args:
         n_samples: Number of samples that the pool is drawn from, copies included.

@@ -118,6 +118,7 @@ def test_estimates_know_oracles(study, monkeypatch):
         ("best,best", "two are labeled 'oracle-best'"),
         ("best[candidates=[margn]]", "margin"),
         ("a/b=best", "safe folder name"),
+        ("a_low=best", "name columns"),
     ],
 )
 def test_mistyped_oracles_are_explained(written, message):

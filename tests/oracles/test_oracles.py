@@ -100,9 +100,7 @@ def test_a_fifth_of_the_distinct_samples_scores_by_default_also_with_duplicates(
     in_play = np.arange(1000 * n_copies)
     pool_size = default_pool_size(len(in_play), n_copies)
     rng = np.random.default_rng(0)
-    sizes = [
-        len(draw_third_split(in_play, rng.choice(in_play, pool_size, replace=False), 1000, 0)) for _ in range(10)
-    ]
+    sizes = [len(draw_third_split(in_play, rng.choice(in_play, pool_size, replace=False), 1000, 0)) for _ in range(10)]
     assert expected_size(len(in_play), pool_size, n_copies) == pytest.approx(200, abs=1)
     assert np.mean(sizes) == pytest.approx(200, abs=10)
 
