@@ -179,6 +179,12 @@ def admit(
     if any(map(is_oracle, [*(contender.label for contender in contenders), *map(_label, configs)])):
         n_copies = wanted.duplicates or 1
         if wanted.pool_size is None:
+            whole = next((folder for folder, config in configs.items() if config.pool_size == n_samples), None)
+            if whole is not None:
+                raise RunFolderError(
+                    f"{whole} has the whole training split as its pool, which leaves nothing for an oracle to score "
+                    "batches on; choose another --out"
+                )
             wanted = replace(wanted, pool_size=default_pool_size(n_samples, n_copies))
         assert wanted.pool_size is not None
         check_third_split(n_samples, wanted.pool_size, n_copies)
