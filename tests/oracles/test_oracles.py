@@ -134,6 +134,16 @@ def test_greedy_keeps_the_best_sample_of_each_step(toy, tmp_path):
     assert found.trials[found.chosen].accuracy == max(trial.accuracy for trial in found.trials[8:])
 
 
+@pytest.mark.parametrize("name, options, total", [("best", {}, 2), ("boss", {"batches": 4, "recheck": 1}, 5)])
+def test_progress_counts_trials_and_not_the_steps_of_candidates(toy, name, options, total):
+    seen = []
+    run(
+        f"oracle-{name}", candidates=["typiclust", "maxherding"], options=options,
+        progress=lambda phase, done, n: seen.append((done, n)) if phase == "query" else None, **{**toy, "rounds": 1},
+    )  # fmt: skip
+    assert [step for step in seen if step[1] != 1] == [(done, total) for done in range(total)]
+
+
 def test_boss_tries_candidates_on_random_parts_of_the_pool(toy, tmp_path):
     options = {"batches": 30, "least": 2, "largest": 50, "recheck": 2}
     candidates = ["random", "margin", "typiclass"]
