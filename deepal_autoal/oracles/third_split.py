@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +25,7 @@ def default_pool_size(n_samples: int, n_copies: int = 1) -> int:
     """
     distinct = n_samples // n_copies
     share = min(MOST_HELD_OUT, distinct // 5) / distinct
-    return n_samples - round(n_samples * share ** (1 / n_copies))
+    return n_samples - round(n_samples * math.pow(share, 1 / n_copies))
 
 
 def expected_size(n_samples: int, pool_size: int, n_copies: int = 1) -> int:
