@@ -177,10 +177,17 @@ def admit(
     changes = wanted.changes.describe(data)
     n_samples = sum(changes["class_counts"])
     if any(map(is_oracle, [*(contender.label for contender in contenders), *map(_label, configs)])):
+        n_copies = wanted.duplicates or 1
         if wanted.pool_size is None:
-            wanted = replace(wanted, pool_size=default_pool_size(n_samples))
+            whole = next((folder for folder, config in configs.items() if config.pool_size == n_samples), None)
+            if whole is not None:
+                raise RunFolderError(
+                    f"{whole} has the whole training split as its pool, which leaves nothing for an oracle to score "
+                    "batches on; choose another --out"
+                )
+            wanted = replace(wanted, pool_size=default_pool_size(n_samples, n_copies))
         assert wanted.pool_size is not None
-        check_third_split(n_samples, wanted.pool_size)
+        check_third_split(n_samples, wanted.pool_size, n_copies)
         settings = {**settings, "pool_size": wanted.pool_size}
     pool_size = len(draw_members(n_samples, 0, wanted.pool_size))
     initial, batch_size, n_rounds = check_budget(wanted, pool_size)

@@ -301,8 +301,9 @@ def _prepare(
     pool, in_play = changes.apply(data, settings.seed)
     pool_size = settings.pool_size
     if isinstance(created, Oracle):
-        pool_size = default_pool_size(len(in_play)) if pool_size is None else pool_size
-        check_third_split(len(in_play), pool_size)
+        n_copies = settings.duplicates or 1
+        pool_size = default_pool_size(len(in_play), n_copies) if pool_size is None else pool_size
+        check_third_split(len(in_play), pool_size, n_copies)
     members = in_play[draw_members(len(in_play), settings.seed, pool_size)]
     initial, batch_size, rounds = check_budget(settings, len(members))
     recipe = Recipe.for_data(data.input_shape, data.augmentation, **settings.recipe)
