@@ -277,6 +277,7 @@ class ActiveLearner:
             self._inputs, self._trainer, (self.seed, self.round), progress, keeps_embeddings, self._new_module
         )
         if len(audited) == batch_size:
+            self.query_seconds = {}
             return self._keep(Query(audited))
         context = self._context(model, candidates, cache)
         try:

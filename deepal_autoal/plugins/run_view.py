@@ -43,9 +43,7 @@ class RunLearner(Protocol):
     def new_module(self) -> TaskModel:
         """Return an untrained task model."""
 
-    def advise(
-        self, batch_size: int, label_cost: float | None = None, value_per_point: float | None = None
-    ) -> Advice:
+    def advise(self, batch_size: int, label_cost: float | None = None, value_per_point: float | None = None) -> Advice:
         """Return whether to label another batch; only in runs with an audit."""
 
     def predict(self, samples: Any) -> NDArray[np.int64]:
