@@ -14,6 +14,7 @@ import torch
 from deepal_autoal.benchmark.notation import Contender
 from deepal_autoal.datasets import Dataset, load_dataset
 from deepal_autoal.errors import DeepALError, InputError, QueryError, RunFolderError
+from deepal_autoal.experiment.auditing import check_audit
 from deepal_autoal.experiment.learner import ActiveLearner
 from deepal_autoal.experiment.pool import draw_members
 from deepal_autoal.experiment.records import CONFIG, RunFolder
@@ -167,6 +168,7 @@ def admit(
     wanted = Settings(**given).with_protocol()
     recipe = Recipe.for_data(data.input_shape, data.augmentation, **wanted.recipe)
     check_plain_accuracy(wanted, recipe)
+    check_audit(wanted.audit, wanted.audit_folds)
     scaling = resolve_scaling(wanted.scaling, data.x_train, data.is_embeddings).name
     device = recorded_device = resolve_device("cpu" if is_remote else settings.get("device") or "auto")
     if is_remote:

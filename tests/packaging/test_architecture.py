@@ -28,7 +28,7 @@ PUBLIC = {module.__name__: module for module in (deepal_autoal, deepal_autoal.be
 LAYERS = (
     ("errors", "files", "jsonable", "run_settings", "user_paths"),
     ("numerics",),
-    ("measuring",),
+    ("measuring", "audit"),
     ("isolation",),
     ("training",),
     ("querying",),
