@@ -128,7 +128,10 @@ def embed(
     source = dataset.source.get("path") if dataset.source else None
     check_output(path, _is_own, [Path(source)] if isinstance(source, str) else [])
     shape = dataset.input_shape if size is None else (dataset.input_shape[0], *size)
-    fitted, normalization, name = _model(model, dataset, shape, resolve_device(device), seed, precision, chosen)
+    samples, n_classes = dataset.x_train, dataset.n_classes
+    fitted, normalization, name = _model(
+        model, samples, n_classes, shape, resolve_device(device), seed, precision, chosen
+    )
     total, done = len(dataset.x_train) + len(dataset.x_test), 0
     width = fitted.module.embedding_dim
 
@@ -162,6 +165,36 @@ def embed(
     return Embedded(path, len(dataset.x_train), len(dataset.x_test), width, name)
 
 
+@engine_call()
+def embed_samples(
+    samples: NDArray[Any], model: str, *, device: str = "auto", seed: int = 0, progress: Progress | None = None
+) -> NDArray[np.float32]:
+    """Return a model's embeddings of samples without labels, float32 (N, D), normalized and computed as by `embed`.
+
+    Args:
+        samples: Images uint8 (N, H, W, C) of the size that the model gets, or vectors (N, D).
+        model: As for `embed`.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
+        seed: Seed of weights that are not published.
+        progress: Called with the number of samples done and the total.
+
+    Raises:
+        InputError: If the model cannot take the samples, or its embeddings are not finite.
+    """
+    is_image = samples.ndim == 4
+    shape = (samples.shape[3], *samples.shape[1:3]) if is_image else samples.shape[1:]
+    scaling = resolve_scaling("auto", samples).name
+    fitted, normalization, _ = _model(model, samples, 2, shape, resolve_device(device), seed, "float32", scaling)
+    inputs = Inputs(samples, normalization, fitted.device)
+    embeddings = np.empty((len(samples), fitted.module.embedding_dim), dtype=np.float32)
+    for block in row_slices(len(samples), samples_at_once(shape, fitted.device)):
+        rows = np.arange(block.start, block.stop)
+        embeddings[block] = _fitting(_embeddings(fitted, inputs, rows, shape), "float32")
+        if progress is not None:
+            progress(block.stop, len(samples))
+    return embeddings
+
+
 def _is_own(path: Path) -> bool:
     """Return whether a file holds embeddings that `embed` wrote."""
     try:
@@ -180,7 +213,8 @@ def _is_run(model: str | Path) -> bool:
 
 def _model(
     model: str | Path,
-    dataset: Dataset,
+    samples: NDArray[Any],
+    n_classes: int,
     shape: tuple[int, ...],
     device: torch.device,
     seed: int,
@@ -197,7 +231,7 @@ def _model(
             )
         return predictor.model, predictor.normalization, str(model)
     with global_torch_seed(stream_seed(seed, "init"), device):
-        module = build_model(str(model), shape, dataset.n_classes)
+        module = build_model(str(model), shape, n_classes)
     if module.published is None and any(True for _ in module.backbone.parameters()):
         logger.warning(
             "%s has random weights, so its embeddings carry little information: choose published weights, such as "
@@ -205,17 +239,17 @@ def _model(
         )  # fmt: skip
     normalization = None
     if module.published is not None:
-        if dataset.is_image and module.published.side > 2 * min(shape[1:]):
+        if samples.ndim == 4 and module.published.side > 2 * min(shape[1:]):
             logger.warning(
                 "the weights of %s were trained at %d pixels per side, but these images have %d: --image-size %d "
                 "usually gives better embeddings but takes longer", model, module.published.side, min(shape[1:]),
                 module.published.side,
             )  # fmt: skip
         normalization = module.published.normalization(shape[0])
-    recipe = Recipe.for_data(dataset.input_shape, precision=precision)
+    recipe = Recipe.for_data(shape, precision=precision)
     precision = resolve_precision(recipe.precision, device, shape)
     fitted = FittedModel(module, device=device, recipe=recipe, seed=seed, precision=precision)
-    return fitted, normalization or Normalization.fit(dataset.x_train, scaling=scaling), str(model)
+    return fitted, normalization or Normalization.fit(samples, scaling=scaling), str(model)
 
 
 def _embeddings(
