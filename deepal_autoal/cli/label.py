@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import click
 from deepal_autoal.cli.help_groups import SuggestingGroup
 from deepal_autoal.cli.logging_setup import set_up_logging
 from deepal_autoal.cli.shared_options import UserPath, split_option
-from deepal_autoal.errors import DeepALError, InputError, error_message
+from deepal_autoal.errors import DeepALError, InputError, UnknownNameError, error_message
 from deepal_autoal.run_settings import split_names
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def label_init(
     skip_bad: bool,
 ) -> None:  # fmt: skip
     """Start a project on your data, or tell it where its data are now."""
-    given = {
+    given: dict[str, Any] = {
         "strategy": strategy, "candidates": candidates, "options": dict(map(split_option, options)), "model": model,
         "embed": None if embed.casefold() == "none" else embed, "image_size": image_size, "batch_size": batch_size,
         "seed": seed, "device": device, "skip_bad": skip_bad,
@@ -180,6 +181,77 @@ def label_status(project: Path, as_json: bool) -> None:
     click.echo(status["advice"])
 
 
+@label_group.command("add")
+@_project
+@click.argument("data", type=UserPath(), metavar="PATH")
+@_skip_bad
+def label_add(project: Path, data: Path, skip_bad: bool) -> None:
+    """Add samples: new images in the same folder or another, or another file of texts or vectors."""
+    opened = _opened(project)
+    from deepal_autoal.labeling.start import add_data
+
+    with opened.changing():
+        number = add_data(opened, data, skip_bad)
+    click.echo(f"{number} samples added; {len(opened.state.ids)} in all")
+
+
+@label_group.command("review")
+@_project
+def label_review(project: Path) -> None:
+    """List labels that are likely wrong, and samples with different answers, in a CSV file to correct and submit.
+
+    A label is listed if models trained without it are confident of another class.
+    """
+    opened = _opened(project)
+    from deepal_autoal.labeling.review import write_review
+
+    with opened.changing():
+        path, number = write_review(opened)
+    click.echo(f"{number} labels to look at again" if number else "No label looks wrong")
+    if number:
+        click.echo(f"{path} (pictures: {path.with_suffix('.html')}); correct them there, then: deepal label submit "
+                   f"{project} {path}")  # fmt: skip
+
+
+@label_group.command("export")
+@_project
+@click.option("--out", type=UserPath(), metavar="FILE|DIR", required=True, help="The file, or new folder, to write.")
+@click.option(
+    "--format", "form", metavar="NAME",
+    help="csv, folder (a tree of class folders), npz, label-studio or cvat; default by the file's suffix.",
+)  # fmt: skip
+@click.option("--predictions", is_flag=True, help="Add a model's labels for all other samples, with its confidence.")
+def label_export(project: Path, out: Path, form: str | None, predictions: bool) -> None:
+    """Write the labels, for other programs or a run."""
+    opened = _opened(project)
+    from deepal_autoal.labeling.export import FORMATS, export_project
+
+    if form is not None and form not in FORMATS:
+        raise UnknownNameError("format", form, FORMATS)
+    with opened.changing() if predictions else nullcontext():
+        number = export_project(opened, out, form, predictions)
+    click.echo(f"{number} samples written to {out}")
+    if form == "label-studio" or (form is None and out.suffix.lower() == ".json"):
+        from deepal_autoal.labeling.label_studio import labeling_interface
+
+        click.echo(f"Labeling interface for Label Studio: {labeling_interface(opened)}")
+
+
+@label_group.command("import")
+@_project
+@click.argument("file", type=UserPath(), metavar="FILE")
+@_new_class
+def label_import(project: Path, file: Path, new_classes: tuple[str, ...]) -> int:
+    """Take labels from an export of Label Studio (JSON) or CVAT (CVAT for images 1.1, or ImageNet 1.0)."""
+    opened = _opened(project)
+    from deepal_autoal.labeling.exchange import read_exchange
+    from deepal_autoal.labeling.submission import take
+
+    with opened.changing():
+        answers, tool = read_exchange(opened, file, new_classes)
+        return _after(opened, take(opened, answers, tool, new_classes))
+
+
 def _opened(path: Path) -> Project:
     from deepal_autoal.labeling.project import Project
 
@@ -196,6 +268,9 @@ def _after(project: Project, taken: Taken) -> int:
     parts += [f"{taken.corrected} corrected"] if taken.corrected else []
     parts += [f"{taken.skipped} skipped"] if taken.skipped else []
     parts += [f"{taken.unchanged} known already"] if taken.unchanged else []
+    if not taken.is_change and not taken.unchanged:
+        click.echo("No label is filled in yet; there is nothing to take")
+        return 0
     click.echo(f"Labels taken: {', '.join(parts)}")
     if taken.classes:
         click.echo(f"New classes: {', '.join(taken.classes)}")

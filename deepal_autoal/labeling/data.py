@@ -157,7 +157,9 @@ def _parquet(path: Path, skip_bad: bool) -> Source:
 
 
 def _from_table(path: Path, table: Table, skip_bad: bool) -> Source:
-    labels = [_label(text) for text in table.texts("label")] if "label" in table.names else [None] * len(table)
+    labels: list[str | None] = [None] * len(table)
+    if "label" in table.names:
+        labels = [text or None for text in table.texts("label")]
     known = [name for name in ("path", "text") if name in table.names]
     if len(known) > 1:
         raise InputError(f"{path} has both a column path and a column text; keep the one that is to be labeled")
@@ -192,10 +194,6 @@ def _listed_files(path: Path, table: Table, labels: list[str | None], skip_bad: 
     found = [row for row, name in enumerate(names) if name not in bad]
     return _image_files(path.parent, [names[row] for row in found], [sizes[row] for row in found],
                         [labels[row] for row in found], bad, skip_bad)  # fmt: skip
-
-
-def _label(text: str) -> str | None:
-    return text or None
 
 
 def _npy(path: Path, skip_bad: bool) -> Source:

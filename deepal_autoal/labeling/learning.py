@@ -43,9 +43,10 @@ if TYPE_CHECKING:
     from deepal_autoal.labeling.project import Project
 
 LEARNER = "learner.pt"
-COVER = "typiclust"
-"""The strategy of the first batch; on that many samples at most, drawn at random."""
+FIRST, UNTIL_TWO_CLASSES = "kmeans", "maxherding"
+"""The strategies that cover the pool: without labels, and beside those of a single class."""
 MOST_COVERED = 50_000
+"""Samples that are covered at most; of more, so many drawn at random."""
 # What a project's own strategy is advised for: a few batches.
 _BATCHES_AHEAD = 10
 _UNKNOWN_CLASSES = 10
@@ -82,10 +83,9 @@ class Learning:
         """
         state, settings = self.project.state, self.project.settings
         if not self.can_train:
-            rows = cover(
-                self.samples.vectors, state.unlabeled, list(state.labels), size, settings.seed, settings.device
-            )
-            return rows, COVER, None
+            labeled = list(state.labels)
+            rows = cover(self.samples.vectors, state.unlabeled, labeled, size, settings.seed, settings.device)
+            return rows, covering(labeled), None
         learner = self.learner()
         rows = [int(row) for row in learner.ask(size)]
         self._save(learner)
@@ -220,11 +220,16 @@ def choose_strategy(
     return "random"
 
 
+def covering(labeled: Sequence[int]) -> str:
+    """Return the strategy that covers a pool of which some samples are labeled."""
+    return UNTIL_TWO_CLASSES if labeled else FIRST
+
+
 @engine_call()
 def cover(
     vectors: NDArray[Any], candidates: Sequence[int], labeled: Sequence[int], size: int, seed: int, device: str
 ) -> list[int]:
-    """Return rows that cover the candidates as `COVER` does, without a model: on the scaled vectors themselves.
+    """Return rows that cover the candidates, chosen without a model: on the scaled vectors themselves.
 
     Args:
         vectors: Of all samples, (N, D).
@@ -253,5 +258,5 @@ def cover(
         key=(*key, "cover"),
     )  # fmt: skip
     with torch.no_grad():
-        answer = ask(create_strategy(COVER), context, size)
+        answer = ask(create_strategy(covering(labeled)), context, size)
     return [int(row) for row in answer.indices]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import zipfile
 from collections.abc import Sequence
@@ -205,14 +206,14 @@ def _tf_idf(texts: Sequence[str], seed: int) -> NDArray[np.float32]:
 
 def _sentence_embeddings(texts: Sequence[str], model: str) -> NDArray[np.float32]:
     try:
-        from sentence_transformers import SentenceTransformer
+        package = importlib.import_module("sentence_transformers")
     except ImportError:
         raise InputError(
             f"--embed {model}: embeddings of texts need sentence-transformers: pip install sentence-transformers; or "
             "leave --embed out"
         ) from None
     try:
-        vectors = SentenceTransformer(model).encode(list(texts), show_progress_bar=False)
+        vectors = package.SentenceTransformer(model).encode(list(texts), show_progress_bar=False)
     except Exception as error:  # of another package: anything
         raise InputError(f"--embed {model}: sentence-transformers failed: {error_message(error)[:200]}") from error
     return np.asarray(vectors, dtype=np.float32)
@@ -275,4 +276,5 @@ def _coarse_pixels(images: NDArray[np.uint8], side: int = 8) -> NDArray[np.float
     areas = np.outer(np.diff([*starts[0], height]), np.diff([*starts[1], width]))
     sums = [np.add.reduceat(np.add.reduceat(image.astype(np.float32), starts[0], axis=0), starts[1], axis=1)
             for image in images]  # fmt: skip
-    return np.stack([(block / areas[..., np.newaxis]).ravel() for block in sums]) / np.float32(255)
+    scale = (255 * areas[..., np.newaxis]).astype(np.float32)
+    return np.stack([(block / scale).ravel() for block in sums]).astype(np.float32)

@@ -106,7 +106,7 @@ def _write(folder: Path, data: Path, source: Source, settings: ProjectSettings) 
             samples, n_classes, settings.batch_size, settings.model, settings.seed, settings.device
         )
         settings = replace(settings, strategy=chosen)
-    create_learner(settings, samples, n_classes)
+    create_learner(settings, samples, n_classes).new_module()  # or say why there is none
     write_settings(folder, settings)
     project = Project.draft(folder, settings)
     project.add_event("data", **event)
