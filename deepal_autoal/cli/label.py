@@ -30,7 +30,19 @@ _new_class = click.option(
 _skip_bad = click.option("--skip-bad", is_flag=True, help="Go on without image files that cannot be used.")
 
 
-@click.group("label", cls=SuggestingGroup, epilog="Start with: deepal label init my-project --data my-images/")
+class _LabelGroup(SuggestingGroup):
+    """The group; says after an interruption that nothing is lost."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted; what was taken is kept. Repeat the command to go on.", err=True)
+            raise
+
+
+@click.group("label", cls=_LabelGroup, epilog="Start with: deepal label init my-project --data my-images/")
 def label_group() -> None:
     """Label your own data, batch by batch; the most useful samples come first.
 

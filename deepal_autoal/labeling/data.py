@@ -281,6 +281,8 @@ def _check_ids(ids: Sequence[str], path: Path) -> None:
     for name in ids:
         if not name.strip() or name != name.strip():
             raise InputError(f"{path}: the id {name!r} is empty or has spaces around it; give every sample a name")
+        if not name.isprintable():
+            raise InputError(f"{path}: the name {name!r} has characters that cannot be written or seen; rename it")
         if name in seen:
             raise InputError(f"{path}: the id {name!r} occurs twice; give every sample its own")
         seen.add(name)

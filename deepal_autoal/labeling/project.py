@@ -23,7 +23,7 @@ from typing import Any
 import filelock
 
 from deepal_autoal.errors import InputError, RunFolderError, UnknownNameError
-from deepal_autoal.files import checksum_of_file, read_json, write_json
+from deepal_autoal.files import TEMPORARY_SUFFIX, checksum_of_file, read_json, remove_leftovers, write_json
 from deepal_autoal.labeling.journal import Journal
 from deepal_autoal.user_paths import why_not_created
 
@@ -341,6 +341,8 @@ def locked(folder: Path) -> Iterator[None]:
     except (OSError, NotImplementedError) as error:
         raise RunFolderError(f"cannot write to {folder}: {why_not_created(folder, error)}") from error
     try:
+        # Of a killed process: we hold the lock.
+        remove_leftovers(path for pattern in ("", "*/") for path in folder.glob(f"{pattern}.*{TEMPORARY_SUFFIX}"))
         yield
     finally:
         lock.release()

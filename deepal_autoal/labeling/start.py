@@ -28,6 +28,7 @@ from deepal_autoal.labeling.project import (
     write_settings,
     write_source,
 )
+from deepal_autoal.models.names import AUTO
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +62,7 @@ def start_project(
     """
     if batch_size < 1:
         raise InputError(f"--batch-size {batch_size}: a batch has at least one sample")
-    if is_begun(folder):
-        raise InputError(f"{folder} is a labeling project already; go on with: deepal label next {folder}")
+    _refuse_begun(folder)
     _check_classes(classes)
     _check_apart(folder, data)
     source = read_source(data, classes, skip_bad=skip_bad)
@@ -79,10 +79,13 @@ def start_project(
         size = size or usual_size(source.folder, source.ids, embed)
     elif size is not None:
         raise InputError(f"--image-size {image_size}: {data} does not consist of image files; leave it out")
+    if embed is not None and os.path.isdir(os.path.expanduser(embed)):
+        embed = os.path.abspath(os.path.expanduser(embed))  # a run folder, wherever later commands are called
     settings = ProjectSettings(strategy or "", candidates, dict(options or {}), model, embed, size, classes, batch_size,
                                seed, device, source.form)  # fmt: skip
     is_new = not os.path.lexists(folder)
     with locked(folder):
+        _refuse_begun(folder)  # by another process meanwhile
         try:
             return _write(folder, data, source, settings)
         except BaseException:
@@ -93,6 +96,11 @@ def start_project(
                 with suppress(OSError):
                     (folder / ".lock").unlink(missing_ok=True)
                     folder.rmdir()
+
+
+def _refuse_begun(folder: Path) -> None:
+    if is_begun(folder):
+        raise InputError(f"{folder} is a labeling project already; go on with: deepal label next {folder}")
 
 
 def _write(folder: Path, data: Path, source: Source, settings: ProjectSettings) -> Project:
@@ -106,7 +114,10 @@ def _write(folder: Path, data: Path, source: Source, settings: ProjectSettings) 
             samples, n_classes, settings.batch_size, settings.model, settings.seed, settings.device
         )
         settings = replace(settings, strategy=chosen)
-    create_learner(settings, samples, n_classes).new_module()  # or say why there is none
+    learner = create_learner(settings, samples, n_classes)
+    learner.new_module()  # or say why there is none
+    if settings.model == AUTO:
+        settings = replace(settings, model=learner.model_name)
     write_settings(folder, settings)
     project = Project.draft(folder, settings)
     project.add_event("data", **event)

@@ -1,5 +1,6 @@
 """What can be labeled, and every kind of data that cannot."""
 
+import os
 import sys
 import types
 from pathlib import Path
@@ -159,6 +160,14 @@ def test_bad_arrays(tmp_path):
     refused("o.parquet", "Parquet")
     (tmp_path / "empty").mkdir()
     refused("empty", "no samples")
+
+
+def test_names_that_cannot_be_written(tmp_path):
+    for number, name in enumerate((b"line\nbreak.png", b"caf\xe9.png", b" space.png")):
+        folder = tmp_path / str(number)
+        picture(folder / os.fsdecode(name))
+        with pytest.raises(InputError, match=r"rename|spaces around"):
+            read_source(folder)
 
 
 def test_bad_images(photos, caplog):

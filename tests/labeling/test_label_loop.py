@@ -72,6 +72,20 @@ def test_same_seed_same_batches_also_without_what_can_be_computed_again(deepal, 
         shutil.rmtree("q/batches")
 
 
+def test_killed_between_the_files_and_the_event(deepal, project, monkeypatch):
+    def killed(*arguments, **content):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Project, "add_event", killed)
+        status, _, err = deepal("label", "next", "p")
+    assert status == 130 and "Repeat the command" in err and status_of(deepal)["open_batch"] == 0
+    names = ids_of("p/batches/1.csv")
+    leftover = Path("p/batches/.1.csv.7-ab.deepal-tmp")
+    leftover.write_text("cut off")
+    assert ids_of(ask(deepal)) == names and not leftover.exists()
+
+
 def test_damaged_learner_is_trained_again(deepal, project):
     label_batch(deepal)
     shutil.copytree("p", "q")
