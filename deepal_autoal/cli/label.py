@@ -87,7 +87,7 @@ def label_init(
         "classes": None if classes is None else tuple(split_names(classes)),
     }  # fmt: skip
     _check_names(given)
-    from deepal_autoal.labeling.project import Project, is_begun
+    from deepal_autoal.labeling.project import Project, command, is_begun
 
     if is_begun(project):
         from deepal_autoal.labeling.start import find_data
@@ -96,7 +96,7 @@ def label_init(
         with known.changing():
             if not find_data(known, data):
                 raise InputError(
-                    f"{project} is a labeling project on these data already; go on with: deepal label next {project}"
+                    f"{project} is a labeling project on these data already; go on with: {command('next', project)}"
                 )
         click.echo(f"{project} finds its data in {data} from now on; its settings and labels are as they were.")
         return
@@ -109,7 +109,7 @@ def label_init(
     if state.labels:
         counts = ", ".join(f"{name} {list(state.labels.values()).count(name)}" for name in started.classes)
         click.echo(f"Labels that are there already: {counts}")
-    click.echo(f"Now ask for the first batch: deepal label next {project}")
+    click.echo(f"Now ask for the first batch: {command('next', project)}")
 
 
 def _check_names(given: Mapping[str, Any]) -> None:
@@ -134,20 +134,21 @@ def _check_names(given: Mapping[str, Any]) -> None:
 @_project
 @click.option("-n", "--batch-size", "size", type=int, metavar="B", help="Size of a new batch; default the project's.")
 def label_next(project: Path, size: int | None) -> None:
-    """Print the path of the batch to label: a CSV file to fill in, with pictures in an .html file beside it.
+    """Print the CSV file of the batch to label.
+
+    It is to be filled in; an .html file beside it shows the samples.
 
     As long as the batch has open labels, it stays the same.
     """
     opened = _opened(project)
     from deepal_autoal.labeling.batches import next_batch
+    from deepal_autoal.labeling.project import command
 
     with opened.changing():
         waiting = len(opened.state.open_rows)
         path = next_batch(opened, size)
     if path is None:
-        click.echo(
-            f"Every sample has an answer; export the labels with: deepal label export {project} --out labels.csv"
-        )
+        click.echo(f"Every sample has an answer; export the labels with: {command('export', project)} --out labels.csv")
         return
     if waiting and size is not None and size != len(opened.state.batches[-1].rows):
         click.echo(
@@ -161,7 +162,9 @@ def label_next(project: Path, size: int | None) -> None:
 @click.argument("file", type=UserPath(), metavar="FILE.csv")
 @_new_class
 def label_submit(project: Path, file: Path, new_classes: tuple[str, ...]) -> int:
-    """Take labels from a CSV file with the columns id and label.
+    """Take labels from a CSV file.
+
+    Its columns are id and label.
 
     An empty label means later, skip means that nobody can tell. A label of a sample that has one already corrects it.
     Of a file with a mistake nothing is taken.
@@ -198,7 +201,10 @@ def label_status(project: Path, as_json: bool) -> None:
 @click.argument("data", type=UserPath(), metavar="PATH")
 @_skip_bad
 def label_add(project: Path, data: Path, skip_bad: bool) -> None:
-    """Add samples: new images in the same folder or another, or another file of texts or vectors."""
+    """Add samples: new images, or another file.
+
+    Images may be in the same folder or another; texts and vectors are in a file of their own.
+    """
     opened = _opened(project)
     from deepal_autoal.labeling.start import add_data
 
@@ -210,19 +216,22 @@ def label_add(project: Path, data: Path, skip_bad: bool) -> None:
 @label_group.command("review")
 @_project
 def label_review(project: Path) -> None:
-    """List labels that are likely wrong, and samples with different answers, in a CSV file to correct and submit.
+    """List labels that are likely wrong.
+
+    They, and samples with different answers, are in a CSV file to correct and submit.
 
     A label is listed if models trained without it are confident of another class.
     """
     opened = _opened(project)
+    from deepal_autoal.labeling.project import command
     from deepal_autoal.labeling.review import write_review
 
     with opened.changing():
         path, number = write_review(opened)
     click.echo(f"{number} labels to look at again" if number else "No label looks wrong")
     if number:
-        click.echo(f"{path} (pictures: {path.with_suffix('.html')}); correct them there, then: deepal label submit "
-                   f"{project} {path}")  # fmt: skip
+        click.echo(f"{path} (pictures: {path.with_suffix('.html')}): correct them there, then:")
+        click.echo(command("submit", project, path))
 
 
 @label_group.command("export")
@@ -254,7 +263,10 @@ def label_export(project: Path, out: Path, form: str | None, predictions: bool) 
 @click.argument("file", type=UserPath(), metavar="FILE")
 @_new_class
 def label_import(project: Path, file: Path, new_classes: tuple[str, ...]) -> int:
-    """Take labels from an export of Label Studio (JSON) or CVAT (CVAT for images 1.1, or ImageNet 1.0)."""
+    """Take labels from Label Studio or CVAT.
+
+    FILE is an export in the format JSON of Label Studio, or CVAT for images 1.1 or ImageNet 1.0 of CVAT.
+    """
     opened = _opened(project)
     from deepal_autoal.labeling.exchange import read_exchange
     from deepal_autoal.labeling.submission import take

@@ -105,7 +105,7 @@ def _tags(path: Path, content: bytes) -> list[tuple[str, list[str], str | None]]
         raise InputError(f"{path} defines entities, which no export of CVAT does; it is not read")
     try:
         root = ElementTree.fromstring(content)
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # the latter: an encoding
         raise InputError(f"{path} cannot be read as XML ({error}); export it again") from error
     images = root.findall("image")
     if root.tag != "annotations" or not images:

@@ -9,7 +9,7 @@ from deepal_autoal.errors import InputError
 from deepal_autoal.labeling.cvat import read_tags
 from deepal_autoal.labeling.label_studio import read_annotations
 from deepal_autoal.labeling.matching import Matcher
-from deepal_autoal.labeling.project import Project
+from deepal_autoal.labeling.project import Project, command
 from deepal_autoal.labeling.submission import check_label
 
 LABEL_STUDIO, CVAT = "label-studio", "cvat"
@@ -30,7 +30,7 @@ def read_exchange(
     """
     suffix = path.suffix.lower()
     if suffix not in (".json", ".xml", ".zip"):
-        hint = f"; labels from a CSV file: deepal label submit {project.path} {path}" if suffix == ".csv" else ""
+        hint = f"; labels from a CSV file: {command('submit', project.path, path)}" if suffix == ".csv" else ""
         raise InputError(f"{path} is no export of Label Studio (.json) or CVAT (.xml, .zip){hint}")
     tool = LABEL_STUDIO if suffix == ".json" else CVAT
     matcher = Matcher(project)

@@ -23,7 +23,7 @@ from deepal_autoal.labeling.data import FILES, TEXTS
 from deepal_autoal.labeling.learning import Learning
 from deepal_autoal.labeling.pool import check_files, files_folder, samples_of
 from deepal_autoal.labeling.predictions import Labeled, labels_of
-from deepal_autoal.labeling.project import Project
+from deepal_autoal.labeling.project import Project, command
 from deepal_autoal.user_paths import LONGEST_NAME, why_not_created
 
 CSV_COLUMNS = ("id", "label", "source")
@@ -59,7 +59,7 @@ def export_project(project: Project, out: Path, form: str | None = None, predict
     learning = Learning(project) if predictions else None
     labeled = labels_of(project, learning)
     if not labeled and form != "label-studio":
-        raise InputError(f"{project.path} has no labels yet; label some samples: deepal label next {project.path}")
+        raise InputError(f"{project.path} has no labels yet; label some samples: {command('next', project.path)}")
     return _WRITERS[form](project, out, labeled, learning)
 
 

@@ -9,6 +9,7 @@ replaces it.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,6 +19,8 @@ from deepal_autoal.errors import RunFolderError
 from deepal_autoal.files import CHECKSUM, checksum_of_value, parse_json, read_bytes
 
 _START = "journal 1"
+
+logger = logging.getLogger(__name__)
 
 
 class Journal:
@@ -79,6 +82,10 @@ class Journal:
         content = read_bytes(self.path)
         for number, line in enumerate(content.splitlines(keepends=True), 1):
             if not line.endswith(b"\n"):
+                logger.warning(
+                    "%s: its last line was cut off while it was written, and does not count: repeat the last command",
+                    self.path,
+                )
                 break
             where = f"line {number} of {self.path}"
             record = parse_json(line, where)

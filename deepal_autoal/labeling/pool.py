@@ -25,13 +25,13 @@ from deepal_autoal.errors import InputError, error_message
 from deepal_autoal.experiment.embedding import embed_samples
 from deepal_autoal.files import checksum_of_file, checksum_of_value
 from deepal_autoal.labeling.data import FILES, TEXTS, Source, read_source
+from deepal_autoal.labeling.project import Project, SourceRecord, command
 from deepal_autoal.models.names import SMALL_IMAGE
 from deepal_autoal.training.scaling import resolve_scaling
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from deepal_autoal.labeling.project import Project, SourceRecord
 
 EMBEDDINGS = "embeddings"
 TEXT_DIMENSIONS = 128
@@ -103,7 +103,7 @@ def checked_source(project: Project, source: SourceRecord) -> Source:
     if checksum_of_file(path) != source.fingerprint:
         raise InputError(
             f"{path} was changed since it was added to {project.path}; put the old file back, and give new samples in "
-            f"a file of their own: deepal label add {project.path} FILE"
+            f"a file of their own: {command('add', project.path)} FILE"
         )
     return read_source(path)
 
@@ -119,7 +119,7 @@ def check_files(project: Project, source: SourceRecord) -> None:
     if missing:
         raise InputError(
             f"{len(missing)} of {source.size} image files in {folder} are missing, such as {missing[0]}; put them back "
-            f"or say where they are with: deepal label init {project.path} --data PATH"
+            f"or say where they are with: {command('init', project.path)} --data PATH"
         )
 
 

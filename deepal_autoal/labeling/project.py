@@ -13,6 +13,7 @@ Every change is one event, so a kill at any moment loses at most what the runnin
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -186,12 +187,12 @@ class Project:
 
     def __init__(self, path: Path) -> None:
         if not os.path.isdir(path) or not os.path.exists(path / SETTINGS) or not os.path.exists(path / JOURNAL):
-            raise InputError(f"{path} is not a labeling project; start one with: deepal label init {path} --data PATH")
+            raise InputError(f"{path} is not a labeling project; start one with: {command('init', path)} --data PATH")
         self.path = path
         self.settings = _read_settings(path / SETTINGS)
         self.reload()
         if not self.journal.events:
-            raise InputError(f"{path} is not complete; start it again with: deepal label init {path} --data PATH")
+            raise InputError(f"{path} is not complete; start it again with: {command('init', path)} --data PATH")
 
     @classmethod
     def draft(cls, path: Path, settings: ProjectSettings) -> Project:
@@ -269,7 +270,7 @@ class Project:
                 return place
         raise InputError(
             f"the data of {self.path} are not at {source.absolute} any more; put them back or say where they are with: "
-            f"deepal label init {self.path} --data PATH"
+            f"{command('init', self.path)} --data PATH"
         )
 
     def row(self, name: str) -> int:
@@ -323,6 +324,11 @@ class Project:
             state.extra_classes += event["names"]
         else:
             raise ValueError(kind)
+
+
+def command(*words: object) -> str:
+    """Return a ``deepal label`` command as it is typed."""
+    return shlex.join(["deepal", "label", *map(str, words)])
 
 
 @contextmanager

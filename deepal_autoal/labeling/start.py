@@ -22,6 +22,7 @@ from deepal_autoal.labeling.project import (
     Project,
     ProjectSettings,
     SourceRecord,
+    command,
     is_begun,
     locked,
     place_of,
@@ -100,7 +101,7 @@ def start_project(
 
 def _refuse_begun(folder: Path) -> None:
     if is_begun(folder):
-        raise InputError(f"{folder} is a labeling project already; go on with: deepal label next {folder}")
+        raise InputError(f"{folder} is a labeling project already; go on with: {command('next', folder)}")
 
 
 def _write(folder: Path, data: Path, source: Source, settings: ProjectSettings) -> Project:
@@ -183,7 +184,7 @@ def find_data(project: Project, data: Path) -> bool:
             return True
     raise InputError(
         f"{project.path} is a labeling project already, and {data} does not hold its data; add new samples with: "
-        f"deepal label add {project.path} PATH; or name a new folder for another project"
+        f"{command('add', project.path)} PATH; or name a new folder for another project"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from deepal_autoal.labeling.project import BATCHES, Project
+from deepal_autoal.labeling.project import BATCHES, Project, command
 
 
 def status_of(project: Project) -> dict[str, Any]:
@@ -39,10 +39,10 @@ def advice_for(project: Project) -> str:
         file = path / BATCHES / f"{state.batches[-1].number}.csv"
         return (
             f"Fill in the {len(state.open_rows)} open labels in {file}, looking at {file.with_suffix('.html').name} "
-            f"beside it, then: deepal label submit {path} {file}"
+            f"beside it, then: {command('submit', path, file)}"
         )
     if not state.unlabeled:
-        return f"Every sample has an answer. Look at likely mistakes: deepal label review {path}"
+        return f"Every sample has an answer. Look at likely mistakes: {command('review', path)}"
     few = [name for name in project.classes if not any(label == name for label in state.labels.values())]
     first = f"No sample of {', '.join(few[:5])} has turned up yet. " if few and state.labels else ""
-    return f"{first}Ask for the next batch: deepal label next {path}"
+    return f"{first}Ask for the next batch: {command('next', path)}"

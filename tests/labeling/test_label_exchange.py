@@ -252,6 +252,7 @@ BAD_EXPORTS = {
     "f.json": ("[]", "holds no labels"),
     "g.json": (json.dumps(label_studio_export([("09-red.png", ["red"]), ("x/09-red.png", ["blue"])])), "listed twice"),
     "h.xml": ("<annotations><image", "cannot be read as XML"),
+    "o.xml": ("<?xml version='1.0' encoding='utf-x'?><annotations/>", "cannot be read as XML"),
     "i.xml": ("<other/>", "lists no images"),
     "j.xml": ('<!DOCTYPE a [<!ENTITY b "c">]><annotations/>', "entities"),
     "k.xml": ('<annotations><image name="09-red.png"><tag label="red"/><tag label="blue"/></image></annotations>',

@@ -253,3 +253,10 @@ def test_default_strategy_is_advised_and_recorded(deepal, vectors):
     assert status == 0, err
     strategy = status_of(deepal, "d")["strategy"]
     assert strategy != "random" and f"strategy {strategy}" in out
+
+
+def test_suggested_commands_can_be_pasted(deepal, vectors):
+    status, out, _ = deepal("label", "init", "my project", "--data", vectors, *QUICK)
+    assert status == 0 and out.endswith("deepal label next 'my project'\n")
+    assert deepal("label", "next", "my project")[0] == 0
+    assert status_of(deepal, "my project")["advice"].endswith("submit 'my project' 'my project/batches/1.csv'")
