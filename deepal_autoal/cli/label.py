@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -107,8 +108,9 @@ def label_init(
     size = f", brought to {settings.image_size} pixels" if settings.image_size else ""
     click.echo(f"{project}: {len(state.ids)} {_samples(settings.form)}{size}; strategy {settings.strategy}")
     if state.labels:
-        counts = ", ".join(f"{name} {list(state.labels.values()).count(name)}" for name in started.classes)
-        click.echo(f"Labels that are there already: {counts}")
+        counts = Counter(state.labels.values())
+        shown = ", ".join(f"{name} {counts[name]}" for name in started.classes)
+        click.echo(f"Labels that are there already: {shown}")
     click.echo(f"Now ask for the first batch: {command('next', project)}")
 
 

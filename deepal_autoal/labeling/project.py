@@ -23,6 +23,7 @@ from typing import Any
 
 import filelock
 
+from deepal_autoal.datasets.user_data.labels import class_order
 from deepal_autoal.errors import InputError, RunFolderError, UnknownNameError
 from deepal_autoal.files import TEMPORARY_SUFFIX, checksum_of_file, read_json, remove_leftovers, write_json
 from deepal_autoal.labeling.journal import Journal
@@ -222,9 +223,9 @@ class Project:
 
     @property
     def classes(self) -> list[str]:
-        """All classes: those given, those confirmed, and those that a sample has, in this order."""
-        known = [*(self.settings.classes or ()), *self.state.extra_classes, *self.state.labels.values()]
-        return list(dict.fromkeys(known))
+        """All classes: those given and those confirmed, in this order, then, sorted, others that a sample has."""
+        known = dict.fromkeys([*(self.settings.classes or ()), *self.state.extra_classes])
+        return [*known, *class_order(set(self.state.labels.values()) - known.keys())]
 
     def add_event(self, kind: str, /, **content: Any) -> None:
         """Write an event, and take it into account."""

@@ -175,7 +175,7 @@ def test_label_studio_tasks(deepal, colors):
     write_answers("s.csv", [(Project(Path("p")).state.ids[-1], "skip")])
     deepal("label", "submit", "p", "s.csv")
     status, out, _ = deepal("label", "export", "p", "--out", "tasks.json", "--predictions")
-    assert status == 0 and '<Choices name="label" toName="image" choice="single"><Choice value="red"/>' in out
+    assert status == 0 and '<Choices name="label" toName="image" choice="single"><Choice value="blue"/>' in out
     tasks = json.loads(Path("tasks.json").read_text())
     assert len(tasks) == 24 and tasks[0]["data"]["image"].startswith("/data/local-files/?d=data/unlabeled/day%200/")
     for task in tasks:

@@ -52,7 +52,7 @@ def test_next_batch_is_the_learners(deepal, project, vectors):
     names = label_batch(deepal)
     second = ids_of(ask(deepal))
     learner = ActiveLearner(np.load(vectors), "margin", 3, model="linear")
-    classes = list(dict.fromkeys(truth(name) for name in names))
+    classes = sorted({truth(name) for name in names})
     learner.load_state_dict({
         "labeled": [int(name) for name in names], "labels": [classes.index(truth(name)) for name in names], "round": 0,
         "is_current": False, "model": None, "strategy": {}, "strategy_before": None, "pending": None,
