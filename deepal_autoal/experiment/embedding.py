@@ -139,8 +139,9 @@ def embed(
     shape = dataset.input_shape if size is None else (dataset.input_shape[0], *size)
     if str(model) == AUTO:
         model = default_embedding(dataset, size).model
+    samples, n_classes = dataset.x_train, dataset.n_classes
     fitted, normalization, name = _model(
-        model, dataset, shape, resolve_device(device), seed, precision, chosen, progress
+        model, samples, n_classes, shape, resolve_device(device), seed, precision, chosen, progress
     )
     total, done = len(dataset.x_train) + len(dataset.x_test), 0
     width = fitted.module.embedding_dim
@@ -195,6 +196,38 @@ def load_patches(path: str | Path) -> PatchEmbedding:
         ) from error
 
 
+@engine_call()
+def embed_samples(
+    samples: NDArray[Any], model: str, *, device: str = "auto", seed: int = 0, progress: Progress | None = None
+) -> NDArray[np.float32]:
+    """Return a model's embeddings of samples without labels, float32 (N, D), normalized and computed as by `embed`.
+
+    Args:
+        samples: Images uint8 (N, H, W, C) of the size that the model gets, or vectors (N, D).
+        model: As for `embed`.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
+        seed: Seed of weights that are not published.
+        progress: Called with the number of samples done and the total.
+
+    Raises:
+        InputError: If the model cannot take the samples, or its embeddings are not finite.
+    """
+    is_image = samples.ndim == 4
+    shape = (samples.shape[3], *samples.shape[1:3]) if is_image else samples.shape[1:]
+    scaling = resolve_scaling("auto", samples).name
+    fitted, normalization, _ = _model(
+        model, samples, 2, shape, resolve_device(device), seed, "float32", scaling, progress
+    )
+    inputs = Inputs(samples, normalization, fitted.device)
+    embeddings = np.empty((len(samples), fitted.module.embedding_dim), dtype=np.float32)
+    for block in row_slices(len(samples), samples_at_once(shape, fitted.device)):
+        rows = np.arange(block.start, block.stop)
+        embeddings[block] = _fitting(_embeddings(fitted, inputs, rows, shape), "float32")
+        if progress is not None:
+            progress(block.stop, len(samples))
+    return embeddings
+
+
 def _is_own(path: Path) -> bool:
     """Return whether a file holds embeddings that `embed` wrote."""
     try:
@@ -214,7 +247,8 @@ def _is_run(model: str | Path) -> bool:
 
 def _model(
     model: str | Path,
-    dataset: Dataset,
+    samples: NDArray[Any],
+    n_classes: int,
     shape: tuple[int, ...],
     device: torch.device,
     seed: int,
@@ -232,14 +266,14 @@ def _model(
             )
         return predictor.model, predictor.normalization, str(model)
     if str(model) == PATCHES or Path(model).suffix == ".npz":
-        if not dataset.is_image:
-            raise InputError(f"--model {model}: dataset {dataset.name} holds vectors, not images; use them as they are")
-        patches = _patches(str(model), dataset, shape, seed, progress)
-        module = TaskModel(patches, patches.embedding_dim, dataset.n_classes)
-        fitted = FittedModel(module, device=device, recipe=Recipe.for_data(dataset.input_shape), seed=seed)
+        if samples.ndim != 4:
+            raise InputError(f"--model {model}: the samples are vectors, not images; use them as they are")
+        patches = _patches(str(model), samples, shape, seed, progress)
+        module = TaskModel(patches, patches.embedding_dim, n_classes)
+        fitted = FittedModel(module, device=device, recipe=Recipe.for_data(shape), seed=seed)
         return fitted, pixel_normalization(shape[0]), str(model)
     with global_torch_seed(stream_seed(seed, "init"), device):
-        module = build_model(str(model), shape, dataset.n_classes)
+        module = build_model(str(model), shape, n_classes)
     if module.published is None and any(True for _ in module.backbone.parameters()):
         logger.warning(
             "%s has random weights, so its embeddings carry little information: choose published weights, such as "
@@ -247,27 +281,23 @@ def _model(
         )  # fmt: skip
     normalization = None
     if module.published is not None:
-        if dataset.is_image and module.published.side > 2 * min(shape[1:]):
+        if samples.ndim == 4 and module.published.side > 2 * min(shape[1:]):
             logger.warning(
                 "the weights of %s were trained at %d pixels per side, but these images have %d: --image-size %d "
                 "usually gives better embeddings but takes longer", model, module.published.side, min(shape[1:]),
                 module.published.side,
             )  # fmt: skip
         normalization = module.published.normalization(shape[0])
-    recipe = Recipe.for_data(dataset.input_shape, precision=precision)
+    recipe = Recipe.for_data(shape, precision=precision)
     precision = resolve_precision(recipe.precision, device, shape)
     fitted = FittedModel(module, device=device, recipe=recipe, seed=seed, precision=precision)
-    return fitted, normalization or Normalization.fit(dataset.x_train, scaling=scaling), str(model)
+    return fitted, normalization or Normalization.fit(samples, scaling=scaling), str(model)
 
 
-def _patches(
-    model: str, dataset: Dataset, shape: tuple[int, ...], seed: int, progress: Progress | None
-) -> PatchEmbedding:
-    """Return the patch embedding of a file, or a new one that is learned from the training split."""
+def _patches(model: str, samples: Any, shape: tuple[int, ...], seed: int, progress: Progress | None) -> PatchEmbedding:
+    """Return the patch embedding of a file, or a new one that is learned from the samples."""
     if model == PATCHES:
-        return PatchEmbedding.fit(
-            dataset.x_train, resize=lambda images: _of_shape(images, shape), seed=seed, progress=progress
-        )
+        return PatchEmbedding.fit(samples, resize=lambda images: _of_shape(images, shape), seed=seed, progress=progress)
     patches = load_patches(model)
     if patches.input_shape != shape:
         channels, height, width = patches.input_shape
