@@ -288,7 +288,7 @@ def test_files_without_patches_are_refused(tmp_path, few_patches, damage):
 
 def test_vectors_have_no_patches(tmp_path, blob_data):
     for model in ("patches", "auto"):
-        with pytest.raises(InputError, match="holds vectors, not images"):
+        with pytest.raises(InputError, match="vectors, not images"):
             embed(blob_data, model, tmp_path / "a.npz")
 
 
