@@ -22,8 +22,8 @@ def test_one_line_keeps_letters_of_all_scripts_and_turns_breaks_into_spaces() ->
     assert printable_line(f"混合 é {persian} 👩\u200d🔬") == f"混合 é {persian} 👩\u200d🔬"
 
 
-def test_thousands_of_known_names_are_not_all_listed():
+def test_thousands_of_known_names_are_not_all_listed() -> None:
     names = [f"image-{number:05}.png" for number in range(20_000)]
     message = str(UnknownNameError("id", "nope", names))
     assert message == ("unknown id 'nope'. Known: image-00000.png, image-00001.png, image-00002.png and 19,997 others.")
-    assert "'image-00077.png'" in str(UnknownNameError("id", "image-0077.png", names[:500]))
+    assert "Did you mean 'image-" in str(UnknownNameError("id", "image-0077.png", names[:500]))
