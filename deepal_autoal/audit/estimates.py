@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import stats
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,8 +84,10 @@ def clopper_pearson(estimate: float, n: float) -> tuple[float, float]:
         n: Number of samples, or of samples that would be as precise; not necessarily whole.
     """
     right = estimate * n
-    low = float(stats.beta.ppf(_TAIL, right, n - right + 1)) if right > 0 else 0.0
-    high = float(stats.beta.ppf(1 - _TAIL, right + 1, n - right)) if right < n else 1.0
+    from scipy.special import betaincinv
+
+    low = float(betaincinv(right, n - right + 1, _TAIL)) if right > 0 else 0.0
+    high = float(betaincinv(right + 1, n - right, 1 - _TAIL)) if right < n else 1.0
     return low, high
 
 
@@ -114,8 +115,10 @@ def accuracy_estimate(audited: HeldOut, reference: NDArray[np.float64]) -> Estim
         return plain
     estimate, variance = _regression_mean(audited, reference)
     estimate = min(max(estimate, 0.5 / n), 1 - 0.5 / n)
+    from scipy.special import ndtri, stdtrit  # not at the top: a run without an audit does without
+
     # Of two coefficients, and a variance that is estimated too.
-    student = float(stats.norm.isf(_TAIL) / stats.t.isf(_TAIL, n - 2))
+    student = float(ndtri(_TAIL) / stdtrit(n - 2, _TAIL))
     n_effective = min(2.0 * n, max(1.0, estimate * (1 - estimate) / variance * student**2))
     low, high = clopper_pearson(estimate, n_effective)
     moved = estimate - plain.estimate
@@ -165,5 +168,7 @@ def of_finite(found: Estimate, size: int) -> Estimate:
 def mean_estimate(values: NDArray[np.float64]) -> Estimate:
     """Return the mean of values in [-1, 1], with Student's interval."""
     n, mean = len(values), float(values.mean())
-    half = float(stats.t.isf(_TAIL, n - 1) * values.std(ddof=1) / math.sqrt(n)) if n > 1 else 2.0
+    from scipy.special import stdtrit
+
+    half = float(-stdtrit(n - 1, _TAIL) * values.std(ddof=1) / math.sqrt(n)) if n > 1 else 2.0
     return Estimate(mean, max(-1.0, mean - half), min(1.0, mean + half), n)

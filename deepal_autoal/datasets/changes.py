@@ -72,10 +72,8 @@ class PoolChanges:
         """
         n, copies = len(dataset.x_train), self._copies
         rows = self._rows(dataset, seed)
+        self._check_memory(dataset)
         if copies > 1:
-            needed = copies * dataset.x_train.nbytes
-            if needed > memory_size():  # Linux overcommits memory, then kills the process
-                raise InputError(f"--duplicates {copies}: {needed / 2**30:.1f} GiB do not fit into memory; give fewer")
             x_train = np.concatenate([dataset.x_train] * copies)
             dataset = replace(dataset, x_train=x_train, y_train=np.tile(dataset.y_train, copies), ids_train=None)
             rows = (rows + n * np.arange(copies)[:, np.newaxis]).reshape(-1)
@@ -83,8 +81,20 @@ class PoolChanges:
             dataset = replace(dataset, y_train=noisy(dataset.y_train, self.label_noise, seed))
         return dataset, rows
 
+    def _check_memory(self, dataset: Dataset) -> None:
+        needed = self._copies * dataset.x_train.nbytes
+        if self._copies > 1 and needed > memory_size():  # Linux overcommits memory, then kills the process
+            raise InputError(
+                f"--duplicates {self._copies}: {needed / 2**30:.1f} GiB do not fit into memory; give fewer"
+            )
+
     def describe(self, dataset: Dataset) -> dict[str, Any]:
-        """Return the changes and the resulting true class counts in the pool, which do not depend on the seed."""
+        """Return the changes and the resulting true class counts in the pool, which do not depend on the seed.
+
+        Raises:
+            InputError: As `apply` does.
+        """
+        self._check_memory(dataset)
         counts = np.bincount(dataset.y_train[self._rows(dataset, 0)], minlength=dataset.n_classes)
         return {
             "imbalance": self.imbalance,

@@ -19,7 +19,7 @@ OPTIONS = {
     "batchbald": {"n_passes": 10, "n_configurations": 10},
     "epig": {"n_passes": 10, "n_targets": 10},
     "discal": {"mini_queries": 2, "steps": 20},
-    "selectal": {"folds": 2, "repeats": 1},
+    "selectal": {"candidates": ["random", "entropy", "margin"], "folds": 2, "repeats": 1},
     "exploit-explore": {"steps": 20},
     "random-candidate": {"candidates": ["entropy", "margin"]},
     "round-robin": {"candidates": ["entropy", "margin"]},

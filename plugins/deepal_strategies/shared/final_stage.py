@@ -116,7 +116,7 @@ def covering(
     estimated from 5,000 draws of x in proportion to u; where samples cover nothing but themselves, the batch is then
     drawn from those, and not the highest scores.
     """
-    ranks = mid_ranks(scores)
+    ranks = mid_ranks(scores).to(context.device)
     weights = (ranks / ranks.max()).pow(power)
     if len(weights) > REFERENCE:
         reference, shares = draw_in_proportion(weights, REFERENCE, generator), None
