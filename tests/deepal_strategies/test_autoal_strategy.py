@@ -177,7 +177,8 @@ def test_nothing_is_computed_twice_for_seven_candidates(blob_data, monkeypatch):
     learner.fit()
     learner.query(5)
     n = len(blob_data.x_train)
-    # The pool passes through the task model, as do, for the final stage, the labeled samples, and these through the half's.
+    # The pool passes through the task model, and so do the labeled samples, for the final stage; these also pass
+    # through the half's.
     assert set(swept.values()) == {1} and len(swept) == n + 30
     # Ten passes, shared by bald, varratio and meanstd, of the pool and of both halves.
     assert set(passes.values()) == {1} and len(passes) == 10 * n
