@@ -14,13 +14,26 @@ from pathlib import Path
 from statistics import fmean
 
 from deepal_autoal import plugin_host
+from deepal_autoal.experiment.results import read_results
 from deepal_autoal.experiment.run_files import area_under_budget_curve
 
 HERE = Path(__file__).parent
 CARDS = HERE.parent / "plugins" / "deepal_strategies" / "measured.json"
-# Options other than the defaults, far below the paper's size.
-LEFT_OUT = {("mnist-small", "vaal")}
-EMBEDDINGS = {"low": (30, 270, 10), "imbalanced": (100, 500, 10), "medium": (200, 1000, 10), "high": (1000, 2500, 10)}
+# The study of AutoAL, by setting: initial and final labels, seeds.
+OF_AUTOAL = {"low": (30, 270, 10), "imbalanced": (100, 500, 10), "medium": (200, 1000, 10), "high": (1000, 2500, 10)}
+# The study of all strategies on embeddings, by its file.
+EMBEDDINGS = {"low": (10, 110), "medium": (100, 500)}
+# Options other than the defaults: VAAL far below the paper's size, and the final stage before coverage.
+LEFT_OUT = {
+    ("mnist-small", "vaal"),
+    *((study, name) for study in ("mnist-small", "digits") for name in ("vote", "autoal")),
+    *(
+        (f"{data}-{budget}", name)
+        for data in ("mnist", "cifar10")
+        for budget in OF_AUTOAL
+        for name in ("vote", "autoal")
+    ),
+}
 
 
 def studies() -> dict[str, dict[str, object]]:
@@ -30,11 +43,13 @@ def studies() -> dict[str, dict[str, object]]:
         "mnist-small": {"data": "MNIST, images, cnn", "initial": 50, "final": 350, "seeds": 3},
     }
     for name in ("MNIST", "CIFAR-10"):
-        found[f"{name.lower().replace('-', '')}-lowest"] = {
-            "data": f"{name}, embeddings, linear", "initial": 10, "final": 110, "seeds": 10,
-        }  # fmt: skip
-        for budget, (initial, final, seeds) in EMBEDDINGS.items():
-            found[f"{name.lower().replace('-', '')}-{budget}"] = {
+        short = name.lower().replace("-", "")
+        for initial, final in EMBEDDINGS.values():
+            found[f"{short}-{initial}-{final}"] = {
+                "data": f"{name}, embeddings, linear", "initial": initial, "final": final, "seeds": 10,
+            }  # fmt: skip
+        for budget, (initial, final, seeds) in OF_AUTOAL.items():
+            found[f"{short}-{budget}"] = {
                 "data": f"{name}, embeddings, linear{', imbalanced classes' if budget == 'imbalanced' else ''}",
                 "initial": initial, "final": final, "seeds": seeds,
             }  # fmt: skip
@@ -45,8 +60,6 @@ def areas() -> Iterator[tuple[str, str, float]]:
     """Yield study, strategy and mean AUBC in [0, 1]."""
     for row in _rows(HERE / "all_strategies" / "summary.csv"):
         yield "digits", row["strategy"], float(row["aubc_mean"])
-    for row in _rows(HERE / "all_strategies" / "embeddings" / "summary.csv"):
-        yield f"{row['dataset']}-lowest", row["strategy"], float(row["aubc_mean"])
     curves: dict[tuple[str, str], list[tuple[int, float]]] = {}
     for row in _rows(HERE / "results" / "small_mnist.csv"):
         curve = curves.setdefault((row["strategy"], row["seed"]), [])
@@ -56,6 +69,9 @@ def areas() -> Iterator[tuple[str, str, float]]:
         found.setdefault(("mnist-small", strategy), []).append(area_under_budget_curve(*zip(*curve, strict=True)))
     for row in _rows(HERE / "autoal" / "results" / "runs.csv"):
         found.setdefault((row["setting"], row["label"]), []).append(float(row["aubc"]))
+    for budget, (initial, final) in EMBEDDINGS.items():
+        for run in read_results(HERE / "all_strategies" / "embeddings" / f"{budget}.csv").runs:
+            found.setdefault((f"{run.dataset}-{initial}-{final}", run.strategy), []).append(run.aubc)
     for (study, strategy), values in found.items():
         yield study, strategy, fmean(values)
 

@@ -76,6 +76,8 @@ class RunSettings:
         imbalance: Proportions of the classes in the pool (see `class_proportions`).
         label_noise: Probability that the oracle errs.
         duplicates: Copies of every sample in the pool.
+        plain_accuracy: Whether rounds also record the accuracy of the task model as it is trained without the strategy,
+            on the same labels: another training a round if the strategy changes training, else the same model.
         scaling: How vectors are scaled (see `resolve_scaling`); for a recorded run, how they were.
         image_size: What image files are brought to, ``N`` or ``HxW`` (see `load_dataset`).
         skip_bad: Whether to go on without image files that cannot be used; those left out are part of the dataset's
@@ -149,6 +151,10 @@ class RunSettings:
     duplicates: int | None = setting(
         None, group="studies", help="Put every sample into the pool N times.", metavar="N", type=int
     )
+    plain_accuracy: bool | None = setting(
+        None, group="studies", type=bool, compared_as="plain_accuracy",
+        help="Where a strategy changes training, also train the unchanged model on each round's labels.",
+    )  # fmt: skip
     scaling: str | None = setting(
         None, group="data", metavar="NAME",
         help="Scaling of vectors: auto (default, by the data), global, feature, l2 or none.",
@@ -212,6 +218,7 @@ class RunArguments(TypedDict, total=False):
     imbalance: str | None
     label_noise: float | None
     duplicates: int | None
+    plain_accuracy: bool | None
     scaling: str | None
     image_size: int | str | Sequence[int] | None
     skip_bad: bool | None

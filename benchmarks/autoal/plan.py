@@ -16,6 +16,8 @@ POOLS = {
     3: ("entropy", "margin", "kmeans"),
     5: ("entropy", "margin", "kmeans", "leastconf", "bald"),
 }
+# The final stage of this study, the default until coverage took its place.
+DIVERSE = {"final": "diverse"}
 # One good candidate among poor ones, which a search should find and a vote cannot.
 POOR = ("margin", "bald", "meanstd", "coreset", "random")
 # The strategy that the others are compared to.
@@ -123,22 +125,24 @@ def _plain(name: str) -> Contender:
 
 def _diverse(name: str) -> Contender:
     """Return a strategy with AutoAL's final stage, as a vote of that single candidate."""
-    return Contender(f"{name}+diverse", "vote", (name,))
+    return Contender(f"{name}+diverse", "vote", (name,), DIVERSE)
 
 
 def _autoal(label: str, **options: Any) -> Contender:
-    return Contender(label, OURS, SEVEN, options, options.get("networks") in ("trunk", "backbones"))
+    # The other variants have a stage of their own.
+    given = options if "variant" in options else {**DIVERSE, **options}
+    return Contender(label, OURS, SEVEN, given, options.get("networks") in ("trunk", "backbones"))
 
 
 AUTOAL = _autoal(OURS)
-VOTE = Contender("vote", "vote", SEVEN)
+VOTE = Contender("vote", "vote", SEVEN, DIVERSE)
 FROZEN = _autoal("frozen", search="frozen")
 DBAL = Contender("dbal", "dbal")
 ALBL = Contender("albl", "albl", ("random", *SEVEN))
 
 
 def _pool(strategy: str, size: int) -> Contender:
-    return Contender(f"{strategy}-{size}", strategy, POOLS[size])
+    return Contender(f"{strategy}-{size}", strategy, POOLS[size], DIVERSE)
 
 
 # Varied one at a time; default values are the same as AUTOAL and left out. Heads and own backbones are in "figure3".
@@ -195,9 +199,9 @@ GROUPS: dict[str, tuple[Contender, ...]] = {
         _pool(OURS, 1), _pool(OURS, 3), _pool(OURS, 5), AUTOAL,
     ),
     "poor": (
-        Contender("vote-poor", "vote", POOR),
-        Contender("autoal-poor", OURS, POOR),
-        Contender("frozen-poor", OURS, POOR, {"search": "frozen"}),
+        Contender("vote-poor", "vote", POOR, DIVERSE),
+        Contender("autoal-poor", OURS, POOR, DIVERSE),
+        Contender("frozen-poor", OURS, POOR, {**DIVERSE, "search": "frozen"}),
     ),
     # Fig. 3: own backbones, the loss module, both, neither.
     "figure3": (

@@ -13,7 +13,8 @@ OURS, PLAIN, MATRIX, ACTIVEML, QUERY = "ours", "plain", "matrix", "scikit-active
 WAYS = (OURS, PLAIN, MATRIX, ACTIVEML, QUERY)
 # Strategies that build their batch one sample or cluster after the other: time grows with b.
 GROW_WITH_BATCH = (
-    "badge", "coreset", "kmeans", "dbal", "maxherding", "uherding", "probcover", "typiclust", "dropquery",
+    "badge", "coreset", "kmeans", "dbal", "maxherding", "uherding", "probcover", "typiclust", "dropquery", "bait",
+    "batchbald", "dpp", "exploit-explore",
 )  # fmt: skip
 
 

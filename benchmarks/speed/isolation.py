@@ -6,7 +6,9 @@ import contextlib
 import ctypes
 import gc
 import multiprocessing
+import os
 import resource
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits
 
-from deepal_autoal.measuring.resources import PeakMemory, Stopwatch
+from deepal_autoal.measuring.resources import PeakMemory
 
 # Quick work is repeated in the same process until this many seconds have passed, at most this many times.
 _AT_LEAST, _MOST_TIMES = 0.1, 5
@@ -44,7 +46,9 @@ class Measurement:
     message: str = ""
 
 
-def measure(prepare: Callable[[], Callable[[], Any]], seconds: float, n_bytes: int, threads: int) -> Measurement:
+def measure(
+    prepare: Callable[[], Callable[[], Any]], seconds: float, n_bytes: int, threads: int, cpu_time: bool = False
+) -> Measurement:
     """Do a piece of work in a forked process, which shares what is already in memory.
 
     The forking process must not have computed with more than one thread: OpenMP's threads do not survive a fork.
@@ -54,12 +58,13 @@ def measure(prepare: Callable[[], Callable[[], Any]], seconds: float, n_bytes: i
         seconds: The work's time limit.
         n_bytes: The limit of memory that it may allocate.
         threads: Threads of torch, BLAS and OpenMP.
+        cpu_time: Whether seconds, also those of the limit, are the process's CPU time: for machines with other work.
     """
     # Otherwise the child's garbage collector would visit, and thereby copy, everything that was imported.
     gc.freeze()
     fork = multiprocessing.get_context("fork")
     receiver, sender = fork.Pipe(duplex=False)
-    process = fork.Process(target=_work, args=(prepare, sender, n_bytes, threads), daemon=True)
+    process = fork.Process(target=_work, args=(prepare, sender, n_bytes, threads, cpu_time), daemon=True)
     process.start()
     gc.unfreeze()
     sender.close()
@@ -68,7 +73,7 @@ def measure(prepare: Callable[[], Callable[[], Any]], seconds: float, n_bytes: i
         if receiver.poll(_READY):
             found = receiver.recv()
             if found is None:  # ready
-                found = receiver.recv() if receiver.poll(seconds) else Measurement("stopped")
+                found = receiver.recv() if _answers(receiver, process, seconds, cpu_time) else Measurement("stopped")
     except EOFError:
         found = Measurement("failed", message="the process died")
     finally:
@@ -84,7 +89,27 @@ def use_one_thread() -> None:
     threadpool_limits(1)
 
 
-def _work(prepare: Callable[[], Callable[[], Any]], sender: Connection, n_bytes: int, threads: int) -> None:
+def _answers(receiver: Connection, process: multiprocessing.Process, seconds: float, cpu_time: bool) -> bool:
+    """Return whether the process sends something, or ends, within the time."""
+    if not cpu_time:
+        return receiver.poll(seconds)
+
+    def spent() -> float:
+        with open(f"/proc/{process.pid}/stat") as file:
+            user, system = file.read().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    start = spent()
+    while spent() - start < seconds:
+        if receiver.poll(0.1):
+            return True
+    return False
+
+
+def _work(
+    prepare: Callable[[], Callable[[], Any]], sender: Connection, n_bytes: int, threads: int, cpu_time: bool
+) -> None:
+    clock = time.process_time if cpu_time else time.perf_counter
     torch.set_num_threads(threads)
     threadpool_limits(threads)
     try:
@@ -93,14 +118,15 @@ def _work(prepare: Callable[[], Callable[[], Any]], sender: Connection, n_bytes:
         _limit_memory(n_bytes)
         sender.send(None)
         times, peak = [], PeakMemory(torch.device("cpu"))
-        with Stopwatch() as clock, peak:
+        with peak:
+            start = clock()
             value = work()
-        times.append(clock.seconds)
+            times.append(clock() - start)
         while sum(times) < _AT_LEAST and len(times) < _MOST_TIMES:
             again = prepare()
-            with Stopwatch() as clock:
-                again()
-            times.append(clock.seconds)
+            start = clock()
+            again()
+            times.append(clock() - start)
         sender.send(Measurement("done", median(times), peak.n_bytes, value))
     except MemoryError:
         sender.send(Measurement("memory"))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from deepal_autoal import QueryContext
 
-N_PASSES, N_MEMBERS = 10, 5
+N_PASSES, N_MEMBERS, N_SHARED_PASSES = 10, 5, 100
 # Options that keep a slow strategy's query within seconds; tables name them.
 OPTIONS = {"vaal": {"epochs": 1}}
 # Strategies that need a model with stages.
@@ -76,6 +76,8 @@ class Problem:
             candidates.gradient_factors()
         if "mc_dropout" in needs:
             candidates.mc_probabilities(N_PASSES)
+        if {"embeddings", "probabilities"} <= needs:
+            candidates.calibrated_log_probabilities()
         if "ensemble" in needs:
             candidates.ensemble_probabilities(N_MEMBERS)
 
@@ -112,6 +114,17 @@ class Outputs:
         return self._context.candidates.mc_probabilities(N_PASSES).numpy()
 
     @property
+    def shared_passes(self) -> NDArray[np.float32]:
+        """Probabilities of passes that each are one draw of the weights, (K, N, C), computed at every request."""
+        view = self._context.candidates
+        return view.shared_mc_probabilities(N_SHARED_PASSES, np.arange(len(view))).numpy()
+
+    @property
+    def calibrated_probabilities(self) -> NDArray[np.float32]:
+        """Shape (N, C)."""
+        return self._context.candidates.calibrated_log_probabilities().exp().numpy()
+
+    @property
     def members(self) -> NDArray[np.float32]:
         """Probabilities of ensemble members, (M, N, C)."""
         return self._context.candidates.ensemble_probabilities(N_MEMBERS).numpy()
@@ -120,6 +133,11 @@ class Outputs:
     def labeled_embeddings(self) -> NDArray[np.float32]:
         """Embeddings of the labeled samples, (L, D)."""
         return self._context.labeled.embeddings().numpy()
+
+    @property
+    def labeled_outputs(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Probabilities and embeddings of the labeled samples, (L, C) and (L, D)."""
+        return self._context.labeled.probabilities().numpy(), self.labeled_embeddings
 
     @property
     def labels(self) -> NDArray[np.int64]:

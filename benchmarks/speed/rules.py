@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import plain
+import plain_batches
 import sklearn.cluster  # noqa: F401  # before the clock starts
 from cases import ACTIVEML, GROW_WITH_BATCH, MATRIX, OURS, PLAIN, QUERY, Case, Row
 from isolation import Measurement, measure, use_one_thread
@@ -28,6 +29,8 @@ else:
     activeml = None
 
 PART = "rules"
+# By strategy and way.
+PLAIN_RULES = {**plain.RULES, **{name: {PLAIN: rule} for name, rule in plain_batches.RULES.items()}}
 # Cases of the promised figures: all requested repeats are measured, however long they take.
 GOALS = {
     ("badge", 5_000, 10): (OURS, ACTIVEML),
@@ -51,6 +54,7 @@ class Plan:
         patience: See `repeats`.
         memory: Bytes that a process may take above the inputs.
         threads: Threads of all implementations.
+        cpu_time: Whether seconds are those of the processor, not of the clock on the wall.
     """
 
     strategies: Sequence[str]
@@ -65,6 +69,7 @@ class Plan:
     patience: float
     memory: int
     threads: int
+    cpu_time: bool = False
 
     def ways_of(self, case: Case) -> list[str]:
         """Return the ways to measure in a case."""
@@ -93,11 +98,11 @@ class Plan:
 
 def ways_of(strategy: str, asked: Sequence[str]) -> list[str]:
     """Return the requested ways that are available for a strategy."""
-    known = [OURS, *plain.RULES.get(strategy, {})]
+    known = [OURS, *PLAIN_RULES.get(strategy, {})]
     if activeml is not None and strategy in activeml.RULES:
         known.append(ACTIVEML)
     # Other strategies work by networks or other strategies: only their whole query is measured.
-    if strategy not in plain.RULES:
+    if strategy not in PLAIN_RULES:
         known = []
     return [way for way in (*known, QUERY) if way in asked]
 
@@ -108,7 +113,7 @@ def run(plan: Plan, done: Sequence[Row]) -> Iterator[list[Row]]:
     rows = list(done)
     warm = Problem(WARM_N, 2, 8, 20)
     for strategy in plan.strategies:
-        if strategy in plain.RULES:
+        if strategy in PLAIN_RULES:
             warm.prepare(create_strategy(strategy).requires)
     finished = {(row.case, row.way) for row in done}
     for (n, n_classes), cases in plan.cases():
@@ -144,9 +149,8 @@ def measure_case(
             spent = sum(one.seconds or 0.0 for one in found)
             if spent > plan.patience and way not in goals:
                 continue
-            found.append(
-                measure(partial(work, case, way, problem, warm, repeat), plan.limit, plan.memory, plan.threads)
-            )
+            prepare = partial(work, case, way, problem, warm, repeat)
+            found.append(measure(prepare, plan.limit, plan.memory, plan.threads, plan.cpu_time))
     qualities = judge(case, results, problem, plan)
     rows = []
     for way in ways:
@@ -175,7 +179,7 @@ def work(case: Case, way: str, problem: Problem, warm: Problem, repeat: int) -> 
         create_strategy(name).query(warm.context.for_candidate("warm"), WARM_BATCH)
         strategy, context = create_strategy(name), problem.context.for_candidate(f"repeat {repeat}")
         return lambda: _rows_in(strategy.query(context, b))
-    rule = activeml.RULES[name] if way == ACTIVEML else plain.RULES[name][way]
+    rule = activeml.RULES[name] if way == ACTIVEML else PLAIN_RULES[name][way]
     rule(warm.outputs, WARM_BATCH, rng)
     return lambda: rule(problem.outputs, b, rng)
 
@@ -192,7 +196,7 @@ def reason_against(case: Case, way: str, plan: Plan, earlier: Sequence[Row]) -> 
     if way == ACTIVEML:
         needed = activeml.n_bytes(case.strategy, *sizes)
     elif way in (PLAIN, MATRIX):
-        needed = plain.n_bytes(case.strategy, way, *sizes)
+        needed = max(plain.n_bytes(case.strategy, way, *sizes), plain_batches.n_bytes(case.strategy, *sizes))
     if needed > plan.memory:
         return "memory", f"needs about {needed / 1e9:.0f} GB"
     for row in reversed(earlier):
@@ -250,6 +254,8 @@ def described(case: Case, way: str, results: Mapping[str, Sequence[Measurement]]
             say(found[-1].message)
         return row_of(case, way, status, note=notes.get(status, found[-1].message.strip().rpartition("\n")[2]))
     options = "".join(f" -o {key}={value}" for key, value in OPTIONS.get(case.strategy, {}).items())
+    if plan.cpu_time:
+        options += f" (CPU seconds, {plan.threads} thread{'s' if plan.threads > 1 else ''})"
     row = row_of(
         case, way, "done",
         seconds=rounded(median(times)), low=rounded(min(times)), high=rounded(max(times)), repeats=len(times),

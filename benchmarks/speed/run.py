@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     plan = rules.Plan(
         asked, **numbers, ways=options.ways.split(","), dims=options.dims, labeled=options.labeled,
         repeats=options.repeats, limit=options.limit, patience=options.patience, memory=int(options.memory * 1e9),
-        threads=options.threads,
+        threads=options.threads, cpu_time=options.cpu_time,
     )  # fmt: skip
     start = time.perf_counter()
 
@@ -93,6 +93,7 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
                         help="seconds in a case after which a way is not repeated (promised figures are)")  # fmt: skip
     parser.add_argument("--memory", type=float, default=8.0, help="GB that a process may take above its inputs")
     parser.add_argument("--threads", type=int, default=2, help="threads of all implementations")
+    parser.add_argument("--cpu-time", action="store_true", help="measure CPU seconds, for a machine with other work")
     parser.add_argument("--models", default="cnn,resnet18", help="models of the part dropout")
     parser.add_argument("--large-size", type=int, default=1_000_000, help="candidates of the part million")
     parser.add_argument("--large-strategies", default=LARGE)

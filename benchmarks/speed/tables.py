@@ -98,7 +98,8 @@ def rule_table(rows: Iterable[Row], strategy: str) -> list[str]:
             cells += ["" if row is None or row.quality == "" else f"{row.quality:.3f}" for row in got[1:]]
         cells += ["" if row is None or row.common == "" else f"{100 * float(row.common):.0f}%" for row in got[1:]]
         lines.append(cells)
-    return [f"### `{strategy}`", table(head, lines)]
+    how = next((row.note for row in own if row.way == OURS and row.status == "done"), "")
+    return [f"### `{strategy}` {how}".rstrip(), table(head, lines)]
 
 
 def query_table(rows: Sequence[Row]) -> str:

@@ -23,6 +23,7 @@ from deepal_autoal.experiment.run_files import read_config as read_run_config
 from deepal_autoal.experiment.settings import (
     Settings,
     check_budget,
+    check_plain_accuracy,
     check_threads,
     options_under,
     recipe_changes,
@@ -30,11 +31,14 @@ from deepal_autoal.experiment.settings import (
 )
 from deepal_autoal.models import AUTO, ModelChoice, choose_model, read_model, recorded_model
 from deepal_autoal.numerics.devices import device_elsewhere, resolve_device
+from deepal_autoal.oracles.creation import create_contender
+from deepal_autoal.oracles.third_split import check_third_split, default_pool_size
+from deepal_autoal.plugins.registry import is_oracle
 from deepal_autoal.querying.selector import describe_strategy
 from deepal_autoal.querying.strategy import Strategy
 from deepal_autoal.run_settings import COMPARED, SHARED, definitions
 from deepal_autoal.strategies.candidate_selection import Candidates
-from deepal_autoal.strategies.factory import create_copy, described_options
+from deepal_autoal.strategies.factory import described_options
 from deepal_autoal.training.recipe import Recipe
 from deepal_autoal.training.scaling import OF_IMAGES, resolve_scaling
 from deepal_autoal.training.solved import SolvedModel
@@ -162,6 +166,7 @@ def admit(
     contenders = [_under_protocol(contender, settings.get("protocol"), configs) for contender in contenders]
     wanted = Settings(**given).with_protocol()
     recipe = Recipe.for_data(data.input_shape, data.augmentation, **wanted.recipe)
+    check_plain_accuracy(wanted, recipe)
     scaling = resolve_scaling(wanted.scaling, data.x_train, data.is_embeddings).name
     device = recorded_device = resolve_device("cpu" if is_remote else settings.get("device") or "auto")
     if is_remote:
@@ -170,7 +175,14 @@ def admit(
     is_on_cuda = device.type == "cuda"
     checked_on = torch.device("cpu") if is_on_cuda else device
     changes = wanted.changes.describe(data)
-    pool_size = len(draw_members(sum(changes["class_counts"]), 0, wanted.pool_size))
+    n_samples = sum(changes["class_counts"])
+    if any(map(is_oracle, [*(contender.label for contender in contenders), *map(_label, configs)])):
+        if wanted.pool_size is None:
+            wanted = replace(wanted, pool_size=default_pool_size(n_samples))
+        assert wanted.pool_size is not None
+        check_third_split(n_samples, wanted.pool_size)
+        settings = {**settings, "pool_size": wanted.pool_size}
+    pool_size = len(draw_members(n_samples, 0, wanted.pool_size))
     initial, batch_size, n_rounds = check_budget(wanted, pool_size)
     plugin_options = wanted.plugin_options
 
@@ -348,14 +360,14 @@ def _create(
 
 def _create_as_before(contender: Contender, configs: Mapping[Path, RunConfig]) -> Strategy:
     """Return the strategy; sets among its candidates stand for what they did in its earlier runs."""
-    created = create_copy(contender.strategy, contender.candidates, contender.options)
+    created = create_contender(contender.strategy, contender.candidates, contender.options)
     words = getattr(created, "candidate_words", {})
     earlier = [
         config.settings.get("candidates") for folder, config in configs.items() if _label(folder) == contender.label
     ]
     for recorded in earlier:
         if words and isinstance(recorded, Mapping) and list(recorded) == list(words) and not _has_objects(contender):
-            return create_copy(contender.strategy, recorded, contender.options)
+            return create_contender(contender.strategy, recorded, contender.options)
     return created
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deepal_autoal.benchmark.checks import LeftOut, Setup, admit, check_extensions, read_config
-from deepal_autoal.benchmark.notation import Contender, read_seeds, read_strategies, read_tasks
+from deepal_autoal.benchmark.notation import Contender, read_oracles, read_seeds, read_strategies, read_tasks
 from deepal_autoal.datasets.files.image_size import image_size_text
 from deepal_autoal.errors import InputError, PluginError, RunFolderError, UnknownNameError
 from deepal_autoal.experiment.records import CONFIG, SUMMARY
@@ -18,7 +18,9 @@ from deepal_autoal.experiment.run_files import read_summary
 from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.jsonable import to_jsonable
 from deepal_autoal.models import read_model
+from deepal_autoal.oracles.creation import takes_candidates
 from deepal_autoal.plugins.host import plugin_host
+from deepal_autoal.plugins.registry import is_oracle
 from deepal_autoal.querying.selector import SelectorStrategy
 from deepal_autoal.run_settings import SHARED, definitions, split_names, whole_numbers
 from deepal_autoal.strategies.candidate_sets import check_names
@@ -104,13 +106,14 @@ def plan_grid(
     *,
     models: str | Sequence[str] | None = None,
     protocols: str | Sequence[str] | None = None,
+    oracle: str | Sequence[str] | None = None,
     default_threads: int | None = None,
     is_remote: bool = False,
 ) -> Grid:
     """Return the runs of a grid, after checking names, options, budgets, needs, and the contents of ``out``.
 
     Args:
-        strategies, datasets, seeds, out, candidates, models, protocols: As in `run_benchmark`.
+        strategies, datasets, seeds, out, candidates, models, protocols, oracle: As in `run_benchmark`.
         settings: What all runs share, by the names of `run`'s arguments.
         default_threads: CPU threads of a run if neither the settings nor earlier runs say; None for torch's number.
         is_remote: Whether runs are executed on other machines: this one need not have their device.
@@ -125,7 +128,7 @@ def plan_grid(
     settings = whole_numbers({name: str(value) if isinstance(value, Path) else to_jsonable(value, strict=False)
                               for name, value in settings.items()})  # fmt: skip
     settings["image_size"] = image_size_text(settings.get("image_size"))
-    contenders = give_candidates(read_strategies(strategies), candidates)
+    contenders = give_candidates([*read_strategies(strategies), *read_oracles(oracle)], candidates)
     for one, several in (("model", models), ("protocol", protocols)):
         if several and settings.get(one) is not None:
             raise InputError(f"--{one} and --{one}s: give one of them; --{one}s compares several")
@@ -203,6 +206,8 @@ def give_candidates(contenders: Sequence[Contender], candidates: Iterable[Any] |
 def _is_selector(contender: Contender) -> bool:
     if not isinstance(contender.strategy, str):  # a strategy has its candidates, and a class may be given some
         return isinstance(contender.strategy, type) and issubclass(contender.strategy, SelectorStrategy)
+    if is_oracle(contender.strategy):
+        return takes_candidates(contender.strategy)
     try:
         cls = plugin_host().strategies.load(contender.strategy)
     except PluginError:

@@ -15,8 +15,10 @@ import numpy as np
 from deepal_autoal.errors import InputError
 from deepal_autoal.experiment.protocols import find_protocol
 from deepal_autoal.models import read_model
+from deepal_autoal.oracles.creation import check_candidates, oracle_class
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.plugins.notation import Notation
+from deepal_autoal.plugins.registry import ORACLE_PREFIX, is_oracle
 from deepal_autoal.run_settings import split_names
 from deepal_autoal.strategies.candidate_sets import ALL, check_names
 from deepal_autoal.strategies.factory import name_of
@@ -28,6 +30,7 @@ LONGEST_LABEL = 80
 MOST_SEEDS = 10_000
 
 _STRATEGIES = Notation("--strategies", "write it as NAME, NAME[KEY=VALUE,...] or LABEL=NAME[KEY=VALUE,...]")
+_ORACLES = Notation("--oracle", "write it as NAME, NAME[KEY=VALUE,...] or LABEL=NAME[KEY=VALUE,...]")
 _MODELS = Notation("--models", "write it as NAME or NAME[KEY=VALUE,...]")
 _PROTOCOLS = Notation("--protocols", "write it as NAME")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -39,7 +42,8 @@ class Contender:
 
     Attributes:
         label: The name of its folders and rows.
-        strategy: A registered name; from Python also a strategy, a class or a function of the context.
+        strategy: A registered name, or an oracle's such as ``oracle-boss``; from Python also a strategy, a class or a
+            function of the context.
         options: Constructor options, as text; ``name.key`` addresses a candidate.
         is_optional: Whether it was added by ``all``, and is left out where it cannot run.
         candidates: Names and sets such as ``all-cheap``, if it is a selector and its candidates were given; from
@@ -92,6 +96,27 @@ def read_strategies(
         names = [name for name in plugin_host().strategies.names() if name.casefold() not in labels]
         contenders += [Contender(name, name, is_optional=True) for name in names]
     return contenders
+
+
+def read_oracles(written: str | Sequence[str] | None) -> list[Contender]:
+    """Return the oracles of ``best,few=boss[batches=30]``, labeled ``oracle-best`` and ``oracle-few``.
+
+    Raises:
+        UnknownNameError: If there is no such oracle, or a candidate does not exist.
+        InputError: If an item is malformed, or a label is not a valid folder name or is used twice.
+    """
+    contenders: dict[str, Contender] = {}
+    for item in (item for text in _texts(written or []) for item in _ORACLES.split(text)):
+        label, name, options, candidates = _parse(_ORACLES, item)
+        label, name = (text if is_oracle(text) else f"{ORACLE_PREFIX}{text}" for text in (label, name))
+        oracle_class(name)
+        if candidates is not None:
+            check_candidates(candidates)
+        _check_form(label, item, "--oracle")
+        if label.casefold() in contenders:
+            raise InputError(f"--oracle: two are labeled {label!r}: write LABEL=NAME to distinguish them")
+        contenders[label.casefold()] = Contender(label, name, options, candidates=candidates)
+    return list(contenders.values())
 
 
 def _is_all(item: object) -> bool:
@@ -249,14 +274,25 @@ def _dataset_label(name: str) -> str:
 
 
 def _read_strategy(item: str) -> Contender:
-    head, options = _STRATEGIES.read(item)
+    label, name, options, candidates = _parse(_STRATEGIES, item)
+    if is_oracle(name):
+        raise InputError(f"--strategies {item}: this is an oracle, which no real run can have; write --oracle NAME")
+    plugin_host().strategies.get(name)
+    if candidates is not None:
+        check_names(candidates)
+    _check_label(label, name, item, plugin_host().strategies.names())
+    return Contender(label, name, options, candidates=candidates)
+
+
+def _parse(notation: Notation, item: str) -> tuple[str, str, dict[str, Any], tuple[str, ...] | None]:
+    """Return the label, the name, the options and the candidates of an item."""
+    head, options = notation.read(item)
     label, equals, name = (part.strip() for part in head.rpartition("="))
     if not name or (equals and not label):
-        raise _STRATEGIES.error(item, _STRATEGIES.form)
-    plugin_host().strategies.get(name)
+        raise notation.error(item, notation.form)
     candidates = None
     if CANDIDATES in options:
-        candidates = _read_candidates(item, options[CANDIDATES])
+        candidates = _read_candidates(notation, item, options[CANDIDATES])
         options[CANDIDATES] = "-".join(candidates)  # for the label
     if not equals:
         label = re.sub(
@@ -264,24 +300,30 @@ def _read_strategy(item: str) -> Contender:
         )
         label = label.strip("-.")
     options.pop(CANDIDATES, None)
-    _check_label(label, name, item, plugin_host().strategies.names())
-    return Contender(label, name, options, candidates=candidates)
+    return label, name, options, candidates
 
 
-def _read_candidates(item: str, written: str) -> tuple[str, ...]:
+def _read_candidates(notation: Notation, item: str, written: str) -> tuple[str, ...]:
     """Return the names in ``[a,b]``, or a single name without brackets."""
-    names = tuple(_STRATEGIES.split(written[1:-1] if written.startswith("[") and written.endswith("]") else written))
+    names = tuple(notation.split(written[1:-1] if written.startswith("[") and written.endswith("]") else written))
     if not names:
-        raise InputError(f"--strategies {item}: name candidates, such as {CANDIDATES}=[entropy,margin]")
-    check_names(names)
+        raise notation.error(item, f"name candidates, such as {CANDIDATES}=[entropy,margin]")
     return names
 
 
-def _check_label(label: str, name: str, item: str, taken: Collection[str]) -> None:
+def _check_form(label: str, item: str, option: str) -> None:
     if not _LABEL.fullmatch(label) or label.endswith(".") or len(label) > LONGEST_LABEL:
         raise InputError(
-            f"--strategies {item}: the label {label!r} is not a safe folder name; write LABEL=NAME[...] with a label "
+            f"{option} {item}: the label {label!r} is not a safe folder name; write LABEL=NAME[...] with a label "
             f"of letters, digits and . _ + -, starting with a letter or digit, at most {LONGEST_LABEL} characters long"
+        )
+
+
+def _check_label(label: str, name: str, item: str, taken: Collection[str]) -> None:
+    _check_form(label, item, "--strategies")
+    if is_oracle(label):
+        raise InputError(
+            f"--strategies {item}: labels starting with {ORACLE_PREFIX} are those of oracles (--oracle); choose another"
         )
     if label.casefold() in {other.casefold() for other in taken if other != name} | {ALL}:
         meaning = "means every strategy" if label.casefold() == ALL else "is the name of another strategy"

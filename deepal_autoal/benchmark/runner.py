@@ -70,6 +70,7 @@ def run_benchmark(
     candidates: Iterable[Any] | None = None,
     models: str | Sequence[str] | None = None,
     protocols: str | Sequence[str] | None = None,
+    oracle: str | Sequence[str] | None = None,
     jobs: int | None = None,
     dry_run: bool = False,
     backend: str = "local",
@@ -105,6 +106,8 @@ def run_benchmark(
         candidates: Candidates of all selectors that are given none of their own, in the form that `run` takes.
         models: Models to compare on, likewise; folders and rows are then labeled ``<dataset>-<model>``.
         protocols: Protocols to compare on, likewise (see `read_tasks`).
+        oracle: Oracles to run beside the strategies, such as ``"best,boss[batches=30]"`` (see ``docs/benchmark.md``).
+            Without a ``pool_size``, all runs then have a pool that leaves out what the oracles score batches on.
         jobs: How many runs are executed at a time, each in its own process if there are several; by default 1, on
             Ray as many as fit on the nodes. Unless ``threads`` is given they share the cores, and the resulting
             thread count remains the setting of the study.
@@ -145,7 +148,7 @@ def run_benchmark(
     folder = user_path(out, "--out")
     grid = plan_grid(
         strategies, datasets, seeds, folder, candidates, settings, models=models, protocols=protocols,
-        default_threads=default_threads, is_remote=chosen.is_remote,
+        oracle=oracle, default_threads=default_threads, is_remote=chosen.is_remote,
     )  # fmt: skip
     objects = dict.fromkeys(run.strategy for run in grid.runs if run.is_of_python)
     if objects and not (isinstance(chosen, Local) and (jobs or 1) == 1):

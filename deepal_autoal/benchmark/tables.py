@@ -11,6 +11,7 @@ from typing import Any
 from deepal_autoal.errors import RunFolderError
 from deepal_autoal.experiment.records import SUMMARY
 from deepal_autoal.experiment.results import (
+    ALL_RESULT_COLUMNS,
     RESULT_COLUMNS,
     RESULTS,
     FinishedRun,
@@ -18,10 +19,14 @@ from deepal_autoal.experiment.results import (
     read_benchmark_run,
     run_folders,
 )
+from deepal_autoal.experiment.scores import PLAIN
 from deepal_autoal.files import refuse_special, write_bytes
-from deepal_autoal.statistics import estimate_all, relative_times, wins_ties_losses
+from deepal_autoal.plugins.registry import is_oracle
+from deepal_autoal.statistics import estimate_all, find_regrets, relative_times, wins_ties_losses, without_oracles
 from deepal_autoal.statistics.times import REFERENCE
 
+# Of further columns, ``regret_<oracle>`` and its interval, if there are oracles.
+REGRET = "regret_"
 TABLE_OF_STRATEGIES = "summary.csv"
 SUMMARY_COLUMNS = (
     "dataset", "strategy", "aubc_mean", "aubc_std", "aubc_low", "aubc_high", "final_accuracy_mean", "wins", "ties",
@@ -42,8 +47,8 @@ class Tables:
     def __init__(self, out: Path) -> None:
         self._out = out
         self._runs: dict[Path, FinishedRun] = {}
-        for name, columns in ((RESULTS, RESULT_COLUMNS), (TABLE_OF_STRATEGIES, SUMMARY_COLUMNS)):
-            _refuse_foreign(out / name, columns)
+        _refuse_foreign(out / RESULTS, RESULT_COLUMNS, ALL_RESULT_COLUMNS)
+        _refuse_foreign(out / TABLE_OF_STRATEGIES, SUMMARY_COLUMNS)
         self.read()
 
     @property
@@ -74,11 +79,21 @@ class Tables:
                 strategy: {seed: run.total_seconds for seed, run in by_seed.items()}
                 for strategy, by_seed in results.on(dataset).items()
             }
-            counts[dataset] = wins_ties_losses(results.areas(dataset))
+            counts[dataset] = wins_ties_losses(without_oracles(results).areas(dataset))
             times[dataset] = relative_times(seconds, REFERENCE)
+        regrets = {(found.dataset, found.strategy, found.oracle): found.difference for found in find_regrets(results)}
+        oracles = sorted({run.strategy for run in results.runs if is_oracle(run.strategy)})
         rows = []
         for found in estimate_all(results):
-            wins, ties, losses = counts[found.dataset][found.strategy]
+            wins, ties, losses = counts[found.dataset].get(found.strategy, (None, None, None))
+            to_oracles: dict[str, float | None] = {}
+            for oracle in oracles:
+                regret = regrets.get((found.dataset, found.strategy, oracle))
+                to_oracles |= {
+                    f"{REGRET}{oracle}": None if regret is None else regret.mean,
+                    f"{REGRET}{oracle}_low": None if regret is None else regret.low,
+                    f"{REGRET}{oracle}_high": None if regret is None else regret.high,
+                }
             rows.append(
                 {
                     "dataset": found.dataset,
@@ -92,6 +107,7 @@ class Tables:
                     "ties": ties,
                     "losses": losses,
                     "relative_time": times[found.dataset][found.strategy],
+                    **to_oracles,
                 }
             )
         return rows
@@ -103,9 +119,12 @@ class Tables:
             RunFolderError: If they cannot be written.
         """
         self.read()
+        has_plain = any(run.plain_accuracy is not None for run in self.runs)
         results = (row for run in self.runs for row in _result_rows(run))
-        write_bytes(self._out / RESULTS, _csv(RESULT_COLUMNS, results))
-        write_bytes(self._out / TABLE_OF_STRATEGIES, _csv(SUMMARY_COLUMNS, self.summary()))
+        write_bytes(self._out / RESULTS, _csv(ALL_RESULT_COLUMNS if has_plain else RESULT_COLUMNS, results))
+        summary = self.summary()
+        columns = [*SUMMARY_COLUMNS, *(name for row in summary[:1] for name in row if name.startswith(REGRET))]
+        write_bytes(self._out / TABLE_OF_STRATEGIES, _csv(columns, summary))
 
 
 def _result_rows(run: FinishedRun) -> Iterable[dict[str, Any]]:
@@ -119,6 +138,7 @@ def _result_rows(run: FinishedRun) -> Iterable[dict[str, Any]]:
             "accuracy": run.accuracy[number],
             "train_s": seconds["train"],
             "query_s": seconds["query"],
+            **({PLAIN: run.plain_accuracy[number]} if run.plain_accuracy is not None else {}),
         }
 
 
@@ -130,7 +150,7 @@ def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _refuse_foreign(path: Path, columns: Sequence[str]) -> None:
+def _refuse_foreign(path: Path, *heads: Sequence[str]) -> None:
     """Refuse to replace a file that is not ours."""
     if not path.exists():
         return
@@ -140,5 +160,8 @@ def _refuse_foreign(path: Path, columns: Sequence[str]) -> None:
             head = file.readline().strip()
     except (OSError, ValueError):
         head = ""
-    if head != ",".join(columns):
+    names = head.split(",")
+    while names and names[-1].startswith(REGRET):
+        names.pop()
+    if names not in [[*columns] for columns in heads]:
         raise RunFolderError(f"{path} is not a benchmark's table and would be replaced; choose another --out")

@@ -22,6 +22,7 @@ from deepal_autoal.cli.shared_options import UserPath, setting_options, switch_o
 from deepal_autoal.errors import DeepALError, InputError
 from deepal_autoal.experiment.protocols import default_dataset
 from deepal_autoal.measuring.resources import format_seconds
+from deepal_autoal.plugins.registry import is_oracle
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -52,6 +53,13 @@ INTERRUPTED = 130
     group="strategy",
     metavar="A,B,C",
     help="Candidates of all selectors, as for run; for one selector: NAME[candidates=[A,B]].",
+)
+@click.option(
+    "--oracle",
+    cls=GroupedOption,
+    group="strategy",
+    metavar="best,boss,...",
+    help="Also run oracles, which see hidden labels (best, boss, greedy, previous), and show regret to them.",
 )
 @click.option(
     "--datasets",
@@ -145,7 +153,8 @@ INTERRUPTED = 130
 )
 @switch_options
 def benchmark_command(
-    strategies: str | None, candidates: str | None, datasets: str | None, models: str | None, protocols: str | None,
+    strategies: str | None, candidates: str | None, oracle: str | None, datasets: str | None,
+    models: str | None, protocols: str | None,
     seeds: str, jobs: int | None, out: Path, dry_run: bool, quiet: bool, verbose: bool, **settings: Any,
 ) -> int:  # fmt: skip
     """Compare strategies: each one on each dataset with each seed.
@@ -155,7 +164,7 @@ def benchmark_command(
     2 wrong use, before any run.
     """
     from deepal_autoal.benchmark.backends.names import create_backend
-    from deepal_autoal.benchmark.notation import read_seeds, read_strategies, read_tasks
+    from deepal_autoal.benchmark.notation import read_oracles, read_seeds, read_strategies, read_tasks
     from deepal_autoal.datasets.files.image_size import read_image_size
     from deepal_autoal.training.scaling import check_scaling
 
@@ -170,6 +179,7 @@ def benchmark_command(
     try:
         # Report typos before loading torch.
         read_strategies(strategies or "")
+        read_oracles(oracle)
         read_seeds(seeds)
         if not protocols:
             datasets = datasets or default_dataset(settings["protocol"])
@@ -183,7 +193,8 @@ def benchmark_command(
 
         result = run_benchmark(
             strategies or "", datasets, seeds, out, candidates=candidates, models=models,
-            protocols=protocols, jobs=jobs, dry_run=dry_run, on_start=display.start, on_probe=display.probe,
+            protocols=protocols, oracle=oracle, jobs=jobs, dry_run=dry_run, on_start=display.start,
+            on_probe=display.probe,
             on_estimate=display.estimate if dry_run or not quiet else None,
             progress=display.phase, on_round=display.round, on_run=display.run, command=command,
             **settings, plugin_options=plugin_options,
@@ -234,6 +245,8 @@ class _Display:
 
     def start(self, grid: Grid) -> None:
         """Print what will run, and open the bar."""
+        from deepal_autoal.oracles.third_split import MOST_SCORED
+
         self._grid = grid
         self._ended = {run for run in grid.runs if run.is_finished}
         if self._quiet:
@@ -244,6 +257,12 @@ class _Display:
             self._say(f"{dataset}: {format_classes(counts)}")
         for line in grid.left_out:
             self._say(str(line))
+        for dataset, setup in {run.dataset: run.setup for run in grid.runs if is_oracle(run.strategy)}.items():
+            n_left = sum(count for _, count in setup.class_counts) - setup.pool_size
+            self._say(
+                f"{dataset}: a pool of {setup.pool_size} for all; the oracles score batches on "
+                f"{min(n_left, MOST_SCORED)} other training samples, not on the test set"
+            )
         for dataset, setup in {run.dataset: run.setup for run in grid.runs}.items():
             if not setup.is_solved:
                 last = setup.initial + setup.n_rounds * setup.batch_size
@@ -394,10 +413,15 @@ def _cost_table(grid: Grid, estimates: Estimates) -> list[str]:
 
 
 def _table(result: BenchmarkResult) -> list[str]:
+    from deepal_autoal.benchmark.tables import REGRET
+
     n_seeds = Counter((run.dataset, run.strategy) for run in result.tables.runs)
     rows = sorted(result.tables.summary(), key=lambda row: (row["dataset"], -row["aubc_mean"], row["strategy"]))
-    head = ["dataset", "strategy", "seeds", "AUBC", "95%", "final", "wins/ties/losses"]
     is_timed = any(row["relative_time"] is not None for row in rows)
+    regrets = [name for name in rows[0] if name.startswith(REGRET) and name.endswith("_low")] if rows else []
+    regrets = [name.removesuffix("_low") for name in regrets]
+    head = ["dataset", "strategy", "seeds", "AUBC", "95%", "final", "wins/ties/losses",
+            *(f"regret to {name.removeprefix(REGRET)}" for name in regrets)]  # fmt: skip
     lines = []
     for row in rows:
         spread, time_taken = row["aubc_std"], row["relative_time"]
@@ -405,7 +429,9 @@ def _table(result: BenchmarkResult) -> list[str]:
             row["dataset"], row["strategy"], f"{n_seeds[row['dataset'], row['strategy']]:>5}",
             f"{row['aubc_mean']:.4f}" + ("" if spread is None else f" ± {spread:.4f}"),
             "" if spread is None else f"{row['aubc_low']:.4f} to {row['aubc_high']:.4f}",
-            f"{row['final_accuracy_mean']:.4f}", f"{row['wins']}/{row['ties']}/{row['losses']}",
+            f"{row['final_accuracy_mean']:.4f}",
+            "" if row["wins"] is None else f"{row['wins']}/{row['ties']}/{row['losses']}",
+            *("" if row[name] is None else f"{row[name]:.4f}" for name in regrets),
         ]  # fmt: skip
         lines.append([*line, "" if time_taken is None else f"{time_taken:.2f}"] if is_timed else line)
     return format_table([*head, "time / entropy's"] if is_timed else head, lines) if lines else ["No run has finished."]

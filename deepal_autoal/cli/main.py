@@ -15,6 +15,7 @@ from deepal_autoal.cli.check import check_command
 from deepal_autoal.cli.embed import embed_command
 from deepal_autoal.cli.listings import list_datasets, list_models, list_plugins, list_protocols, list_strategies
 from deepal_autoal.cli.new_plugin import new_plugin_command
+from deepal_autoal.cli.query import query_command
 from deepal_autoal.cli.report import report_command
 from deepal_autoal.cli.run import run_command
 from deepal_autoal.cli.streams import OutputError, standard_streams
@@ -74,6 +75,7 @@ cli.add_command(benchmark_command)
 cli.add_command(report_command)
 cli.add_command(check_command)
 cli.add_command(embed_command)
+cli.add_command(query_command)
 cli.add_command(list_strategies)
 cli.add_command(list_datasets)
 cli.add_command(list_models)

@@ -153,6 +153,7 @@ class ActiveLearner:
             self._trainer = self.strategy.wrap_trainer(plain)
             if not callable(getattr(self._trainer, "fit", None)):
                 raise QueryError(f"{self.strategy}: wrap_trainer returned {self._trainer!r}, which has no method fit")
+        self._plain = plain
         self._rebuilding = rebuilding_trainer(self._trainer, plain)
         require_capabilities(self.strategy, self.model_name, lambda: self._untrained(self._rebuilding))
         self.round = -1
@@ -277,18 +278,29 @@ class ActiveLearner:
         """
         if self._is_current and self._fitted is not None:
             return self._fitted
-        labeled, unlabeled = self._data()
-        warm = self._fitted.module.state_dict() if self.recipe.warm_start and self._fitted is not None else None
-        seed = stream_seed(self.seed, self.round + 1, "train")
-        with deterministic(self.device), self.blaming_for("training"), clean_autograd_state(self.device):
-            fitted = self._trainer.fit(labeled, unlabeled, seed=seed, initial_state=warm, progress=progress)
-        if not isinstance(fitted, FittedModel):
-            raise QueryError(f"{self.strategy}: its trainer's fit returned {type(fitted).__name__}, not a FittedModel")
-        self._fitted = fitted
+        self._fitted = self._train(self._pool, stream_seed(self.seed, self.round + 1, "train"), progress)
         self.round += 1
         self._is_current = True
         self._pending = None
         return self._fitted
+
+    @engine_call()
+    def fit_with(self, indices: ArrayLike, labels: ArrayLike, attempt: int = 0) -> FittedModel:
+        """Train the model that `fit` would return next if these labels were added; the learner stays as it is.
+
+        Args:
+            indices: Pool indices of unlabeled samples, (b,), in the order in which they would be added.
+            labels: Their labels, (b,).
+            attempt: 0 for the seed of the next round, or the number of another one.
+
+        Raises:
+            InputError: If they could not be added.
+        """
+        pool = Pool(self._pool.members, self.n_classes)
+        pool.add(self._pool.labeled, self._pool.labels)
+        pool.add(indices, labels)
+        seed = stream_seed(self.seed, self.round + 1, "train", *([f"attempt {attempt}"] if attempt else []))
+        return self._train(pool, seed, None)
 
     @engine_call()
     def adopt(self, state: Mapping[str, Any]) -> FittedModel:
@@ -326,6 +338,24 @@ class ActiveLearner:
     def predictor(self) -> Predictor:
         """Return the trained model as a function of raw samples; it is trained first if there are new labels."""
         return Predictor(self.fit(), self.normalization, self._inputs.input_shape)
+
+    @engine_call()
+    def plain_predictor(self, progress: Callable[[int, int], None] | None = None) -> Predictor:
+        """Return the task model trained without the strategy's changes, from scratch, on the labels so far.
+
+        It is what `predictor` is with a strategy that chose the same samples and does not change training.
+
+        Raises:
+            InputError: If there are no labels yet.
+        """
+        if not self.strategy.changes_training:
+            return self.predictor()
+        self.fit()  # the round's number, and so its random streams
+        labeled, unlabeled = self._data()
+        seed = stream_seed(self.seed, self.round, "train")
+        with deterministic(self.device), clean_autograd_state(self.device):
+            fitted = self._plain.fit(labeled, unlabeled, seed=seed, progress=progress)
+        return Predictor(fitted, self.normalization, self._inputs.input_shape)
 
     def predict(self, samples: ArrayLike) -> NDArray[np.int64]:
         """Return the predicted classes, int64 (n,), of samples in the pool's format."""
@@ -438,15 +468,26 @@ class ActiveLearner:
         stack.enter_context(blaming(culprit, doing, own_errors=True))
         return stack
 
+    def _train(self, pool: Pool, seed: int, progress: Callable[[int, int], None] | None) -> FittedModel:
+        """Return a model trained on a pool's labels."""
+        labeled, unlabeled = self._data(pool)
+        warm = self._fitted.module.state_dict() if self.recipe.warm_start and self._fitted is not None else None
+        with deterministic(self.device), self.blaming_for("training"), clean_autograd_state(self.device):
+            fitted = self._trainer.fit(labeled, unlabeled, seed=seed, initial_state=warm, progress=progress)
+        if not isinstance(fitted, FittedModel):
+            raise QueryError(f"{self.strategy}: its trainer's fit returned {type(fitted).__name__}, not a FittedModel")
+        return fitted
+
     def _untrained(self, trainer: Trainer) -> TaskModel:
         with self.blaming_for("training"):
             return trainer.new_objective().model
 
-    def _data(self) -> tuple[LabeledData, UnlabeledData]:
-        labeled = self._pool.labeled
+    def _data(self, pool: Pool | None = None) -> tuple[LabeledData, UnlabeledData]:
+        pool = self._pool if pool is None else pool
+        labeled = pool.labeled
         if not len(labeled):
             raise InputError("there are no labels yet: give some with `tell` first")
-        return LabeledData(self._inputs, labeled, self._pool.labels), UnlabeledData(self._inputs, self._pool.unlabeled)
+        return LabeledData(self._inputs, labeled, pool.labels), UnlabeledData(self._inputs, pool.unlabeled)
 
     def _context(
         self, model: FittedModel, candidates: NDArray[np.int64], cache: OutputCache | None = None

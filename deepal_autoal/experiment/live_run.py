@@ -14,7 +14,7 @@ import numpy as np
 from deepal_autoal.experiment.learner import ActiveLearner
 from deepal_autoal.experiment.records import RunFolder, RunResult
 from deepal_autoal.experiment.run_config import RunConfig
-from deepal_autoal.experiment.scores import BY_GROUP, round_scores, scores_in
+from deepal_autoal.experiment.scores import ACCURACY, BY_GROUP, PLAIN, round_scores, scores_in
 from deepal_autoal.experiment.shared_round_0 import InitialModel
 from deepal_autoal.isolation.guards import guarded
 from deepal_autoal.isolation.watchdog import watched
@@ -137,6 +137,9 @@ class LiveRun:
                     state = learner.adoptable_state()
                     if state is not None:
                         shared.write(self.config, state, scores, seconds)
+        if self.config.settings.get("plain_accuracy"):
+            is_plain = not learner.strategy.changes_training
+            scores = {**scores, PLAIN: scores[ACCURACY] if is_plain else self._plain_accuracy()}
         single = {name: value for name, value in scores.items() if name != BY_GROUP}
         self.metrics = {**model.metrics, **single}
         self._notify("deepal_model_trained", model=model, metrics=dict(self.metrics))
@@ -221,6 +224,18 @@ class LiveRun:
                 self._test, self._test_labels, lambda done, total: self._progress("evaluate", done, total)
             )
         return model, round_scores(correct, *self._test_groups), {"train": train.seconds, "evaluate": evaluate.seconds}
+
+    def _plain_accuracy(self) -> float:
+        """Return the test accuracy of a plain model on the round's labels, whose seconds are not the strategy's."""
+        self._progress("train", 0, 1)
+        with section("plain model"):
+            plain = self.learner.plain_predictor(lambda done, total: self._progress("train", done, total))
+            self._progress("evaluate", 0, 1)
+            with clean_autograd_state(self.learner.device):
+                correct = plain.correct(
+                    self._test, self._test_labels, lambda done, total: self._progress("evaluate", done, total)
+                )
+        return float(correct.mean())
 
     def finish(self) -> RunResult:
         """Write the summary and return the result."""

@@ -37,6 +37,7 @@ from deepal_autoal.experiment.saved_learner import load_strategy_state, strategy
 from deepal_autoal.experiment.settings import (
     Settings,
     check_budget,
+    check_plain_accuracy,
     check_threads,
     recipe_changes,
     resolve_plugin_options,
@@ -51,6 +52,10 @@ from deepal_autoal.measuring.profile_tables import write_profile
 from deepal_autoal.measuring.resources import memory_size
 from deepal_autoal.models import AUTO, recorded_model
 from deepal_autoal.numerics.devices import describe_gpu, resolve_device
+from deepal_autoal.oracles.base import Oracle
+from deepal_autoal.oracles.creation import create_named
+from deepal_autoal.oracles.judge import Judge
+from deepal_autoal.oracles.third_split import check_third_split, default_pool_size, draw_third_split
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.plugins.registry import IN_PROCESS_DISTRIBUTION
 from deepal_autoal.plugins.run_view import ActiveRun
@@ -58,8 +63,9 @@ from deepal_autoal.querying.selector import describe_strategy, providers_of
 from deepal_autoal.querying.strategy import Strategy
 from deepal_autoal.run_settings import RunArguments, RunSettings, definitions, whole_numbers
 from deepal_autoal.strategies.candidate_sets import read_names
-from deepal_autoal.strategies.factory import create_registered, create_with_options, read_candidates
+from deepal_autoal.strategies.factory import create_with_options, read_candidates
 from deepal_autoal.strategies.given import StrategyLike, given_items
+from deepal_autoal.training.inputs import Inputs
 from deepal_autoal.training.recipe import LEAST_SIDE, Recipe
 from deepal_autoal.training.samples import CheckedSamples
 from deepal_autoal.training.scaling import check_scaling, resolve_scaling
@@ -184,7 +190,7 @@ def run(
                 created = made
                 if created is None:
                     assert resolved.strategy is not None
-                    created = create_registered(
+                    created = create_named(
                         resolved.strategy, resolved.candidates, made_candidates, resolved.options or {}
                     )
                 by_name = made is None
@@ -293,9 +299,14 @@ def _prepare(
         scaling = resolve_scaling(settings.scaling, data.x_train, data.is_embeddings)
     changes = settings.changes
     pool, in_play = changes.apply(data, settings.seed)
-    members = in_play[draw_members(len(in_play), settings.seed, settings.pool_size)]
+    pool_size = settings.pool_size
+    if isinstance(created, Oracle):
+        pool_size = default_pool_size(len(in_play)) if pool_size is None else pool_size
+        check_third_split(len(in_play), pool_size)
+    members = in_play[draw_members(len(in_play), settings.seed, pool_size)]
     initial, batch_size, rounds = check_budget(settings, len(members))
     recipe = Recipe.for_data(data.input_shape, data.augmentation, **settings.recipe)
+    check_plain_accuracy(settings, recipe)
     _warn_of_large_images(data, recipe)
     # `using_threads` puts back how many there were.
     torch.set_num_threads(settings.threads or usual_threads(data.input_shape))
@@ -306,6 +317,11 @@ def _prepare(
         scaling=scaling.name,
     )  # fmt: skip
     created = learner.strategy
+    if isinstance(created, Oracle):
+        third = draw_third_split(in_play, members, len(data.x_train), settings.seed)
+        inputs = Inputs(data.x_train[third], learner.normalization, device)
+        path = folder.path if folder is not None else None
+        created.bind(Judge(learner.fit_with, pool.y_train, inputs, data.y_train[third], third, path))
     start = members[draw_initial(len(members), settings.seed, initial)]
     _warn_of_missing_classes(pool, start)
     entries = plugin_host()

@@ -13,8 +13,10 @@ from deepal_autoal.experiment.run_files import CONFIG, read_config, recorded_sca
 from deepal_autoal.run_settings import COMPARED
 
 # Settings that runs must share to be compared. Runs are compared by strategy and paired by seed; the initial set
-# belongs to a seed; a protocol is only a name for settings that are listed here themselves.
-PAIRED_BY = ("precision", *(key for key in COMPARED if key not in ("strategy", "seed", "initial", "protocol")))
+# belongs to a seed; a protocol is only a name for settings that are listed here themselves; a plain model's accuracy
+# is recorded beside what is compared.
+_OTHERS = ("strategy", "seed", "initial", "protocol", "plain_accuracy")
+PAIRED_BY = ("precision", *(key for key in COMPARED if key not in _OTHERS))
 
 
 def settings_that_differ(key: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

@@ -23,7 +23,7 @@ from deepal_autoal.experiment.run_files import SUMMARY as SUMMARY
 from deepal_autoal.experiment.run_files import area_under_budget_curve as area_under_budget_curve
 from deepal_autoal.experiment.run_files import read_rounds as read_rounds
 from deepal_autoal.experiment.run_files import total_seconds as total_seconds
-from deepal_autoal.experiment.scores import WORST_GROUP
+from deepal_autoal.experiment.scores import PLAIN, WORST_GROUP
 from deepal_autoal.files import (
     TEMPORARY_SUFFIX,
     checksum_of_bytes,
@@ -342,7 +342,7 @@ class RunResult:
         summary = {
             "aubc": self.aubc,
             "final_accuracy": self.accuracy,
-            **({f"final_{WORST_GROUP}": self.rounds[-1][WORST_GROUP]} if WORST_GROUP in self.rounds[-1] else {}),
+            **{f"final_{name}": self.rounds[-1][name] for name in (WORST_GROUP, PLAIN) if name in self.rounds[-1]},
             "n_rounds": self.rounds[-1]["round"],
             "n_labeled": self.rounds[-1]["n_labeled"],
             "seconds": {**seconds, "total": total_seconds(self.rounds)},

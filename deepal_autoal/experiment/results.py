@@ -24,7 +24,7 @@ from deepal_autoal.experiment.run_files import (
     read_finished,
     total_seconds,
 )
-from deepal_autoal.experiment.scores import WORST_GROUP
+from deepal_autoal.experiment.scores import PLAIN, WORST_GROUP
 from deepal_autoal.files import refuse_special
 from deepal_autoal.user_paths import user_path
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 RESULTS = "results.csv"
 RESULT_COLUMNS = ("dataset", "strategy", "seed", "round", "n_labeled", "accuracy", "train_s", "query_s")
+# With the one that is there if any run recorded it; its cells are empty for the others.
+ALL_RESULT_COLUMNS = (*RESULT_COLUMNS, PLAIN)
 
 RunKey = tuple[str, str, int]
 """Dataset, strategy and seed."""
@@ -56,6 +58,8 @@ class FinishedRun:
             results.csv.
         worst_group: Test accuracy of the worst group after the last round, in [0, 1]; None if the data have no groups,
             or if read from results.csv.
+        plain_accuracy: Test accuracy of a plain model on the labels of each round, in [0, 1]; None if it was not
+            recorded.
         folder: The run folder, or None if the run was read from results.csv.
 
     Raises:
@@ -72,17 +76,21 @@ class FinishedRun:
     changes_training: bool | None = None
     folder: Path | None = None
     worst_group: float | None = None
+    plain_accuracy: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if not len(self.n_labeled) == len(self.accuracy) == len(self.seconds) > 0:
             raise InputError(f"{self} needs label counts, accuracies and seconds for the same rounds, at least one")
+        if self.plain_accuracy is not None and len(self.plain_accuracy) != len(self.accuracy):
+            raise InputError(f"{self} needs a plain model's accuracy for all rounds, or for none")
         if any(after <= before for before, after in itertools.pairwise(self.n_labeled)):
             raise InputError(f"{self} has label counts that do not ascend: {list(self.n_labeled)}")
         groups = [] if self.worst_group is None else [self.worst_group]
-        numbers = [*self.accuracy, *groups, *(value for phases in self.seconds for value in phases.values())]
+        accuracies = [*self.accuracy, *(self.plain_accuracy or ())]
+        numbers = [*accuracies, *groups, *(value for phases in self.seconds for value in phases.values())]
         if not all(math.isfinite(number) for number in numbers):
             raise InputError(f"{self} has an accuracy or seconds that are not finite")
-        odd = next((value for value in self.accuracy if not 0 <= value <= 1), None)
+        odd = next((value for value in accuracies if not 0 <= value <= 1), None)
         if odd is not None:
             hint = f"; {odd:g} looks like a percentage" if 1 < odd <= 100 else ""
             raise InputError(f"{self} has an accuracy of {odd:g}: accuracies are in [0, 1]{hint}")
@@ -96,6 +104,11 @@ class FinishedRun:
     def aubc(self) -> float:
         """Area under the budget curve, in [0, 1]."""
         return area_under_budget_curve(self.n_labeled, self.accuracy)
+
+    @functools.cached_property
+    def plain_aubc(self) -> float | None:
+        """Area under the budget curve of the plain models, in [0, 1]; None if they were not recorded."""
+        return None if self.plain_accuracy is None else area_under_budget_curve(self.n_labeled, self.plain_accuracy)
 
     @property
     def final_accuracy(self) -> float:
@@ -165,7 +178,8 @@ def load_results(path: str | Path) -> pandas.DataFrame:
         The columns of results.csv: ``dataset`` and ``strategy`` (labels), ``seed``, ``round`` (0 is the initial
         set), ``n_labeled``, ``accuracy`` (on the test set, in [0, 1]), ``train_s`` and ``query_s`` (seconds);
         and ``evaluate_s`` (seconds; NaN from a results.csv, which has none) and ``changes_training`` (whether the
-        strategy changes training and not only selection; NA from a results.csv).
+        strategy changes training and not only selection; NA from a results.csv); and, if any run recorded it,
+        ``plain_accuracy`` (of a plain model on the same labels; NaN for other runs).
 
     Raises:
         InputError: If pandas is not installed, or two different runs have dataset, strategy and seed in common.
@@ -177,7 +191,7 @@ def load_results(path: str | Path) -> pandas.DataFrame:
         raise InputError("load_results returns a pandas table: pip install 'deepal_autoal[pandas]'") from error
     runs = read_results(path).runs
     rows = [(run, number) for run in runs for number in range(len(run.accuracy))]
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "dataset": [run.dataset for run, _ in rows],
             "strategy": [run.strategy for run, _ in rows],
@@ -192,6 +206,9 @@ def load_results(path: str | Path) -> pandas.DataFrame:
             "changes_training": pd.array([run.changes_training for run, _ in rows], dtype="boolean"),
         }
     )
+    if any(run.plain_accuracy is not None for run in runs):
+        table[PLAIN] = [math.nan if run.plain_accuracy is None else run.plain_accuracy[number] for run, number in rows]
+    return table
 
 
 def read_results(path: str | Path) -> Results:
@@ -328,7 +345,7 @@ def differs_from_table(out: Path, runs: Iterable[FinishedRun]) -> bool:
 def _numbers(run: FinishedRun) -> tuple[Any, ...]:
     """Return the part of a run that results.csv holds."""
     seconds = tuple((phases["train"], phases["query"]) for phases in run.seconds)
-    return run.dataset, run.strategy, run.seed, run.n_labeled, run.accuracy, seconds
+    return run.dataset, run.strategy, run.seed, run.n_labeled, run.accuracy, seconds, run.plain_accuracy
 
 
 def run_folders(out: Path, dataset: str = "*") -> list[Path]:
@@ -377,6 +394,7 @@ def _read_run(folder: Path, dataset: str, strategy: str, seed: int) -> FinishedR
             tuple(_seconds(record["seconds"]) for record in rounds),
             bool(config["strategy"]["changes_training"]), folder,
             float(rounds[-1][WORST_GROUP]) if WORST_GROUP in rounds[-1] else None,
+            tuple(float(record[PLAIN]) for record in rounds) if PLAIN in rounds[0] else None,
         )  # fmt: skip
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise RunFolderError(f"{folder} is damaged ({_reason(error)}); remove it") from error
@@ -395,25 +413,28 @@ def _read_table(path: Path) -> Iterable[FinishedRun]:
             lines = list(csv.reader(file))
     except (OSError, ValueError, csv.Error) as error:
         raise RunFolderError(f"cannot read {path}: {error}") from error
-    if not lines or tuple(lines[0]) != RESULT_COLUMNS:
+    if not lines or tuple(lines[0]) not in (RESULT_COLUMNS, ALL_RESULT_COLUMNS):
         raise RunFolderError(f"{path} is not a table of results: its columns are not {','.join(RESULT_COLUMNS)}")
     if len(lines) == 1:
         raise RunFolderError(f"{path} holds no finished run")
-    rounds: dict[tuple[str, str, int], list[tuple[int, float, dict[str, float]]]] = {}
+    rounds: dict[tuple[str, str, int], list[tuple[int, float, dict[str, float], float | None]]] = {}
     for number, cells in enumerate(lines[1:], 2):
         try:
+            *cells, plain = cells if len(lines[0]) == len(ALL_RESULT_COLUMNS) else (*cells, "")
             dataset, strategy, seed, index, n_labeled, accuracy, train, query = cells
             found = rounds.setdefault((dataset, strategy, int(seed)), [])
-            found.append((int(n_labeled), float(accuracy), {"train": float(train), "query": float(query)}))
+            seconds = {"train": float(train), "query": float(query)}
+            found.append((int(n_labeled), float(accuracy), seconds, float(plain) if plain else None))
             is_next = int(index) == len(found) - 1
         except ValueError as error:
             raise RunFolderError(f"{path} is damaged in line {number}: {error}") from error
         if not is_next:
             raise RunFolderError(f"{path} is damaged in line {number}: a run's rounds are not numbered 0, 1, 2, ...")
     for key, records in rounds.items():
-        n_labeled_, accuracy_, seconds = zip(*records, strict=True)
+        n_labeled_, accuracy_, seconds_, plain_ = zip(*records, strict=True)
+        known = tuple(value for value in plain_ if value is not None)
         try:
-            yield FinishedRun(*key, n_labeled_, accuracy_, seconds)
+            yield FinishedRun(*key, n_labeled_, accuracy_, seconds_, plain_accuracy=known or None)
         except InputError as error:
             raise RunFolderError(f"{path} is damaged: {error}") from error
 

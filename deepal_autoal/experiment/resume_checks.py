@@ -116,8 +116,8 @@ def differences(name: str, one: Any, other: Any) -> list[tuple[str, str, str]]:
             if key not in skipped
             for found in differences(f"{name}.{key}", one.get(key), other.get(key))
         ]
-    # A run from before models had options records none.
-    if one == other or (one is None and other == {}):
+    # A run from before models had options records none, and a switch that is not given is off.
+    if one == other or (one is None and other == {}) or (not one and not other and (one is False or other is False)):
         return []
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         pairs = list(zip(one, other, strict=True))

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ACCURACY, WORST_GROUP, BY_GROUP = "accuracy", "worst_group_accuracy", "group_accuracy"
+# Of the task model as it is trained without the strategy, on the same labels; only recorded if asked for.
+PLAIN = "plain_accuracy"
 
 
 def round_scores(

@@ -103,6 +103,16 @@ def check_threads(number: int | None) -> None:
         raise InputError(f"--threads {number}: give at least 1, and {MOST_THREADS} at most")
 
 
+def check_plain_accuracy(settings: RunSettings, recipe: Recipe) -> None:
+    """Refuse a plain model beside models that go on from earlier ones: it would need earlier plain models too.
+
+    Raises:
+        InputError: If both are asked for.
+    """
+    if settings.plain_accuracy and recipe.warm_start:
+        raise InputError("--plain-accuracy trains its model from scratch in every round: leave out --warm-start")
+
+
 def options_under(
     protocol: str, strategy: str, candidates: Iterable[Any] | None, options: Mapping[str, Any]
 ) -> dict[str, Any]:

@@ -93,6 +93,7 @@ class Forest(SolvedModel):
     """
 
     has_posterior = True
+    is_differentiable = False
     head: ForestHead
 
     def __init__(self, n_features: int, n_classes: int, trees: int, class_weights: str) -> None:

@@ -35,8 +35,8 @@ OWN_OPTIONS = frozenset(
     [
         *(name.replace("_", "-") for cls in (RunSettings, Recipe) for name in definitions(cls)),
         "address", "backend", "command", "config", "cpus-per-run", "datasets", "dry-run", "format", "gpus-per-run",
-        "help", "jobs", "json", "models", "name", "on-round", "on-start", "option", "out", "profile", "progress",
-        "protocols", "quiet", "resume", "seeds", "strategies", "verbose", "version",
+        "help", "jobs", "json", "models", "name", "on-round", "on-start", "option", "oracle", "out", "profile",
+        "progress", "protocols", "quiet", "resume", "seeds", "strategies", "verbose", "version",
     ]
 )  # fmt: skip
 
@@ -58,6 +58,15 @@ def is_candidate_set(word: str) -> bool:
     No strategy can have such a name.
     """
     return re.fullmatch(r"all(-.*)?", word, re.IGNORECASE) is not None
+
+
+# Of the names and labels of oracles, in runs, tables and figures. No strategy can have such a name.
+ORACLE_PREFIX = "oracle-"
+
+
+def is_oracle(label: str) -> bool:
+    """Return whether a name or label is that of an oracle, which sees hidden labels and is no strategy."""
+    return label.casefold().startswith(ORACLE_PREFIX)
 
 
 @dataclass(frozen=True)
@@ -221,6 +230,10 @@ class Registry:
             return f"{self.kind} {name!r} is one of the engine's own; choose another name"
         if self.kind == "strategy" and is_candidate_set(name):
             return f"strategy {name!r}: all and names starting with all- are reserved for sets; choose another name"
+        if self.kind == "strategy" and is_oracle(name):
+            return (
+                f"strategy {name!r}: names starting with {ORACLE_PREFIX} are reserved for oracles; choose another name"
+            )
         if name in self._refused:
             self._refused[name].append(provider)
         elif name in self._entries:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# The class of a labeled sample whose label is not known.
+UNKNOWN = -1
+
 # Size up to which dropout passes are kept even if they take more memory than the outputs.
 _KEPT_BYTES = 256 << 20
 
@@ -228,12 +231,19 @@ class LabeledView(PoolView):
 
     def __init__(self, indices: NDArray[np.int64], labels: NDArray[np.int64], outputs: ModelOutputs) -> None:
         super().__init__(indices, outputs)
+        self._labels_are_known = bool((labels != UNKNOWN).all())
         labels_of_its_own = torch.tensor(labels, device=outputs.model.device)
         self._once("labels", 0, lambda: labels_of_its_own)
 
     @property
     def labels(self) -> Tensor:
-        """Class of each sample, int64 (N,), on the device."""
+        """Class of each sample, int64 (N,), on the device.
+
+        Raises:
+            InputError: If a query from given outputs was told which samples are labeled, but not their labels.
+        """
+        if not self._labels_are_known:
+            raise InputError("the labels are needed, not only which samples have one: give `labels`, or a column label")
         return cast("Tensor", self._results["labels", 0])
 
 
@@ -244,7 +254,6 @@ class QueryContext:
         candidates: The samples that may be queried.
         labeled: The labeled samples, with their labels.
         model: The fitted task model behind both views.
-        n_classes: Number of classes, including those without any label yet.
         round: Number of the round, from 0.
         device: The device of the views' tensors.
         progress: Call it as ``progress(done, total)`` during long work, so the user sees progress.
@@ -260,7 +269,7 @@ class QueryContext:
         labels: NDArray[np.int64],
         model: FittedModel,
         cache: OutputCache,
-        n_classes: int,
+        n_classes: int | None,
         round: int,
         n_rounds: int | None,
         key: tuple[int | str, ...],
@@ -270,7 +279,7 @@ class QueryContext:
         self.candidates = PoolView(candidates, outputs)
         self.labeled = LabeledView(labeled, labels, outputs)
         self.model = model
-        self.n_classes = n_classes
+        self._n_classes = n_classes
         self.round = round
         self._used: set[str] = set()  # shared by the contexts made from this one
         self._n_rounds = n_rounds
@@ -280,6 +289,17 @@ class QueryContext:
         self._cache = cache
         self._labels = dict(zip(labeled.tolist(), labels.tolist(), strict=True))
         self._key = key
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes, including those without any label yet.
+
+        Raises:
+            InputError: If nothing in a query from given outputs says how many there are.
+        """
+        if self._n_classes is None:
+            raise InputError("the number of classes is needed: give labels, probabilities or n_classes")
+        return self._n_classes
 
     @property
     def n_rounds(self) -> int | None:
@@ -422,7 +442,7 @@ class QueryContext:
             labels=self._labels_of(kept),
             model=self.model if model is None else model,
             cache=self._cache,
-            n_classes=self.n_classes,
+            n_classes=self._n_classes,
             round=self.round,
             n_rounds=self._n_rounds,
             key=(*self._key, purpose),

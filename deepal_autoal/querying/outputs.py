@@ -128,7 +128,7 @@ class ModelOutputs:
     @section("outputs")
     def embeddings(self, indices: NDArray[np.int64]) -> Tensor:
         """Return embeddings (the input of dropout and classifier), float32 (n, D)."""
-        return self._embeddings.take(indices, 1)
+        return self._embeddings.take(indices, -1)
 
     @section("outputs")
     def temperature(self) -> float:
@@ -303,8 +303,11 @@ class OutputCache:
                     labels.append(labeled.labels[is_out])
             return torch.cat(logits), torch.as_tensor(np.concatenate(labels), device=model.device)
 
-        outputs = ModelOutputs(model, self.inputs, key, fit_member, held_out, self._keeps_embeddings)
-        self._outputs[id(model)] = outputs
+        return self.keep(ModelOutputs(model, self.inputs, key, fit_member, held_out, self._keeps_embeddings))
+
+    def keep(self, outputs: ModelOutputs) -> ModelOutputs:
+        """Keep outputs for `of`."""
+        self._outputs[id(outputs.model)] = outputs
         return outputs
 
     def fit(

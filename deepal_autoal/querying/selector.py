@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deepal_autoal.errors import InputError
@@ -79,8 +79,46 @@ class SelectorStrategy(Strategy):
             context.reported.setdefault("candidates", {})[name] = dict(answer.report)
         return answer
 
+    def candidate_picks(self, name: str, context: QueryContext, batch_size: int, taken: list[int]) -> Iterator[int]:
+        """Yield a candidate's checked picks one at a time, each given what is taken (see `Strategy.picks_in_turn`).
+
+        Each pick is appended to ``taken``, the list that all candidates of a batch share::
+
+            taken = []
+            picks = {name: self.candidate_picks(name, context, batch_size, taken) for name in self.candidates}
+            for _ in range(batch_size):
+                next(picks[self.draw_candidate()])
+
+        The candidate is asked when the first pick is requested; all its picks cost about one query. Random streams
+        and reports are those of `consult_candidate`.
+
+        Args:
+            name: The candidate's name.
+            context: The selector's own context, or one that it rebuilt.
+            batch_size: How many samples will be taken in all; until then there are picks.
+            taken: The pool indices taken so far, by anyone.
+
+        Raises:
+            QueryError: If the candidate fails, or gives anything but a free candidate sample; the message names it
+                and its distribution.
+        """
+        from deepal_autoal.querying.asking import ask_in_turn
+
+        own = context.for_candidate(name)
+        picks = ask_in_turn(self.candidates[name], own, batch_size, taken)
+        while True:
+            with section(f"candidate {name}"):
+                pick = next(picks, None)
+            if own.reported:
+                context.reported.setdefault("candidates", {})[name] = dict(own.reported)
+            if pick is None:
+                return
+            yield pick
+
     def candidate_probabilities(self, name: str, context: QueryContext, batch_size: int) -> Tensor | None:
         """Return a candidate's checked ``choice_probabilities``, (n_candidates,), or None.
+
+        Its random streams are those of `consult_candidate`.
 
         Raises:
             QueryError: If they are not one probability per candidate sample; the message names the candidate.
@@ -88,7 +126,7 @@ class SelectorStrategy(Strategy):
         from deepal_autoal.querying.asking import ask_probabilities
 
         with section(f"candidate {name}"):
-            return ask_probabilities(self.candidates[name], context, batch_size)
+            return ask_probabilities(self.candidates[name], context.for_candidate(name), batch_size)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the candidates' states by name; a selector with a state of its own adds to them."""

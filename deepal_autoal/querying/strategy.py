@@ -6,7 +6,7 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from deepal_autoal.training.trainer import Trainer, TrainerProtocol
 
 
-Requirement = Literal["inputs", "probabilities", "embeddings", "mc_dropout", "ensemble", "gradients"]
+Requirement = Literal["inputs", "probabilities", "embeddings", "mc_dropout", "ensemble", "gradients", "differentiable"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ class Strategy:
 
     Attributes:
         requires: What the strategy needs from the model, a subset of ``{"inputs", "probabilities", "embeddings",
-            "mc_dropout", "ensemble", "gradients"}``; anything a model lacks is reported before training starts.
+            "mc_dropout", "ensemble", "gradients", "differentiable"}``; anything a model lacks is reported before
+            training starts. All but the last are outputs; ``differentiable``: gradients of the logits with respect
+            to the model's inputs and embeddings.
         name: The name it was created by, or the class's name.
         options: Its constructor options, JSON-able.
         provider: The distribution that provides it; None if it was constructed directly.
@@ -71,6 +73,29 @@ class Strategy:
         that the context determines the batch: the probability is 1 for its samples and 0 for others.
         """
         return None
+
+    def picks_in_turn(self, context: QueryContext, batch_size: int, taken: Sequence[int]) -> Iterator[int]:
+        """Yield one pick at a time, given what others took in between, for selectors that mix their candidates' picks.
+
+        By default the batch of one `query` in its order, without what others took: it lasts, as each sample of it is
+        taken by this strategy or by another. Override it where a choice can take account of what others took, as in
+        greedy strategies, at about the cost of one query. If nobody else takes anything, the picks are the samples
+        that `query` returns in the same context. Torch's modes must not differ at a ``yield``.
+
+        Args:
+            context: The round; values given to its `report` are recorded.
+            batch_size: How many samples will be taken in all. The generator may end once they are.
+            taken: The pool indices taken so far, in order, including this strategy's own picks; it grows while the
+                generator waits. Read only; ``index in taken`` takes constant time.
+
+        Yields:
+            Pool indices of candidates that are not in ``taken``.
+        """
+        query = check_query(self, self.query(context, batch_size), context.candidates.indices, batch_size)
+        context.report(**query.report)
+        for index in query.indices.tolist():  # type: ignore[union-attr]
+            if index not in taken:
+                yield index
 
     def describe_options(self) -> dict[str, Any]:
         """Return the options for the record; override it if an option's value is shorthand for others."""
@@ -197,11 +222,21 @@ def check_query(strategy: Strategy, answer: Query | ArrayLike, allowed: NDArray[
             f"{strategy} returned {len(outside)} indices that are labeled or not in the pool "
             f"(for example index {outside[0]}){expected}"
         )
-    if not isinstance(query.report, Mapping):
-        raise QueryError(f"{strategy} returned a report of type {type(query.report).__name__}; expected a mapping")
-    try:
-        report = to_jsonable(query.report)
-    except ValueError as error:
-        raise QueryError(f"{strategy} returned a report that JSON cannot hold: {error}") from None
+    report = check_report(strategy, query.report)
     indices.setflags(write=False)
     return Query(indices, report)
+
+
+def check_report(strategy: Strategy, report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a strategy's report as JSON-able values.
+
+    Raises:
+        QueryError: If it is not a mapping of values that JSON can hold.
+    """
+    if not isinstance(report, Mapping):
+        raise QueryError(f"{strategy} returned a report of type {type(report).__name__}; expected a mapping")
+    try:
+        checked: dict[str, Any] = to_jsonable(report)
+    except ValueError as error:
+        raise QueryError(f"{strategy} returned a report that JSON cannot hold: {error}") from None
+    return checked

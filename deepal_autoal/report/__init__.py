@@ -41,12 +41,15 @@ def make_contents(paths: Sequence[str | Path], baseline: str | None = None) -> C
         UnknownNameError: If no run has the given baseline's label.
         DeepALError: As in `deepal_autoal.report.study.read_study`.
     """
-    from deepal_autoal.errors import UnknownNameError
+    from deepal_autoal.errors import InputError, UnknownNameError
+    from deepal_autoal.plugins.registry import is_oracle
     from deepal_autoal.report.report_data import Contents
     from deepal_autoal.report.study import read_study
     from deepal_autoal.statistics.savings import BASELINE
 
     study = read_study(paths)
+    if baseline is not None and is_oracle(baseline):
+        raise InputError(f"--baseline {baseline} is an oracle and no strategy; the table of regret compares to it")
     if baseline is not None and baseline not in study.strategies:
         raise UnknownNameError("strategy of these runs", baseline, study.strategies)
     return Contents(study, baseline or BASELINE)

@@ -126,6 +126,7 @@ class Drawings:
         return found
 
     def _of(self, dataset: str) -> Iterator[Drawing]:
+        compared = self.contents.compared
         results, styles, base = self._study.results, self.styles, self.contents.baseline
         own = self.contents.by_dataset[dataset]
         is_compared = base in own.runs and len(own.to_baseline) > 0
@@ -135,7 +136,7 @@ class Drawings:
                 f"Each strategy's AUBC minus {base}'s for the same seed: the mean and its 95% interval. A filled "
                 f"marker means that the paired test finds a difference. {FEW_SEEDS}",
                 "the AUBC of each strategy and seed, by accuracy over n_labeled of results.csv",
-                figures.deltas(results, dataset, styles, baseline=base),
+                figures.deltas(compared, dataset, styles, baseline=base),
             )  # fmt: skip
         elif base not in own.runs:
             self._notes[dataset].append(f"Differences to {base} are not drawn: it was not run on {dataset}.")
@@ -147,7 +148,7 @@ class Drawings:
             "accuracy at each n_labeled of results.csv",
             figures.learning_curves(results, dataset, styles),
         )  # fmt: skip
-        if any(run.total_seconds > 0 for by_seed in own.runs.values() for run in by_seed.values()):
+        if any(run.total_seconds > 0 for by_seed in compared.on(dataset).values() for run in by_seed.values()):
             unit = f"in units of {REFERENCE}'s" if REFERENCE in own.runs else "in seconds a run"
             yield Drawing(
                 "time-against-accuracy", "Time against accuracy",
@@ -155,7 +156,7 @@ class Drawings:
                 "above and to the left of it is slower and no better on average here. The accuracy table says which "
                 "differences are more than chance.",
                 "train_s and query_s of results.csv, with seconds.evaluate of rounds.jsonl where there are run folders",
-                figures.time_against_accuracy(results, dataset, styles),
+                figures.time_against_accuracy(compared, dataset, styles),
             )  # fmt: skip
         for label, by_seed in self._study.weights(dataset).items():
             if _is_uniform(by_seed.values()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from deepal_autoal.plugins.registry import is_oracle
 from deepal_autoal.report import wording
 from deepal_autoal.report.report_data import BETTER, UNDECIDED, WORSE, Contents, OnDataset
 from deepal_autoal.statistics import Ranking
@@ -22,8 +23,10 @@ def in_one_sentence(contents: Contents) -> str:
     n_rounds = {len(run.accuracy) - 1 for run in runs}
     budget = f"from {_range(first, 'between {} and {}')} labels to {_range(last, 'between {} and {}')}"
     rounds = f"in {_range(n_rounds)} {'round' if n_rounds == {1} else 'rounds'}"
+    oracles = [name for name in study.strategies if is_oracle(name)]
+    beside = f" and {wording.number_of(len(oracles), 'oracle')}" if oracles else ""
     return (
-        f"{wording.number_of(len(study.strategies), 'strategy', 'strategies')} on "
+        f"{wording.number_of(len(study.strategies) - len(oracles), 'strategy', 'strategies')}{beside} on "
         f"{wording.listed(study.results.datasets, len(study.results.datasets))}, "
         f"{wording.number_of(len(seeds), 'seed')}, {budget} {rounds}: {wording.number_of(len(runs), 'run')}."
     )
@@ -34,7 +37,13 @@ def find_findings(contents: Contents, dataset: str) -> list[str]:
     found = contents.by_dataset[dataset]
     return [
         line
-        for part in (_top(found), _against_baseline(contents, dataset, found), _labels(contents, found), _times(found))
+        for part in (
+            _top(found),
+            _against_baseline(contents, dataset, found),
+            _regrets(found),
+            _labels(contents, found),
+            _times(found),
+        )
         for line in part
     ]
 
@@ -53,7 +62,7 @@ def find_findings_over_datasets(contents: Contents) -> list[str]:
 
 
 def _not_ranked(contents: Contents, ranking: Ranking) -> Iterator[str]:
-    strategies = [name for name in contents.study.strategies if name not in ranking.strategies]
+    strategies = [name for name in contents.study.strategies if name not in ranking.strategies and not is_oracle(name)]
     if strategies:
         verb = "was" if len(strategies) == 1 else "were"
         yield f"Not ranked: {wording.listed(strategies)}, which {verb} not run on every dataset."
@@ -84,14 +93,14 @@ def _ranks(ranking: Ranking) -> list[str]:
 
 
 def _top(found: OnDataset) -> Iterator[str]:
-    if len(found.estimates) < 2:
+    if len(found.compared) < 2:
         return
     best = found.estimates[found.best].aubc
     if found.is_tied:
         yield f"All strategies have the same mean AUBC, {wording.percent(best.mean)}%."
         return
     line = f"{found.best} has the highest mean AUBC{_of_which(found)}, {wording.percent(best.mean)}%"
-    others = len(found.estimates) - 1
+    others = len(found.compared) - 1
     untested = others - len(found.like_best) - sum(pair.winner == found.best for pair in found.pairs)
     if untested == others:
         yield f"{line}; there are too few common seeds to test whether that is more than chance."
@@ -140,6 +149,19 @@ def _with_seeds(names: Sequence[str], found: OnDataset) -> str:
     return wording.joined(parts, wording.MOST_NAMES)
 
 
+def _regrets(found: OnDataset) -> Iterator[str]:
+    own = [item for item in found.regrets if item.strategy in found.compared]
+    for oracle in dict.fromkeys(item.oracle for item in own):
+        least = min(
+            (item for item in own if item.oracle == oracle), key=lambda item: (item.difference.mean, item.strategy)
+        )
+        gap = least.difference
+        yield (
+            f"{oracle} sees hidden labels and is no strategy; {least.strategy} has the lowest regret to it, "
+            f"{wording.points(gap.mean)} points of AUBC over {wording.number_of(gap.n_seeds, 'seed')}."
+        )
+
+
 def _labels(contents: Contents, found: OnDataset) -> Iterator[str]:
     base = contents.baseline
     own = found.savings.get(base)
@@ -161,7 +183,8 @@ def _labels(contents: Contents, found: OnDataset) -> Iterator[str]:
 
 
 def _times(found: OnDataset) -> Iterator[str]:
-    slow = {name: times.total for name, times in found.times.items() if times.total is not None and times.total >= 1.5}
+    times = {name: found.times[name].total for name in found.compared}
+    slow = {name: total for name, total in times.items() if total is not None and total >= 1.5}
     names = sorted(slow, key=lambda name: (-slow[name], name))
     if names:
         slowest = [f"{name} {wording.ratio(slow[name])} times" for name in names[:3]]

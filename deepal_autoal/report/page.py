@@ -20,7 +20,7 @@ from deepal_autoal.report.tables.table import Column, Row, Table
 
 # The drawings before the tables of a dataset's section, and those tables, in the order in which a newcomer reads them.
 BEFORE_TABLES = ("deltas", "learning-curves")
-TABLES = ("accuracy", "wins", "cost")
+TABLES = ("accuracy", "wins", "regret", "cost")
 VERDICT_CLASSES = {BETTER: "better", WORSE: "worse", UNDECIDED: "undecided", UNTESTED: "undecided"}
 
 

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from deepal_autoal.plugins.registry import is_oracle
 from deepal_autoal.statistics.savings import BASELINE
 
 # Okabe and Ito's vermillion and reddish purple, Tol's indigo, green and wine (muted) and blue (vibrant), and black:
@@ -57,7 +58,7 @@ def assign_styles(labels: Iterable[str], highlighted: Iterable[str] = ()) -> dic
     """Return each label's style, sorted by label; the same labels get the same styles in any order.
 
     Up to 252 strategies all look different. The baseline, ``random``, is dashed in a neutral gray that no other
-    strategy has, and does not use up a style.
+    strategy has, and does not use up a style. Nor do oracles, which are in the same gray with other dashes.
 
     Args:
         labels: Labels of all strategies of a report, over all its datasets, and of selectors' candidates if drawn.
@@ -65,11 +66,16 @@ def assign_styles(labels: Iterable[str], highlighted: Iterable[str] = ()) -> dic
     """
     strong = set(highlighted)
     styles = {}
-    place = 0
+    place = n_oracles = 0
     for number, label in enumerate(sorted(set(labels))):
         key = f"{slug(label)}-{number}"
         if label == BASELINE:
             styles[label] = Style(NEUTRAL, NEUTRAL_DASH, NEUTRAL_MARKER, key, label in strong)
+            continue
+        if is_oracle(label):
+            marker = list(MARKERS)[1 + n_oracles % (len(MARKERS) - 1)]
+            styles[label] = Style(NEUTRAL, DASHES[n_oracles % len(DASHES)], marker, key, label in strong)
+            n_oracles += 1
             continue
         dash = DASHES[place // len(COLORS) % len(DASHES)]
         marker = list(MARKERS)[place % len(MARKERS)]

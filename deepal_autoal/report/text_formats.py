@@ -15,7 +15,7 @@ from deepal_autoal.report.style import figure_id
 from deepal_autoal.report.tables.table import BEST, LIKE_BEST, Column, Row, Table
 
 # The default tables of each format; `--table` selects others.
-MARKDOWN_TABLES = ("accuracy", "wins", "cost", "penalties", "ranking")
+MARKDOWN_TABLES = ("accuracy", "wins", "regret", "cost", "penalties", "ranking")
 LATEX_TABLES = ("accuracy",)
 
 

@@ -12,6 +12,7 @@ from deepal_autoal.statistics.estimates import Estimate, StrategyEstimates, boot
 from deepal_autoal.statistics.paired import Comparison, Difference, compare, compare_all, compare_to, holm
 from deepal_autoal.statistics.penalties import PenaltyMatrix, penalty_matrix
 from deepal_autoal.statistics.ranking import FriedmanTest, RankedPair, Ranking, mean_areas, rank
+from deepal_autoal.statistics.regret import Regret, find_regrets, without_oracles
 from deepal_autoal.statistics.savings import LabelSaving, label_savings, labels_to_reach
 from deepal_autoal.statistics.times import PhaseTimes, relative_phase_times, relative_times
 from deepal_autoal.statistics.wins import significant_wins_ties_losses, wins_ties_losses, wins_ties_losses_over_datasets
@@ -27,6 +28,7 @@ __all__ = [
     "PhaseTimes",
     "RankedPair",
     "Ranking",
+    "Regret",
     "StrategyEstimates",
     "bootstrap_interval",
     "compare",
@@ -35,6 +37,7 @@ __all__ = [
     "estimate",
     "estimate_all",
     "find_cautions",
+    "find_regrets",
     "holm",
     "label_savings",
     "labels_to_reach",
@@ -46,4 +49,5 @@ __all__ = [
     "significant_wins_ties_losses",
     "wins_ties_losses",
     "wins_ties_losses_over_datasets",
+    "without_oracles",
 ]

@@ -47,6 +47,7 @@ class StrategyEstimates:
         aubc: Area under the budget curve, in [0, 1].
         final_accuracy: Test accuracy after each run's last round, in [0, 1].
         worst_group: Likewise, of the worst group; None unless all runs have groups.
+        plain_aubc: Area under the budget curve of plain models on the same labels; None unless all runs recorded them.
     """
 
     dataset: str
@@ -54,6 +55,7 @@ class StrategyEstimates:
     aubc: Estimate
     final_accuracy: Estimate
     worst_group: Estimate | None = None
+    plain_aubc: Estimate | None = None
 
 
 def estimate_all(results: Results) -> list[StrategyEstimates]:
@@ -64,6 +66,7 @@ def estimate_all(results: Results) -> list[StrategyEstimates]:
             estimate([run.aubc for run in by_seed.values()]),
             estimate([run.final_accuracy for run in by_seed.values()]),
             _of_all([run.worst_group for run in by_seed.values()]),
+            _of_all([run.plain_aubc for run in by_seed.values()]),
         )
         for dataset in results.datasets
         for strategy, by_seed in results.on(dataset).items()

@@ -143,7 +143,7 @@ def advise(entries: Iterable[Entry], situation: Situation) -> list[Advice]:
         above = fmean(found.values()) if found else None
         if unable[name]:
             verdict = UNABLE
-        elif entry.details["family"] == "control":
+        elif entry.details["family"] == "control" and "ask" not in _symbols(entry):
             verdict = BASELINE
         elif above is None:
             verdict = UNMEASURED
@@ -186,6 +186,12 @@ def _evaluated(formula: str, situation: Situation) -> int:
     return evaluate_cost(formula, situation.sizes()) if formula else 0
 
 
+def _symbols(entry: Entry) -> frozenset[str]:
+    """Return the symbols in the card's time."""
+    time: str = entry.details["time"]
+    return symbols_of(time) if time else frozenset()
+
+
 def _seconds(entry: Entry, situation: Situation) -> float | None:
     if not entry.details["time"]:
         return None
@@ -198,7 +204,7 @@ def _reasons(entry: Entry, found: Mapping[str, float], situation: Situation) -> 
         yield card["use"]
     if found:
         yield "AUBC minus random's: " + ", ".join(f"{value:+.2f} on {study}" for study, value in found.items()) + "."
-    symbols = symbols_of(card["time"]) if card["time"] else frozenset()
+    symbols = _symbols(entry)
     if "fit" in symbols:
         yield "It trains models in every query."
     if "ask" in symbols:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from deepal_autoal.errors import DeepALError, InputError
@@ -13,6 +14,7 @@ from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.isolation.process_state import restored
 from deepal_autoal.plugins.contract import check_requires
 from deepal_autoal.plugins.host import plugin_host
+from deepal_autoal.plugins.notation import Notation
 from deepal_autoal.plugins.options import constructor_options, resolve_options
 from deepal_autoal.plugins.registry import Entry
 from deepal_autoal.querying.selector import SelectorStrategy, describe_strategy
@@ -23,6 +25,8 @@ from deepal_autoal.strategies.given import StrategyLike, check_given, entry_of, 
 
 logger = logging.getLogger(__name__)
 
+_NOTATION = Notation("strategy", "write it as NAME or NAME[KEY=VALUE,...]")
+
 
 @engine_call()
 def create_strategy(
@@ -31,8 +35,9 @@ def create_strategy(
     """Create a strategy by its registered name, from its class, or from a function of the context.
 
     Args:
-        name: A registered name (``deepal strategies`` lists them), a subclass of `Strategy`, or a function of the
-            context that returns one score per candidate. A strategy is returned as it is.
+        name: A registered name (``deepal strategies`` lists them), also with options as in
+            ``margin[calibrated=true]``, a subclass of `Strategy`, or a function of the context that returns one score
+            per candidate. A strategy is returned as it is.
         candidates: For selectors only: names of the candidates and of sets such as ``all-cheap`` (see
             `candidate_sets`), or, from a record, what these stood for; each selector has defaults. Strategies that
             only come from a set and cannot be created are left out, with a warning. In place of a name, a strategy,
@@ -47,6 +52,12 @@ def create_strategy(
             changes training; if there is no such set, or nothing in it can be created.
         PluginError: If the plugin that provides the strategy is broken.
     """
+    if isinstance(name, str):
+        name, written = _NOTATION.read(name)
+        twice = written.keys() & options.keys()
+        if twice:
+            raise InputError(f"strategy {name!r}: option {min(twice)} is given twice")
+        options |= written
     return create_with_options(name, candidates, options)
 
 
@@ -138,6 +149,16 @@ def create_registered(
     return _create(plugin_host().strategies.get(name), candidates, options, (), made)
 
 
+def create_from_entry(
+    entry: Entry,
+    candidates: str | Candidates | CandidateSelection | None,
+    made: Mapping[str, Strategy],
+    options: Mapping[str, Any],
+) -> Strategy:
+    """Create a strategy from an entry that need not be registered (see `create_registered`)."""
+    return _create(entry, candidates, options, (), made)
+
+
 def recreate_strategy(described: Mapping[str, Any]) -> Strategy:
     """Create the strategy that `describe_strategy` described.
 
@@ -159,7 +180,7 @@ def described_options(described: Mapping[str, Any]) -> dict[str, Any]:
 
 def _create(
     entry: Entry,
-    candidates: str | Candidates | None,
+    candidates: str | Candidates | CandidateSelection | None,
     options: Mapping[str, Any],
     within: tuple[str, ...],
     made: Mapping[str, Strategy],
@@ -172,7 +193,8 @@ def _create(
     addressed = {key: value for key, value in options.items() if "." in key}
     arguments = resolve_options(name, cls, own)
     if issubclass(cls, SelectorStrategy):
-        selection = CandidateSelection.parse(cls.default_candidates if candidates is None else candidates, name)
+        words = cls.default_candidates if candidates is None else candidates
+        selection = words if isinstance(words, CandidateSelection) else CandidateSelection.parse(words, name)
         created = _create_candidates(selection, addressed, (*within, name), made)
         return _create_selector(entry, created, arguments, selection)
     if candidates is not None:
@@ -191,7 +213,11 @@ def without_candidates(selector: SelectorStrategy, names: Collection[str]) -> Se
     """
     kept = {name: candidate for name, candidate in selector.candidates.items() if name not in names}
     registered = plugin_host().strategies
-    entry = registered.get(selector.name) if selector.name in registered else entry_of(type(selector))
+    entry = entry_of(type(selector))
+    if selector.name in registered:
+        entry = registered.get(selector.name)
+    elif selector.provider is not None:
+        entry = replace(entry, name=selector.name, provider=selector.provider)
     return _create_selector(entry, kept, selector.options, CandidateSelection(selector.candidate_words))
 
 

@@ -35,6 +35,9 @@ class FunctionStrategy(ScoringStrategy):
         function: Called as ``function(context)``; returns one score per candidate. An attribute ``requires`` of it
             is the strategy's; by default it may use probabilities and embeddings.
 
+    Attributes:
+        may_need_less: Whether ``requires`` is the default.
+
     Raises:
         PluginError: If the function's ``requires`` names something unknown.
     """
@@ -42,6 +45,7 @@ class FunctionStrategy(ScoringStrategy):
     def __init__(self, function: Callable[[QueryContext], ArrayLike]) -> None:
         self._function = function
         self.name = own_name(function)
+        self.may_need_less = not hasattr(function, "requires")
         self.requires = check_requires(  # type: ignore[assignment]
             self.name, getattr(function, "requires", ("probabilities", "embeddings"))
         )

@@ -17,6 +17,7 @@ from deepal_autoal.testing import (
     memory_class,
     reproducibility,
     side_effects,
+    turns,
     work_class,
 )
 from deepal_autoal.testing.subject import Subject
@@ -58,6 +59,7 @@ CHECKS = tuple(
         side_effects.outputs_are_untouched,
         blindness.hidden_labels_do_not_matter,
         blindness.order_does_not_matter,
+        turns.picks_in_turn_are_right,
         hard_cases.identical_candidates_work,
         hard_cases.ties_are_broken_at_random,
         hard_cases.certain_predictions_work,

@@ -42,7 +42,7 @@ def needs_are_declared(subject: Subject) -> str | None:
             f"{', '.join(methods)}, which {'needs' if len(methods) == 1 else 'need'} {_list(used - declared)}",
             f"set {own} = frozenset({{{_quoted(right)}}}) on the class, and requires on its card",
         )
-    unused = declared - used
+    unused = declared - used - {"differentiable"}  # which is no output
     if unused and not subject.is_selector:
         methods = sorted(f"{method}()" for method, need in NEEDS.items() if need in unused)
         return (
@@ -122,7 +122,7 @@ def unknown_options_are_refused(subject: Subject) -> None:
 
 
 def candidates_can_be_chosen(subject: Subject) -> None:
-    """A selector works with one candidate, and with its candidates in another order."""
+    """A selector works with one candidate, or refuses that at once, and with its candidates in another order."""
     entry = subject.entry
     if not subject.is_selector:
         raise CheckSkippedError("it is not a selector")
@@ -133,7 +133,12 @@ def candidates_can_be_chosen(subject: Subject) -> None:
     names = list(selector.candidates)
     own = {key: value for key, value in subject.options.items() if "." not in key}
     for chosen in ([names[-1]], names[::-1]):
-        strategy = create_strategy(entry.name, chosen, **own)
+        try:
+            strategy = create_strategy(entry.name, chosen, **own)
+        except InputError:
+            if len(chosen) == len(names):
+                raise
+            continue  # it needs a certain number, and says so
         assert isinstance(strategy, SelectorStrategy)
         if list(strategy.candidates) != chosen:
             raise CheckFailedError(f"the candidates {chosen}", f"{list(strategy.candidates)}", "use those given")

@@ -99,6 +99,11 @@ class TaskModel(nn.Module):
         return self.has_posterior or bool(dropout_parts(self))
 
     @property
+    def is_differentiable(self) -> bool:
+        """Whether its logits have gradients with respect to inputs and embeddings, as ``differentiable`` requires."""
+        return True
+
+    @property
     def dropout_only_in_head(self) -> bool:
         """Whether dropout passes need only the embeddings: the backbone has no dropout."""
         return not dropout_parts(self.backbone)

@@ -35,7 +35,7 @@ class AdvBIM(ScoringStrategy):
         InputError: If an option is out of range.
     """
 
-    requires = frozenset({"inputs"})
+    requires = frozenset({"inputs", "differentiable"})
 
     def __init__(self, epsilon: float = 0.05, max_iterations: int = 100) -> None:
         check_positive("epsilon", epsilon)

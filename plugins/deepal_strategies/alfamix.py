@@ -40,7 +40,7 @@ class ALFAMix(Strategy):
         InputError: If an option is out of range.
     """
 
-    requires = frozenset({"embeddings"})
+    requires = frozenset({"embeddings", "differentiable"})
 
     def __init__(self, alpha_cap: float = 0.2) -> None:
         if not 0 < alpha_cap <= 1:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from deepal_autoal import Strategy
-from deepal_strategies.shared.seeding import seed_by_distance
+from deepal_strategies.shared.seeding import seed_by_distance, seed_in_turn
+from deepal_strategies.shared.taken_rows import TakenRows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,3 +35,14 @@ class BADGE(Strategy):
         positions = seed_by_distance(*context.candidates.gradient_factors(), batch_size, context.generator)
         queried: NDArray[np.int64] = context.candidates.indices[positions.cpu().numpy()]
         return queried
+
+    def picks_in_turn(self, context: QueryContext, batch_size: int, taken: Sequence[int]) -> Iterator[int]:
+        """Yield candidates drawn in proportion to their squared distance to the nearest taken one, one at a time.
+
+        The first is the one with the largest ‖g‖ if nothing is taken yet.
+        """
+        known = TakenRows(context, taken)
+        first = "drawn" if taken else "longest"
+        factors = context.candidates.gradient_factors()
+        for row in seed_in_turn(*factors, batch_size, context.generator, known.others, first):
+            yield known.own(row)

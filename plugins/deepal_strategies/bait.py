@@ -205,10 +205,11 @@ class _Greedy:
             crossed = weighted @ of_spread.mT
             self.own[rows] -= sign * weighted @ of_columns.mT
             self.effect[rows] += weighted @ effect @ weighted.mT - sign * (crossed + crossed.mT)
+        # In place: with few samples, passes over these matrices take most of the time.
         weighted = columns @ middle
-        crossed = weighted @ spread.T
-        self.inverse -= sign * weighted @ columns.T
-        self.spread += weighted @ effect @ weighted.T - sign * (crossed + crossed.T)
+        self.inverse.addmm_(weighted, columns.T, alpha=-sign)
+        self.spread.addmm_(weighted @ effect, weighted.T)
+        self.spread.addmm_(weighted, spread.T, alpha=-sign).addmm_(spread, weighted.T, alpha=-sign)
 
     def trace(self) -> float:
         """Return tr(M⁻¹F)."""

@@ -25,14 +25,16 @@ class CEAL(Strategy):
     in the next training, for that round alone. They cost no budget, are in no count of labels, and stay in the pool
     and among the candidates.
 
-    The paper fine-tunes its network; here each round trains as the run does, on labels and pseudo-labels alike. The
-    paper's "δ - dr·t" can also mean a decay that adds up over the rounds, as in DeepAL+, whose δ₀ is 1e-5.
+    The paper fine-tunes its network; here each round trains as the run does, on labels and pseudo-labels alike. Its
+    rule is "δ₀ for t = 0, δ - dr·t for t > 0", after each fine-tuning, taken for a linear decay here; ports, such as
+    DeepAL+'s, take it for a recursion, whose decay adds up over the rounds. The defaults are those of the paper's
+    experiments on CACD; on Caltech-256 they are 0.005 and 0.00033. DeepAL+'s δ₀ is 1e-5.
 
     The round's record has the threshold and the number of pseudo-labels for the next training. As training is changed,
     accuracies at equal labels do not measure picks alone.
 
     Args:
-        base: Name of the registered strategy that chooses the batch, with its default options.
+        base: Name of the registered strategy that chooses the batch, also with options: ``margin[calibrated=true]``.
         threshold: δ₀; 0 takes no pseudo-labels.
         decay: How much the threshold falls in each round.
 

@@ -2,7 +2,8 @@
 
 How it works: the next sample is always the one farthest from its nearest center, and then becomes a center itself
 (farthest-first traversal, Gonzalez 1985). Distances to the nearest center only fall, so an outdated distance is an
-upper bound, and its negative a key of a lazy greedy choice (see `lazy_greedy`).
+upper bound, and its negative a key of a lazy greedy choice (see `lazy_greedy`). With few numbers, computing all
+distances after every choice is faster.
 """
 
 from __future__ import annotations
@@ -10,20 +11,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from deepal_autoal import Strategy
-from deepal_strategies.shared.lazy_greedy import choose_eagerly, choose_lazily
+from deepal_strategies.shared.lazy_greedy import choose_eagerly, choose_in_turn, choose_lazily
 from deepal_strategies.shared.option_checks import check_at_least
 from deepal_strategies.shared.row_blocks import DISTANCES
 from deepal_strategies.shared.scaling import scaled, squared_norms, unit_of
+from deepal_strategies.shared.taken_rows import TakenRows
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
     from deepal_autoal import QueryContext
+
+# Numbers n·D up to which a CPU computes all distances after every choice: at most half a millisecond.
+_FEW_NUMBERS = 1 << 19
 
 
 class CoreSet(Strategy):
@@ -51,12 +56,27 @@ class CoreSet(Strategy):
 
     def query(self, context: QueryContext, batch_size: int) -> NDArray[np.int64]:
         """Return the batch, in the order in which it was chosen."""
+        positions = farthest_first(*self._points(context), batch_size, context.generator)
+        queried: NDArray[np.int64] = context.candidates.indices[positions.cpu().numpy()]
+        return queried
+
+    def picks_in_turn(self, context: QueryContext, batch_size: int, taken: Sequence[int]) -> Iterator[int]:
+        """Yield the candidate farthest from all labeled and taken ones, one at a time."""
+        rows, centers = self._points(context)
+        queue = _DistanceQueue.at_start(rows, centers, batch_size, context.generator)
+        n_centers = len(centers)
+        if n_centers:
+            queue.update(0, n_centers)
+        known = TakenRows(context, taken)
+        for row in choose_in_turn(queue, n_centers, n_centers + batch_size, known.others):
+            yield known.own(row)
+
+    def _points(self, context: QueryContext) -> tuple[Tensor, Tensor]:
+        """Return candidates and labeled samples as points between which distances are computed."""
         rows, centers = context.candidates.embeddings(), context.labeled.embeddings()
         if self.pca is not None and self.pca < rows.shape[1]:
             rows, centers = principal_components((rows, centers), self.pca)
-        positions = farthest_first(rows, centers, batch_size, context.generator)
-        queried: NDArray[np.int64] = context.candidates.indices[positions.cpu().numpy()]
-        return queried
+        return rows, centers
 
 
 def principal_components(parts: Sequence[Tensor], n_components: int) -> list[Tensor]:
@@ -90,9 +110,10 @@ def principal_components(parts: Sequence[Tensor], n_components: int) -> list[Ten
 def farthest_first(rows: Tensor, centers: Tensor, n_chosen: int, generator: torch.Generator) -> Tensor:
     """Return rows by farthest-first traversal, starting from given centers.
 
-    On a CPU most rows are never updated again (`choose_lazily`). Distances are computed from differences: from squared
-    norms and inner products, single precision would lose those within tight clusters. On a CPU such products show,
-    with a bound on their rounding, which pairs need no difference. Ties are broken at random.
+    On a CPU most rows are never updated again (`choose_lazily`), except where there are few numbers. Distances are
+    computed from differences: from squared norms and inner products, single precision would lose those within tight
+    clusters. On a CPU such products show, with a bound on their rounding, which pairs need no difference. Ties are
+    broken at random.
 
     Time: products of all rows with the m centers, and of those pairs of a row and a choice that have to be computed,
     at worst all n · n_chosen. Memory: the centers, the chosen rows, some 40 bytes a row, blocks of bounded size, and
@@ -116,10 +137,31 @@ def farthest_first(rows: Tensor, centers: Tensor, n_chosen: int, generator: torc
         queue.update(0, n_centers)
     if rows.device.type != "cpu":
         return choose_eagerly(queue, n_centers, n_centers + n_chosen)
+    if rows.numel() <= _FEW_NUMBERS:
+        return _choose_farthest(queue, n_chosen)
     # Without a center all distances are infinite, and the first choice changes every one.
     n_first = 0 if n_centers else 1
     first = choose_eagerly(queue, n_centers, n_centers + n_first)
     return torch.cat([first, choose_lazily(queue, n_centers + n_first, n_centers + n_chosen)])
+
+
+def _choose_farthest(queue: _DistanceQueue, n_chosen: int) -> Tensor:
+    """Do what `choose_eagerly` does with as few calls as possible, as calls dominate the cost for few numbers."""
+    # By priority, so that the first of several farthest rows is the one to choose.
+    order = queue.priority.argsort(descending=True)
+    # Dimension by dimension, so that vector instructions go across rows.
+    columns = np.ascontiguousarray(queue.rows[order].numpy().T)
+    squared = queue.distances[order].numpy() ** 2
+    differences, sums = np.empty_like(columns), np.empty_like(columns[0])
+    chosen = np.empty(n_chosen, dtype=np.int64)
+    for number in range(n_chosen):
+        row = squared.argmax()
+        chosen[number] = row
+        np.subtract(columns, columns[:, row, None], out=differences)
+        np.square(differences, out=differences).sum(axis=0, out=sums)
+        np.minimum(squared, sums, out=squared)
+        squared[row] = -1.0  # never chosen again, though other rows may coincide with it
+    return order[chosen]
 
 
 class _DistanceQueue:
@@ -170,7 +212,7 @@ class _DistanceQueue:
         # As integers, the bits of non-negative floats have the order of the floats; negative floats come before them.
         return -((self.distances.view(torch.int32).to(torch.int64) << 32) + self.priority)
 
-    def record(self, number: int, row: Tensor, key: Tensor) -> None:
+    def record(self, number: int, row: Tensor, key: Tensor | None) -> None:
         centers, squares = self.centers
         centers[number : number + 1], squares[number : number + 1] = self.rows[row], self.squares[row]
         # It is never chosen again, though other rows may coincide with it.

@@ -39,7 +39,7 @@ class DeepFool(ScoringStrategy):
         InputError: If an option is out of range.
     """
 
-    requires = frozenset({"inputs"})
+    requires = frozenset({"inputs", "differentiable"})
 
     def __init__(self, max_iterations: int = 50, overshoot: float = 0.02, classes: int | None = None) -> None:
         check_at_least("max_iterations", max_iterations, 1)

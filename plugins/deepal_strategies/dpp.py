@@ -39,9 +39,15 @@ _MEASURED = 1000
 class DPP(Strategy):
     """The batch of largest determinant, greedily, or a sample of the k-DPP (Bıyık, Wang, Anari & Sadigh 2019).
 
-    Quality is the entropy of the predicted probabilities to the power γ; similarity is exp(-d²/σ²), d the distance of
-    embeddings scaled to length 1. Only the candidates of highest entropy are considered, at least ``considered`` and
-    twice the batch.
+    The kernel is q_i^γ S_ij q_j^γ, as in the authors' code (Stanford-ILIAD/DPP-Batch-Active-Learning): q is the entropy
+    of the predicted probabilities, and S_ij = exp(-d²/(2σ²)), d here the distance of embeddings scaled to length 1.
+    Their exponent is written γ/α, α being the power of the determinant to which their samples are proportional; the
+    greedy choice, their approximation of the mode, does not depend on α otherwise. As in their reward learning, only
+    the candidates of highest quality are considered, at least ``considered`` and twice the batch.
+
+    Departures: their classification of points in a plane takes q from an ensemble, chooses a third of a batch with
+    γ = 0, conditions the process on the labeled samples, and has a σ from the volume of the points' bounding box, which
+    is of no use in many dimensions.
 
     The round's record has σ, the number of considered candidates, and log det S of the batch (``log_volume``), 0 for
     a batch of samples that have nothing in common.
@@ -49,7 +55,7 @@ class DPP(Strategy):
     Args:
         form: ``map``: the greedy choice (Chen, Zhang & Zhou 2018); ``sample``: an exact sample of the k-DPP.
         gamma: γ; 0 takes diversity alone.
-        radius: σ; by default the median distance between considered candidates.
+        radius: σ; by default the median distance between considered candidates, over √2.
         considered: Number of candidates. ``sample`` takes time in proportion to its cube.
 
     Raises:
@@ -83,11 +89,12 @@ class DPP(Strategy):
         positions = top_scores(entropies, n_considered, generator)
         rows = unit_rows(view.embeddings()[positions], precise=True)
         log_quality = self.gamma * entropies[positions].to(rows.dtype).clamp(min=torch.finfo(rows.dtype).tiny).log()
-        radius = self.radius or _median_distance(rows, generator)
+        radius = self.radius or _median_distance(rows, generator) / math.sqrt(2.0)
         if self.form == "map":
             priority = torch.randperm(len(rows), generator=generator, device=rows.device)
+            squares = rows.square().sum(dim=1)
             chosen, variances = greedy_map(
-                lambda row: similarity(rows[row], rows, radius)[0], log_quality, batch_size, priority
+                lambda row: similarity(rows[row], rows, radius, squares)[0], log_quality, batch_size, priority
             )
         else:
             kernel = torch.cat([similarity(part, rows, radius) for part in torch.split(rows, _MEASURED)])
@@ -100,10 +107,11 @@ class DPP(Strategy):
         return Query(view.indices[positions[chosen].cpu().numpy()], report)
 
 
-def similarity(rows: Tensor, others: Tensor, radius: float) -> Tensor:
-    """Return exp(-d²/σ²) of rows (n, D) and others (m, D), (n, m)."""
-    squared = rows.square().sum(dim=1)[:, None] + others.square().sum(dim=1) - 2.0 * rows @ others.T
-    return squared.clamp_(min=0.0).div_(-radius * radius).exp_()
+def similarity(rows: Tensor, others: Tensor, radius: float, squares: Tensor | None = None) -> Tensor:
+    """Return exp(-d²/(2σ²)) of rows (n, D) and others (m, D), (n, m), given the others' squared lengths or not."""
+    squares = others.square().sum(dim=1) if squares is None else squares
+    squared = rows.square().sum(dim=1)[:, None] + squares - 2.0 * rows @ others.T
+    return squared.clamp_(min=0.0).div_(-2.0 * radius * radius).exp_()
 
 
 def greedy_map(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from deepal_autoal import Query, Strategy
 from deepal_strategies.shared.coverage import draw_reference
-from deepal_strategies.shared.covering_batches import REFERENCE, cover, labeled_radius
+from deepal_strategies.shared.covering_batches import REFERENCE, Target, cover, cover_in_turn, labeled_radius
 from deepal_strategies.shared.option_checks import check_at_least, check_choice, check_positive
 from deepal_strategies.shared.uncertainty import negative_margin
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from deepal_autoal import QueryContext
 
 
@@ -45,7 +44,14 @@ class MaxHerding(Strategy):
 
     def query(self, context: QueryContext, batch_size: int) -> Query:
         """Return the batch, in the order in which it was chosen."""
-        return _herd(context, batch_size, self.radius, self.reference)
+        return cover(context, batch_size, self._target(context))
+
+    def picks_in_turn(self, context: QueryContext, batch_size: int, taken: Sequence[int]) -> Iterator[int]:
+        """Yield the candidate that adds most to the coverage by labeled and taken samples, one at a time."""
+        return cover_in_turn(context, batch_size, taken, self._target(context))
+
+    def _target(self, context: QueryContext) -> Target:
+        return Target(self.radius, draw_reference(context, self.reference))
 
 
 class UHerding(Strategy):
@@ -96,6 +102,13 @@ class UHerding(Strategy):
 
     def query(self, context: QueryContext, batch_size: int) -> Query:
         """Return the batch, in the order in which it was chosen; the report holds σ and the temperature."""
+        return cover(context, batch_size, self._target(context))
+
+    def picks_in_turn(self, context: QueryContext, batch_size: int, taken: Sequence[int]) -> Iterator[int]:
+        """Yield the candidate that adds most to the coverage by labeled and taken samples, one at a time."""
+        return cover_in_turn(context, batch_size, taken, self._target(context))
+
+    def _target(self, context: QueryContext) -> Target:
         radius = labeled_radius(context, self.radius) if isinstance(self.radius, str) else self.radius
         weights = None
         if len(context.labeled):
@@ -107,12 +120,5 @@ class UHerding(Strategy):
                 log_probabilities = (view.logits() / temperature).log_softmax(dim=1)
             context.report(temperature=temperature)
             weights = 1.0 + negative_margin(log_probabilities)
-        return _herd(context, batch_size, radius, self.reference, weights)
-
-
-def _herd(
-    context: QueryContext, batch_size: int, radius: float, n_reference: int, weights: Tensor | None = None
-) -> Query:
-    """Return the batch that covers candidates drawn uniformly best; ``weights``, (N,), are those of all candidates."""
-    drawn = draw_reference(context, n_reference)
-    return cover(context, batch_size, radius, drawn, None if weights is None else weights[drawn])
+        reference = draw_reference(context, self.reference)
+        return Target(radius, reference, None if weights is None else weights[reference])

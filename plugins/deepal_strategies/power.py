@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 
 from deepal_autoal import (
@@ -17,6 +18,7 @@ from deepal_autoal import (
     create_strategy,
     top_scores,
 )
+from deepal_strategies.shared.inclusion import inclusion_probabilities
 from deepal_strategies.shared.option_checks import check_choice, check_positive
 
 if TYPE_CHECKING:
@@ -35,10 +37,11 @@ class Power(Strategy):
     made at once: the b largest sums of a log-weight and Gumbel noise. Candidates of weight 0 come last, at random.
 
     The round's record has, for each sample in the order of the draws, the probability with which it was drawn from
-    those that were left (``selection_probabilities``).
+    those that were left (``selection_probabilities``). `choice_probabilities` are those of being in the batch at all,
+    exact up to rounding.
 
     Args:
-        score: Name of the registered strategy that gives the scores, with its default options.
+        score: Name of the registered strategy that gives the scores, also with options: ``epig[n_passes=50]``.
         form: The weights: ``power``, s^β, for scores of which 0 means that there is nothing to learn, none below;
             ``softmax``, exp(β s); ``softrank``, r^-β with the rank r, 1 for the highest score. The last needs no
             particular scale.
@@ -73,12 +76,22 @@ class Power(Strategy):
         Raises:
             QueryError: If the form has no weights for the scores.
         """
-        scores = self.scorer.checked_scores(context)
-        scores = scores if scores.device.type == "mps" else scores.double()
-        weights = self._log_weights(scores, context.generator)
+        weights = self._log_weights(self._scores(context), context.generator)
         positions = draw(weights, batch_size, context.generator)
         report = {"selection_probabilities": sequential_probabilities(weights, positions).tolist()}
         return Query(context.candidates.indices[positions.cpu().numpy()], report)
+
+    def choice_probabilities(self, context: QueryContext, batch_size: int) -> Tensor:
+        """Return each candidate's probability of being in the batch, float64 (N,), on the CPU."""
+        scores = self._scores(context)
+        found = inclusion_probabilities(self._log_weights(scores, context.generator), batch_size)
+        # Chance decides the ranks of equal scores.
+        _, groups, sizes = np.unique(scores.cpu().numpy(), return_inverse=True, return_counts=True)
+        return torch.from_numpy((np.bincount(groups, found.numpy()) / sizes)[groups])
+
+    def _scores(self, context: QueryContext) -> Tensor:
+        scores = self.scorer.checked_scores(context)
+        return scores if scores.device.type == "mps" else scores.double()
 
     def _log_weights(self, scores: Tensor, generator: torch.Generator) -> Tensor:
         """Return the logarithms of weights, (N,), -inf for a weight of 0."""

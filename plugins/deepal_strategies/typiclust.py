@@ -13,6 +13,8 @@ from deepal_strategies.shared.option_checks import check_at_least, check_choice
 from deepal_strategies.shared.row_blocks import NEIGHBORS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -67,57 +69,94 @@ class TypiClust(Strategy):
         if embeddings.device.type == "mps":  # lacks some of the operations
             embeddings = embeddings.cpu()
         generator = torch.Generator(embeddings.device).manual_seed(int(context.rng.integers(2**63 - 1)))
-        n_candidates, n_labeled = len(context.candidates), len(context.labeled)
+        n_labeled = len(context.labeled)
         n_clusters = min(n_labeled + batch_size, self.max_clusters)
         clusters = k_means(embeddings, n_clusters, generator).labels.cpu().numpy()
-        is_labeled = np.arange(len(clusters)) >= n_candidates
-        givers = take_turns(clusters, is_labeled, batch_size, context.rng)
-        # In random order, so no tie is broken by position.
-        order = context.rng.permutation(n_candidates)
-        order = order[np.argsort(clusters[order], kind="stable")]
-        numbers, counts = np.unique(givers, return_counts=True)
-        bounds = np.searchsorted(clusters[order], [numbers, numbers + 1])
-        picks = []
-        for done, (start, end, count) in enumerate(zip(*bounds.tolist(), counts.tolist(), strict=True)):
-            context.progress(done, len(numbers))
-            members = torch.as_tensor(order[start:end], device=embeddings.device)
-            picks.append(members[most_typical(embeddings[members], count, self.neighbors, self.distance == "squared")])
-        chosen = np.empty(batch_size, dtype=np.int64)
-        chosen[np.argsort(givers, kind="stable")] = torch.cat(picks).cpu().numpy()
+        squared = self.distance == "squared"
+        chosen = typical_batch(
+            embeddings, clusters, n_labeled, batch_size, context.rng, self.neighbors, squared, progress=context.progress
+        )
         occupied = np.unique(clusters)
-        uncovered = np.setdiff1d(occupied, clusters[is_labeled])
+        uncovered = np.setdiff1d(occupied, clusters[len(context.candidates) :])
         return Query(context.candidates.indices[chosen], {"clusters": len(occupied), "uncovered": len(uncovered)})
 
 
+def typical_batch(
+    rows: Tensor,
+    clusters: NDArray[np.int64],
+    n_labeled: int,
+    batch_size: int,
+    rng: np.random.Generator,
+    n_neighbors: int = 20,
+    squared: bool = True,
+    inverse: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> NDArray[np.int64]:
+    """Return the positions of the batch, int64 (b,), in the order of the clusters' turns.
+
+    Args:
+        rows: Embeddings, (n, D); the labeled samples are the last ones and are never chosen.
+        clusters: Each row's cluster, (n,).
+        n_labeled: Number of labeled samples.
+        batch_size: b, at most as many as there are unlabeled samples.
+        rng: Breaks ties.
+        n_neighbors: See `most_typical`.
+        squared: See `most_typical`.
+        inverse: Whether the smallest clusters come first and give their least typical samples.
+        progress: Called with the number of clusters done and their total.
+    """
+    n_candidates = len(rows) - n_labeled
+    givers = take_turns(clusters, np.arange(len(rows)) >= n_candidates, batch_size, rng, inverse)
+    # In random order, so no tie is broken by position.
+    order = rng.permutation(n_candidates)
+    order = order[np.argsort(clusters[order], kind="stable")]
+    numbers, counts = np.unique(givers, return_counts=True)
+    bounds = np.searchsorted(clusters[order], [numbers, numbers + 1])
+    picks = []
+    for done, (start, end, count) in enumerate(zip(*bounds.tolist(), counts.tolist(), strict=True)):
+        progress(done, len(numbers))
+        members = torch.as_tensor(order[start:end], device=rows.device)
+        picks.append(members[most_typical(rows[members], count, n_neighbors, squared, inverse)])
+    chosen = np.empty(batch_size, dtype=np.int64)
+    chosen[np.argsort(givers, kind="stable")] = torch.cat(picks).cpu().numpy()
+    return chosen
+
+
 def take_turns(
-    clusters: NDArray[np.int64], is_labeled: NDArray[np.bool_], batch_size: int, rng: np.random.Generator
+    clusters: NDArray[np.int64],
+    is_labeled: NDArray[np.bool_],
+    batch_size: int,
+    rng: np.random.Generator,
+    inverse: bool = False,
 ) -> NDArray[np.int64]:
     """Return the cluster that gives each sample of the batch, (b,), in turns.
 
     Clusters with the fewest labeled samples come first, of several the largest; ties are broken at random. Clusters of
-    at most `TINY_CLUSTER` samples, labeled or not, give theirs when all others are used up.
+    at most `TINY_CLUSTER` samples, labeled or not, give theirs when all others are used up. If ``inverse``, of several
+    the smallest comes first, however small it is.
 
     Args:
         clusters: Each sample's cluster, (n,).
         is_labeled: Which samples are labeled, (n,).
         batch_size: At most as many as there are unlabeled samples.
         rng: Breaks ties.
+        inverse: See above.
     """
     sizes = np.bincount(clusters)
     covered = np.bincount(clusters[is_labeled], minlength=len(sizes))
     available = sizes - covered
     ranks = np.empty(len(sizes), dtype=np.int64)
-    ranks[np.lexsort((rng.permutation(len(sizes)), -sizes, covered))] = np.arange(len(sizes))
+    ranks[np.lexsort((rng.permutation(len(sizes)), sizes if inverse else -sizes, covered))] = np.arange(len(sizes))
     # One entry for each unlabeled sample: a cluster's turns are 0, 1, ...
     owners = np.repeat(np.arange(len(sizes)), available)
     turns = np.arange(len(owners)) - np.repeat(np.cumsum(available) - available, available)
-    order = np.lexsort((ranks[owners], turns, sizes[owners] <= TINY_CLUSTER))
+    order = np.lexsort((ranks[owners], turns, (sizes[owners] <= TINY_CLUSTER) & (not inverse)))
     givers: NDArray[np.int64] = owners[order[:batch_size]]
     return givers
 
 
 @torch.no_grad()
-def most_typical(rows: Tensor, n_chosen: int, n_neighbors: int, squared: bool = True) -> Tensor:
+def most_typical(rows: Tensor, n_chosen: int, n_neighbors: int, squared: bool = True, inverse: bool = False) -> Tensor:
     """Return positions of the most typical rows, int64 (n_chosen,), each typical of those that are left.
 
     A choice changes only the neighborhoods it belonged to, so only those are computed again. Of equally typical rows
@@ -128,6 +167,7 @@ def most_typical(rows: Tensor, n_chosen: int, n_neighbors: int, squared: bool = 
         n_chosen: 1 ... n.
         n_neighbors: Number of neighbors, at least 1; at most half of the rows that are left, rounded down.
         squared: Whether distances are squared before their mean.
+        inverse: Whether the least typical rows are chosen instead.
     """
     # In single precision the differences of products could not distinguish close neighbors.
     rows = rows.double()
@@ -147,12 +187,12 @@ def most_typical(rows: Tensor, n_chosen: int, n_neighbors: int, squared: bool = 
             else:  # a single row
                 spreads[which] = 0.0
         # Shape (1,): indexing by a number would wait for the device.
-        best = spreads.argmin(dim=0, keepdim=True)
+        best = (spreads.argmax if inverse else spreads.argmin)(dim=0, keepdim=True)
         chosen[number : number + 1] = best
         if number == n_chosen - 1:
             break
         is_left[best] = False
-        spreads[best] = torch.inf
+        spreads[best] = -torch.inf if inverse else torch.inf
         before, used = used, min(n_neighbors, (len(rows) - number - 1) // 2)
         is_stale = is_left
         if used == before:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from deepal_autoal import Query, SelectorStrategy, Strategy
 from deepal_strategies.shared.default_candidates import DEFAULT_CANDIDATES
-from deepal_strategies.shared.final_stage import FinalStage
+from deepal_strategies.shared.final_stage import POWER, FinalStage
 from deepal_strategies.shared.option_checks import check_choice
 from deepal_strategies.shared.votes import Votes, collect_votes
 
@@ -40,9 +40,9 @@ class Vote(SelectorStrategy):
         self,
         candidates: Mapping[str, Strategy],
         scores: Literal["ranks", "picks"] = "ranks",
-        final: Literal["coverage", "diverse", "top"] = "diverse",
+        final: Literal["coverage", "diverse", "top"] = "coverage",
         oversample: int | None = None,
-        power: float = 1.0,
+        power: float = POWER,
     ) -> None:
         super().__init__(candidates)
         check_choice("scores", scores, ("ranks", "picks"))

@@ -74,6 +74,27 @@ def test_constant_cost_is_not_scaled(clock, cost_of):
     assert cost.train == 0.0 and cost.dominates == "query: selection"
 
 
+class SlowToTrain(Fixed):
+    """Takes a second more for a training."""
+
+    def wrap_trainer(self, trainer):
+        class Slow:
+            def fit(self, *data, **settings):
+                time.sleep(1.0)
+                return trainer.fit(*data, **settings)
+
+        return Slow()
+
+
+def test_a_plain_model_beside_changed_training_is_counted(clock, register, data):
+    register(strategies={"slow": SlowToTrain, "fixed": Fixed}, datasets={"known": lambda folder: data})
+    run = plan_grid("slow,fixed", "known", 1, Path("nowhere"), None, SETTINGS).runs[0]
+    alone, both = (Probe(data, run.setup, {**run.settings, "plain_accuracy": asked}, 3.0) for asked in (None, True))
+    one, two = (probe.of(lambda: create_strategy("slow")) for probe in (alone, both))
+    assert one.train > 0 and two.train == pytest.approx(2 * one.train) and two.query == pytest.approx(one.query)
+    assert both.of(lambda: create_strategy("fixed")).train == alone.of(lambda: create_strategy("fixed")).train
+
+
 def test_with_enough_time_the_whole_pool_is_measured(clock, cost_of):
     sizes = []
 

@@ -31,8 +31,8 @@ def test_every_group_can_be_compared_with_ours():
 
 def test_default_values_are_left_out(monkeypatch):
     default = plan.AUTOAL.create().describe_options()["steps"]
-    group = (plan.Contender("a", plan.OURS, plan.SEVEN, {"steps": default}),
-             plan.Contender("b", plan.OURS, plan.SEVEN, {"steps": default + 1}))  # fmt: skip
+    group = (plan.Contender("a", plan.OURS, plan.SEVEN, {**plan.DIVERSE, "steps": default}),
+             plan.Contender("b", plan.OURS, plan.SEVEN, {**plan.DIVERSE, "steps": default + 1}))  # fmt: skip
     monkeypatch.setitem(plan.GROUPS, "toy", group)
     assert [contender.label for contender in plan.contenders(["toy"])] == [plan.OURS, "b"]
 
@@ -52,7 +52,9 @@ def test_keys_change_with_settings_that_matter():
     setting = plan.SETTINGS["mnist-low"]
     key = plan.key_of(setting, plan.VOTE, "a.npz")
     assert key == plan.key_of(replace(setting), replace(plan.VOTE, label="other"), "a.npz")
-    assert key == plan.key_of(setting, replace(plan.VOTE, options={"final": "diverse"}), "a.npz")  # the default
+    assert key == plan.key_of(
+        setting, replace(plan.VOTE, options={"oversample": None, **plan.DIVERSE}), "a.npz"
+    )  # a default
     others = [
         plan.key_of(replace(setting, rounds=9), plan.VOTE, "a.npz"),
         plan.key_of(setting, replace(plan.VOTE, options={"final": "top"}), "a.npz"),

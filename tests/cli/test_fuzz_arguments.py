@@ -27,6 +27,7 @@ BASES = {
     "run": ["--strategy", "random", *CHEAP, "--quiet"],  # --dry-run of every strategy takes a minute
     "benchmark": ["--strategies", "random", *CHEAP, "--seeds", "1", "--quiet"],
     "embed": ["--dataset", "v.npz", "--model", "linear", "--out", "e.npz"],
+    "query": ["--strategy", "random", "-n", "2", "--embeddings", "z.npy", "--out", "p.csv"],
     "report": ["finished", "--format", "csv"],
     "new-plugin": ["mine"],
     "strategies": [],
@@ -66,6 +67,7 @@ def workplace(tmp_path_factory):
         rng = np.random.default_rng(0)
         x = rng.normal(size=(30, 3)).astype(np.float32)
         np.savez("v.npz", x=x, y=(x[:, 0] > 0).astype(int))
+        np.save("z.npy", x)
         (folder / "bad.npz").write_bytes(b"PK\3\4")
         (folder / "m.csv").write_text("path,label\nx.png,a\n")
         (folder / "file").write_text("text")
@@ -102,7 +104,7 @@ def check(case, arguments):
     errors = [line for line in err.split("\n") if line.startswith("Error: ")]
     assert len(errors) == (status == 2), shown
     assert all(len(line) > len("Error: x") and line.isprintable() for line in errors), shown
-    for name in ("o", "x", "e.npz", "runs", "mine"):  # what a command may have written
+    for name in ("o", "x", "e.npz", "p.csv", "runs", "mine"):  # what a command may have written
         shutil.rmtree(name, ignore_errors=True)
         if os.path.isfile(name):
             os.unlink(name)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from deepal_autoal import Query, ScoringStrategy, SelectorStrategy, Strategy
+from deepal_autoal import InputError, Query, ScoringStrategy, SelectorStrategy, Strategy
 
 
 class Gini(ScoringStrategy):
@@ -423,6 +423,54 @@ class Stubborn(SelectorStrategy):
 
     def query(self, context, batch_size):
         return self.ask_candidate("entropy", context, batch_size)
+
+
+class Pair(SelectorStrategy):
+    """Not broken: it takes two candidates, and says so."""
+
+    default_candidates: ClassVar = ("entropy", "margin")
+
+    def __init__(self, candidates):
+        super().__init__(candidates)
+        if len(candidates) != 2:
+            raise InputError(f"pair takes two candidates, not {len(candidates)}")
+
+    def query(self, context, batch_size):
+        return self.ask_candidate(list(self.candidates)[1], context, batch_size)
+
+
+class Ordered(Pair):
+    """Refuses its candidates in another order."""
+
+    def __init__(self, candidates):
+        super().__init__(candidates)
+        if next(iter(candidates)) != "entropy":
+            raise InputError("entropy comes first")
+
+
+# Picks in turn
+
+
+class TurnsByPosition(Gini):
+    """Picks otherwise if asked one by one."""
+
+    def picks_in_turn(self, context, batch_size, taken):
+        return (index for index in context.candidates.indices if index not in taken)
+
+
+class TurnsAlone(Gini):
+    """Ignores what others take."""
+
+    def picks_in_turn(self, context, batch_size, taken):
+        yield from self.query(context, batch_size)
+
+
+class TurnsShort(Gini):
+    """Ends when it has given ten picks."""
+
+    def picks_in_turn(self, context, batch_size, taken):
+        picks = super().picks_in_turn(context, batch_size, taken)
+        yield from (pick for _, pick in zip(range(10), picks, strict=False))
 
 
 # Memory

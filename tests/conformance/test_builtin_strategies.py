@@ -16,6 +16,9 @@ BUDGETS = {
     "batchbald": {"n_passes": 10, "n_configurations": 100},
     "epig": {"n_passes": 10},
     "discal": {"mini_queries": 2, "steps": 20},
+    "selectal": {"folds": 2, "repeats": 1},
+    "exploit-explore": {"steps": 20},
+    "refine": {"candidates": ["margin", "badge"], "last": "typiclust", "depth": 2, "batches": 4},
 }
 
 

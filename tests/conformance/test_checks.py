@@ -89,6 +89,9 @@ CASES = [
     ("hidden-labels-do-not-matter", broken.Peeks, "hidden labels"),
     ("order-does-not-matter", broken.First, "in another order"),
     ("order-does-not-matter", broken.SortedLabels, "labeled samples in another order"),
+    ("picks-in-turn-are-right", broken.TurnsByPosition, "of query"),
+    ("picks-in-turn-are-right", broken.TurnsAlone, "taken already"),
+    ("picks-in-turn-are-right", broken.TurnsShort, "picks_in_turn ended after"),
     ("scores-are-numbers", broken.LastBatchScores, "of shape (170,)"),
     ("identical-candidates-work", broken.NoRidge, "NaN"),
     ("identical-candidates-work", broken.UnseededTies, "draw from context.rng"),
@@ -144,6 +147,7 @@ def test_every_check_has_a_failing_case():
         ("options-recreate-it", "Untyped", {}, "weights"),
         ("unknown-options-are-refused", "Accepts", {}, "no_such_option"),
         ("candidates-can-be-chosen", "Stubborn", {}, "KeyError"),
+        ("candidates-can-be-chosen", "Ordered", {}, "entropy comes first"),
         ("memory-is-within-its-class", "TorchMatrix", {"memory": "N*D"}, "N·D"),
         ("work-grows-as-its-card-says", "ChunkedMatrix", {"time": "N*D"}, "N·D"),
     ],
@@ -151,6 +155,11 @@ def test_every_check_has_a_failing_case():
 def test_a_registration_check_catches_a_violation(register, check, cls, card, words):
     result = outcome(check, register("third", f"tests.conformance.broken_strategies:{cls}", **card))
     assert result.status == FAILED and words in result.message, result
+
+
+def test_a_selector_may_need_a_certain_number_of_candidates(register):
+    name = register("third", "tests.conformance.broken_strategies:Pair", requires={"probabilities"})
+    assert outcome("candidates-can-be-chosen", name).status == PASSED
 
 
 def test_declared_quadratic_memory_passes(register):

@@ -46,7 +46,7 @@ class TableModel:
         self, inputs: Any, indices: np.ndarray, batch_size: int | None = None, *, logits_only: bool = False
     ) -> tuple[torch.Tensor, ...]:
         self.swept.append(indices.tolist())
-        rows = torch.as_tensor(indices)
+        rows = torch.tensor(indices)
         return self.logits[rows], self.embeddings[rows[:0] if logits_only else rows]
 
 

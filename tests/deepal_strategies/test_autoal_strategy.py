@@ -264,7 +264,7 @@ def test_top_takes_the_highest_scores_and_diverse_filters_by_them(make_round):
     top = ask(quick(candidate, final="top", search="frozen"), make_round(40, 60), 5).indices
     highest = round_.context.candidates.indices[scores.topk(10).indices.numpy()]
     assert set(top.tolist()) <= set(highest.tolist())
-    diverse = ask(quick(candidate, oversample=2, search="frozen"), make_round(40, 60), 5).indices
+    diverse = ask(quick(candidate, final="diverse", oversample=2, search="frozen"), make_round(40, 60), 5).indices
     highest = round_.context.candidates.indices[scores.topk(15).indices.numpy()]
     assert set(diverse.tolist()) <= set(highest.tolist())
 
@@ -278,7 +278,7 @@ def test_variants_set_defaults_that_options_override():
     assert (mixed.settings.objective, mixed.settings.scores, mixed.stage.final) == ("ranked", "picks", "diverse")
     default = AutoAL(three())
     assert (default.settings.networks, settings.networks, mixed.settings.shrinkage) == ("votes", "heads", 0.0)
-    assert (default.settings.scores, default.settings.objective, default.stage.final) == ("ranks", "ranked", "diverse")
+    assert (default.settings.scores, default.settings.objective, default.stage.final) == ("ranks", "ranked", "coverage")
 
 
 def test_the_papers_variant_has_the_papers_numbers():

@@ -56,7 +56,7 @@ def test_batch_is_that_of_the_plain_computation(round_of_shared_passes, seed, n_
 
 
 def test_candidates_whose_bound_is_low_are_not_evaluated(round_of_shared_passes, monkeypatch):
-    monkeypatch.setattr(batchbald, "JOINT", batchbald.JOINT.__class__(1))
+    monkeypatch.setattr(batchbald, "JOINT_ROWS", batchbald.JOINT_ROWS.__class__(1))
     passes = random_passes(6, 60, 3)
     passes[:, 20:] = passes[:1, 20:]  # no disagreement
     query = BatchBALD(6).query(round_of_shared_passes(passes), 4)
@@ -92,6 +92,34 @@ def test_sampled_configurations_estimate_the_same(round_of_shared_passes):
     ]
     np.testing.assert_allclose(exact, expected, atol=1e-12)
     np.testing.assert_allclose(sampled.conditional_entropies(rest), exact, atol=4e-3)
+
+
+@pytest.mark.parametrize("precision", [torch.float64, torch.float32])
+def test_settled_configurations_are_pooled_without_changing_entropies(precision):
+    passes = random_passes(5, 8, 3).log().mul(4).softmax(dim=-1).to(precision)
+    passes[1, :4] = passes[0, :4]  # which labels of these cannot tell apart
+    generator = torch.Generator().manual_seed(0)
+    known = Configurations.to_sample(5, 500, torch.device("cpu"))
+    for i in 10 * (0, 1, 2, 3):
+        known = known.drawn(passes[:, i].double(), torch.rand(500, generator=generator, dtype=torch.float64))
+    pooled = known.pooled()
+    assert 200 <= len(pooled.shares) < 400 and pooled.shares.sum() == pytest.approx(1)
+    rest = passes[:, 4:].transpose(0, 1)
+    expected = [np.mean([entropy(weights @ one) for weights in known.weights.numpy()]) for one in rest.double().numpy()]
+    np.testing.assert_allclose(pooled.conditional_entropies(rest), expected, rtol=1e-5)
+
+
+def test_where_the_passes_are_known_the_rest_follows_by_bounds(round_of_shared_passes, monkeypatch):
+    monkeypatch.setattr(batchbald, "JOINT_ROWS", batchbald.JOINT_ROWS.__class__(30))
+    passes = random_passes(6, 30, 3)
+    passes[:, :2] = torch.tensor([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]]).repeat(2, 1)[:, None]  # tell 3 groups apart
+    passes[:, 1] = passes[[0, 0, 0, 1, 1, 1], 0]  # and tells the two of a group apart
+    query = BatchBALD(6).query(round_of_shared_passes(passes), 10)
+    first, second, *rest = query.indices.tolist()
+    assert {first, second} == {0, 1}
+    assert query.report["information"] == pytest.approx(math.log(6)) and query.report["evaluated"] == 29
+    bounds = {i: naive_information(passes.double().numpy(), [first, i]) for i in range(2, 30)}
+    assert rest == sorted(bounds, key=bounds.__getitem__, reverse=True)[:8]
 
 
 def test_beyond_the_limit_configurations_are_sampled(round_of_shared_passes):

@@ -18,7 +18,7 @@ def naive_kernels(context, gamma, radius):
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     squared = ((rows[:, None] - rows[None]) ** 2).sum(axis=2)
     p = context.candidates.probabilities().double().numpy()
-    return np.exp(-squared / radius**2) + JITTER * np.eye(len(rows)), (-(p * np.log(p)).sum(axis=1)) ** gamma
+    return np.exp(-squared / (2 * radius**2)) + JITTER * np.eye(len(rows)), (-(p * np.log(p)).sum(axis=1)) ** gamma
 
 
 def naive_greedy(similarity, quality, n_chosen):
@@ -41,10 +41,10 @@ def test_the_greedy_choice_has_the_largest_determinants(make_round, gamma, radiu
     assert query.report["log_volume"] == pytest.approx(log_volume, abs=1e-6)
 
 
-def test_the_default_radius_is_the_median_distance(make_round):
+def test_the_default_radius_follows_the_median_distance(make_round):
     context = make_round(n_labeled=5, n_unlabeled=40).context
     rows = torch.nn.functional.normalize(context.candidates.embeddings().double())
-    assert DPP().query(context, 3).report["radius"] == pytest.approx(float(torch.pdist(rows).median()))
+    assert DPP().query(context, 3).report["radius"] == pytest.approx(float(torch.pdist(rows).median()) / 2**0.5)
 
 
 def test_only_the_most_uncertain_are_considered(make_round):

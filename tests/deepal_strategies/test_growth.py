@@ -15,9 +15,15 @@ OPTIONS = {
     "autoal": {"candidates": ["entropy", "margin"], "steps": 10, "warmup_steps": 5},
     "vote": {"candidates": ["entropy", "badge"]},
     "albl": {"candidates": ["entropy", "margin"]},
+    "tailor": {"candidates": ["entropy", "margin"]},
     "batchbald": {"n_passes": 10, "n_configurations": 10},
     "epig": {"n_passes": 10, "n_targets": 10},
     "discal": {"mini_queries": 2, "steps": 20},
+    "selectal": {"folds": 2, "repeats": 1},
+    "exploit-explore": {"steps": 20},
+    "random-candidate": {"candidates": ["entropy", "margin"]},
+    "round-robin": {"candidates": ["entropy", "margin"]},
+    "refine": {"candidates": ["margin", "badge"], "last": "margin", "depth": 2, "batches": 4},
 }
 SIZES = {"N": 400, "b": 10, "C": 3}
 # With about as many samples as dimensions per class, either of two methods could be used.

@@ -5,6 +5,9 @@ import pytest
 import torch
 
 from deepal_autoal import InputError, QueryError, create_strategy
+from deepal_autoal.errors import DeepALError
+from deepal_autoal.querying.selector import describe_strategy
+from deepal_autoal.strategies.factory import recreate_strategy
 from deepal_strategies.power import Power, draw, sequential_probabilities
 
 
@@ -50,6 +53,43 @@ def test_recorded_probabilities_are_those_of_each_draw(make_round, form, beta):
         left.remove(i)
     np.testing.assert_allclose(query.report["selection_probabilities"], expected, rtol=1e-9)
     assert expected[-1] == 1
+
+
+@pytest.mark.parametrize(("form", "beta"), [("power", 2), ("softmax", 1.5), ("softrank", 1)])
+def test_choice_probabilities_are_those_of_batches(make_round, form, beta):
+    scores = np.array([0.5, 2.0, 2.0, 0.0, 1.0, 2.0])
+    context = make_round(0, 6, 2, labels=np.arange(6) % 2).context
+    strategy, n = fixed(scores, form=form, beta=beta), 1500
+    chances = strategy.choice_probabilities(context, 3)
+    counts = np.zeros(6)
+    for number in range(n):
+        query = strategy.query(context.for_candidate(str(number)), 3)
+        counts[np.searchsorted(context.candidates.indices, query.indices)] += 1
+    np.testing.assert_allclose(counts / n, chances, atol=4 * np.sqrt(0.25 / n))
+    assert float(chances.sum()) == pytest.approx(3) and chances[1] == chances[2] == chances[5]
+    assert (chances[3] == 0) == (form == "power")
+
+
+def test_albl_knows_the_chances_of_what_power_drew(make_round):
+    context = make_round(10, 30).context
+    albl = create_strategy("albl", ["power", "margin"], **{"power.score": "entropy", "power.beta": 3})
+    expected = albl.candidates["power"].choice_probabilities(context, 4)
+    batch = context.candidates.indices[[3, 8, 11, 20]]
+    chances = albl._choices("power", context, batch[:0], batch)
+    np.testing.assert_allclose(chances, expected[[3, 8, 11, 20]] / 4)
+
+
+def test_the_scored_strategy_takes_options(make_round):
+    strategy = create_strategy("power", score="epig[n_passes=7,n_targets=5]", beta=2)
+    assert (strategy.scorer.n_passes, strategy.scorer.n_targets) == (7, 5)
+    assert recreate_strategy(describe_strategy(strategy)).scorer.n_passes == 7
+    for score, message in (
+        ("epig[n_passes=7", "NAME or NAME"),
+        ("epig[passes=7]", "n_passes"),
+        ("bald[n_passes=0]", "n_passes"),
+    ):
+        with pytest.raises(DeepALError, match=message):
+            create_strategy("power", score=score)
 
 
 def test_candidates_of_weight_0_come_last_at_random(make_round):

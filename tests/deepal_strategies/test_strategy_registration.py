@@ -10,6 +10,9 @@ import pytest
 from deepal_autoal import plugin_host
 from deepal_strategies.albl.strategy import ALBL
 from deepal_strategies.autoal.strategy import AutoAL
+from deepal_strategies.random_candidate import RandomCandidate
+from deepal_strategies.round_robin import RoundRobin
+from deepal_strategies.tailor import Tailor
 from deepal_strategies.vote import Vote
 
 FOURTEEN = {
@@ -22,6 +25,8 @@ OTHERS = {
     "alfamix", "bait",
     "batchbald", "epig", "galaxy", "gradnorm", "power",
     "advbim", "ceal", "deepfool", "discal", "dpp", "exploit-explore", "waal",
+    "selectal", "tailor",
+    "random-candidate", "refine", "round-robin", "sub-pool", "switch", "tcm",
 }  # fmt: skip
 
 
@@ -30,7 +35,7 @@ def test_names():
     assert builtin == FOURTEEN | OTHERS
 
 
-@pytest.mark.parametrize("selector", [AutoAL, ALBL, Vote])
+@pytest.mark.parametrize("selector", [AutoAL, ALBL, Tailor, Vote, RandomCandidate, RoundRobin])
 def test_selectors_choose_among_the_papers_seven_by_default(selector):
     assert selector.default_candidates == ("entropy", "margin", "leastconf", "kmeans", "bald", "varratio", "meanstd")
 

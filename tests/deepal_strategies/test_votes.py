@@ -130,7 +130,7 @@ def test_vote_returns_exact_batches(make_round, final, batch_size):
 def test_diverse_vote_stays_within_the_filter(make_round):
     context = make_round(10, 90).context
     scores = np.random.default_rng(0).normal(size=100)
-    vote = Vote({"fixed": Fixed(scores)}, oversample=3)
+    vote = Vote({"fixed": Fixed(scores)}, final="diverse", oversample=3)
     allowed = context.candidates.indices[np.argsort(scores[context.candidates.indices])[::-1][:15]]
     assert set(vote.query(context, 5).indices.tolist()) <= set(allowed.tolist())
 
@@ -165,7 +165,7 @@ def test_a_wide_filter_reaches_low_scores(make_round):
     """With one label per class the filter holds thirty batches, not ten."""
     round_ = make_round(3, 297)
     scores = np.arange(300.0)
-    vote = Vote({"fixed": Fixed(scores)})
+    vote = Vote({"fixed": Fixed(scores)}, final="diverse")
     assert scores[vote.query(round_.context, 9).indices].min() < 150
-    narrow = Vote({"fixed": Fixed(scores)}, oversample=10).query(make_round(3, 297).context, 9)
+    narrow = Vote({"fixed": Fixed(scores)}, final="diverse", oversample=10).query(make_round(3, 297).context, 9)
     assert scores[narrow.indices].min() >= 200

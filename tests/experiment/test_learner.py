@@ -32,6 +32,27 @@ def test_ask_tell_predict(blob_data):
     assert learner.predict_proba(blob_data.x_test).shape == (60, 3)
 
 
+@pytest.mark.parametrize("name", ["deepfool", "advbim", "alfamix"])
+def test_a_forest_is_refused_before_training_by_what_needs_gradients(blob_data, name, caplog):
+    message = rf"^strategy {name!r} .* requires differentiable, but the model 'forest' has no gradients .* --model$"
+    with pytest.raises(InputError, match=message):
+        ActiveLearner(blob_data.x_train, name, 3, model="forest")
+    for model in ("tabular", "linear"):
+        ActiveLearner(blob_data.x_train, name, 3, model=model)
+    with pytest.raises(InputError, match=r"'forest' .*, or --candidates without such gradients"):
+        ActiveLearner(blob_data.x_train, create_strategy("vote", ["margin", name]), 3, model="forest")
+    assert not caplog.records
+
+
+def test_candidates_of_a_set_that_need_gradients_are_left_out_of_a_forest(blob_data, caplog):
+    vote = create_strategy("vote", ["all-uncertainty", "alfamix"])
+    with pytest.raises(InputError, match="requires differentiable"):
+        ActiveLearner(blob_data.x_train, vote, 3, model="forest")
+    learner = ActiveLearner(blob_data.x_train, create_strategy("vote", "all-uncertainty"), 3, model="forest")
+    assert set(vote.candidates) - set(learner.strategy.candidates) == {"advbim", "deepfool", "alfamix"}
+    assert any("they require differentiable, but the model 'forest'" in line for line in caplog.messages)
+
+
 def test_labels_can_be_given_for_other_samples(blob_data):
     learner = make(blob_data)
     learner.tell([7, 3], [1, 0])

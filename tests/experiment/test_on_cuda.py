@@ -37,6 +37,7 @@ OPTIONS = {
     "albl": {"candidates": ["entropy", "kmeans"]},
     "vote": {"candidates": ["entropy", "badge"]},
     "ensvarr": {"options": {"n_members": 2}},
+    "refine": {"candidates": ["margin", "badge"], "options": {"last": "typiclust", "depth": 2, "batches": 4}},
 }
 MODELS = {"ddu": "cnn", "lpl": "cnn", "vaal": "cnn"}
 

@@ -34,6 +34,7 @@ LAYERS = (
     ("querying",),
     ("plugins",),
     ("strategies", "models", "datasets"),
+    ("oracles",),
     ("experiment",),
     ("statistics", "testing", "scaffold"),
     ("benchmark", "report"),
@@ -174,7 +175,7 @@ def test_every_option_hook_and_strategy_is_documented():
     missing = [
         option
         for command in cli.commands.values()
-        for parameter in command.get_params(click.Context(command))
+        for parameter in command.get_params(click.Context(command, **cli.context_settings))
         for option in parameter.opts
         if option.startswith("--") and option not in words
     ]

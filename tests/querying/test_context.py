@@ -242,7 +242,7 @@ def test_more_candidates_need_no_further_pass(image_data, selector, monkeypatch)
         with monkeypatch.context() as patched:
             patched.setattr(CnnBackbone, "forward", forward)
             learner.ask(4)
-        assert sum(pool_rows) == 30  # the pool once
+        assert sum(pool_rows) == 40  # the pool and, for the final stage, the labeled samples once
         counts.append(sum(all_rows))
     assert counts[0] == counts[1] > 0
 

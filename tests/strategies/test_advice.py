@@ -41,6 +41,7 @@ def test_verdicts_follow_the_measurements() -> None:
         entry("poor", {"few": -1.0, "other": 0.5}),
         entry("new", {}, use="For its paper's data."),
         entry("control", {}, family="control"),
+        entry("asking", {}, family="control", time="ask"),  # a control of selectors, not what every study needs
         entry("huge", {"few": 4.0, "third": 2.0}, memory="N*N"),
         entry("refused", {"few": 2.0}),
     ]
@@ -48,7 +49,7 @@ def test_verdicts_follow_the_measurements() -> None:
     found = {item.name: item for item in advise(entries, crowded)}
     assert [(item.name, item.verdict) for item in found.values()] == [
         ("good", TRY), ("close", TRY), ("control", BASELINE), ("rare", SUITED), ("behind", SUITED),
-        ("new", UNMEASURED), ("poor", POOR), ("huge", UNABLE), ("refused", UNABLE),
+        ("asking", UNMEASURED), ("new", UNMEASURED), ("poor", POOR), ("huge", UNABLE), ("refused", UNABLE),
     ]  # fmt: skip
     assert found["good"].behind_best == pytest.approx((4.0 - 3.0 + 0.0) / 2)
     assert found["good"].above_random == 2.0 and found["poor"].above_random == -0.25

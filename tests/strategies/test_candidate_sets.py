@@ -112,7 +112,7 @@ def warnings_of(caplog):
 def test_builtin_sets():
     sets = candidate_sets()
     assert set(sets["all"]) <= set(plugin_host().strategies.names()) and sets["all"] == sorted(sets["all"])
-    assert not {"autoal", "vote", "albl", "lpl", "ddu"} & set(sets["all"])  # selectors and training changers
+    assert not {"autoal", "vote", "albl", "tailor", "lpl", "ddu"} & set(sets["all"])  # selectors and training changers
     assert {"random", "ensvarr", "vaal"} <= set(sets["all"])
     assert not {"random", "ensvarr", "vaal"} & set(sets["all-cheap"])
     assert {"entropy", "bald", "kmeans", "coreset", "badge", "dbal"} <= set(sets["all-cheap"])

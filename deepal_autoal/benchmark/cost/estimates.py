@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -14,6 +15,7 @@ from deepal_autoal.experiment.results import FinishedRun
 from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.plugins.cost_formulas import SYMBOLS, evaluate_cost
 from deepal_autoal.plugins.host import plugin_host
+from deepal_autoal.plugins.registry import is_oracle
 
 logger = logging.getLogger(__name__)
 
@@ -52,14 +54,19 @@ class Estimates:
 
         Probes are corrected by their error on pairs for which both are known. A strategy that was not probed counts as
         the cheapest probed one on its dataset, since strategies that are expensive by their cards are probed first.
+        Oracles are the most expensive ones and only count for each other.
         """
         key = (run.dataset, run.strategy)
         if key in self._measured:
             return _mean(self._measured[key])
         if key in self._probed:
             return _scaled(self._probed[key], self._correction())
-        known = [self.of(other) for other in self._kinds if other.dataset == run.dataset and self.is_known(other)]
-        return min((cost for cost in known if cost is not None), key=lambda cost: cost.seconds, default=None)
+        known = [other for other in self._kinds if other.dataset == run.dataset and self.is_known(other)]
+        alike = [other for other in known if is_oracle(other.strategy) == is_oracle(run.strategy)]
+        costs = [cost for cost in map(self.of, alike or known) if cost is not None]
+        if not alike and not is_oracle(run.strategy):  # only an oracle's is known, whose queries train many models
+            costs = [replace(cost, query=0.0) for cost in costs]
+        return min(costs, key=lambda cost: cost.seconds, default=None)
 
     @property
     def n_known(self) -> int:
@@ -147,6 +154,8 @@ class Estimates:
 def _weight(run: GridRun) -> float:
     """Return a strategy's cost by its card, in arbitrary units."""
     strategy = run.settings["strategy"]
+    if is_oracle(run.strategy):
+        return math.inf
     formula = plugin_host().strategies.get(strategy).details.get("time") if isinstance(strategy, str) else None
     if not formula:
         return 0.0

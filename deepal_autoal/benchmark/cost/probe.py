@@ -32,6 +32,9 @@ from deepal_autoal.experiment.loop import using_threads, usual_threads
 from deepal_autoal.experiment.pool import draw_members
 from deepal_autoal.isolation.process_state import restored
 from deepal_autoal.measuring.resources import PeakMemory, Stopwatch, give_back_memory, resident_bytes
+from deepal_autoal.oracles.base import Oracle
+from deepal_autoal.oracles.judge import Judge
+from deepal_autoal.oracles.third_split import MOST_SCORED
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.querying.selector import SelectorStrategy
 from deepal_autoal.querying.strategy import Strategy
@@ -91,6 +94,7 @@ class Probe:
     def __init__(self, data: Dataset, setup: Setup, settings: Mapping[str, Any], seconds: float) -> None:
         self._setup = setup
         self._seconds = seconds
+        self._with_plain = bool(settings.get("plain_accuracy"))
         self._threads = settings.get("threads") or usual_threads(data.input_shape)
         seed = settings.get("seed") or 0
         changes = PoolChanges(*(settings.get(name) for name in ("imbalance", "label_noise", "duplicates")))
@@ -141,6 +145,8 @@ class Probe:
         is_solved = _is_solved(setup, strategy)
         trainings = [cost.of(1 if is_solved else recipe.n_batches(n) * recipe.n_epochs(n)) for n in counts]
         evaluate = ratio * trained.evaluate
+        # A plain model's training is taken to last as long as the changed one.
+        models = 2 if self._with_plain and strategy.changes_training else 1
         own, further, first, n_query_bytes, passes = 0.0, 0.0, 0.0, 0, 0.0
         if samples:
             n_first = len(self._order) - setup.initial
@@ -163,8 +169,8 @@ class Probe:
             n_bytes = self._base + max(in_process, int(self._bytes_ratio * trained.n_bytes))
         name = max(parts, key=lambda part: parts[part], default="selection")
         return Cost(
-            train=sum(trainings),
-            evaluate=(setup.n_rounds + 1) * evaluate,
+            train=models * sum(trainings),
+            evaluate=models * (setup.n_rounds + 1) * evaluate,
             query=setup.n_rounds * (own + further),
             shared=0.0 if strategy.changes_training else trainings[0] + evaluate,
             n_bytes=n_bytes,
@@ -197,6 +203,10 @@ class Probe:
             return brief[0]
 
         learner.wrap_trainer(shortened)
+        if isinstance(learner.strategy, Oracle):
+            scored = np.arange(min(MOST_SCORED, max(1, len(data.x_train) - len(self._order))))  # any samples cost alike
+            inputs = Inputs(self._x_train[scored], learner.normalization, setup.device)
+            learner.strategy.bind(Judge(learner.fit_with, data.y_train, inputs, data.y_train[scored], scored))
         if trained is not None and trained.state is not None:
             learner.adopt(trained.state)
         return learner, brief[0]
@@ -259,9 +269,16 @@ class Probe:
             limit.start()
             learner.query(batch_size, limit)
         spent = sum(training.seconds for training in trainer.trainings)
+        own, whole = (
+            max(0.0, watch.seconds - spent),
+            sum(training.whole(trained.cost) for training in trainer.trainings),
+        )
+        if isinstance(strategy, Oracle):  # its steps are trainings: those to come are as long as those so far
+            own, whole = (seconds * limit.steps for seconds in (own, whole))
+        else:
+            own += limit.left
         sample = Sample(
-            n, batch_size, max(0.0, watch.seconds - spent) + limit.left,
-            sum(training.whole(trained.cost) for training in trainer.trainings), peak.n_bytes or 0,
+            n, batch_size, own, whole, peak.n_bytes or 0,
             peak.process_bytes or 0, peak.before or 0, limit.wait,
         )  # fmt: skip
         return sample, {part: seconds for part, seconds in learner.query_seconds.items() if part != "training"}
@@ -383,10 +400,12 @@ class _Limit:
     Attributes:
         wait: Seconds until the first progress report, if the query was ended; otherwise None.
         left: The seconds that it would have taken longer.
+        steps: How many times as many steps it would have made as it made.
     """
 
     wait: float | None = None
     left: float = 0.0
+    steps: float = 1.0
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -406,4 +425,5 @@ class _Limit:
             since, before = self._first
             self.wait = since - self._started
             self.left = (now - since) / (done - before) * (total - done)
+            self.steps = (total - before) / (done - before)
             raise _Enough

@@ -18,7 +18,7 @@ from deepal_autoal.datasets import load_dataset
 from deepal_autoal.errors import DeepALError, InputError
 from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.numerics.devices import has_failed
-from deepal_autoal.strategies.factory import create_copy
+from deepal_autoal.oracles.creation import create_contender
 
 if TYPE_CHECKING:
     from deepal_autoal.benchmark.grid import GridRun
@@ -70,7 +70,8 @@ class Probes:
             except Exception as error:
                 self._broken[dataset] = str(error)
                 raise
-        return self._probe.of(partial(create_copy, settings["strategy"], settings["candidates"], settings["options"]))
+        made = partial(create_contender, settings["strategy"], settings["candidates"], settings["options"])
+        return self._probe.of(made)
 
     def execute(self, job: ProbeJob, report: Callable[[Message], None]) -> None:
         """Report, as `Job.execute` does, ``{"kind": "end", "failure": ..., "cost": {...}}``, the cost if there is one.

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,23 @@ _SMALL_BYTES = 256 << 20
 _HIGHEST_RATIO = 200
 _BLOCK_BYTES = 4 << 20
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open an archive; whatever is raised inside the block, because the file is damaged, becomes an `InputError`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except InputError:
+        raise
+    except MemoryError as error:
+        raise InputError(
+            f"{path} does not fit into memory; save it uncompressed (numpy.savez) to have it memory-mapped"
+        ) from error
+    except Exception as error:  # damaged headers raise anything, from tokenize's errors to RecursionError
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{path} cannot be read as .npz ({reason}); write it again with numpy.savez") from error
 
 
 def member_names(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import sys
-import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +12,7 @@ import numpy as np
 from deepal_autoal.datasets.base import FEATURE_DTYPES, Dataset, NonFiniteError
 from deepal_autoal.datasets.files.array_cache import ArrayBlocks, cached_array
 from deepal_autoal.datasets.files.image_files import file_state
-from deepal_autoal.datasets.files.npz_members import member_names, read_members, verify_member
+from deepal_autoal.datasets.files.npz_members import member_names, open_archive, read_members, verify_member
 from deepal_autoal.datasets.splits import HELD_OUT_NOTE, held_out_split
 from deepal_autoal.datasets.user_data.labels import check_written_labels, encode_integers, encode_names
 from deepal_autoal.errors import InputError
@@ -105,7 +102,7 @@ def load_npz(path: Path) -> Dataset:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    with _opened(path) as archive:
+    with open_archive(path) as archive:
         members = member_names(path, archive)
         other = sorted(members.keys() - set(ARRAYS))
         if other and members.keys() & set(ARRAYS):
@@ -123,23 +120,6 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 def _is_large(x: np.ndarray) -> bool:
     """Return whether the cache folder keeps the parts of an array that is split."""
     return isinstance(x, np.memmap) and x.nbytes > IN_MEMORY_BYTES
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open an archive; whatever is raised inside the block, because the file is damaged, becomes an `InputError`."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
-    except InputError:
-        raise
-    except MemoryError as error:
-        raise InputError(
-            f"{path} does not fit into memory; save it uncompressed (numpy.savez) to have it memory-mapped"
-        ) from error
-    except Exception as error:  # damaged headers raise anything, from tokenize's errors to RecursionError
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"{path} cannot be read as .npz ({reason}); write it again with numpy.savez") from error
 
 
 def _inputs(path: Path, name: str, array: np.ndarray) -> np.ndarray:
@@ -238,7 +218,7 @@ def _split(path: Path, x: np.ndarray, train: np.ndarray, test: np.ndarray) -> tu
     key = hashlib.blake2b(repr((_CACHE_FORMAT, file_state(path.stat()))).encode(), digest_size=16).hexdigest()
 
     def verified_rows() -> ArrayBlocks:
-        with _opened(path) as archive:
+        with open_archive(path) as archive:
             verify_member(archive, member_names(path, archive)["x"])
         return ArrayBlocks(x.shape, x.dtype, read_rows(x, order))
 

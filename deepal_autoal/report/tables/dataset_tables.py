@@ -29,6 +29,8 @@ def accuracy_table(contents: Contents) -> Table:
                 }
             if own.worst_group is not None:
                 row |= {"worst_group_mean": own.worst_group.mean, "worst_group_std": own.worst_group.std}
+            if own.plain_aubc is not None:
+                row |= {"plain_aubc_mean": own.plain_aubc.mean, "plain_aubc_std": own.plain_aubc.std}
             gap = None if to is None else to.difference
             row |= {
                 "difference": None if gap is None else gap.mean,
@@ -71,7 +73,7 @@ def accuracy_table(contents: Contents) -> Table:
             lambda row: wording.spread(row["final_accuracy_mean"], row["final_accuracy_std"]),
             more=("final_accuracy_std", "final_accuracy_low", "final_accuracy_high"),
         ),
-        *([_WORST_GROUP] if any("worst_group_mean" in row for row in rows) else []),
+        *(column for column in (_WORST_GROUP, _PLAIN) if any(column.key in row for row in rows)),
         Column(
             "difference",
             f"AUBC minus {base}'s, points",
@@ -106,6 +108,8 @@ def accuracy_table(contents: Contents) -> Table:
         ),
     )
     of_which = "" if all(found.is_even for found in contents.by_dataset.values()) else " of those with the most seeds"
+    has_oracles = any(len(found.compared) < len(found.order) for found in contents.by_dataset.values())
+    of_which += " of the strategies, which oracles are not," if has_oracles else ""
     note = f"Highest AUBC first. The highest{of_which} is in bold"
     if any(row["standing"] == LIKE_BEST for row in rows):
         note += (
@@ -115,17 +119,27 @@ def accuracy_table(contents: Contents) -> Table:
     return Table("accuracy", "Accuracy", columns, tuple(rows), note, by_dataset=True, extra=("standing",))
 
 
-_WORST_GROUP = Column(
-    "worst_group_mean",
-    "worst group, %",
-    "rounds.jsonl: worst_group_accuracy in each seed's last round; mean ± standard deviation over seeds",
-    lambda row: (
-        wording.spread(row["worst_group_mean"], row["worst_group_std"])
-        if row.get("worst_group_mean") is not None
-        else wording.NOTHING
-    ),
-    more=("worst_group_std",),
-    is_optional=True,
+def _column_of_some(measure: str, heading: str, how: str) -> Column:
+    """Return the column of a measure that some strategies have, in rows with its mean and std."""
+    mean, std = f"{measure}_mean", f"{measure}_std"
+    return Column(
+        mean,
+        heading,
+        f"{how}; mean ± standard deviation over seeds",
+        lambda row: wording.spread(row[mean], row[std]) if row.get(mean) is not None else wording.NOTHING,
+        more=(std,),
+        is_optional=True,
+    )
+
+
+_WORST_GROUP = _column_of_some(
+    "worst_group", "worst group, %", "rounds.jsonl: worst_group_accuracy in each seed's last round"
+)
+_PLAIN = _column_of_some(
+    "plain_aubc",
+    "plain AUBC, %",
+    "results.csv: plain_accuracy over n_labeled, of the model trained without the strategy's changes on the same "
+    "labels; area as AUBC",
 )
 
 
@@ -139,9 +153,11 @@ def wins_table(contents: Contents) -> Table:
     """Return wins, ties and losses."""
     rows = []
     for dataset, found in contents.by_dataset.items():
-        margin = wins_ties_losses(contents.study.results.areas(dataset))
+        margin = wins_ties_losses(contents.compared.areas(dataset))
         test = significant_wins_ties_losses(found.pairs)
         for name in found.order:
+            if name not in found.compared:
+                continue
             row: dict[str, Any] = {"dataset": dataset, "strategy": name}
             for kind, outcome in (("margin", margin.get(name)), ("test", test.get(name))):
                 row |= {
@@ -166,6 +182,39 @@ def wins_table(contents: Contents) -> Table:
         "A tie by test means that no difference was shown, not that both are alike.",
         by_dataset=True,
     )
+
+
+def regret_table(contents: Contents) -> Table:
+    """Return by how much each strategy stays below each oracle; empty without oracles."""
+    rows = []
+    for dataset, found in contents.by_dataset.items():
+        for item in sorted(found.regrets, key=lambda item: (item.oracle, item.difference.mean, item.strategy)):
+            gap = item.difference
+            rows.append(
+                {
+                    "dataset": dataset, "strategy": item.strategy, "oracle": item.oracle, "regret": gap.mean,
+                    "regret_low": gap.low, "regret_high": gap.high, "common_seeds": gap.n_seeds,
+                }
+            )  # fmt: skip
+    columns = (
+        text_column("strategy", "strategy", "results.csv: strategy"),
+        text_column("oracle", "oracle", "results.csv: strategy"),
+        Column(
+            "regret",
+            "regret, points",
+            "mean over common seeds of the oracle's AUBC minus the strategy's for the same seed, with its 95% "
+            "bootstrap interval",
+            lambda row: wording.difference(row["regret"], row["regret_low"], row["regret_high"], row["common_seeds"]),
+            more=("regret_low", "regret_high"),
+        ),
+        number_column("common_seeds", "seeds", "seeds that both have", wording.count),
+    )
+    note = (
+        "An oracle is no strategy: it sees the hidden labels and tries batches on samples that are neither in the pool "
+        "nor in the test set. It is compared here only, and in no rank, win or test. It looks one round ahead and may "
+        "be below a strategy."
+    )
+    return Table("regret", "Regret to oracles", columns, tuple(rows), note, by_dataset=True)
 
 
 def cost_table(contents: Contents) -> Table:

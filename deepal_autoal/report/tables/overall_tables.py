@@ -7,7 +7,7 @@ from typing import Any
 from deepal_autoal.report import wording
 from deepal_autoal.report.report_data import Contents
 from deepal_autoal.report.tables.table import Column, Row, Table, number_column, text_column
-from deepal_autoal.statistics import mean_areas, wins_ties_losses_over_datasets
+from deepal_autoal.statistics import mean_areas, wins_ties_losses_over_datasets, without_oracles
 
 
 def penalty_table(contents: Contents) -> Table:
@@ -44,7 +44,7 @@ def ranking_table(contents: Contents) -> Table:
     """Return mean ranks; empty if there is nothing to rank."""
     ranking = contents.ranking
     rows: list[Row] = []
-    scores = mean_areas(contents.study.results)
+    scores = mean_areas(without_oracles(contents.study.results))
     if ranking is not None:
         ranked = {item: {name: scores[item][name] for name in ranking.strategies} for item in ranking.datasets}
         counts = wins_ties_losses_over_datasets(ranked)

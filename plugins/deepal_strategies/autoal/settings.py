@@ -47,7 +47,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "weight_decay": 0.1,
         "shrinkage": 400.0,
         "carry": 0.5,
-        "final": "diverse",
+        "final": "coverage",
     },
     # The equations as printed, on small heads and with the default's number of steps.
     "printed": {

@@ -15,7 +15,7 @@ from deepal_strategies.autoal.settings import OF_INPUTS, OF_OUTPUTS, VARIANTS, S
 from deepal_strategies.autoal.simulation import MIN_LABELED, simulate_cycle, vote_scores_of
 from deepal_strategies.autoal.threshold import top_quantile
 from deepal_strategies.shared.default_candidates import DEFAULT_CANDIDATES
-from deepal_strategies.shared.final_stage import FinalStage
+from deepal_strategies.shared.final_stage import POWER, FinalStage
 from deepal_strategies.shared.option_checks import check_choice
 from deepal_strategies.shared.votes import collect_votes
 
@@ -132,7 +132,7 @@ class AutoAL(SelectorStrategy):
         carry: float | None = None,
         final: Literal["coverage", "diverse", "top"] | None = None,
         oversample: int | None = None,
-        power: float = 1.0,
+        power: float = POWER,
     ) -> None:
         super().__init__(candidates)
         check_choice("variant", variant, tuple(VARIANTS))

@@ -131,39 +131,67 @@ def choose_covering(
     Returns:
         Distinct row numbers, int64 (n_chosen,), in the order of the choices; and the gain of each, float32.
     """
-    rows = unit_rows(embeddings, similarity.precise)
-    shares = torch.ones_like(covered) if weights is None else weights.to(covered.dtype)
-
-    def gains(kernel: Tensor) -> Tensor:
-        return kernel.sub_(covered).clamp_(min=0.0) @ shares
-
-    n_rows, device = len(rows), rows.device
-    priority = torch.randperm(n_rows, generator=generator, device=device)
-    bounds = torch.empty(n_rows, dtype=torch.float32, device=device)
-    for part in COVERAGE.blocks(n_rows, similarity.n_reference, device):
-        bounds[part] = gains(similarity(rows[part]))
-    # As integers, the bits of non-negative floats have the order of the floats.
-    keys = _keys(bounds, priority)
-    until = torch.zeros(n_rows, dtype=torch.int64, device=device)
-    kernel_rows = _KernelRows(similarity, rows)
-    n_updated = min(n_rows, _UPDATED if device.type == "cpu" else _UPDATED_ON_ACCELERATORS)
-    chosen = torch.empty(n_chosen, dtype=torch.int64, device=device)
-    found = torch.empty(n_chosen, dtype=torch.float32, device=device)
+    choice = CoveringChoice(similarity, embeddings, covered, generator, weights)
+    chosen = torch.empty(n_chosen, dtype=torch.int64, device=embeddings.device)
+    found = torch.empty(n_chosen, dtype=torch.float32, device=embeddings.device)
     for number in range(n_chosen):
         progress(number, n_chosen)
-        top = keys.topk(n_updated).indices
-        while bool(until[top[:1]] < number):
-            updated = _keys(gains(kernel_rows.of(top)), priority[top])
+        best, gain = choice.best()
+        chosen[number : number + 1], found[number : number + 1] = best, gain
+        choice.take(best)
+    return chosen, found
+
+
+class CoveringChoice:
+    """The greedy choice of `choose_covering`, row by row, among which may be rows that others choose.
+
+    Arguments are those of `choose_covering`.
+    """
+
+    def __init__(
+        self,
+        similarity: Similarity,
+        embeddings: Tensor,
+        covered: Tensor,
+        generator: torch.Generator,
+        weights: Tensor | None = None,
+    ) -> None:
+        rows = unit_rows(embeddings, similarity.precise)
+        self._covered = covered
+        self._shares = torch.ones_like(covered) if weights is None else weights.to(covered.dtype)
+        n_rows, device = len(rows), rows.device
+        self._priority = torch.randperm(n_rows, generator=generator, device=device)
+        bounds = torch.empty(n_rows, dtype=torch.float32, device=device)
+        for part in COVERAGE.blocks(n_rows, similarity.n_reference, device):
+            bounds[part] = self._gains(similarity(rows[part]))
+        # As integers, the bits of non-negative floats have the order of the floats.
+        self._keys = _keys(bounds, self._priority)
+        self._until = torch.zeros(n_rows, dtype=torch.int64, device=device)
+        self._kernel_rows = _KernelRows(similarity, rows)
+        self._n_updated = min(n_rows, _UPDATED if device.type == "cpu" else _UPDATED_ON_ACCELERATORS)
+        self._number = 0
+
+    def best(self) -> tuple[Tensor, Tensor]:
+        """Return the row with the largest gain, int64 (1,), and the gain, float32 (1,)."""
+        keys = self._keys
+        top = keys.topk(self._n_updated).indices
+        while bool(self._until[top[:1]] < self._number):
+            updated = _keys(self._gains(self._kernel_rows.of(top)), self._priority[top])
             # A gain that is larger than before has been rounded; a row that was chosen keeps its key.
             keys[top] = torch.minimum(keys[top], updated)
-            until[top] = number
-            top = keys.topk(n_updated).indices
+            self._until[top] = self._number
+            top = keys.topk(self._n_updated).indices
         best = top[:1]
-        chosen[number : number + 1] = best
-        found[number : number + 1] = (keys[best] >> 32).to(torch.int32).view(torch.float32)
-        torch.maximum(covered, kernel_rows.of(best)[0], out=covered)
-        keys.index_fill_(0, best, -1)
-    return chosen, found
+        return best, (keys[best] >> 32).to(torch.int32).view(torch.float32)
+
+    def take(self, row: Tensor) -> None:
+        """Count the row at position ``row``, (1,), as chosen."""
+        torch.maximum(self._covered, self._kernel_rows.of(row)[0], out=self._covered)
+        self._keys.index_fill_(0, row, -1)
+        self._number += 1
+
+    def _gains(self, kernel: Tensor) -> Tensor:
+        return kernel.sub_(self._covered).clamp_(min=0.0) @ self._shares
 
 
 def _keys(gains: Tensor, priority: Tensor) -> Tensor:

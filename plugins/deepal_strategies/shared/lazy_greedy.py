@@ -9,6 +9,7 @@ reaches a limit that no row outside it is below; then a new active set is built.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
 import torch
@@ -47,8 +48,11 @@ class PriorityQueue(Protocol):
     def keys(self) -> Tensor:
         """Return the rows' keys, (n,): those of chosen rows are the largest; equal keys have no fixed order."""
 
-    def record(self, number: int, row: Tensor, key: Tensor) -> None:
-        """Record that the row at position ``row``, (1,), with the key ``key``, (1,), is choice ``number``."""
+    def record(self, number: int, row: Tensor, key: Tensor | None) -> None:
+        """Record that the row at position ``row``, (1,), with the key ``key``, (1,), is choice ``number``.
+
+        Without a key, another strategy chose it.
+        """
 
 
 def choose_eagerly(queue: PriorityQueue, n_done: int, n_choices: int) -> Tensor:
@@ -70,6 +74,33 @@ def choose_eagerly(queue: PriorityQueue, n_done: int, n_choices: int) -> Tensor:
         chosen[number - n_done : number - n_done + 1] = row
         queue.update(number, number + 1)
     return chosen
+
+
+def choose_in_turn(queue: PriorityQueue, n_done: int, n_choices: int, others: Callable[[], Tensor]) -> Iterator[int]:
+    """Yield the choices of `choose_eagerly` one at a time, while other strategies choose rows in between.
+
+    All rows are updated before a choice, for all that were chosen since the last one in a single pass.
+
+    Args:
+        queue: All rows, up to date.
+        n_done: Number of choices so far.
+        n_choices: Number of choices at the end, those of others included.
+        others: Returns the rows that others chose since the last call, int64 (m,).
+    """
+    number = n_done
+    while True:
+        for row in others()[: n_choices - number, None]:
+            queue.record(number, row, None)
+            number += 1
+        if number == n_choices:
+            return
+        if number > n_done:
+            queue.update(n_done, number)
+        n_done = number
+        key, row = queue.keys().min(dim=0, keepdim=True)
+        queue.record(number, row, key)
+        number += 1
+        yield int(row)
 
 
 def choose_lazily(queue: PriorityQueue, n_done: int, n_choices: int, min_size: int = _MIN_SIZE) -> Tensor:

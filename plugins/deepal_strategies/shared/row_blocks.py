@@ -33,9 +33,12 @@ NEIGHBORS = BlockSize(1 << 20, 1 << 26, least_rows=64, most=1 << 23)
 KERNEL_ROWS = BlockSize(1 << 22)
 # Factors of bait's Fisher information, in double precision.
 INFORMATION = BlockSize(1 << 18, 1 << 26)
-# Probabilities of shared passes that batchbald and epig request at a time, and of joint distributions.
-SHARED_PASSES = BlockSize(1 << 18, 1 << 26, most_rows=4096)
+# Probabilities of shared passes that batchbald and epig request at a time: drawing the weights takes as long as the
+# passes of a thousand rows. Those of joint distributions. Candidates that batchbald evaluates together: a product with
+# very few columns is slow.
+SHARED_PASSES = BlockSize(1 << 21, 1 << 26, most_rows=4096)
 JOINT = BlockSize(1 << 18, 1 << 26, most_rows=4096)
+JOINT_ROWS = BlockSize(16, 512)
 
 # Positions of samples in the lines of galaxy, one for each class, that are kept at a time.
 ORDERS = BlockSize(1 << 24)

@@ -11,12 +11,13 @@ present rate is a lower bound of the actual time: the key of a lazy greedy choic
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
 
 from deepal_autoal import InputError
-from deepal_strategies.shared.lazy_greedy import choose_eagerly, choose_lazily
+from deepal_strategies.shared.lazy_greedy import choose_eagerly, choose_in_turn, choose_lazily
 from deepal_strategies.shared.row_blocks import SEEDING
 from deepal_strategies.shared.scaling import scaled, squared_norms, unit_of
 
@@ -83,6 +84,33 @@ def seed_by_distance(
     if left.device.type == "cpu":
         return torch.cat([row, choose_lazily(queue, 1, n_seeds, _MIN_ACTIVE_SIZE)])
     return torch.cat([row, choose_eagerly(queue, 1, n_seeds)])
+
+
+def seed_in_turn(
+    left: Tensor, right: Tensor, n_seeds: int, generator: torch.Generator, others: Callable[[], Tensor], first: str
+) -> Iterator[int]:
+    """Yield the rows of `seed_by_distance` one at a time, while other strategies choose rows in between.
+
+    Rows that others chose are seeds, too: each row is drawn in proportion to its squared distance to the nearest
+    seed. That takes a pass over the factors for each draw.
+
+    Args:
+        left: As for `seed_by_distance`, like the next two.
+        right: Shape (n, D).
+        n_seeds: Number of seeds at the end, those of others included.
+        generator: On the rows' device.
+        others: Returns the rows that others chose since the last call, int64 (m,).
+        first: As for `seed_by_distance`; ``"drawn"`` if others chose some before.
+    """
+    queue = _ExponentialQueue.at_start(left, right, n_seeds, generator, None)
+    n_done = 0
+    if first == "longest":
+        row = queue.longest(generator)
+        queue.record(0, row, torch.zeros_like(queue.choice_times[:1]))
+        queue.update(0, 1)
+        n_done = 1
+        yield int(row)
+    yield from choose_in_turn(queue, n_done, n_seeds, others)
 
 
 class _ExponentialQueue:
@@ -165,10 +193,12 @@ class _ExponentialQueue:
     def keys(self) -> Tensor:
         return self.zero_times
 
-    def record(self, number: int, row: Tensor, key: Tensor) -> None:
+    def record(self, number: int, row: Tensor, key: Tensor | None) -> None:
         # A row of rate 0 takes no time: otherwise the others' keys would rise and need an update at every choice.
         before = self.choice_times[max(number - 1, 0)]
-        self.choice_times[number : number + 1] = torch.where(key < self._late, key, before)
+        # Others' choices take none either: what remains of a variate then is exponential all the same.
+        time = before if key is None else torch.where(key < self._late, key, before)
+        self.choice_times[number : number + 1] = time
         for seeds, rows in zip(self.seeds, (self.left, self.right, self.norms), strict=True):
             torch.index_select(rows, 0, row, out=seeds[number : number + 1])
         # An infinite remainder at the rate 0 never reaches 0.

@@ -82,7 +82,12 @@ def _best_and_lead(values: Tensor) -> tuple[Tensor, Tensor]:
     position.
     """
     if values.device.type == "cpu" and values.shape[1] < _FEW_CLASSES:
-        values = values.T.contiguous().T
+        first, *others = values.T.contiguous()
+        second = torch.full_like(first, -torch.inf)
+        for one in others:
+            second = torch.maximum(second, torch.minimum(first, one))
+            first = torch.maximum(first, one)
+        return first, first - second
     best = values.amax(dim=1, keepdim=True)
     behind = best - values
     # As NaN has the sign 0, a row with NaN counts as a tie; its greatest value is NaN anyway.

@@ -1,0 +1,91 @@
+"""Defines the study: settings, candidate pools, and the contenders on each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+SEVEN = ("entropy", "margin", "leastconf", "kmeans", "bald", "varratio", "meanstd")
+# Candidates by the pool's name: the AutoAL paper's; those and two that cover; one good candidate among poor ones.
+POOLS: Mapping[str, tuple[str, ...]] = {
+    "seven": SEVEN,
+    "nine": (*SEVEN, "uherding", "typiclust"),
+    "poor": ("margin", "bald", "meanstd", "coreset", "random"),
+}
+# What every selector has to beat: the candidate that would have been drawn.
+CONTROL = "random-candidate"
+SELECTORS = ("vote", "autoal", "albl", "tailor", "refine", CONTROL)
+# Of its paper's 100 batches in each pass; a query takes a fifth of the time.
+REFINE = "batches=20"
+# Selectors with candidates by role, and the control of filters: the same last strategy on as many random samples.
+FIXED: Mapping[str, str] = {
+    "tcm": "tcm",
+    "selectal": "selectal",
+    "refine-own": f"refine[{REFINE}]",
+    "uherding-1000": "sub-pool[candidates=[uherding],size=1000]",
+}
+ORACLES = "best-nine=best[candidates=[{nine}]],previous-nine=previous[candidates=[{nine}]],boss=boss[batches=30]"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A dataset and budget.
+
+    Attributes:
+        dataset: Name of the file in --data.
+        initial: Size of the initial labeled set.
+        batch_size: Labels a round.
+        rounds: Number of queries.
+        pool_size: Size of a random subset of the pool, drawn by the seed; None for all of it but the oracles' part.
+        pools: The candidate pools that selectors are compared on.
+        changes: Options of `deepal benchmark` that change the pool.
+        model: The task model.
+    """
+
+    dataset: str
+    initial: int
+    batch_size: int
+    rounds: int
+    pool_size: int | None = 5_000
+    pools: tuple[str, ...] = ("nine",)
+    changes: Mapping[str, str] = field(default_factory=dict)
+    model: str = "linear"
+
+
+ALL_POOLS = ("seven", "nine", "poor")
+SETTINGS: Mapping[str, Setting] = {
+    "mnist-low": Setting("mnist", 10, 10, 10, pools=ALL_POOLS),
+    "cifar10-low": Setting("cifar10", 10, 10, 10, pools=ALL_POOLS),
+    "mnist-medium": Setting("mnist", 100, 50, 8, pools=ALL_POOLS),
+    "cifar10-medium": Setting("cifar10", 100, 50, 8, pools=ALL_POOLS),
+    "mnist-high": Setting("mnist", 500, 250, 8, 10_000),
+    "cifar10-high": Setting("cifar10", 500, 250, 8, 10_000),
+    "digits-low": Setting("digits8", 10, 10, 10, None),
+    "digits-medium": Setting("digits8", 100, 25, 8, None),
+    "breast-cancer": Setting("breast-cancer", 4, 4, 10, None, model="auto"),
+    "wine": Setting("wine", 6, 3, 10, None, model="auto"),
+    "mnist-imbalanced": Setting("mnist", 100, 50, 8, changes={"imbalance": "1:20"}),
+    "cifar10-noisy": Setting("cifar10", 100, 50, 8, changes={"label-noise": "0.2"}),
+    "mnist-duplicates": Setting("mnist", 50, 25, 8, 2_000, changes={"duplicates": "5"}),
+}
+
+
+def singles(setting: Setting) -> list[str]:
+    """Return every strategy that is a candidate in a setting, and `random`."""
+    return list(dict.fromkeys(("random", *(name for pool in setting.pools for name in POOLS[pool]))))
+
+
+def contenders(setting: Setting) -> dict[str, str]:
+    """Return the contenders of a setting as `deepal benchmark` writes them, by label."""
+    found = {name: name for name in singles(setting)}
+    for pool in setting.pools:
+        for selector in SELECTORS:
+            # The bandit needs an arm that may query any sample.
+            own = ("random", *POOLS[pool]) if selector == "albl" and "random" not in POOLS[pool] else POOLS[pool]
+            options = f",{REFINE}" if selector == "refine" else ""
+            found[f"{selector}-{pool}"] = f"{selector}[candidates=[{','.join(own)}]{options}]"
+        found[f"vote-{pool}-diverse"] = f"vote[candidates=[{','.join(POOLS[pool])}],final=diverse]"
+    return {**found, **FIXED}
+
+
+def oracles() -> str:
+    """Return the oracles as `deepal benchmark` writes them."""
+    return ORACLES.format(nine=",".join(POOLS["nine"]))
