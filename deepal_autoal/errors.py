@@ -21,6 +21,10 @@ class InputError(DeepALError, ValueError):
     """Data or settings that cannot be used: wrong values, unreadable files, impossible budgets."""
 
 
+# More names than this are not all in a message.
+_MOST_LISTED = 200
+
+
 class UnknownNameError(InputError):
     """A name that is not registered.
 
@@ -33,9 +37,12 @@ class UnknownNameError(InputError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        # Among more names, such as those of a project's files, the comparison would take seconds.
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5) if len(names) <= 10_000 else []
         if near:
             advice = "Did you mean " + " or ".join(repr(n) for n in near) + "?"
+        elif len(names) > _MOST_LISTED:
+            advice = f"Known: {', '.join(names[:3])} and {len(names) - 3:,} others."
         elif names:
             advice = "Known: " + ", ".join(names) + "."
         else:

@@ -85,6 +85,8 @@ class RunSettings:
         protocol: Name of a paper's settings, which are used as defaults.
         seed: Seed of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
+        audit: Share of each batch that is drawn uniformly, for an estimate of the accuracy without test labels.
+        audit_folds: Number of models that the estimate trains a round without a part of the labels each.
         threads: CPU threads; None: see `loop.usual_threads`.
         recipe: Changes to the training recipe, by field name.
         plugin_options: Options that plugins registered, by name.
@@ -135,6 +137,14 @@ class RunSettings:
     rounds: int | None = setting(
         None, group="budget", help="Number of queries; default 10.", metavar="R", type=int, compared_as="rounds"
     )
+    audit: float | None = setting(
+        None, group="budget", metavar="SHARE", type=float, compared_as="audit",
+        help="Draw this share of each batch uniformly, to estimate the accuracy without test labels, such as 0.1.",
+    )  # fmt: skip
+    audit_folds: int | None = setting(
+        None, group="budget", metavar="K", type=int, compared_as="audit_folds",
+        help="With --audit: train K models a round without a part of the labels each; default 10.",
+    )  # fmt: skip
     pool_size: int | None = setting(
         None, group="data", help="Use a random subset of the pool, for quick studies.", metavar="N", type=int,
         compared_as="pool_size",
@@ -214,6 +224,8 @@ class RunArguments(TypedDict, total=False):
     initial: int | None
     batch_size: int | None
     rounds: int | None
+    audit: float | None
+    audit_folds: int | None
     pool_size: int | None
     imbalance: str | None
     label_noise: float | None

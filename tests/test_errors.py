@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from deepal_autoal.errors import printable_line, without_controls
+from deepal_autoal.errors import UnknownNameError, printable_line, without_controls
 
 
 @pytest.mark.parametrize("text", ["a\x1b[31m", "\x00", "\x9b2J", "\u202eab", "\ud800", "\uffff"])
@@ -20,3 +20,10 @@ def test_one_line_keeps_letters_of_all_scripts_and_turns_breaks_into_spaces() ->
     assert printable_line("a\nb\tc\u2028d\xa0e") == "a b c d e"
     persian = "\u0645\u06cc\u200c\u0634\u0648\u062f"  # with a joiner, without which it would read otherwise
     assert printable_line(f"混合 é {persian} 👩\u200d🔬") == f"混合 é {persian} 👩\u200d🔬"
+
+
+def test_thousands_of_known_names_are_not_all_listed() -> None:
+    names = [f"image-{number:05}.png" for number in range(20_000)]
+    message = str(UnknownNameError("id", "nope", names))
+    assert message == ("unknown id 'nope'. Known: image-00000.png, image-00001.png, image-00002.png and 19,997 others.")
+    assert "Did you mean 'image-" in str(UnknownNameError("id", "image-0077.png", names[:500]))

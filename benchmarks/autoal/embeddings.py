@@ -2,10 +2,7 @@
 
     python benchmarks/autoal/embeddings.py --data data --out study-data
 
-The method is that of Coates, Lee & Ng, "An analysis of single-layer networks in unsupervised feature learning",
-AISTATS 2011. Small patches of training images are normalized and whitened, and their k-means centers are the
-dictionary. For every patch of an image, a feature is how much nearer a center is than the mean distance ("triangle");
-features are averaged over the image's four quadrants and reduced to principal components.
+The method is that of `deepal_autoal.models.patches` (Coates, Lee & Ng 2011), with larger dictionaries and more patches.
 
 The files, each with x, y, x_test, y_test:
     NAME-dev.npz                   20,000 training rows and 4,000 test rows, to tune on
@@ -27,14 +24,12 @@ import numpy as np
 import torch
 
 from deepal_autoal import load_dataset, stream_seed
+from deepal_autoal.models import patches
 
 PATCH = 6
 N_PATCHES = 120_000
 N_ITERATIONS = 15
-CONTRAST = 10 / 255  # added to a patch's standard deviation, so that flat patches do not become noise
-RIDGE = 0.1  # added to the eigenvalues in whitening
-# Images at a time, few enough to reuse the same memory instead of new pages each time.
-CHUNK = 8
+CHUNK = 512  # images in memory at a time
 DEV_TRAIN, DEV_TEST = 20_000, 4_000
 
 
@@ -87,95 +82,23 @@ def embed(x_train: np.ndarray, x_test: np.ndarray, n_centers: int, dim: int) -> 
     Returns:
         float32 (N, D) and (n, D); the first dimension has variance 1 on the training images, further ones less.
     """
-    dictionary = Dictionary.fit(x_train, n_centers)
-    train, test = dictionary.features(x_train), dictionary.features(x_test)
-    mean, std = train.mean(dim=0), train.std(dim=0) + 0.01
-    for part in (train, test):
-        part.sub_(mean).div_(std)
-    directions = torch.linalg.eigh(train.T @ train / len(train))[1][:, -dim:].flip(1)
-    # An eigenvector's sign is arbitrary; let its largest entry be positive.
-    directions *= directions.gather(0, directions.abs().argmax(dim=0, keepdim=True)).sign()
-    train, test = train @ directions, test @ directions
-    scale = train[:, 0].std()
-    return (train / scale).numpy(), (test / scale).numpy()
+    generator = torch.Generator().manual_seed(stream_seed("embeddings"))
+    cut = patches.random_patches(torch.from_numpy(np.array(x_train)).permute(0, 3, 1, 2), PATCH, N_PATCHES, generator)
+    rows = patches.normalized(cut / 255)
+    mean, whitening = patches.zca(rows)
+    centers = patches.k_means((rows - mean) @ whitening, n_centers, N_ITERATIONS, generator)
 
-
-@dataclass(frozen=True)
-class Dictionary:
-    """The whitening of patches, and the k-means centers of whitened patches.
-
-    Attributes:
-        mean: (P,), mean of normalized patches.
-        whitening: (P, P), the whitening matrix.
-        centers: (K, P), in whitened space.
-    """
-
-    mean: torch.Tensor
-    whitening: torch.Tensor
-    centers: torch.Tensor
-
-    @classmethod
-    def fit(cls, images: np.ndarray, n_centers: int) -> "Dictionary":
-        """Learn from random patches of random images."""
-        generator = torch.Generator().manual_seed(stream_seed("embeddings"))
-        height, width = images.shape[1:3]
-        limits = (len(images), height - PATCH + 1, width - PATCH + 1)
-        corners = [torch.randint(limit, (N_PATCHES,), generator=generator).tolist() for limit in limits]
-        cut = [images[row, top : top + PATCH, left : left + PATCH] for row, top, left in zip(*corners, strict=True)]
-        patches = normalized(in_unit_range(np.stack(cut)).flatten(1))
-        mean = patches.mean(dim=0)
-        values, vectors = torch.linalg.eigh(torch.cov(patches.T))
-        whitening = vectors @ torch.diag((values + RIDGE).rsqrt()) @ vectors.T
-        return cls(mean, whitening, k_means((patches - mean) @ whitening, n_centers, generator))
-
-    def features(self, images: np.ndarray) -> torch.Tensor:
-        """Return the pooled triangle activations of images uint8 (N, H, W, C), float32 (N, 4·K)."""
-        height, width = (side - PATCH + 1 for side in images.shape[1:3])
-        n_centers = len(self.centers)
-        lengths = self.centers.square().sum(dim=1)
+    def activations(images: np.ndarray) -> torch.Tensor:
         result = torch.empty(len(images), 4 * n_centers)
-        buffer = torch.empty(CHUNK * height * width, n_centers)
         for start in range(0, len(images), CHUNK):
-            part = in_unit_range(images[start : start + CHUNK])
-            patches = torch.nn.functional.unfold(part, PATCH).transpose(1, 2).flatten(0, 1)
-            whitened = normalized(patches).sub_(self.mean) @ self.whitening
-            distances = buffer[: len(whitened)]
-            torch.addmm(lengths, whitened, self.centers.T, alpha=-2, out=distances)
-            distances.add_(whitened.square_().sum(dim=1, keepdim=True)).clamp_min_(0).sqrt_()
-            nearness = distances.neg_().sub_(distances.mean(dim=1, keepdim=True)).clamp_min_(0)
-            maps = nearness.view(len(part), height, width, n_centers)
-            for number, (rows, columns) in enumerate((r, c) for r in halves(height) for c in halves(width)):
-                block = result[start : start + CHUNK, number * n_centers : (number + 1) * n_centers]
-                block.copy_(maps[:, rows, columns].mean(dim=(1, 2)))
+            part = torch.from_numpy(np.divide(images[start : start + CHUNK], 255, dtype=np.float32))
+            pooled = patches.pooled_activations(part.permute(0, 3, 1, 2), mean, whitening, centers, PATCH, stride=1)
+            result[start : start + CHUNK] = torch.cat(list(pooled))
         return result
 
-
-def in_unit_range(images: np.ndarray) -> torch.Tensor:
-    """Return images uint8 (n, H, W, C) as float32 (n, C, H, W) in [0, 1]."""
-    return torch.from_numpy(np.divide(images, 255, dtype=np.float32)).permute(0, 3, 1, 2)
-
-
-def normalized(patches: torch.Tensor) -> torch.Tensor:
-    """Return patches (n, P) minus their means and divided by their standard deviations."""
-    centered = patches - patches.mean(dim=1, keepdim=True)
-    return centered.div_(centered.var(dim=1, keepdim=True).add_(CONTRAST**2).sqrt_())
-
-
-def halves(side: int) -> tuple[slice, slice]:
-    """Return the two halves of a side; if it is odd, both contain the middle."""
-    return slice(0, (side + 1) // 2), slice(side // 2, side)
-
-
-def k_means(rows: torch.Tensor, n_centers: int, generator: torch.Generator) -> torch.Tensor:
-    """Return k-means centers (K, P) of rows (n, P); a center that loses all its rows stays where it is."""
-    centers = rows[torch.randperm(len(rows), generator=generator)[:n_centers]].clone()
-    for _ in range(N_ITERATIONS):
-        lengths = centers.square().sum(dim=1)
-        nearest = torch.cat([(2 * part @ centers.T - lengths).argmax(dim=1) for part in rows.split(4096)])
-        counts = torch.bincount(nearest, minlength=len(centers))[:, None]
-        sums = torch.zeros_like(centers).index_add_(0, nearest, rows)
-        centers = torch.where(counts > 0, sums / counts.clamp_min(1), centers)
-    return centers
+    train = activations(x_train)
+    offset, projection = patches.principal_components(train, dim)
+    return tuple(((part - offset) @ projection).numpy() for part in (train, activations(x_test)))
 
 
 def write_parts(

@@ -18,6 +18,7 @@ from deepal_autoal.statistics import Difference, compare, holm
 
 RESULTS = Path(__file__).parent / "results"
 COLUMNS = ("setting", "label", "seed", "aubc", "final_accuracy", "train_s", "query_s")
+ORACLE = "oracle-boss"
 # AUBC in [0, 1] by setting, label and seed.
 Areas = dict[str, dict[str, dict[int, float]]]
 NOTE = """AUBC differences in points, paired by seed, with the 95% percentile bootstrap interval of the mean over seeds;
@@ -114,19 +115,18 @@ def fixed_table(areas: Areas) -> str:
 
 
 def regrets(areas: Areas) -> str:
-    """Return each contender's regret to the oracle `boss`."""
-    settings = [name for name in SETTINGS if "oracle-boss" in areas.get(name, {}) or "boss" in areas.get(name, {})]
+    """Return each contender's regret to `ORACLE`."""
+    settings = [name for name in SETTINGS if ORACLE in areas.get(name, {})]
     if not settings:
         return ""
-    oracle = {name: "boss" if "boss" in areas[name] else "oracle-boss" for name in settings}
     labels = list(dict.fromkeys(label for name in settings for label in areas[name]))
-    lines = ["## Regret: AUBC of `boss` minus the row's, in points\n"]
+    lines = [f"## Regret: AUBC of `{ORACLE}` minus the row's, in points\n"]
     lines += [_row(["", *settings]), _row(["---"] * (1 + len(settings)))]
     for label in labels:
         cells = []
         for name in settings:
-            found = compare(areas[name][oracle[name]], areas[name].get(label, {}))
-            cells.append("" if found is None or label == oracle[name] else f"{100 * found.mean:+.1f}")
+            found = compare(areas[name][ORACLE], areas[name].get(label, {}))
+            cells.append("" if found is None or label == ORACLE else f"{100 * found.mean:+.1f}")
         lines.append(_row([f"`{label}`", *cells]))
     return "\n".join([*lines, ""])
 

@@ -14,6 +14,7 @@ import torch
 from deepal_autoal.benchmark.notation import Contender
 from deepal_autoal.datasets import Dataset, load_dataset
 from deepal_autoal.errors import DeepALError, InputError, QueryError, RunFolderError
+from deepal_autoal.experiment.auditing import check_audit
 from deepal_autoal.experiment.learner import ActiveLearner
 from deepal_autoal.experiment.pool import draw_members
 from deepal_autoal.experiment.records import CONFIG, RunFolder
@@ -167,6 +168,7 @@ def admit(
     wanted = Settings(**given).with_protocol()
     recipe = Recipe.for_data(data.input_shape, data.augmentation, **wanted.recipe)
     check_plain_accuracy(wanted, recipe)
+    check_audit(wanted.audit, wanted.audit_folds)
     scaling = resolve_scaling(wanted.scaling, data.x_train, data.is_embeddings).name
     device = recorded_device = resolve_device("cpu" if is_remote else settings.get("device") or "auto")
     if is_remote:
@@ -177,10 +179,17 @@ def admit(
     changes = wanted.changes.describe(data)
     n_samples = sum(changes["class_counts"])
     if any(map(is_oracle, [*(contender.label for contender in contenders), *map(_label, configs)])):
+        n_copies = wanted.duplicates or 1
         if wanted.pool_size is None:
-            wanted = replace(wanted, pool_size=default_pool_size(n_samples))
+            whole = next((folder for folder, config in configs.items() if config.pool_size == n_samples), None)
+            if whole is not None:
+                raise RunFolderError(
+                    f"{whole} has the whole training split as its pool, which leaves nothing for an oracle to score "
+                    "batches on; choose another --out"
+                )
+            wanted = replace(wanted, pool_size=default_pool_size(n_samples, n_copies))
         assert wanted.pool_size is not None
-        check_third_split(n_samples, wanted.pool_size)
+        check_third_split(n_samples, wanted.pool_size, n_copies)
         settings = {**settings, "pool_size": wanted.pool_size}
     pool_size = len(draw_members(n_samples, 0, wanted.pool_size))
     initial, batch_size, n_rounds = check_budget(wanted, pool_size)

@@ -113,6 +113,8 @@ def read_oracles(written: str | Sequence[str] | None) -> list[Contender]:
         if candidates is not None:
             check_candidates(candidates)
         _check_form(label, item, "--oracle")
+        if label.endswith(("_low", "_high")):  # of the columns regret_<label>_low and regret_<label>_high
+            raise InputError(f"--oracle {item}: labels that end in _low or _high name columns; choose another")
         if label.casefold() in contenders:
             raise InputError(f"--oracle: two are labeled {label!r}: write LABEL=NAME to distinguish them")
         contenders[label.casefold()] = Contender(label, name, options, candidates=candidates)

@@ -15,8 +15,10 @@ from deepal_autoal.cli.shared_options import UserPath
 @click.option("--dataset", metavar="NAME|PATH", required=True, help="`deepal datasets`, or a path to your own data.")
 @click.option("--data-dir", metavar="DIR", help="Folder of named datasets; default $DEEPAL_DATA, or data.")
 @click.option(
-    "--model", metavar="NAME|RUN", required=True,
-    help="A model with published weights, such as 'torchvision/resnet50[weights=imagenet]', or a run folder.",
+    "--model", metavar="NAME|RUN|FILE", default="auto",
+    help="A model with published weights, such as 'torchvision/resnet50[weights=imagenet]'; a run folder; patches, "
+    "learned from the images without labels; a file that patches wrote, for further images. Default auto: a published "
+    "network whose weights are on this machine, else patches.",
 )  # fmt: skip
 @click.option("--out", type=UserPath(), metavar="FILE.npz", required=True, help="The file to write.")
 @click.option(
@@ -29,11 +31,13 @@ from deepal_autoal.cli.shared_options import UserPath
     "--precision",
     default="float32",
     metavar="NAME",
-    help="float32 (default), bfloat16 or auto; a run's model keeps its own.",
+    help="float32 (default), bfloat16 or auto; a run's model keeps its own, patches float32.",
 )
 @click.option("--scaling", default="auto", metavar="NAME", help="Scaling of vectors, as for run; default auto.")
 @click.option("--threads", type=int, metavar="N", help="CPU threads.")
-@click.option("--seed", type=int, default=0, metavar="S", help="Seed of weights that are not published.")
+@click.option(
+    "--seed", type=int, default=0, metavar="S", help="Seed of weights that are not published, and of patches."
+)
 @click.option("--quiet", is_flag=True, help="Print only the file and warnings.")
 @click.option("--verbose", is_flag=True, help="Print log messages.")
 def embed_command(
@@ -48,8 +52,11 @@ def embed_command(
     from tqdm import tqdm
 
     from deepal_autoal.datasets import are_image_files, load_dataset
+    from deepal_autoal.datasets.files.image_size import read_image_size
+    from deepal_autoal.experiment.default_embedding import default_embedding
     from deepal_autoal.experiment.embedding import embed
     from deepal_autoal.experiment.loop import using_threads
+    from deepal_autoal.models import AUTO
     from deepal_autoal.training.scaling import check_scaling
 
     set_up_logging(verbose)
@@ -57,11 +64,17 @@ def embed_command(
     # Files are read at this size; other images are brought to it on their way into the model.
     from_files = are_image_files(dataset)
     data = load_dataset(dataset, data_dir, image_size if from_files else None, skip_bad=skip_bad)
-    total = len(data.x_train) + len(data.x_test)
+    if model == AUTO:
+        chosen = default_embedding(data, None if from_files else read_image_size(image_size))
+        model = chosen.model
+        if not quiet:
+            click.echo(f"Model: {chosen.reason}")
     hidden = quiet or not sys.stderr.isatty()
-    with using_threads(threads), tqdm(total=total, desc="embedding", unit="sample", disable=hidden) as bar:
+    with using_threads(threads), tqdm(desc="embedding", unit="sample", disable=hidden) as bar:
 
         def progress(done: int, total: int) -> None:
+            if total != bar.total or done < bar.n:  # learning, then embedding
+                bar.reset(total)
             bar.update(done - bar.n)
 
         written = embed(

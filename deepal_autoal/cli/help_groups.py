@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from deepal_autoal.errors import UnknownNameError
+
 # Of which settings name theirs by the key (see `run_settings.Definition`).
 GROUPS = {
     "data": "Data",
@@ -53,3 +55,17 @@ class GroupedCommand(click.Command):
                 with formatter.section(title):
                     # All groups have one column of names.
                     formatter.write_dl([(name.ljust(width), text) for name, text in records], col_max=width)
+
+
+class SuggestingGroup(click.Group):
+    """A group that suggests the nearest commands for a mistyped one."""
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command; an unknown one is an error with suggestions."""
+        if arguments and self.get_command(context, arguments[0]) is None and not arguments[0].startswith("-"):
+            raise UnknownNameError(
+                "command", arguments[0], self.commands, f"`{context.command_path} --help` lists all."
+            )
+        return super().resolve_command(context, arguments)

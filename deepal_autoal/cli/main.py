@@ -13,6 +13,8 @@ import click
 from deepal_autoal.cli.benchmark import benchmark_command
 from deepal_autoal.cli.check import check_command
 from deepal_autoal.cli.embed import embed_command
+from deepal_autoal.cli.help_groups import SuggestingGroup
+from deepal_autoal.cli.label import label_group
 from deepal_autoal.cli.listings import list_datasets, list_models, list_plugins, list_protocols, list_strategies
 from deepal_autoal.cli.new_plugin import new_plugin_command
 from deepal_autoal.cli.query import query_command
@@ -23,7 +25,6 @@ from deepal_autoal.errors import (
     DeepALError,
     PluginCodeError,
     QueryError,
-    UnknownNameError,
     error_message,
     without_controls,
 )
@@ -40,18 +41,6 @@ def _print_version(context: click.Context, parameter: click.Parameter, value: bo
 
         click.echo(f"deepal {version('deepal_autoal')}")
         context.exit()
-
-
-class SuggestingGroup(click.Group):
-    """A group that suggests the nearest commands for a mistyped one."""
-
-    def resolve_command(
-        self, context: click.Context, arguments: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command; an unknown one is an error with suggestions."""
-        if arguments and self.get_command(context, arguments[0]) is None and not arguments[0].startswith("-"):
-            raise UnknownNameError("command", arguments[0], self.commands, "`deepal --help` lists all.")
-        return super().resolve_command(context, arguments)
 
 
 @click.group(
@@ -76,6 +65,7 @@ cli.add_command(report_command)
 cli.add_command(check_command)
 cli.add_command(embed_command)
 cli.add_command(query_command)
+cli.add_command(label_group)
 cli.add_command(list_strategies)
 cli.add_command(list_datasets)
 cli.add_command(list_models)

@@ -52,7 +52,8 @@ def show_cost(settings: Mapping[str, Any], quiet: bool) -> None:
         click.echo(f"{', '.join(names)}: no estimate: {reason}")
     if not quiet:
         others = [] if settings.get("strategy") else [OTHERS]
-        click.echo("\n" + "\n".join([*_notes(found), *others]))
+        audit = ["Training includes the models of the audit."] if settings.get("audit") else []
+        click.echo("\n" + "\n".join([*_notes(found), *audit, *others]))
     _warn(found)
 
 

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from deepal_autoal.audit.advice import Advice, advise
 from deepal_autoal.errors import InputError, QueryError
+from deepal_autoal.experiment.auditing import Audit, check_audit
 from deepal_autoal.experiment.capabilities import leave_out_unable_candidates, require_capabilities
 from deepal_autoal.experiment.pool import Pool, draw_initial
 from deepal_autoal.experiment.saved_learner import (
@@ -32,6 +34,7 @@ from deepal_autoal.numerics.arrays import as_array
 from deepal_autoal.numerics.devices import resolve_device
 from deepal_autoal.numerics.precision import clean_autograd_state, deterministic, resolve_precision
 from deepal_autoal.numerics.random_streams import stream_seed
+from deepal_autoal.numerics.softmax import softmax
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.querying.asking import ask
 from deepal_autoal.querying.context import QueryContext, has_read_n_rounds
@@ -53,6 +56,7 @@ from deepal_autoal.user_paths import user_path
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from deepal_autoal.audit.report import AuditEstimate
     from deepal_autoal.training.task_model import TaskModel
 
 # Requirements that are computed from embeddings.
@@ -84,6 +88,8 @@ class ActiveLearner:
         scaling: For vectors: ``global`` (each feature centered, all divided by one scale), ``feature`` (each divided
             by its own deviation), ``l2`` (rows of unit length), ``none``, or ``auto``, which chooses by the pool (see
             `resolve_scaling`); the choice is ``learner.scaling``. For images only ``auto``.
+        audit: Share of each batch that is drawn uniformly instead, for `estimate`; 0 for none.
+        audit_folds: Number of models that `estimate` trains without a part of the labels each; by default 10.
 
     Attributes:
         strategy: The strategy. A selector whose candidates were given as a set such as ``all-cheap`` is recreated
@@ -116,6 +122,8 @@ class ActiveLearner:
         members: ArrayLike | None = None,
         n_rounds: int | None = None,
         scaling: str = "auto",
+        audit: float = 0.0,
+        audit_folds: int | None = None,
     ) -> None:
         samples = as_samples(pool, "pool")
         n_classes, seed = whole_number("n_classes", n_classes), whole_number("seed", seed)
@@ -132,6 +140,8 @@ class ActiveLearner:
         self.device = resolve_device(device)
         rows = np.arange(len(samples)) if members is None else _checked_members(members, len(samples))
         self._pool = Pool(rows, n_classes)
+        share, n_folds = check_audit(audit, audit_folds)
+        self._audit = Audit(share, n_folds, seed, self._pool.members) if share else None
         with section("normalization"):
             self._scaling = resolve_scaling(scaling, samples).name
             statistics = Normalization.fit(samples, None if members is None else rows, self._scaling)
@@ -163,6 +173,8 @@ class ActiveLearner:
         self.uses_n_rounds = False
         self.query_seconds: dict[str, float] = {}
         self._memory_before: dict[str, Any] | None = None
+        self._estimate: AuditEstimate | None = None
+        self._is_estimated = False
 
     @property
     def model_name(self) -> str:
@@ -212,8 +224,11 @@ class ActiveLearner:
         """
         n_before = len(self._pool.labeled)
         self._pool.add(indices, labels)
-        if len(self._pool.labeled) > n_before:
-            self._is_current = False
+        added = self._pool.labeled[n_before:]
+        if len(added):
+            if self._audit is not None:
+                self._audit.note_labels(added)
+            self._is_current = self._is_estimated = False
             self._pending = None
 
     def ask(self, batch_size: int) -> NDArray[np.int64]:
@@ -243,6 +258,8 @@ class ActiveLearner:
         if not 1 <= batch_size <= len(candidates):
             raise InputError(f"batch size {batch_size}: give 1 to {len(candidates)}, the number of unlabeled samples")
         if not len(self._pool.labeled):
+            if self._audit is not None:
+                self._audit.drew_initial(batch_size)
             return Query(self._pool.members[draw_initial(len(self._pool), self.seed, batch_size)])
         if self._pending is not None and self._is_current:
             if len(np.asarray(self._pending.indices)) == batch_size:
@@ -250,14 +267,21 @@ class ActiveLearner:
             if self._memory_before is not None:
                 load_strategy_state(self.strategy, self._memory_before)
         model = self.fit()
+        audited = np.empty(0, dtype=np.int64)
+        if self._audit is not None:
+            audited = self._audit.due(self._pool.labeled, batch_size)
+            candidates = np.setdiff1d(candidates, audited, assume_unique=True)
         self._memory_before = strategy_state(self.strategy)
         keeps_embeddings = bool(self.strategy.requires & OF_EMBEDDINGS)
         cache = OutputCache(
             self._inputs, self._trainer, (self.seed, self.round), progress, keeps_embeddings, self._new_module
         )
+        if len(audited) == batch_size:
+            self.query_seconds = {}
+            return self._keep(Query(audited))
         context = self._context(model, candidates, cache)
         try:
-            answer = ask(self.strategy, context, batch_size)
+            answer = ask(self.strategy, context, batch_size - len(audited))
         except BaseException:
             # A failed query leaves no trace in the strategy's memory.
             load_strategy_state(self.strategy, self._memory_before)
@@ -266,8 +290,62 @@ class ActiveLearner:
         self.query_seconds = dict(context.seconds)
         if cache.training_seconds:
             self.query_seconds["training"] = cache.training_seconds
-        self._pending = Query(answer.indices, answer.report)
-        return self._pending
+        return self._keep(Query(np.concatenate([audited, np.asarray(answer.indices)]), answer.report))
+
+    def _keep(self, query: Query) -> Query:
+        """Return a batch, and return it again if it is asked for again."""
+        self._pending = query
+        if self._audit is not None:
+            self._audit.note_batch(np.asarray(query.indices))
+        return query
+
+    @engine_call()
+    @section("audit")
+    def estimate(self, progress: Callable[[int, int], None] = _no_progress) -> AuditEstimate | None:
+        """Return the present model's accuracy with an interval, and more, from the audited labels.
+
+        Trains ``audit_folds`` models without a part of the labels each, and 11 on parts of the audited ones. The next
+        batch does not depend on whether this is called.
+
+        Args:
+            progress: Called before each training with the number of those done and the total.
+
+        Returns:
+            The estimate; None with fewer than two audited labels.
+
+        Raises:
+            InputError: If the learner has no audit, or there are no labels yet.
+        """
+        if self._audit is None:
+            raise InputError("this learner has no audit: create it with audit=0.1, say")
+        model = self.fit()
+        if not self._is_estimated:
+            self._estimate = self._audit.estimate(
+                self._pool, self.round, partial(self._classify, model), self._fit_part, progress
+            )
+            self._is_estimated = True
+        return self._estimate
+
+    def advise(self, batch_size: int, label_cost: float | None = None, value_per_point: float | None = None) -> Advice:
+        """Return whether to label another batch, from `estimate` (see `deepal_autoal.audit.advice.advise`)."""
+        return advise(self.estimate(), batch_size, label_cost, value_per_point)
+
+    def _fit_part(
+        self, rows: NDArray[np.int64], seed: int
+    ) -> Callable[[NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        """Train a model from scratch on a part of the labels, given by position."""
+        pool = Pool(self._pool.members, self.n_classes)
+        pool.add(self._pool.labeled[rows], self._pool.labels[rows])
+        return partial(self._classify, self._train(pool, seed, None, is_fresh=True))
+
+    def _classify(
+        self, model: FittedModel, indices: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the predicted classes of samples of the pool, and the probabilities of these classes."""
+        with self.blaming_for("evaluation"), clean_autograd_state(self.device):
+            logits = model.sweep(self._inputs, indices, logits_only=True)[0]
+            top = softmax(logits).max(dim=1)
+        return top.indices.cpu().numpy(), top.values.double().cpu().numpy()
 
     @engine_call()
     def fit(self, progress: Callable[[int, int], None] | None = None) -> FittedModel:
@@ -376,6 +454,7 @@ class ActiveLearner:
             strategy=describe_strategy(self.strategy), n_classes=self.n_classes, n_rounds=self.n_rounds,
             model=self.model_choice, recipe=self.recipe, scaling=self.scaling, seed=self.seed,
             members=self._pool.members, pool=self._inputs.fingerprint(), state=self.state_dict(),
+            audit=None if self._audit is None else (self._audit.share, self._audit.n_folds),
         )  # fmt: skip
         saved.write(user_path(path, "the file to save"))
 
@@ -427,6 +506,7 @@ class ActiveLearner:
             "strategy": strategy_state(self.strategy),
             "strategy_before": self._memory_before,
             "pending": None if self._pending is None else np.asarray(self._pending.indices),
+            **({} if self._audit is None else {"audit": self._audit.state_dict()}),
         }
 
     @engine_call()
@@ -441,6 +521,8 @@ class ActiveLearner:
             load_strategy_state(self.strategy, state["strategy"])
         self._memory_before = state["strategy_before"]
         self._pending = None if state["pending"] is None else Query(state["pending"])
+        if self._audit is not None:
+            self._audit.load_state_dict(state["audit"])
 
     def _restored(self, state: Mapping[str, Any]) -> FittedModel:
         """Return this round's model from its saved weights."""
@@ -468,10 +550,13 @@ class ActiveLearner:
         stack.enter_context(blaming(culprit, doing, own_errors=True))
         return stack
 
-    def _train(self, pool: Pool, seed: int, progress: Callable[[int, int], None] | None) -> FittedModel:
-        """Return a model trained on a pool's labels."""
+    def _train(
+        self, pool: Pool, seed: int, progress: Callable[[int, int], None] | None, is_fresh: bool = False
+    ) -> FittedModel:
+        """Return a model trained on a pool's labels; with warm starts, from the last one unless it ``is_fresh``."""
         labeled, unlabeled = self._data(pool)
-        warm = self._fitted.module.state_dict() if self.recipe.warm_start and self._fitted is not None else None
+        is_warm = self.recipe.warm_start and self._fitted is not None and not is_fresh
+        warm = self._fitted.module.state_dict() if is_warm and self._fitted is not None else None
         with deterministic(self.device), self.blaming_for("training"), clean_autograd_state(self.device):
             fitted = self._trainer.fit(labeled, unlabeled, seed=seed, initial_state=warm, progress=progress)
         if not isinstance(fitted, FittedModel):

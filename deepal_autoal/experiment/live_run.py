@@ -140,9 +140,13 @@ class LiveRun:
         if self.config.settings.get("plain_accuracy"):
             is_plain = not learner.strategy.changes_training
             scores = {**scores, PLAIN: scores[ACCURACY] if is_plain else self._plain_accuracy()}
+        audit: dict[str, Any] = {}
+        if self.config.settings.get("audit"):
+            audited, seconds["audit"] = self._audit()
+            audit = {"audit": audited}
         single = {name: value for name, value in scores.items() if name != BY_GROUP}
-        self.metrics = {**model.metrics, **single}
-        self._notify("deepal_model_trained", model=model, metrics=dict(self.metrics))
+        self.metrics = {**model.metrics, **single, **audit}
+        self._notify("deepal_model_trained", model=model, metrics=copy.deepcopy(self.metrics))
         reason = self._notify("deepal_should_stop")
         self.stop_reason = None if reason is None else str(reason)
         is_last = number == self.n_rounds or self.stop_reason is not None
@@ -171,6 +175,7 @@ class LiveRun:
             "round": number,
             "n_labeled": n_labeled,
             **scores,
+            **audit,
             "queried": queried.tolist(),
             "seconds": {
                 **seconds,
@@ -224,6 +229,13 @@ class LiveRun:
                 self._test, self._test_labels, lambda done, total: self._progress("evaluate", done, total)
             )
         return model, round_scores(correct, *self._test_groups), {"train": train.seconds, "evaluate": evaluate.seconds}
+
+    def _audit(self) -> tuple[dict[str, Any] | None, float]:
+        """Return what the audit says, for the record, and the seconds that it took."""
+        self._progress("audit", 0, 1)
+        with Stopwatch() as watch:
+            found = self.learner.estimate(lambda done, total: self._progress("audit", done, total))
+        return None if found is None else found.to_json(self.config.batch_size), watch.seconds
 
     def _plain_accuracy(self) -> float:
         """Return the test accuracy of a plain model on the round's labels, whose seconds are not the strategy's."""

@@ -25,6 +25,7 @@ from deepal_autoal.datasets.files.image_size import (
     warn_of_no_files_to_skip,
 )
 from deepal_autoal.errors import InputError, UnknownNameError
+from deepal_autoal.experiment.auditing import check_audit
 from deepal_autoal.experiment.learner import ActiveLearner
 from deepal_autoal.experiment.live_run import LiveRun, Progress, begin_phase
 from deepal_autoal.experiment.pool import draw_initial, draw_members
@@ -301,10 +302,12 @@ def _prepare(
     pool, in_play = changes.apply(data, settings.seed)
     pool_size = settings.pool_size
     if isinstance(created, Oracle):
-        pool_size = default_pool_size(len(in_play)) if pool_size is None else pool_size
-        check_third_split(len(in_play), pool_size)
+        n_copies = settings.duplicates or 1
+        pool_size = default_pool_size(len(in_play), n_copies) if pool_size is None else pool_size
+        check_third_split(len(in_play), pool_size, n_copies)
     members = in_play[draw_members(len(in_play), settings.seed, pool_size)]
     initial, batch_size, rounds = check_budget(settings, len(members))
+    share, n_folds = check_audit(settings.audit, settings.audit_folds)
     recipe = Recipe.for_data(data.input_shape, data.augmentation, **settings.recipe)
     check_plain_accuracy(settings, recipe)
     _warn_of_large_images(data, recipe)
@@ -314,7 +317,7 @@ def _prepare(
     learner = ActiveLearner(
         samples, created, pool.n_classes, model=settings.model, recipe=recipe, seed=settings.seed, device=device,
         members=members if len(members) < len(pool.x_train) else None, n_rounds=rounds,
-        scaling=scaling.name,
+        scaling=scaling.name, audit=share, audit_folds=n_folds if share else None,
     )  # fmt: skip
     created = learner.strategy
     if isinstance(created, Oracle):

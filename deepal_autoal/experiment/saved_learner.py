@@ -42,6 +42,7 @@ class SavedLearner:
         members: The pool indices in use, int64.
         pool: The fingerprint of the pool's samples.
         state: The learner's `state_dict`.
+        audit: The audit's share of each batch and number of folds; None without one.
     """
 
     strategy: Mapping[str, Any]
@@ -54,6 +55,7 @@ class SavedLearner:
     members: NDArray[np.int64]
     pool: str
     state: Mapping[str, Any]
+    audit: tuple[float, int] | None = None
 
     def write(self, path: Path) -> None:
         """Write the file, atomically.
@@ -76,6 +78,7 @@ class SavedLearner:
                 "members": self.members,
                 "pool": self.pool,
                 "state": self.state,
+                **({} if self.audit is None else {"audit": list(self.audit)}),
             },
         )
 
@@ -110,6 +113,7 @@ class SavedLearner:
             members=saved["members"],
             pool=saved["pool"],
             state=saved["state"],
+            audit=tuple(saved["audit"]) if "audit" in saved else None,
         )
 
     def arguments(self, pool: ArrayLike, strategy: StrategyLike | None) -> dict[str, Any]:
@@ -131,6 +135,7 @@ class SavedLearner:
             "n_rounds": self.n_rounds,
             # Learners saved before scaling became a choice scaled each feature.
             "scaling": self.scaling or ("auto" if samples.ndim == 4 else "feature"),
+            **({} if self.audit is None else {"audit": self.audit[0], "audit_folds": self.audit[1]}),
         }
 
 

@@ -23,6 +23,7 @@ DEFAULT_INITIAL = 50
 DEFAULT_BATCH_SIZE = 20
 DEFAULT_ROUNDS = 10
 MOST_THREADS = 1024
+_RECORDED_IF_GIVEN = ("audit", "audit_folds")
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,10 @@ class Settings(RunSettings):
         )
 
     def describe(self) -> dict[str, Any]:
-        """Return the settings as a JSON-able dict."""
-        return asdict(self)
+        """Return the settings as a JSON-able dict; those of an audit only if they were given."""
+        return {
+            name: value for name, value in asdict(self).items() if value is not None or name not in _RECORDED_IF_GIVEN
+        }
 
 
 def check_threads(number: int | None) -> None:

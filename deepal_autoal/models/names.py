@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from deepal_autoal.plugins.registry import Entry
 
 AUTO = "auto"
+# No task model, but an embedding that `deepal embed` learns.
+PATCHES = "patches"
 SMALL_IMAGE = 32
 
 _NOTATION = Notation("--model", "write it as NAME or NAME[KEY=VALUE,...]")

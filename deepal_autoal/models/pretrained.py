@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 NONE: Final = "none"
 IMAGENET: Final = "imagenet"
+_RESNET18_ACCURACY = 69.7
+_MOST_GFLOPS = 5.0
 
 
 _needed = ContextVar("needed", default=True)
@@ -88,6 +90,37 @@ def load_torchvision_weights(
     return Published(tuple(transforms.mean), tuple(transforms.std), int(transforms.crop_size[0]))
 
 
+def local_networks(height: int, width: int) -> list[tuple[float, str]]:
+    """Return torchvision's classifiers whose ImageNet weights are on this machine: accuracy in percent, model name.
+
+    Nothing is downloaded. The networks are at least as accurate on ImageNet as ResNet-18, take at most 5 GFLOPs for
+    an image (ResNet-50 takes 4), and were trained at no more than twice the side of the images.
+
+    Args:
+        height, width: Of the images.
+    """
+    from torchvision import models
+
+    found = []
+    for architecture in models.list_models(module=models):
+        known: Any = models.get_model_weights(architecture)
+        for weights in known:
+            scores = weights.meta.get("_metrics", {}).get("ImageNet-1K", {})
+            if (
+                scores.get("acc@1", 0.0) >= _RESNET18_ACCURACY
+                and weights.meta["_ops"] <= _MOST_GFLOPS
+                and weights.transforms().crop_size[0] <= 2 * min(height, width)
+                and _weights_file(weights).is_file()
+            ):
+                found.append((scores["acc@1"], f"torchvision/{architecture}[weights={weights.name}]"))
+    return found
+
+
+def _weights_file(weights: Any) -> Path:
+    """Return where torch.hub keeps the file of torchvision's weights."""
+    return Path(torch.hub.get_dir(), "checkpoints", weights.url.rpartition("/")[2])
+
+
 def _fit_channels(published: Tensor | None, initial: Tensor) -> Tensor | None:
     """Return the first convolution's weight, (width, C, k, k), from the published one if it can be used."""
     if published is None or published.shape == initial.shape:
@@ -107,7 +140,7 @@ def _published(architecture: str, weights: str) -> tuple[Any, Mapping[str, Tenso
     if weights != IMAGENET and weights not in known.__members__:
         raise UnknownNameError(f"weights of {architecture}:", weights, [NONE, IMAGENET, *known.__members__])
     chosen = known.DEFAULT if weights == IMAGENET else known[weights]
-    file = Path(torch.hub.get_dir()) / "checkpoints" / chosen.url.rpartition("/")[2]
+    file = _weights_file(chosen)
     try:
         # This is also a check: torchvision itself would unpickle any file at that path.
         with redirect_stdout(sys.stderr):  # torch.hub prints where it downloads from

@@ -75,6 +75,10 @@ MOMENTS = BlockSize(1 << 20)
 # Bytes that a layer of 32 float32 maps at the image's resolution may use. On the CPU, activations must stay in the
 # cache: at 28x28, blocks of 64 to 128 are fastest, and blocks of 512 take up to twice as long.
 MODEL_PASS = BlockSize(8 << 20, 256 << 20, least_rows=8, most=512 << 20, most_rows=8192)
+# Distances between an image's patches and the centers of a dictionary; the memory should be reused, not new each time.
+PATCH_DISTANCES = BlockSize(1 << 21, 1 << 26)
+# Bytes of scaled images that a dictionary of patches is learned from.
+PATCH_SAMPLE = BlockSize(256 << 20, most_rows=4000)
 # Numbers of logits, written twice and read three times.
 SOFTMAX = BlockSize(1 << 17, per_thread=True)
 # Numbers of masked embeddings in all dropout passes.

@@ -72,14 +72,16 @@ class Oracle(NeedsTrueLabels):
         """Return the best batch; the report names what chose it, and has the scores before and after."""
         judge = self.judge
         before = judge.score(context.model)
+        # Trials are counted, from which their time is estimated, and not the steps of candidates between them.
+        progress, context.progress = context.progress, no_progress
 
         def count(done: int, total: int) -> None:
-            context.progress(done, total + self.recheck)
+            progress(done, total + self.recheck)
 
         trials = self.try_batches(context, batch_size, count)
         again = [place for place in _best_first(trials) if len(trials[place].batch) == batch_size][: self.recheck]
         for number, place in enumerate(again):
-            context.progress(len(trials) + number, len(trials) + self.recheck)
+            progress(len(trials) + number, len(trials) + self.recheck)
             trials[place] = judge.try_again(trials[place])
         chosen = self.decide(context, trials)
         judge.record(context.round, context.labeled.indices, before, tuple(trials), chosen)
@@ -93,6 +95,10 @@ class Oracle(NeedsTrueLabels):
             "loss": found.loss, "best_accuracies": best,
         }  # fmt: skip
         return Query(found.batch, report)
+
+
+def no_progress(done: int, total: int) -> None:
+    """Report nothing."""
 
 
 def best_of(trials: Sequence[Trial]) -> int:

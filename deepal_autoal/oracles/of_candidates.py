@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from deepal_autoal.oracles.base import Count, NeedsTrueLabels, Oracle, best_of, check_least
+from deepal_autoal.oracles.base import Count, NeedsTrueLabels, Oracle, best_of, check_least, no_progress
 from deepal_autoal.querying.selector import SelectorStrategy
 
 if TYPE_CHECKING:
@@ -123,6 +123,8 @@ class BestOfStrategies(CandidateOracle):
             name = names[context.rng.integers(len(names))]
             size = int(context.rng.integers(smallest, largest, endpoint=True))
             part = np.sort(context.rng.choice(pool, size, replace=False))
-            batch = self.ask_candidate(name, context.rebuild(candidates=part, purpose=f"batch {number}"), batch_size)
+            rebuilt = context.rebuild(candidates=part, purpose=f"batch {number}")
+            rebuilt.progress = no_progress
+            batch = self.ask_candidate(name, rebuilt, batch_size)
             trials.append(self.judge.try_batch(name, size, batch))
         return trials

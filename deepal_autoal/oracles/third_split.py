@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,21 +18,37 @@ MOST_SCORED = 5_000
 MOST_HELD_OUT = 2_000
 
 
-def default_pool_size(n_samples: int) -> int:
-    """Return the size of the pool, for all strategies, where an oracle takes part and no size is given."""
-    return n_samples - min(MOST_HELD_OUT, n_samples // 5)
+def default_pool_size(n_samples: int, n_copies: int = 1) -> int:
+    """Return the size of the pool, for all strategies, where an oracle takes part and no size is given.
+
+    With duplicates it is smaller: of a fifth of the distinct samples, no copy at all may be in the pool.
+    """
+    distinct = n_samples // n_copies
+    share = min(MOST_HELD_OUT, distinct // 5) / distinct
+    return n_samples - round(n_samples * math.pow(share, 1 / n_copies))
 
 
-def check_third_split(n_samples: int, pool_size: int) -> None:
+def expected_size(n_samples: int, pool_size: int, n_copies: int = 1) -> int:
+    """Return how many distinct samples score: those with no copy in the pool, the mean over seeds, 5,000 at most.
+
+    Args:
+        n_samples: Number of samples that the pool is drawn from, copies included.
+        pool_size: Likewise of the pool.
+        n_copies: Of each distinct sample.
+    """
+    return min(MOST_SCORED, round(n_samples / n_copies * (1 - min(1, pool_size / n_samples)) ** n_copies))
+
+
+def check_third_split(n_samples: int, pool_size: int, n_copies: int = 1) -> None:
     """Refuse a pool that leaves nothing to score on.
 
     Raises:
         InputError: If it does; says how large the pool may be.
     """
-    if pool_size >= n_samples:
+    if expected_size(n_samples, pool_size, n_copies) < 1:
         raise InputError(
             f"--pool-size {pool_size}: an oracle scores batches on training samples outside the pool, and of "
-            f"{n_samples} none is left; give at most {default_pool_size(n_samples)}, or leave it out"
+            f"{n_samples} none is left; give at most {default_pool_size(n_samples, n_copies)}, or leave it out"
         )
 
 

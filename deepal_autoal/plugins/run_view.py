@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from deepal_autoal.audit.advice import Advice
     from deepal_autoal.querying.strategy import Strategy
     from deepal_autoal.training.fitted_model import FittedModel
     from deepal_autoal.training.recipe import Recipe
@@ -41,6 +42,9 @@ class RunLearner(Protocol):
 
     def new_module(self) -> TaskModel:
         """Return an untrained task model."""
+
+    def advise(self, batch_size: int, label_cost: float | None = None, value_per_point: float | None = None) -> Advice:
+        """Return whether to label another batch; only in runs with an audit."""
 
     def predict(self, samples: Any) -> NDArray[np.int64]:
         """Return the classes of samples, int64 (n,)."""

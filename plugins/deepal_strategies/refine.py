@@ -33,7 +33,7 @@ class Refine(SelectorStrategy):
     Args:
         candidates: Strategies by name; by default the paper's nine.
         last: Name of the strategy that queries the batch: one of the candidates, with its options, or any other
-            registered strategy, with its default options.
+            registered strategy, also with options: ``coreset[pca=32]``.
         depth: Number of passes of the filter, the paper's R.
         batches: How many batches all candidates query in a pass, divided equally and rounded down; at least one each.
         subset: Size of the subsets in the first pass; at least the batch.

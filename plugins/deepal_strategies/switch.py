@@ -54,5 +54,6 @@ class Switch(OneArm):
         if self.labels_per_class is None:
             number = context.round // self.rounds
         else:
-            number = int(len(context.labeled) / context.n_classes / self.labels_per_class)
+            # Rounding must not delay a switch that is due.
+            number = int(len(context.labeled) / (self.labels_per_class * context.n_classes) + 1e-9)
         return names[min(number, len(names) - 1)]

@@ -2,6 +2,7 @@
 
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -120,6 +121,14 @@ def test_a_strategy_that_cannot_be_probed_does_not_stop_the_others(large, brief)
     estimates.probe(lambda done, total: None, is_asked_for=True)
     assert "nothing to divide by" in estimates.failures["large", "failing"]
     assert estimates.is_known(grid.runs[1]) and not estimates.is_known(grid.runs[0])
+
+
+def test_a_finished_runs_plain_models_are_counted(large):
+    run = FinishedRun("large", "ceal", 0, (50, 100), (0.5, 0.6), ({"train": 3.0, "evaluate": 1.0, "query": 2.0},) * 2,
+                      changes_training=True)  # fmt: skip
+    for plain, seconds in ((None, 12.0), ((0.5, 0.6), 20.0)):
+        grid, estimates = estimates_of("ceal", seeds=1, finished=[replace(run, plain_accuracy=plain)])
+        assert estimates.of(grid.runs[0]).seconds == seconds
 
 
 def finished(strategy, train, query, seed=0):

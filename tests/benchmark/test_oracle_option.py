@@ -87,7 +87,7 @@ def test_without_oracles_nothing_changes_and_they_cannot_be_added_without_a_thir
     study(oracle=None, seeds=1)
     assert "regret" not in (study.out / "summary.csv").read_text().splitlines()[0]
     assert "regret" not in {table.name for table in make_tables(make_contents([study.out]))}
-    with pytest.raises(RunFolderError, match="pool_size was 120 and is now 96"):
+    with pytest.raises(RunFolderError, match="the whole training split as its pool"):
         study(seeds=1)
 
 
@@ -118,6 +118,7 @@ def test_estimates_know_oracles(study, monkeypatch):
         ("best,best", "two are labeled 'oracle-best'"),
         ("best[candidates=[margn]]", "margin"),
         ("a/b=best", "safe folder name"),
+        ("a_low=best", "name columns"),
     ],
 )
 def test_mistyped_oracles_are_explained(written, message):

@@ -95,6 +95,16 @@ def test_a_plain_model_beside_changed_training_is_counted(clock, register, data)
     assert both.of(lambda: create_strategy("fixed")).train == alone.of(lambda: create_strategy("fixed")).train
 
 
+def test_the_models_of_an_audit_are_counted(clock, register, data):
+    register(strategies={"slow": SlowToTrain}, datasets={"known": lambda folder: data})
+    run = plan_grid("slow", "known", 1, Path("nowhere"), None, SETTINGS).runs[0]
+    without, audited = (
+        Probe(data, run.setup, {**run.settings, **more}, 3.0).of(lambda: create_strategy("slow"))
+        for more in ({}, {"audit": 0.1, "audit_folds": 4})
+    )
+    assert audited.train == pytest.approx((1 + 4 + 11) * without.train) and audited.evaluate == without.evaluate
+
+
 def test_with_enough_time_the_whole_pool_is_measured(clock, cost_of):
     sizes = []
 

@@ -24,8 +24,19 @@ def log_level():
 
 @pytest.fixture(scope="session")
 def models_study():
-    """The modules of benchmarks/models by name; some have the same names as those of benchmarks/autoal."""
-    folder = BENCHMARKS / "models"
+    """The modules of benchmarks/models by name."""
+    return _modules("models")
+
+
+@pytest.fixture(scope="session")
+def selectors_study():
+    """The modules of benchmarks/selectors by name."""
+    return _modules("selectors")
+
+
+def _modules(study):
+    """Import the modules of a study; some have the same names as those of benchmarks/autoal."""
+    folder = BENCHMARKS / study
     names = [path.stem for path in folder.glob("*.py")]
     before = {name: sys.modules.pop(name) for name in names if name in sys.modules}
     sys.path.insert(0, str(folder))

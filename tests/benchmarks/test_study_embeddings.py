@@ -28,26 +28,6 @@ def test_embeddings_depend_only_on_training_images(patterned_images):
     torch.set_rng_state(state)
 
 
-def test_features_are_pooled_triangle_activations(patterned_images):
-    images, _ = patterned_images
-    dictionary = embeddings.Dictionary.fit(images, 4)
-    found = dictionary.features(images[:9])  # more than a chunk
-    expected = np.zeros((2, 2, 4))
-    counts = np.zeros((2, 2, 1))
-    image = images[8, :, :, 0] / 255
-    for top in range(7):
-        for left in range(7):
-            patch = image[top : top + 6, left : left + 6].reshape(-1)
-            patch = (patch - patch.mean()) / np.sqrt(patch.var(ddof=1) + embeddings.CONTRAST**2)
-            whitened = (patch - dictionary.mean.numpy()) @ dictionary.whitening.numpy()
-            distances = np.linalg.norm(whitened - dictionary.centers.numpy(), axis=1)
-            for row in {int(top > 3), int(top >= 3)}:  # the middle belongs to both halves
-                for column in {int(left > 3), int(left >= 3)}:
-                    expected[row, column] += np.maximum(0, distances.mean() - distances)
-                    counts[row, column] += 1
-    assert np.allclose(found[8].numpy(), (expected / counts).reshape(-1), atol=1e-4)
-
-
 def write(folder, labels):
     folder.mkdir()
     n, n_test = 300, 60

@@ -91,6 +91,8 @@ def test_a_number_of_labels_is_not_missed_by_rounding(make_round):
     for n_labeled, n_classes, per_class in ((11, 10, 1.1), (7, 10, 0.7), (1, 3, 1 / 3)):
         context = make_round(n_labeled, 20, n_classes).context
         assert Switch(places(), labels_per_class=per_class).arm(context) == "b"
+    four = {name: Place(number) for number, name in enumerate("abcd")}
+    assert Switch(four, labels_per_class=0.2).arm(make_round(6, 20, 10).context) == "d"  # 6 / 10 / 0.2 < 3
 
 
 def test_tcm_is_typiclust_and_then_margin(make_round):

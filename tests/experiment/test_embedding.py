@@ -12,7 +12,7 @@ from torch import nn
 from deepal_autoal import hookimpl, load_dataset, run
 from deepal_autoal.datasets.base import Dataset
 from deepal_autoal.errors import InputError
-from deepal_autoal.experiment.embedding import embed
+from deepal_autoal.experiment.embedding import embed, load_patches
 from deepal_autoal.training.task_model import TaskModel
 
 
@@ -212,3 +212,96 @@ def test_only_embeddings_are_replaced(deepal, blob_file, tmp_path):
     (tmp_path / "link.npz").symlink_to(embedded)
     status, _, err = deepal(*arguments, embedded, "--out", tmp_path / "link.npz")
     assert status == 2 and "is the input itself" in err
+
+
+@pytest.fixture
+def few_patches(monkeypatch):
+    import deepal_autoal.models.patches as module
+
+    monkeypatch.setattr(module, "N_PATCHES", 600)
+    monkeypatch.setattr(module, "N_CENTERS", 6)
+
+
+def noisy(n, height=10, width=15, seed=0):
+    """Color images as a dataset; every other one is dark on its left."""
+    x = np.random.default_rng(seed).integers(0, 256, (n, height, width, 3), dtype=np.uint8)
+    x[::2, :, : width // 2] //= 4
+    return Dataset("noisy", x, np.arange(n) % 2, x[:4] // 2, np.arange(4) % 2, ("a", "b"))
+
+
+def test_patches_are_learned_from_training_images_alone(tmp_path, few_patches, caplog):
+    data = noisy(24)
+    steps = []
+    written = embed(data, "patches", tmp_path / "a.npz", dtype="float32", progress=lambda *n: steps.append(n))
+    assert written.model == "patches" and written.embedding_dim == 23
+    assert steps[0] == (1, 39) and (39, 39) in steps and steps[-1] == (28, 28)
+    other = Dataset("other", data.x_train, data.y_train[::-1], data.x_test[::-1] // 3, data.y_test, ("a", "b"))
+    embed(other, "patches", tmp_path / "b.npz", dtype="float32")
+    a, b = (dict(np.load(tmp_path / f"{name}.npz")) for name in "ab")
+    assert (a["x"] == b["x"]).all() and (a["x_test"] != b["x_test"]).any()
+    assert all((a[name] == b[name]).all() for name in a if name.startswith("patches_"))
+    embed(data, "patches", tmp_path / "b.npz", dtype="float32", seed=1)  # our own file: it may be replaced
+    assert (np.load(tmp_path / "b.npz")["patches_centers"] != a["patches_centers"]).any()
+    with caplog.at_level(logging.WARNING):
+        loaded = load_dataset(tmp_path / "a.npz")
+    assert loaded.is_embeddings and (loaded.x_train == a["x"]).all() and not caplog.records
+
+
+def test_further_images_are_embedded_by_a_files_patches(tmp_path, few_patches):
+    data, new = noisy(24), noisy(9, seed=1)
+    embed(data, "patches", tmp_path / "a.npz", dtype="float32")
+    file = np.load(tmp_path / "a.npz")
+    np.testing.assert_allclose(load_patches(tmp_path / "a.npz").transform(data.x_train), file["x"], atol=1e-5)
+    embed(new, tmp_path / "a.npz", tmp_path / "new.npz", dtype="float32")
+    again = np.load(tmp_path / "new.npz")
+    np.testing.assert_allclose(load_patches(tmp_path / "a.npz").transform(new.x_train), again["x"], atol=1e-5)
+    assert all((file[name] == again[name]).all() for name in file if name.startswith("patches_"))
+    with pytest.raises(
+        InputError, match=r"3 channels and 10x15 pixels, but .* 3 channels and 12x12 .* --image-size 10x15"
+    ):
+        embed(noisy(8, 12, 12), tmp_path / "a.npz", tmp_path / "b.npz")
+    assert embed(noisy(8, 20, 30), tmp_path / "a.npz", tmp_path / "b.npz", image_size="10x15").n_train == 8
+
+
+def test_patches_of_images_that_are_brought_to_a_size(tmp_path, few_patches):
+    embed(noisy(24), "patches", tmp_path / "a.npz", image_size=8)
+    assert load_patches(tmp_path / "a.npz").input_shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize("damage", ["missing", "text", "other", "shape", "pickle"])
+def test_files_without_patches_are_refused(tmp_path, few_patches, damage):
+    path = tmp_path / "a.npz"
+    if damage == "text":
+        path.write_text("text")
+    elif damage != "missing":
+        embed(noisy(24), "patches", path)
+        arrays = dict(np.load(path))
+        if damage == "other":
+            del arrays["patches_mean"]
+        else:
+            arrays["patches_mean"] = arrays["patches_mean"][1:] if damage == "shape" else np.array([None])
+        np.savez(path, **arrays)
+    with pytest.raises(InputError, match="holds no dictionary of patches"):
+        embed(noisy(8), path, tmp_path / "b.npz")
+    assert not (tmp_path / "b.npz").exists()
+
+
+def test_vectors_have_no_patches(tmp_path, blob_data):
+    for model in ("patches", "auto"):
+        with pytest.raises(InputError, match="vectors, not images"):
+            embed(blob_data, model, tmp_path / "a.npz")
+
+
+def test_default_embedding_needs_no_labels_and_no_model(deepal, folder, tmp_path, few_patches, monkeypatch):
+    monkeypatch.setenv("DEEPAL_CACHE", str(tmp_path / "cache"))
+    status, out, err = deepal("embed", "--dataset", folder, "--out", tmp_path / "a.npz", "--threads", 1)
+    assert status == 0, err
+    lines = out.splitlines()
+    assert lines[0].startswith("Model: patches, learned from these images without labels; for photos, ")
+    assert "--image-size 224" in lines[0] and lines[1] == "16 training and 4 test embeddings of 15 numbers"
+    status, out, err = deepal(
+        "embed", "--dataset", folder, "--model", tmp_path / "a.npz", "--out", tmp_path / "b.npz", "--quiet"
+    )
+    assert status == 0 and out == f"{tmp_path / 'b.npz'}\n", err
+    a, b = np.load(tmp_path / "a.npz"), np.load(tmp_path / "b.npz")
+    np.testing.assert_allclose(a["x"], b["x"], atol=2e-3)  # float16

@@ -13,7 +13,7 @@ from deepal_autoal.experiment.records import RunFolder
 from deepal_autoal.oracles import read_trials
 from deepal_autoal.oracles.creation import ORACLES, create_named
 from deepal_autoal.oracles.judge import Judge
-from deepal_autoal.oracles.third_split import draw_third_split
+from deepal_autoal.oracles.third_split import default_pool_size, draw_third_split, expected_size
 from deepal_autoal.oracles.trials import Trial
 from deepal_autoal.training.task_model import TaskModel
 from tests.benchmark.run_files import untimed
@@ -95,6 +95,16 @@ def test_third_split_is_fixed_by_the_seed_and_bounded():
     assert np.array_equal(one, again) and not np.array_equal(one, other)
 
 
+@pytest.mark.parametrize("n_copies", [1, 2, 5])
+def test_a_fifth_of_the_distinct_samples_scores_by_default_also_with_duplicates(n_copies):
+    in_play = np.arange(1000 * n_copies)
+    pool_size = default_pool_size(len(in_play), n_copies)
+    rng = np.random.default_rng(0)
+    sizes = [len(draw_third_split(in_play, rng.choice(in_play, pool_size, replace=False), 1000, 0)) for _ in range(10)]
+    assert expected_size(len(in_play), pool_size, n_copies) == pytest.approx(200, abs=1)
+    assert np.mean(sizes) == pytest.approx(200, abs=10)
+
+
 def test_scores_are_accuracy_and_loss_of_the_labels(toy, tmp_path):
     run("oracle-greedy", options={"tau": 1}, out=tmp_path / "run", **{**toy, "rounds": 1})
     (found,) = read_trials(tmp_path / "run")
@@ -122,6 +132,16 @@ def test_greedy_keeps_the_best_sample_of_each_step(toy, tmp_path):
         assert kept.batch.tolist() == queried[: step + 1]
         assert all(trial.batch[:step].tolist() == queried[:step] for trial in tried)
     assert found.trials[found.chosen].accuracy == max(trial.accuracy for trial in found.trials[8:])
+
+
+@pytest.mark.parametrize("name, options, total", [("best", {}, 2), ("boss", {"batches": 4, "recheck": 1}, 5)])
+def test_progress_counts_trials_and_not_the_steps_of_candidates(toy, name, options, total):
+    seen = []
+    run(
+        f"oracle-{name}", candidates=["typiclust", "maxherding"], options=options,
+        progress=lambda phase, done, n: seen.append((done, n)) if phase == "query" else None, **{**toy, "rounds": 1},
+    )  # fmt: skip
+    assert [step for step in seen if step[1] != 1] == [(done, total) for done in range(total)]
 
 
 def test_boss_tries_candidates_on_random_parts_of_the_pool(toy, tmp_path):

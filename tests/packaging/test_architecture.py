@@ -28,7 +28,7 @@ PUBLIC = {module.__name__: module for module in (deepal_autoal, deepal_autoal.be
 LAYERS = (
     ("errors", "files", "jsonable", "run_settings", "user_paths"),
     ("numerics",),
-    ("measuring",),
+    ("measuring", "audit"),
     ("isolation",),
     ("training",),
     ("querying",),
@@ -37,7 +37,7 @@ LAYERS = (
     ("oracles",),
     ("experiment",),
     ("statistics", "testing", "scaffold"),
-    ("benchmark", "report"),
+    ("benchmark", "labeling", "report"),
     ("cli",),
 )
 HEIGHT = {package: height for height, layer in enumerate(LAYERS) for package in layer}
@@ -172,9 +172,10 @@ def test_every_option_hook_and_strategy_is_documented():
     assert not [hook for hook in vars(hookspecs) if hook.startswith("deepal_") and hook not in words]
     for registry in (plugin_host().strategies, plugin_host().datasets, plugin_host().models):
         assert not [entry.name for entry in registry.entries() if entry.provider.builtin and entry.name not in words]
+    commands = [*cli.commands.values(), *cli.commands["label"].commands.values()]
     missing = [
         option
-        for command in cli.commands.values()
+        for command in commands
         for parameter in command.get_params(click.Context(command, **cli.context_settings))
         for option in parameter.opts
         if option.startswith("--") and option not in words

@@ -22,11 +22,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepal_autoal.audit.payoff import N_PARTS
 from deepal_autoal.benchmark.cost.brief_training import BriefTrainer, TrainingCost
 from deepal_autoal.benchmark.cost.extrapolation import Growth, Sample, bytes_at, seconds_at
 from deepal_autoal.benchmark.cost.probe_sizes import climb
 from deepal_autoal.benchmark.cost.run_cost import FURTHER_TRAININGS, PASSES, Cost
 from deepal_autoal.datasets.changes import PoolChanges
+from deepal_autoal.experiment.auditing import check_audit
 from deepal_autoal.experiment.learner import ActiveLearner
 from deepal_autoal.experiment.loop import using_threads, usual_threads
 from deepal_autoal.experiment.pool import draw_members
@@ -95,6 +97,8 @@ class Probe:
         self._setup = setup
         self._seconds = seconds
         self._with_plain = bool(settings.get("plain_accuracy"))
+        share, n_folds = check_audit(settings.get("audit"), settings.get("audit_folds"))
+        self._n_audit_models = n_folds + N_PARTS if share else 0
         self._threads = settings.get("threads") or usual_threads(data.input_shape)
         seed = settings.get("seed") or 0
         changes = PoolChanges(*(settings.get(name) for name in ("imbalance", "label_noise", "duplicates")))
@@ -147,6 +151,8 @@ class Probe:
         evaluate = ratio * trained.evaluate
         # A plain model's training is taken to last as long as the changed one.
         models = 2 if self._with_plain and strategy.changes_training else 1
+        # Those of an audit too, though they have fewer labels.
+        audits = self._n_audit_models * sum(trainings)
         own, further, first, n_query_bytes, passes = 0.0, 0.0, 0.0, 0, 0.0
         if samples:
             n_first = len(self._order) - setup.initial
@@ -169,7 +175,7 @@ class Probe:
             n_bytes = self._base + max(in_process, int(self._bytes_ratio * trained.n_bytes))
         name = max(parts, key=lambda part: parts[part], default="selection")
         return Cost(
-            train=models * sum(trainings),
+            train=models * sum(trainings) + audits,
             evaluate=models * (setup.n_rounds + 1) * evaluate,
             query=setup.n_rounds * (own + further),
             shared=0.0 if strategy.changes_training else trainings[0] + evaluate,

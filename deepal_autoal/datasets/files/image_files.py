@@ -102,7 +102,7 @@ def image_dataset(
         classes = {file.label for file in train} | {item.label for item in bad}
         files, y_train, y_test, class_names = _in_splits(origin, train, test, left_out, classes)
         try:
-            images, remarks = _decoded(origin, folder, files, image_size)
+            images, remarks = decoded_images(origin, folder, files, image_size)
             break
         except BadFileError as error:
             found = _find_bad(folder, [file for file in listed if file.relative not in left_out])
@@ -200,7 +200,7 @@ def _key(files: Sequence[ImageFile], bad: Sequence[BadFile], image_size: tuple[i
     return digest.hexdigest()
 
 
-def _decoded(
+def decoded_images(
     origin: Path, folder: Path, files: Sequence[ImageFile], image_size: tuple[int, int] | None
 ) -> tuple[np.ndarray, tuple[str, ...] | None]:
     """Return the images, and what was found while they were decoded, None if they were decoded earlier."""

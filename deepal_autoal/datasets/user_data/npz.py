@@ -21,6 +21,8 @@ from deepal_autoal.training.samples import check_channels_last
 
 ARRAYS = ("x", "y", "x_test", "y_test", "ids", "ids_test", "class_names", "kind", "skipped")
 EMBEDDINGS = "embeddings"
+PATCHES_PREFIX = "patches_"
+"""Arrays whose names begin with this are the dictionary with which embeddings were made; not part of the dataset."""
 _EMBEDDINGS_KINDS = (EMBEDDINGS, EMBEDDINGS.encode(), [EMBEDDINGS], [EMBEDDINGS.encode()])
 IN_MEMORY_BYTES = 256 << 20
 """Up to this size, memory-mapped samples are split into training and test parts in memory."""
@@ -104,7 +106,7 @@ def load_npz(path: Path) -> Dataset:
 def _read(path: Path) -> dict[str, np.ndarray]:
     with open_archive(path) as archive:
         members = member_names(path, archive)
-        other = sorted(members.keys() - set(ARRAYS))
+        other = sorted(name for name in members.keys() - set(ARRAYS) if not name.startswith(PATCHES_PREFIX))
         if other and members.keys() & set(ARRAYS):
             logger.warning("%s: arrays %s are not used; only %s are", path, other, ", ".join(ARRAYS))
         elif other:

@@ -109,8 +109,7 @@ def accuracy_table(contents: Contents) -> Table:
     )
     of_which = "" if all(found.is_even for found in contents.by_dataset.values()) else " of those with the most seeds"
     has_oracles = any(len(found.compared) < len(found.order) for found in contents.by_dataset.values())
-    of_which += " of the strategies, which oracles are not," if has_oracles else ""
-    note = f"Highest AUBC first. The highest{of_which} is in bold"
+    note = f"Highest AUBC first. The highest{of_which} is in bold{', oracles aside' if has_oracles else ''}"
     if any(row["standing"] == LIKE_BEST for row in rows):
         note += (
             "; underlined ones are not distinguishable from it (paired t-tests, Holm's correction over all pairs, 5%)"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FINALS = ("coverage", "diverse", "top")
 # Of the ranks that are the weights of coverage. Of 0, 1, 2, 4, 8 and 16, the best in the mean over budgets for the vote
-# of AutoAL's candidates on development data (benchmarks/selectors).
+# of AutoAL's candidates on development data.
 POWER = 2.0
 # The filter of the diverse stage, in batches: its width at this many labels per class, and its limits.
 WIDTH = 10.0
@@ -112,8 +112,9 @@ def covering(
     of length 1, L the labeled samples, σ their median distance to the nearest other (see `labeled_radius`), and
     u = r^power, r the score's rank from 0, the lowest, to 1. It is UHerding's objective with the scores instead of
     the model's uncertainty. While the labeled samples lie far apart, the batch covers the pool; as σ shrinks, samples
-    cover little but themselves, and the batch becomes that of the highest scores. Above 5,000 candidates, the sum is
-    estimated from 5,000 draws of x in proportion to u.
+    cover little but themselves, and the batch moves towards the highest scores. Above 5,000 candidates, the sum is
+    estimated from 5,000 draws of x in proportion to u; where samples cover nothing but themselves, the batch is then
+    drawn from those, and not the highest scores.
     """
     ranks = mid_ranks(scores)
     weights = (ranks / ranks.max()).pow(power)

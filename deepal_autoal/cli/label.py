@@ -1,0 +1,316 @@
+"""``deepal label``: a labeling project, step by step."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deepal_autoal.cli.help_groups import SuggestingGroup
+from deepal_autoal.cli.logging_setup import set_up_logging
+from deepal_autoal.cli.shared_options import UserPath, split_option
+from deepal_autoal.errors import DeepALError, InputError, UnknownNameError, error_message
+from deepal_autoal.run_settings import split_names
+
+if TYPE_CHECKING:
+    from deepal_autoal.labeling.project import Project
+    from deepal_autoal.labeling.submission import Taken
+
+FAILURES = 1
+
+_project = click.argument("project", type=UserPath(), metavar="PROJECT")
+_new_class = click.option(
+    "--new-class", "new_classes", multiple=True, metavar="NAME",
+    help="A label in the file that is a new class, not a mistake. Repeatable.",
+)  # fmt: skip
+_skip_bad = click.option("--skip-bad", is_flag=True, help="Go on without image files that cannot be used.")
+
+
+class _LabelGroup(SuggestingGroup):
+    """The group; says after an interruption that nothing is lost."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted; what was taken is kept. Repeat the command to go on.", err=True)
+            raise
+
+
+@click.group("label", cls=_LabelGroup, epilog="Start with: deepal label init my-project --data my-images/")
+def label_group() -> None:
+    """Label your own data, batch by batch; the most useful samples come first.
+
+    PROJECT is a folder. Every answer is kept in it at once and for good: a command can be interrupted at any moment
+    and repeated.
+    """
+    set_up_logging(verbose=False)
+
+
+@label_group.command("init")
+@_project
+@click.option(
+    "--data", type=UserPath(), metavar="PATH", required=True,
+    help="A folder of images; a .csv or .parquet with path, text or feature columns; .npz, .npy or .txt.",
+)  # fmt: skip
+@click.option("--classes", metavar="A,B,C", help="Their names; by default classes appear while you label.")
+@click.option("--strategy", metavar="NAME", help="Query strategy; by default the one that is advised for the data.")
+@click.option("--candidates", metavar="A,B,C", help="Candidates, for selectors such as autoal.")
+@click.option(
+    "-o", "--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the strategy. Repeatable."
+)
+@click.option(
+    "--embed", metavar="MODEL|none", default="none",
+    help="Learn from this model's embeddings, such as 'torchvision/resnet50[weights=imagenet]'; default none.",
+)  # fmt: skip
+@click.option("--model", metavar="NAME", default="auto", help="Task model; default auto.")
+@click.option("--image-size", metavar="N|HxW", help="Bring images to this size; default small, or 224 with --embed.")
+@click.option("--batch-size", type=int, default=20, metavar="B", help="Samples in a batch; default 20.")
+@click.option("--seed", type=int, default=0, metavar="S", help="Seed of everything random; default 0.")
+@click.option("--device", default="auto", metavar="auto|cpu|cuda[:i]", help="Default auto: CUDA if available.")
+@_skip_bad
+def label_init(
+    project: Path, data: Path, classes: str | None, strategy: str | None, candidates: str | None,
+    options: tuple[str, ...], embed: str, model: str, image_size: str | None, batch_size: int, seed: int, device: str,
+    skip_bad: bool,
+) -> None:  # fmt: skip
+    """Start a project on your data, or tell it where its data are now."""
+    given: dict[str, Any] = {
+        "strategy": strategy, "candidates": candidates, "options": dict(map(split_option, options)), "model": model,
+        "embed": None if embed.casefold() == "none" else embed, "image_size": image_size, "batch_size": batch_size,
+        "seed": seed, "device": device, "skip_bad": skip_bad,
+        "classes": None if classes is None else tuple(split_names(classes)),
+    }  # fmt: skip
+    _check_names(given)
+    from deepal_autoal.labeling.project import Project, command, is_begun
+
+    if is_begun(project):
+        from deepal_autoal.labeling.start import find_data
+
+        known = Project(project)
+        with known.changing():
+            if not find_data(known, data):
+                raise InputError(
+                    f"{project} is a labeling project on these data already; go on with: {command('next', project)}"
+                )
+        click.echo(f"{project} finds its data in {data} from now on; its settings and labels are as they were.")
+        return
+    from deepal_autoal.labeling.start import start_project
+
+    started = start_project(project, data, **given)
+    state, settings = started.state, started.settings
+    size = f", brought to {settings.image_size} pixels" if settings.image_size else ""
+    click.echo(f"{project}: {len(state.ids)} {_samples(settings.form)}{size}; strategy {settings.strategy}")
+    if state.labels:
+        counts = Counter(state.labels.values())
+        shown = ", ".join(f"{name} {counts[name]}" for name in started.classes)
+        click.echo(f"Labels that are there already: {shown}")
+    click.echo(f"Now ask for the first batch: {command('next', project)}")
+
+
+def _check_names(given: Mapping[str, Any]) -> None:
+    """Report typos before anything heavy is loaded."""
+    from deepal_autoal.datasets.files.image_size import read_image_size
+    from deepal_autoal.models import read_model
+    from deepal_autoal.plugins.host import plugin_host
+    from deepal_autoal.strategies.candidate_sets import check_names
+
+    if given["strategy"] is not None:
+        plugin_host().strategies.get(given["strategy"])
+    elif given["candidates"] is not None or given["options"]:
+        raise InputError("--candidates and -o belong to a strategy; name it with --strategy")
+    check_names(split_names(given["candidates"] or ""))
+    read_model(given["model"])
+    read_image_size(given["image_size"])
+    if given["seed"] < 0:
+        raise InputError(f"--seed {given['seed']}: give a whole number of at least 0")
+
+
+@label_group.command("next")
+@_project
+@click.option("-n", "--batch-size", "size", type=int, metavar="B", help="Size of a new batch; default the project's.")
+def label_next(project: Path, size: int | None) -> None:
+    """Print the CSV file of the batch to label.
+
+    It is to be filled in; an .html file beside it shows the samples.
+
+    As long as the batch has open labels, it stays the same.
+    """
+    opened = _opened(project)
+    from deepal_autoal.labeling.batches import next_batch
+    from deepal_autoal.labeling.project import command
+
+    with opened.changing():
+        waiting = len(opened.state.open_rows)
+        path = next_batch(opened, size)
+    if path is None:
+        click.echo(f"Every sample has an answer; export the labels with: {command('export', project)} --out labels.csv")
+        return
+    if waiting and size is not None and size != len(opened.state.batches[-1].rows):
+        click.echo(
+            f"Batch {len(opened.state.batches)} still has {waiting} open labels; -n holds for new batches", err=True
+        )
+    click.echo(path)
+
+
+@label_group.command("submit")
+@_project
+@click.argument("file", type=UserPath(), metavar="FILE.csv")
+@_new_class
+def label_submit(project: Path, file: Path, new_classes: tuple[str, ...]) -> int:
+    """Take labels from a CSV file.
+
+    Its columns are id and label.
+
+    An empty label means later, skip means that nobody can tell. A label of a sample that has one already corrects it.
+    Of a file with a mistake nothing is taken.
+    """
+    opened = _opened(project)
+    from deepal_autoal.labeling.submission import read_answers, take
+
+    with opened.changing():
+        taken = take(opened, read_answers(opened, file, new_classes), "csv", new_classes)
+        return _after(opened, taken)
+
+
+@label_group.command("status")
+@_project
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def label_status(project: Path, as_json: bool) -> None:
+    """Show how far the project is, and what to do next."""
+    from deepal_autoal.labeling.status import status_of
+
+    status = status_of(_opened(project))
+    if as_json:
+        click.echo(json.dumps(status, indent=2))
+        return
+    click.echo(f"{status['labeled']} of {status['pool']} samples are labeled, {status['skipped']} skipped")
+    width = max((len(name) for name in status["by_class"]), default=0)
+    for name, count in status["by_class"].items():
+        click.echo(f"  {name:<{width}}  {count}")
+    click.echo(f"Strategy {status['strategy']}, model {status['model']}")
+    click.echo(status["advice"])
+
+
+@label_group.command("add")
+@_project
+@click.argument("data", type=UserPath(), metavar="PATH")
+@_skip_bad
+def label_add(project: Path, data: Path, skip_bad: bool) -> None:
+    """Add samples: new images, or another file.
+
+    Images may be in the same folder or another; texts and vectors are in a file of their own.
+    """
+    opened = _opened(project)
+    from deepal_autoal.labeling.start import add_data
+
+    with opened.changing():
+        number = add_data(opened, data, skip_bad)
+    click.echo(f"{number} samples added; {len(opened.state.ids)} in all")
+
+
+@label_group.command("review")
+@_project
+def label_review(project: Path) -> None:
+    """List labels that are likely wrong.
+
+    They, and samples with different answers, are in a CSV file to correct and submit.
+
+    A label is listed if models trained without it are confident of another class.
+    """
+    opened = _opened(project)
+    from deepal_autoal.labeling.project import command
+    from deepal_autoal.labeling.review import write_review
+
+    with opened.changing():
+        path, number = write_review(opened)
+    click.echo(f"{number} labels to look at again" if number else "No label looks wrong")
+    if number:
+        click.echo(f"{path} (pictures: {path.with_suffix('.html')}): correct them there, then:")
+        click.echo(command("submit", project, path))
+
+
+@label_group.command("export")
+@_project
+@click.option("--out", type=UserPath(), metavar="FILE|DIR", required=True, help="The file, or new folder, to write.")
+@click.option(
+    "--format", "form", metavar="NAME",
+    help="csv, folder (a tree of class folders), npz, label-studio or cvat; default by the file's suffix.",
+)  # fmt: skip
+@click.option("--predictions", is_flag=True, help="Add a model's labels for all other samples, with its confidence.")
+def label_export(project: Path, out: Path, form: str | None, predictions: bool) -> None:
+    """Write the labels, for other programs or a run."""
+    opened = _opened(project)
+    from deepal_autoal.labeling.export import FORMATS, export_project
+
+    if form is not None and form not in FORMATS:
+        raise UnknownNameError("format", form, FORMATS)
+    with opened.changing() if predictions else nullcontext():
+        number = export_project(opened, out, form, predictions)
+    click.echo(f"{number} samples written to {out}")
+    if form == "label-studio" or (form is None and out.suffix.lower() == ".json"):
+        from deepal_autoal.labeling.label_studio import labeling_interface
+
+        click.echo(f"Labeling interface for Label Studio: {labeling_interface(opened)}")
+
+
+@label_group.command("import")
+@_project
+@click.argument("file", type=UserPath(), metavar="FILE")
+@_new_class
+def label_import(project: Path, file: Path, new_classes: tuple[str, ...]) -> int:
+    """Take labels from Label Studio or CVAT.
+
+    FILE is an export in the format JSON of Label Studio, or CVAT for images 1.1 or ImageNet 1.0 of CVAT.
+    """
+    opened = _opened(project)
+    from deepal_autoal.labeling.exchange import read_exchange
+    from deepal_autoal.labeling.submission import take
+
+    with opened.changing():
+        answers, tool = read_exchange(opened, file, new_classes)
+        return _after(opened, take(opened, answers, tool, new_classes))
+
+
+def _opened(path: Path) -> Project:
+    from deepal_autoal.labeling.project import Project
+
+    return Project(path)
+
+
+def _samples(form: str) -> str:
+    return {"array": "samples"}.get(form, form)
+
+
+def _after(project: Project, taken: Taken) -> int:
+    """Say what was taken, choose the next batch, and return the exit status."""
+    parts = [f"{taken.new} new"]
+    parts += [f"{taken.corrected} corrected"] if taken.corrected else []
+    parts += [f"{taken.skipped} skipped"] if taken.skipped else []
+    parts += [f"{taken.unchanged} known already"] if taken.unchanged else []
+    if not taken.is_change and not taken.unchanged:
+        click.echo("No label is filled in yet; there is nothing to take")
+        return 0
+    click.echo(f"Labels taken: {', '.join(parts)}")
+    if taken.classes:
+        click.echo(f"New classes: {', '.join(taken.classes)}")
+    if taken.is_change:
+        from deepal_autoal.labeling.batches import prepare_next
+
+        try:
+            prepare_next(project)
+        except DeepALError as error:
+            click.echo(
+                f"Warning: the labels are taken, but the next batch cannot be chosen: {error_message(error)}", err=True
+            )
+            return FAILURES
+    state = project.state
+    waiting = f"; {len(state.open_rows)} of batch {len(state.batches)} are open" if state.open_rows else ""
+    click.echo(f"{len(state.labels)} of {len(state.ids)} samples are labeled{waiting}")
+    return 0

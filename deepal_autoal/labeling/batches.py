@@ -1,0 +1,72 @@
+"""Batches as files for a person: a CSV to fill in, and a contact sheet to look at."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from deepal_autoal.errors import InputError, RunFolderError
+from deepal_autoal.files import csv_for_people, write_bytes
+from deepal_autoal.labeling.contact_sheet import contact_sheet
+from deepal_autoal.labeling.learning import Learning
+from deepal_autoal.labeling.project import BATCHES, Batch, Project
+
+COLUMNS = ("id", "label")
+
+
+def next_batch(project: Project, size: int | None = None) -> Path | None:
+    """Return the CSV file of the batch to label: the open one, or a new one once all of that is answered.
+
+    Args:
+        project: Must be locked (see `Project.changing`).
+        size: Of a new batch; by default the project's. At most as many as are left.
+
+    Returns:
+        The file; None if every sample has an answer.
+
+    Raises:
+        InputError: If the size is not positive, or the data cannot be used.
+    """
+    if size is not None and size < 1:
+        raise InputError(f"-n {size}: a batch has at least one sample")
+    if not project.state.open_rows:
+        left = len(project.state.unlabeled)
+        if not left:
+            return None
+        rows, how, model = Learning(project).next_rows(min(size or project.settings.batch_size, left))
+        number = len(project.state.batches) + 1
+        # A file of this number, from a kill between the files and the event, or copied here, is another batch's.
+        _write_files(project, Batch(number, tuple(rows), how, model), replace=True)
+        project.add_event("batch", number=number, rows=rows, how=how, model=model)
+    batch = project.state.batches[-1]
+    _write_files(project, batch, replace=False)
+    return batch_path(project, batch.number)
+
+
+def prepare_next(project: Project) -> None:
+    """Train, and choose the next batch, once the open one is answered, so that asking for it takes no time."""
+    left = len(project.state.unlabeled)
+    learning = Learning(project)
+    if left and not project.state.open_rows and learning.can_train:
+        learning.next_rows(min(project.settings.batch_size, left))
+
+
+def batch_path(project: Project, number: int) -> Path:
+    """Return the CSV file of a batch."""
+    return project.path / BATCHES / f"{number}.csv"
+
+
+def _write_files(project: Project, batch: Batch, replace: bool) -> None:
+    """Write a batch's files; what a person has filled in stays unless ``replace``."""
+    path = batch_path(project, batch.number)
+    try:
+        path.parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"cannot create {path.parent}: {error.strerror}") from error
+    ids = [project.state.ids[row] for row in batch.rows]
+    if replace or not os.path.exists(path):
+        write_bytes(path, csv_for_people(COLUMNS, [(name, "") for name in ids]))
+    sheet = path.with_suffix(".html")
+    if replace or not os.path.exists(sheet):
+        title = f"Batch {batch.number}"
+        write_bytes(sheet, contact_sheet(project, batch.rows, title, f"Fill in {path.name}, then submit it."))

@@ -1,0 +1,135 @@
+"""A page that shows samples beside their names: one file, nothing else needed, also to be printed."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deepal_autoal.errors import without_controls
+from deepal_autoal.labeling.data import FILES, TEXTS
+from deepal_autoal.labeling.pool import checked_source, files_folder
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from deepal_autoal.labeling.project import Project, SourceRecord
+
+SIDE = 160
+_SHOWN_NUMBERS = 8
+_LONGEST_TEXT = 2000
+
+_STYLE = """
+:root { color-scheme: light dark; font: 16px/1.4 system-ui, sans-serif; }
+body { margin: 1.5rem; }
+ol { display: grid; grid-template-columns: repeat(auto-fill, minmax(180px, 1fr)); gap: 1rem; padding: 0; }
+ol.wide { grid-template-columns: 1fr; }
+li { list-style: none; break-inside: avoid; border: 1px solid #8886; border-radius: 6px; padding: .5rem; }
+img { display: block; max-width: 100%; margin: 0 auto .4rem; image-rendering: auto; }
+code { overflow-wrap: anywhere; font-size: .85rem; } small { display: block; }
+p.text { white-space: pre-wrap; margin: 0 0 .4rem; }
+"""
+
+
+def contact_sheet(
+    project: Project, rows: Sequence[int], title: str, lead: str, notes: Mapping[int, str] | None = None
+) -> bytes:
+    """Return a page with the samples of some rows, in their order.
+
+    Args:
+        project: The project.
+        rows: Of the samples.
+        title: Of the page.
+        lead: A line below it.
+        notes: A line below a sample, by row.
+
+    Raises:
+        InputError: If the data are not where they were.
+    """
+    shown = _shown(project, rows)
+    items = []
+    for number, row in enumerate(rows, 1):
+        name, note = _escaped(project.state.ids[row]), (notes or {}).get(row, "")
+        below = f"<small>{_escaped(note)}</small>" if note else ""
+        items.append(f"<li>{shown[row]}<b>{number}</b> <code>{name}</code>{below}</li>")
+    classes = ", ".join(_escaped(name) for name in project.classes)
+    known = f"<p>Classes so far: {classes}.</p>" if classes else ""
+    wide = ' class="wide"' if project.settings.form == TEXTS else ""
+    page = (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{_escaped(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
+        f"<h1>{_escaped(title)}</h1><p>{_escaped(lead)}</p>{known}<ol{wide}>"
+        + "\n".join(items)
+        + "</ol></body></html>\n"
+    )
+    return page.encode("utf-8", "backslashreplace")
+
+
+def _shown(project: Project, rows: Sequence[int]) -> dict[int, str]:
+    """Return what stands for each sample, as HTML."""
+    shown: dict[int, str] = {}
+    for source in project.state.sources:
+        own = [row for row in rows if source.start <= row < source.start + source.size]
+        if own:
+            shown |= _of_source(project, source, own)
+    return shown
+
+
+def _of_source(project: Project, source: SourceRecord, rows: Sequence[int]) -> dict[int, str]:
+    if project.settings.form == FILES:
+        folder = files_folder(project, source)
+        return {row: _picture_of_file(str(folder / source.ids[row - source.start])) for row in rows}
+    data = checked_source(project, source)
+    if project.settings.form == TEXTS:
+        texts = {row: data.texts[row - source.start] for row in rows}
+        return {row: f'<p class="text">{_escaped(text[:_LONGEST_TEXT])}</p>' for row, text in texts.items()}
+    assert data.array is not None
+    return {row: _of_array(np.asarray(data.array[row - source.start])) for row in rows}
+
+
+def _of_array(sample: np.ndarray) -> str:
+    if sample.ndim == 1:
+        numbers = ", ".join(f"{value:.3g}" for value in sample[:_SHOWN_NUMBERS].astype(float))
+        return f'<p class="text">{numbers}{", ..." if len(sample) > _SHOWN_NUMBERS else ""}</p>'
+    from PIL import Image
+
+    if sample.shape[2] not in (1, 3):
+        sample = sample[..., :1]
+    return _picture(Image.fromarray(sample[..., 0] if sample.shape[2] == 1 else sample))
+
+
+def _picture_of_file(path: str) -> str:
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            image.draft("RGB", (2 * SIDE, 2 * SIDE))
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode in ("I", "I;16", "I;16B", "I;16L", "I;16N"):
+                values = np.asarray(upright).astype(np.float32)
+                low, high = float(values.min()), float(values.max())
+                upright = Image.fromarray(((values - low) * (255 / max(high - low, 1.0))).astype(np.uint8))
+            return _picture(upright if upright.mode in ("L", "RGB") else upright.convert("RGB"))
+    except Exception:  # decoders raise anything; the sample can still be opened by its name
+        return "<p>(cannot be shown)</p>"
+
+
+def _picture(image: Image) -> str:
+    from PIL.Image import Resampling
+
+    side = max(image.size)
+    scale = SIDE / side
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    small = image.resize(size, Resampling.NEAREST if side < SIDE else Resampling.LANCZOS)
+    content = io.BytesIO()
+    small.save(content, "PNG" if side < SIDE else "JPEG", **({} if side < SIDE else {"quality": 85}))
+    kind = "png" if side < SIDE else "jpeg"
+    return f'<img alt="" src="data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}">'
+
+
+def _escaped(text: str) -> str:
+    return html.escape(without_controls(text))

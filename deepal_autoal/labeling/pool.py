@@ -1,0 +1,280 @@
+"""The array of a project's samples that the engine learns from: pixels, given vectors, or embeddings.
+
+`samples_of` is where a representation is chosen. Files that were embedded stay in the project, a file for each source.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepal_autoal.datasets.files.array_cache import ArrayBlocks, cached_array
+from deepal_autoal.datasets.files.decoding import MixedSizesError
+from deepal_autoal.datasets.files.image_files import ImageFile, decoded_images, file_state
+from deepal_autoal.datasets.files.image_size import USUAL_SIDE, read_image_size
+from deepal_autoal.datasets.files.npz_members import member_names, read_members, verify_member
+from deepal_autoal.datasets.files.npz_writer import write_npz
+from deepal_autoal.errors import InputError, error_message
+from deepal_autoal.experiment.embedding import embed_samples
+from deepal_autoal.files import checksum_of_file, checksum_of_value
+from deepal_autoal.labeling.data import FILES, TEXTS, Source, read_source
+from deepal_autoal.labeling.project import Project, SourceRecord, command
+from deepal_autoal.models.names import SMALL_IMAGE
+from deepal_autoal.training.scaling import resolve_scaling
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+EMBEDDINGS = "embeddings"
+TEXT_DIMENSIONS = 128
+_TEXT_FORMAT = "tf-idf 1"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A project's samples in the form that the engine takes.
+
+    Attributes:
+        array: Images uint8 (N, H, W, C), or vectors (N, D), one a row of the project.
+        scaling: Of vectors, by name; ``auto`` for images.
+    """
+
+    array: NDArray[Any]
+    scaling: str
+
+    @property
+    def vectors(self) -> NDArray[Any]:
+        """Vectors (N, D) of any samples: of images coarse pixels, float32."""
+        if self.array.ndim == 2:
+            return self.array
+        return _coarse_pixels(self.array)
+
+
+def samples_of(project: Project) -> Samples:
+    """Return a project's samples, in order; what takes long was kept.
+
+    Raises:
+        InputError: If the data are not where they were, or changed.
+    """
+    form, sources, embed = project.settings.form, project.state.sources, project.settings.embed
+    if form == FILES:
+        for source in sources:
+            check_files(project, source)
+        if embed is None:
+            files = [file for source in sources for file in _files(project, source)]
+            return Samples(_decode(project.path, files, project.settings.image_size), "auto")
+        parts = [_embedded_files(project, source, embed) for source in sources]
+        return _as_embeddings(np.concatenate(parts))
+    read = [checked_source(project, source) for source in sources]
+    if form == TEXTS:
+        texts = [text for source in read for text in source.texts]
+        return _as_embeddings(text_vectors(project.path, texts, embed, project.settings.seed))
+    arrays = [source.array for source in read if source.array is not None]
+    check_alike(arrays, [project.locate(source) for source in sources])
+    array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    if embed is not None:
+        return _as_embeddings(_kept(project, "array", checksum_of_value([embed, *(s.fingerprint for s in sources)]),
+                                    lambda: embed_samples(array, embed, device=project.settings.device)))  # fmt: skip
+    return Samples(array, resolve_scaling("auto", array).name if array.ndim == 2 else "auto")
+
+
+def texts_of(project: Project) -> list[str]:
+    """Return a project's texts, in order."""
+    return [text for source in project.state.sources for text in checked_source(project, source).texts]
+
+
+def checked_source(project: Project, source: SourceRecord) -> Source:
+    """Read a source of texts or arrays again.
+
+    Raises:
+        InputError: If it is missing or changed.
+    """
+    path = project.locate(source)
+    if checksum_of_file(path) != source.fingerprint:
+        raise InputError(
+            f"{path} was changed since it was added to {project.path}; put the old file back, and give new samples in "
+            f"a file of their own: {command('add', project.path)} FILE"
+        )
+    return read_source(path)
+
+
+def check_files(project: Project, source: SourceRecord) -> None:
+    """Check that a source's image files are there.
+
+    Raises:
+        InputError: If some are missing; names the first.
+    """
+    folder = files_folder(project, source)
+    missing = [name for name in source.ids if not (folder / name).is_file()]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {source.size} image files in {folder} are missing, such as {missing[0]}; put them back "
+            f"or say where they are with: {command('init', project.path)} --data PATH"
+        )
+
+
+def files_folder(project: Project, source: SourceRecord) -> Path:
+    """Return the folder that the paths of a source's image files are relative to."""
+    path = project.locate(source)
+    return path if path.is_dir() else path.parent
+
+
+def check_alike(arrays: Sequence[NDArray[Any]], paths: Sequence[Path]) -> None:
+    """Refuse arrays whose samples differ in form from the first's.
+
+    Raises:
+        InputError: If they do.
+    """
+    for array, path in zip(arrays[1:], paths[1:], strict=True):
+        first = arrays[0]
+        if array.shape[1:] != first.shape[1:] or (array.ndim == 4) != (first.ndim == 4):
+            raise InputError(
+                f"{path} holds samples of shape {array.shape[1:]}, but those of the project have {first.shape[1:]}"
+            )
+
+
+def usual_size(folder: Path, names: Sequence[str], embed: str | None) -> str | None:
+    """Return the size to bring image files to where none is asked for; None if all have one small size.
+
+    With an embedding model the usual one of published weights, else at most that of the small network for images.
+
+    Args:
+        folder: What the paths are relative to.
+        names: The files.
+        embed: The embedding model.
+    """
+    from PIL import Image
+
+    if embed is not None:
+        return f"{USUAL_SIDE}x{USUAL_SIDE}"
+    sizes = set()
+    for name in names:
+        with Image.open(folder / name) as image:
+            sizes.add(image.size)
+    if len(sizes) == 1 and max(*sizes.copy().pop()) <= SMALL_IMAGE:
+        return None
+    side = min(SMALL_IMAGE, int(np.median([min(size) for size in sizes])))
+    return f"{side}x{side}"
+
+
+def text_vectors(folder: Path, texts: Sequence[str], embed: str | None, seed: int) -> NDArray[np.float32]:
+    """Return vectors of texts, float32 (N, D): TF-IDF of words and pairs, reduced by a truncated SVD (LSA).
+
+    With ``embed``, the embeddings of that model of sentence-transformers instead.
+
+    Args:
+        folder: For the cache.
+        texts: At least one.
+        embed: Name of the model, or None.
+        seed: Of the SVD.
+
+    Raises:
+        InputError: If sentence-transformers is needed and not installed, or the texts have no words.
+    """
+    key = checksum_of_value([_TEXT_FORMAT, embed, seed, list(texts)])
+
+    def make() -> ArrayBlocks:
+        vectors = _tf_idf(texts, seed) if embed is None else _sentence_embeddings(texts, embed)
+        return ArrayBlocks(vectors.shape, vectors.dtype, [vectors])
+
+    return cached_array(folder, key, len(texts), make)
+
+
+def _tf_idf(texts: Sequence[str], seed: int) -> NDArray[np.float32]:
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    try:
+        counts = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), max_features=50_000).fit_transform(texts)
+    except ValueError as error:
+        raise InputError(f"the texts hold no words to learn from ({error_message(error)})") from error
+    dimensions = min(TEXT_DIMENSIONS, counts.shape[1] - 1, len(texts) - 1)
+    if dimensions < 1:
+        return np.asarray(counts.toarray(), dtype=np.float32)
+    return np.asarray(TruncatedSVD(dimensions, random_state=seed).fit_transform(counts), dtype=np.float32)
+
+
+def _sentence_embeddings(texts: Sequence[str], model: str) -> NDArray[np.float32]:
+    try:
+        package = importlib.import_module("sentence_transformers")
+    except ImportError:
+        raise InputError(
+            f"--embed {model}: embeddings of texts need sentence-transformers: pip install sentence-transformers; or "
+            "leave --embed out"
+        ) from None
+    try:
+        vectors = package.SentenceTransformer(model).encode(list(texts), show_progress_bar=False)
+    except Exception as error:  # of another package: anything
+        raise InputError(f"--embed {model}: sentence-transformers failed: {error_message(error)[:200]}") from error
+    return np.asarray(vectors, dtype=np.float32)
+
+
+def _as_embeddings(array: NDArray[Any]) -> Samples:
+    return Samples(array, resolve_scaling("auto", array, is_embeddings=True).name)
+
+
+def _files(project: Project, source: SourceRecord) -> list[ImageFile]:
+    folder = files_folder(project, source).resolve()
+    return [ImageFile(str(folder / name), "", file_state((folder / name).stat())) for name in source.ids]
+
+
+def _decode(origin: Path, files: Sequence[ImageFile], image_size: str | None) -> NDArray[Any]:
+    """Return the pixels of image files, uint8 (N, H, W, C); their paths are absolute."""
+    try:
+        return decoded_images(origin, Path(), files, read_image_size(image_size))[0]
+    except MixedSizesError as error:
+        raise InputError(f"{error}; the size of a project is fixed by deepal label init") from error
+
+
+def _embedded_files(project: Project, source: SourceRecord, embed: str) -> NDArray[np.float32]:
+    size = project.settings.image_size
+    key = checksum_of_value([embed, size, source.fingerprint])
+
+    def make() -> NDArray[np.float32]:
+        images = _decode(project.path / EMBEDDINGS / str(source.number), _files(project, source), size)
+        # One network for all sources: it gets three channels.
+        color = np.broadcast_to(images, (*images.shape[:3], 3)) if images.shape[3] == 1 else images
+        return embed_samples(color, embed, device=project.settings.device)
+
+    return _kept(project, str(source.number), key, make)
+
+
+def _kept(project: Project, name: str, key: str, make: Any) -> NDArray[np.float32]:
+    """Return the array that the project keeps under a name and key, made if there is none, or it is damaged."""
+    path = project.path / EMBEDDINGS / f"{name}.npz"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = member_names(path, archive)
+            arrays = read_members(path, archive, members)
+            verify_member(archive, members["x"])
+        if str(arrays["key"]) == key:
+            return np.asarray(arrays["x"])
+    except FileNotFoundError:
+        pass
+    except Exception as error:  # a damaged archive raises anything
+        logger.warning("%s cannot be read (%s): it is computed again", path, error_message(error))
+    made: NDArray[np.float32] = make()
+    write_npz(path, {"x": made, "key": np.array(key)})
+    return made
+
+
+def _coarse_pixels(images: NDArray[np.uint8], side: int = 8) -> NDArray[np.float32]:
+    """Return images, uint8 (N, H, W, C), averaged over at most 8×8 blocks, as vectors in [0, 1]."""
+    height, width = images.shape[1:3]
+    rows, columns = min(side, height), min(side, width)
+    starts = np.arange(rows) * height // rows, np.arange(columns) * width // columns
+    areas = np.outer(np.diff([*starts[0], height]), np.diff([*starts[1], width]))
+    sums = [np.add.reduceat(np.add.reduceat(image.astype(np.float32), starts[0], axis=0), starts[1], axis=1)
+            for image in images]  # fmt: skip
+    scale = (255 * areas[..., np.newaxis]).astype(np.float32)
+    return np.stack([(block / scale).ravel() for block in sums]).astype(np.float32)

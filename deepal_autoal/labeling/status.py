@@ -1,0 +1,48 @@
+"""How a project stands. Reads the journal only: neither data nor models."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from deepal_autoal.labeling.project import BATCHES, Project, command
+
+
+def status_of(project: Project) -> dict[str, Any]:
+    """Return how a project stands, JSON-able.
+
+    ``open_batch`` is the number of samples of the last batch that wait for an answer. ``accuracy`` and
+    ``equivalent_random_labels`` need labels of samples that were drawn at random, the audit; without them they are
+    None.
+    """
+    state, settings = project.state, project.settings
+    counts = Counter(state.labels.values())
+    model = next((batch.model for batch in reversed(state.batches) if batch.model), settings.model)
+    return {
+        "pool": len(state.ids),
+        "labeled": len(state.labels),
+        "skipped": len(state.skipped),
+        "open_batch": len(state.open_rows),
+        "by_class": {name: counts[name] for name in project.classes},
+        "strategy": settings.strategy,
+        "model": model,
+        "accuracy": None,
+        "equivalent_random_labels": None,
+        "advice": advice_for(project),
+    }
+
+
+def advice_for(project: Project) -> str:
+    """Return what to do next, in a sentence or two."""
+    state, path = project.state, project.path
+    if state.open_rows:
+        file = path / BATCHES / f"{state.batches[-1].number}.csv"
+        return (
+            f"Fill in the {len(state.open_rows)} open labels in {file}, looking at {file.with_suffix('.html').name} "
+            f"beside it, then: {command('submit', path, file)}"
+        )
+    if not state.unlabeled:
+        return f"Every sample has an answer. Look at likely mistakes: {command('review', path)}"
+    few = [name for name in project.classes if not any(label == name for label in state.labels.values())]
+    first = f"No sample of {', '.join(few[:5])} has turned up yet. " if few and state.labels else ""
+    return f"{first}Ask for the next batch: {command('next', path)}"

@@ -1,0 +1,147 @@
+"""Answers on their way into a project: checked as a whole, then taken as one event, or not at all."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepal_autoal.errors import InputError
+from deepal_autoal.labeling.data import SKIP, check_class_name
+from deepal_autoal.labeling.project import Project
+from deepal_autoal.labeling.tables import is_cut_off, read_csv
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What became of answers.
+
+    Attributes:
+        new: Labels of samples that had none.
+        corrected: Labels that replaced another answer.
+        skipped: Samples that cannot be labeled.
+        unchanged: Answers that were known already.
+        classes: Names that are classes from now on.
+    """
+
+    new: int = 0
+    corrected: int = 0
+    skipped: int = 0
+    unchanged: int = 0
+    classes: tuple[str, ...] = ()
+
+    @property
+    def is_change(self) -> bool:
+        """Whether anything was new."""
+        return bool(self.new or self.corrected or self.skipped)
+
+
+def read_answers(project: Project, path: Path, new_classes: Collection[str] = ()) -> dict[int, str | None]:
+    """Return the answers in a CSV file with the columns ``id`` and ``label``, by row; None for `SKIP`.
+
+    Rows with an empty label are left out, and so are other columns.
+
+    Args:
+        project: Whose samples they are.
+        path: The file.
+        new_classes: Names that may be new classes.
+
+    Raises:
+        InputError: If the file is not such a table, or an id or a label in it cannot be used; the message names the
+            line.
+    """
+    table = read_csv(path)
+    missing = [name for name in ("id", "label") if name not in table.names]
+    if missing:
+        raise InputError(f"{path}: the first line must name the columns id and label; it lacks {' and '.join(missing)}")
+    answers: dict[int, str | None] = {}
+    first: dict[int, str] = {}
+    for position, (name, label) in enumerate(zip(table.texts("id"), table.texts("label"), strict=True)):
+        where = table.where(position)
+        if not name:
+            raise InputError(f"{where}: the id is empty; write the sample's, or remove the row")
+        try:
+            row = project.row(name)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+        if row in first:
+            raise InputError(f"{where}: {name} is listed a second time (first: {first[row]}); keep one of the rows")
+        first[row] = where
+        if label:
+            # A spreadsheet's apostrophe in front of what looks like a formula.
+            plain = label[1:] if label.startswith("'") and label not in project.classes else label
+            answers[row] = None if plain.casefold() == SKIP else plain
+            check_label(project, plain, where, new_classes)
+    if table.names and len(table) and is_cut_off(path):
+        last = table.texts("label")[-1]
+        if last and last.casefold() != SKIP and last not in project.classes and last not in new_classes:
+            raise InputError(
+                f"{table.where(len(table) - 1)}: the file ends within this line, and {last!r} is no class yet; it may "
+                "have been cut off: save it again, with a line break at its end"
+            )
+    return answers
+
+
+def check_label(project: Project, label: str, where: str, new_classes: Collection[str] = ()) -> None:
+    """Refuse a label that is no class, or hardly a new one.
+
+    Args:
+        project: Its classes are known.
+        label: As written.
+        where: For the message.
+        new_classes: Names that may be new classes.
+
+    Raises:
+        InputError: If it cannot be taken.
+    """
+    known = project.classes
+    if label in known or label.casefold() == SKIP:
+        return
+    check_class_name(label, where)
+    if label in new_classes:
+        return
+    add = f"if it is a class of its own, add --new-class {label!r}"
+    alike = [name for name in known if _plain(name) == _plain(label)]
+    if alike:
+        raise InputError(f"{where}: {label!r} is written {alike[0]!r} elsewhere; correct it, or {add}")
+    if project.settings.classes is not None:
+        near = difflib.get_close_matches(label, known, n=3, cutoff=0.6)
+        which = f"did you mean {' or '.join(near)}?" if near else f"classes are {', '.join(known[:20])}."
+        raise InputError(f"{where}: {label!r} is no class of this project; {which} Correct it, or, {add}")
+
+
+def take(
+    project: Project, answers: Mapping[int, str | None], source: str, new_classes: Collection[str] = ()
+) -> Taken:  # fmt: skip
+    """Write answers into the journal: those that change something, in one event.
+
+    Args:
+        project: Must be locked (see `Project.changing`).
+        answers: Class by row; None for a sample that cannot be labeled.
+        source: Where they come from, such as ``csv``.
+        new_classes: Names that may be new classes.
+
+    Raises:
+        RunFolderError: If they cannot be written; then none is taken.
+    """
+    state = project.state
+    changed = {
+        row: label
+        for row, label in answers.items()
+        if (row not in state.skipped if label is None else state.labels.get(row) != label)
+    }
+    before = set(project.classes)
+    used = dict.fromkeys(label for label in changed.values() if label is not None and label not in before)
+    if project.settings.classes is not None and used:
+        project.add_event("classes", names=list(used))
+    corrected = sum(label is not None and row in state.history for row, label in changed.items())
+    skipped = sum(label is None for label in changed.values())
+    taken = Taken(len(changed) - corrected - skipped, corrected, skipped, len(answers) - len(changed), tuple(used))
+    if changed:
+        project.add_event("answers", source=source, answers={state.ids[row]: label for row, label in changed.items()})
+    return taken
+
+
+def _plain(name: str) -> str:
+    return "".join(character for character in name.casefold() if character.isalnum()) or name

@@ -1,0 +1,441 @@
+"""Bad files of answers; export, import from other tools in their own format, added samples, review."""
+
+import csv
+import json
+import os
+import zipfile
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepal_autoal.datasets import load_dataset
+from deepal_autoal.labeling.contact_sheet import contact_sheet
+from deepal_autoal.labeling.project import Project
+from deepal_autoal.labeling.review import doubts_of, held_out_probabilities
+from tests.labeling.conftest import QUICK, ask, ids_of, label_batch, truth, write_answers
+
+COLORS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
+
+
+@pytest.fixture
+def colors(deepal, tmp_path):
+    """A project of 24 image files in two folders, named after their colors, the first nine labeled."""
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        color = list(COLORS)[number % 3]
+        path = tmp_path / "data" / "unlabeled" / f"day {number % 2}" / f"{number:02d}-{color}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.clip(rng.normal(COLORS[color], 20, (8, 8, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(path)
+    status, _, err = deepal("label", "init", "p", "--data", "data", *QUICK)
+    assert status == 0, err
+    names = sorted(Project(tmp_path / "p").state.ids, key=color_order)[:9]
+    write_answers("nine.csv", [(name, color_of(name)) for name in names])
+    assert deepal("label", "submit", "p", "nine.csv")[0] == 0
+    return names
+
+
+def color_of(name):
+    return name.rpartition("-")[2].removesuffix(".png")
+
+
+def color_order(name):
+    return name.rpartition("/")[2]
+
+
+def labels_of(name="p"):
+    state = Project(Path(name)).state
+    return {state.ids[row]: label for row, label in state.labels.items()}
+
+
+BAD_ANSWERS = {
+    "columns": ("name,label\n1,a\n", "lacks id"),
+    "unknown id": ("id,label\n99,a\n", "line 2: unknown id '99'"),
+    "empty id": ("id,label\n,a\n", "the id is empty"),
+    "twice": ("id,label\n1,a\n2,b\n1,a\n", "line 4: 1 is listed a second time"),
+    "unknown class": ("id,label\n1,a\n2,bb\n", "line 3: 'bb' is no class of this project; did you mean b?"),
+    "other case": ("id,label\n1,A\n", "'A' is written 'a' elsewhere"),
+    "missing": ("id,label\n1,nan\n", "stands for a missing one"),
+    "cut off in a row": ("id,label\n1,a\n2", "line 3: 1 fields"),
+    "cut off in quotes": ('id,label\n1,a\n2,"b', "line 3"),
+    "cut off in a label": ("id,label\n1,a\n2,gree", "'gree' is no class"),
+    "binary": (b"\x89PNG\r\n\x1a\n\0\xff", "not UTF-8"),
+    "empty": ("", "name the columns"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ANSWERS)
+def test_bad_answers_take_nothing(deepal, vectors, name):
+    deepal("label", "init", "p", "--data", vectors, "--classes", "a,b,c", *QUICK)
+    content, expected = BAD_ANSWERS[name]
+    Path("bad.csv").write_bytes(content.encode() if isinstance(content, str) else content)
+    before = Path("p/journal.jsonl").read_bytes()
+    status, _, err = deepal("label", "submit", "p", "bad.csv")
+    assert status == 2 and expected in err and err.count("\n") == 1, err
+    assert Path("p/journal.jsonl").read_bytes() == before
+
+
+def test_no_file_of_answers(deepal, project):
+    for file, expected in (("none.csv", "No such file"), ("p", "a folder")):
+        status, _, err = deepal("label", "submit", "p", file)
+        assert status == 2 and expected in err and err.count("\n") == 1
+    Path("none.csv").write_text("id,label\n1,\n")
+    status, out, _ = deepal("label", "submit", "p", "none.csv")
+    assert status == 0 and "nothing to take" in out
+
+
+def test_answers_from_any_spreadsheet(deepal, project):
+    Path("a.csv").write_bytes("\ufeffId;Label;remark\r\n1;a;x\r\n\r\n2;  skip ;\r\n".encode())
+    assert deepal("label", "submit", "p", "a.csv")[0] == 0
+    Path("a.csv").write_bytes("id\tlabel\n3\té\n".encode("utf-16"))
+    assert deepal("label", "submit", "p", "a.csv")[0] == 0
+    assert labels_of() == {"1": "a", "3": "é"}
+
+
+def test_names_like_formulas(deepal, tmp_path):
+    np.savez(tmp_path / "f.npz", x=np.eye(6, dtype=np.float32), ids=np.array(["=1+1", "-x", "'q", "@a", "b", "c"]))
+    assert deepal("label", "init", "p", "--data", "f.npz", *QUICK)[0] == 0
+    names = ids_of(ask(deepal))
+    assert "'=1+1" in names and "'-x" in names
+    write_answers("a.csv", [(name, "'=yes" if name in ("b", "c") else "no") for name in names])
+    assert deepal("label", "submit", "p", "a.csv")[0] == 0
+    assert labels_of()["=1+1"] == "no" and labels_of()["b"] == "=yes"
+    assert deepal("label", "export", "p", "--out", "out.csv")[0] == 0
+    assert "'=1+1,no,person" in Path("out.csv").read_text()
+
+
+def test_new_classes(deepal, vectors):
+    deepal("label", "init", "p", "--data", vectors, "--classes", "a,b", *QUICK)
+    write_answers("a.csv", [("1", "a"), ("2", "c")])
+    status, _, err = deepal("label", "submit", "p", "a.csv")
+    assert status == 2 and "--new-class 'c'" in err and not labels_of()
+    status, out, _ = deepal("label", "submit", "p", "a.csv", "--new-class", "c")
+    assert status == 0 and "New classes: c" in out and Project(Path("p")).classes == ["a", "b", "c"]
+    write_answers("b.csv", [("3", "c"), ("4", "skip")])
+    assert deepal("label", "submit", "p", "b.csv")[0] == 0, "a class that was confirmed is one"
+    deepal("label", "init", "q", "--data", vectors, *QUICK)
+    Path("c.csv").write_text("id,label\n1,cat\n2,ca")
+    status, _, err = deepal("label", "submit", "q", "c.csv")
+    assert status == 2 and "cut off" in err and not labels_of("q")
+
+
+def test_export_csv(deepal, colors):
+    assert deepal("label", "export", "p", "--out", "labels.csv")[0] == 0
+    with open("labels.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["id"]: row["label"] for row in rows} == {name: color_of(name) for name in colors}
+    assert {row["source"] for row in rows} == {"person"}
+    assert deepal("label", "export", "p", "--out", "labels.csv", "--predictions")[0] == 0
+    with open("labels.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 24 and [row["source"] for row in rows].count("person") == 9
+    assert all(0 < float(row["confidence"]) <= 1 for row in rows)
+    assert np.mean([row["label"] == color_of(row["id"]) for row in rows]) > 0.9
+    Path("mine.csv").write_text("mine")
+    status, _, err = deepal("label", "export", "p", "--out", "mine.csv")
+    assert status == 2 and "not written by this command" in err and Path("mine.csv").read_text() == "mine"
+
+
+def test_export_for_runs(deepal, colors):
+    assert deepal("label", "export", "p", "--out", "tree", "--predictions")[0] == 0
+    assert sorted(os.listdir("tree")) == ["blue", "green", "red"]
+    assert sum(len(files) for _, _, files in os.walk("tree")) == 24
+    assert len(load_dataset("./tree").x_train) + len(load_dataset("./tree").x_test) == 24
+    status, _, err = deepal("label", "export", "p", "--out", "tree")
+    assert status == 2 and "not an empty folder" in err
+    assert deepal("label", "export", "p", "--out", "some.npz")[0] == 0
+    assert deepal("label", "export", "p", "--out", "some.npz")[0] == 0, "its own file is replaced"
+    data = load_dataset("some.npz")
+    assert data.x_train.shape[1:] == (8, 8, 3) and len(data.x_train) + len(data.x_test) == 9
+    status, _, err = deepal("label", "export", "p", "--out", "some.doc")
+    assert status == 2 and "--format" in err
+    status, _, err = deepal("label", "export", "p", "--out", "x", "--format", "cvt")
+    assert status == 2 and "cvat" in err
+
+
+def test_files_of_one_name_in_the_tree(deepal, tmp_path):
+    for name in ("one/a.png", "two/a.png", "b.png"):
+        (tmp_path / "d" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), len(name)).save(tmp_path / "d" / name)
+    deepal("label", "init", "p", "--data", "d", "--classes", "x,y/z", *QUICK)
+    write_answers("a.csv", [("one/a.png", "x"), ("two/a.png", "x"), ("b.png", "x")])
+    deepal("label", "submit", "p", "a.csv")
+    assert deepal("label", "export", "p", "--out", "tree")[0] == 0
+    assert sorted(os.listdir("tree/x")) == ["b.png", "one__a.png", "two__a.png"]
+    write_answers("a.csv", [("b.png", "y/z")])
+    deepal("label", "submit", "p", "a.csv")
+    status, _, err = deepal("label", "export", "p", "--out", "tree2")
+    assert status == 2 and "'y/z' cannot be the name of a folder" in err and not Path("tree2").exists()
+
+
+def test_label_studio_tasks(deepal, colors):
+    write_answers("s.csv", [(Project(Path("p")).state.ids[-1], "skip")])
+    deepal("label", "submit", "p", "s.csv")
+    status, out, _ = deepal("label", "export", "p", "--out", "tasks.json", "--predictions")
+    assert status == 0 and '<Choices name="label" toName="image" choice="single"><Choice value="blue"/>' in out
+    tasks = json.loads(Path("tasks.json").read_text())
+    assert len(tasks) == 24 and tasks[0]["data"]["image"].startswith("/data/local-files/?d=data/unlabeled/day%200/")
+    for task in tasks:
+        prediction = task["predictions"][0]
+        assert 0 < prediction["score"] <= 1 and prediction["result"][0]["value"]["choices"][0] in COLORS
+        name = task["data"]["deepal_id"]
+        if name in colors:
+            (annotation,) = task["annotations"]
+            result = {
+                "from_name": "label",
+                "to_name": "image",
+                "type": "choices",
+                "value": {"choices": [color_of(name)]},
+            }
+            assert annotation["result"] == [result]
+    assert sum(task["annotations"][0]["was_cancelled"] for task in tasks if task["annotations"]) == 1
+    # Imported again, they change nothing.
+    status, out, err = deepal("label", "import", "p", "tasks.json")
+    assert status == 0 and "10 known already" in out, err
+
+
+def label_studio_export(images):
+    """Return tasks as Label Studio exports them: pairs of the image's address and annotated choices."""
+    return [
+        {
+            "id": 41 + number,
+            "annotations": [
+                {
+                    "id": 90 + 10 * number + position, "completed_by": 1, "was_cancelled": choice == "skipped",
+                    "result": [] if choice == "skipped" else [
+                        {"value": {"choices": [choice]}, "id": "u6aQ2", "from_name": "choice", "to_name": "image",
+                         "type": "choices", "origin": "manual"}
+                    ],
+                    "ground_truth": False, "created_at": f"2026-01-0{position + 1}T09:31:50.474800Z",
+                    "updated_at": f"2026-01-0{position + 1}T09:31:50.474821Z", "draft_created_at": None,
+                    "lead_time": 4.1, "prediction": {}, "result_count": 0, "unique_id": "7ce2", "import_id": None,
+                    "last_action": None, "task": 41 + number, "project": 3, "updated_by": 1, "parent_prediction": None,
+                    "parent_annotation": None, "last_created_by": None,
+                }
+                for position, choice in enumerate(choices)
+            ],
+            "file_upload": None, "drafts": [], "predictions": [], "data": {"image": image}, "meta": {},
+            "created_at": "2026-01-01T09:00:00.000000Z", "updated_at": "2026-01-02T09:31:50.500000Z", "inner_id": 1,
+            "total_annotations": len(choices), "cancelled_annotations": 0, "total_predictions": 0, "comment_count": 0,
+            "unresolved_comment_count": 0, "last_comment_updated_at": None, "project": 3, "updated_by": 1,
+            "comment_authors": [],
+        }
+        for number, (image, choices) in enumerate(images)
+    ]  # fmt: skip
+
+
+def test_label_studio_annotations(deepal, colors):
+    images = [
+        ("/data/upload/3/1f0c9ab2-09-red.png", ["red"]),
+        ("/data/local-files/?d=x/data/unlabeled/day%200/10-green.png", ["green"]),
+        ("s3://bucket/data/unlabeled/day 1/11-blue.png", ["red", "blue"]),
+        ("https://host/12-red.png?token=1", ["skipped"]),
+        ("/data/upload/3/13-green.png", []),
+    ]  # fmt: skip
+    Path("export.json").write_text(json.dumps(label_studio_export(images)))
+    status, out, err = deepal("label", "import", "p", "export.json")
+    assert status == 0 and "3 new, 1 skipped" in out, err
+    found = {name: label for name, label in labels_of().items() if name not in colors}
+    assert len(found) == 3 and all(label == color_of(name) for name, label in found.items())
+    assert any(name.endswith("11-blue.png") for name in found), "the newest annotation counts"
+
+
+BAD_EXPORTS = {
+    "a.json": ("[", "cannot read"),
+    "b.json": ('{"tasks": 1}', "not an export of Label Studio"),
+    "c.json": ('[{"image": "x.png", "choice": "red", "id": 4}]', "task 4: it has no data and annotations"),
+    "d.json": (json.dumps(label_studio_export([("nowhere.png", ["red"])])), "task 41: 'nowhere.png' is no sample"),
+    "e.json": (json.dumps(label_studio_export([("09-red.png", ["nan"])])), "stands for a missing one"),
+    "f.json": ("[]", "holds no labels"),
+    "g.json": (json.dumps(label_studio_export([("09-red.png", ["red"]), ("x/09-red.png", ["blue"])])), "listed twice"),
+    "h.xml": ("<annotations><image", "cannot be read as XML"),
+    "o.xml": ("<?xml version='1.0' encoding='utf-x'?><annotations/>", "cannot be read as XML"),
+    "i.xml": ("<other/>", "lists no images"),
+    "j.xml": ('<!DOCTYPE a [<!ENTITY b "c">]><annotations/>', "entities"),
+    "k.xml": ('<annotations><image name="09-red.png"><tag label="red"/><tag label="blue"/></image></annotations>',
+              "tags of several classes"),
+    "l.zip": ("PK", "cannot be read as .zip"),
+    "m.csv": ("id,label\n", "deepal label submit p m.csv"),
+    "n.xml": ('<annotations><image name="09-red.png"/></annotations>', "holds no labels"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("file", BAD_EXPORTS)
+def test_bad_exports_take_nothing(deepal, colors, file):
+    content, expected = BAD_EXPORTS[file]
+    Path(file).write_text(content)
+    before = Path("p/journal.jsonl").read_bytes()
+    status, _, err = deepal("label", "import", "p", file)
+    assert status == 2 and expected in err and err.count("\n") == 1, err
+    assert Path("p/journal.jsonl").read_bytes() == before
+
+
+CVAT_EXPORT = """<?xml version="1.0" encoding="utf-8"?>
+<annotations>
+  <version>1.1</version>
+  <meta>
+    <job>
+      <id>7</id><size>3</size><mode>annotation</mode><overlap>0</overlap><bugtracker></bugtracker>
+      <created>2026-01-05 10:02:11.115911+00:00</created><updated>2026-01-05 10:07:42.531107+00:00</updated>
+      <subset>default</subset><start_frame>0</start_frame><stop_frame>2</stop_frame><frame_filter></frame_filter>
+      <segments><segment><id>7</id><start>0</start><stop>2</stop><url>http://localhost:8080/api/jobs/7</url></segment>
+      </segments>
+      <owner><username>admin</username><email></email></owner><assignee></assignee>
+      <labels>
+        <label><name>red</name><color>#f02020</color><type>any</type><attributes></attributes></label>
+        <label><name>blue</name><color>#2020f0</color><type>tag</type><attributes></attributes></label>
+      </labels>
+    </job>
+    <dumped>2026-01-05 10:08:01.733210+00:00</dumped>
+  </meta>
+  <image id="0" name="day 1/09-red.png" width="8" height="8">
+    <tag label="red" source="manual">
+    </tag>
+  </image>
+  <image id="1" name="11-blue.png" width="8" height="8">
+    <tag label="blue" source="manual">
+    </tag>
+    <box label="red" source="manual" occluded="0" xtl="1" ytl="1" xbr="3" ybr="3" z_order="0">
+    </box>
+  </image>
+  <image id="2" name="12-red.png" width="8" height="8">
+  </image>
+</annotations>
+"""
+
+
+@pytest.mark.parametrize("form", ["xml", "zip", "folders"])
+def test_cvat_export_is_read(deepal, colors, form):
+    file = "export.xml" if form == "xml" else "export.zip"
+    if form == "xml":
+        Path(file).write_text(CVAT_EXPORT)
+    else:
+        with zipfile.ZipFile(file, "w") as archive:
+            if form == "zip":
+                archive.writestr("annotations.xml", CVAT_EXPORT)
+            else:
+                for name in ("red/09-red.png", "blue/blue_11-blue.png", "no_label/12-red.png"):
+                    archive.writestr(name, b"")
+    status, out, err = deepal("label", "import", "p", file)
+    assert status == 0 and "2 new" in out, err
+    found = {name.rpartition("/")[2]: label for name, label in labels_of().items() if name not in colors}
+    assert found == {"09-red.png": "red", "11-blue.png": "blue"}
+
+
+def test_cvat_annotations(deepal, colors):
+    for file in ("out.zip", "out.xml"):
+        assert deepal("label", "export", "p", "--out", file, "--predictions")[0] == 0
+        assert deepal("label", "export", "p", "--out", file)[0] == 0, "its own file is replaced"
+    root = ElementTree.parse("out.xml").getroot()
+    assert root.findtext("version") == "1.1" and len(root.findall("meta/task/labels/label")) == 3
+    images = {image.get("name"): image for image in root.findall("image")}
+    assert len(images) == 24 and {image.get("width") for image in images.values()} == {"8"}
+    tags = {name: [tag.get("label") for tag in image.findall("tag")] for name, image in images.items()}
+    assert {name: found for name, found in tags.items() if found} == {name: [color_of(name)] for name in colors}
+    with zipfile.ZipFile("out.zip") as archive:
+        assert archive.namelist() == ["annotations.xml"]
+    status, out, _ = deepal("label", "import", "p", "out.zip")
+    assert status == 0 and "9 known already" in out
+
+
+def test_formats_that_need_files(deepal, project):
+    label_batch(deepal)
+    for form, expected in (("folder", "image files"), ("cvat", "image files"), ("label-studio", "shows no arrays")):
+        status, _, err = deepal("label", "export", "p", "--out", "x", "--format", form)
+        assert status == 2 and expected in err and not Path("x").exists()
+
+
+def test_export_before_there_is_anything(deepal, project):
+    for options in ([], ["--predictions"]):
+        status, _, err = deepal("label", "export", "p", "--out", "a.csv", *options)
+        assert status == 2 and ("has no labels yet" in err or "two classes" in err) and not Path("a.csv").exists()
+
+
+def test_added_images(deepal, colors):
+    Image.new("RGB", (8, 8), COLORS["red"]).save("data/unlabeled/later-red.png")
+    Path("more").mkdir()
+    Image.new("RGB", (8, 8), COLORS["blue"]).save("more/other-blue.png")
+    status, out, err = deepal("label", "add", "p", "data")
+    assert status == 0 and "1 samples added; 25 in all" in out, err
+    assert deepal("label", "add", "p", "more")[0] == 0
+    status, _, err = deepal("label", "add", "p", "more")
+    assert status == 2 and "does not have already" in err
+    Image.new("RGB", (9, 8), COLORS["blue"]).save("more/odd.png")
+    status, _, err = deepal("label", "add", "p", "more")
+    assert status == 2 and "9x8 pixels, but" in err
+    Path("third").mkdir()
+    Image.new("RGB", (8, 8)).save("third/other-blue.png")
+    status, _, err = deepal("label", "add", "p", "third")
+    assert status == 2 and "in the project already" in err
+    write_answers("a.csv", [("other-blue.png", "blue")])
+    assert deepal("label", "submit", "p", "a.csv")[0] == 0
+    assert len(ids_of(ask(deepal, "-n", "16"))) == 16
+    os.remove("data/unlabeled/later-red.png")
+    status, _, err = deepal("label", "export", "p", "--out", "t", "--predictions")
+    assert status == 2 and "1 of 1 image files" in err and "later-red.png" in err
+
+
+def test_added_vectors(deepal, project, vectors):
+    label_batch(deepal)
+    np.save("more.npy", np.load(vectors)[:5] + 1)
+    np.save("wide.npy", np.zeros((5, 7), np.float32))
+    status, out, err = deepal("label", "add", "p", "more.npy")
+    assert status == 0 and "5 samples added; 45 in all" in out, err
+    for file, expected in (("more.npy", "already"), ("wide.npy", "shape (7,)"), ("p", "already")):
+        status, _, err = deepal("label", "add", "p", file)
+        assert status == 2 and (expected in err or "inside" in err), err
+    Path("t.txt").write_text("a text\n")
+    status, _, err = deepal("label", "add", "p", "t.txt")
+    assert status == 2 and "holds texts" in err
+    assert len(set(ids_of(ask(deepal, "-n", "39")))) == 39
+
+
+def test_review_finds_a_wrong_label_and_a_changed_one(deepal, project, vectors):
+    status, _, err = deepal("label", "review", "p")
+    assert status == 2 and "10 labels" in err
+    names = [str(row) for row in range(30)]
+    write_answers("a.csv", [(name, "a" if name == "4" else truth(name)) for name in names])
+    write_answers("b.csv", [("7", "c"), ("8", "c")])
+    write_answers("c.csv", [("7", "b")])
+    for file in ("a.csv", "b.csv", "c.csv"):
+        assert deepal("label", "submit", "p", file)[0] == 0
+    status, out, err = deepal("label", "review", "p")
+    assert status == 0, err
+    with open("p/review.csv", newline="") as file:
+        rows = {row["id"]: row for row in csv.DictReader(file)}
+    assert (rows["4"]["label"], rows["4"]["suggested"], rows["4"]["reason"]) == ("a", "b", "model")
+    assert rows["7"]["label"] == "b" and "changed: b (csv" in rows["7"]["reason"] and "8" not in rows
+    assert "a, or b?" in Path("p/review.html").read_text()
+    status, out, _ = deepal("label", "submit", "p", "p/review.csv")
+    assert status == 0 and "0 new" in out, "unchanged, it changes nothing"
+    text = Path("p/review.csv").read_text().replace("4,a,b,", "4,b,b,")
+    Path("p/review.csv").write_text(text)
+    deepal("label", "submit", "p", "p/review.csv")
+    assert labels_of()["4"] == "b" and not [doubt for doubt in doubts_of(Project(Path("p"))) if doubt.reason == "model"]
+
+
+def test_held_out_probabilities_do_not_see_the_label(deepal, project):
+    """Whatever a sample's own label is, its probabilities stay."""
+    names = [str(row) for row in range(20)]
+    write_answers("a.csv", [(name, truth(name)) for name in names])
+    deepal("label", "submit", "p", "a.csv")
+    opened = Project(Path("p"))
+    rows, labels = np.arange(20), np.arange(20) % 3
+    first = held_out_probabilities(opened, rows, labels)
+    assert first.argmax(axis=1).tolist() == labels.tolist()
+    swapped = labels.copy()
+    swapped[4] = 0
+    assert held_out_probabilities(opened, rows, swapped)[4].argmax() == labels[4]
+    lonely = np.where(labels == 2, 0, labels)
+    lonely[0] = 2
+    assert np.isnan(held_out_probabilities(opened, rows, lonely)[0]).all()
+
+
+def test_contact_sheet_escapes(deepal, tmp_path):
+    np.savez(tmp_path / "f.npz", x=np.eye(6, dtype=np.float32), ids=np.array(["<script>", "b", "c", "d", "e", "f"]))
+    deepal("label", "init", "p", "--data", "f.npz", *QUICK)
+    page = contact_sheet(Project(tmp_path / "p"), [0, 1], "a<b", "c&d", {0: '"x"<'}).decode()
+    assert "<script>" not in page and "&lt;script&gt;" in page and "a&lt;b" in page and "&quot;x&quot;&lt;" in page
