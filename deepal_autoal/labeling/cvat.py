@@ -6,6 +6,7 @@ See https://docs.cvat.ai/docs/other/xml_format.
 from __future__ import annotations
 
 import io
+import logging
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -22,6 +23,10 @@ ANNOTATIONS = "annotations.xml"
 MARK = b"written by deepal_autoal"
 _MOST_BYTES = 1 << 30
 _NO_LABEL = frozenset({"no_label", "__no_label__"})
+# What CVAT calls annotations that no person has made or changed.
+_BY_MODEL = "auto"
+
+logger = logging.getLogger(__name__)
 
 
 def tagged_images(project: Project, labeled: Sequence[Labeled]) -> bytes:
@@ -32,9 +37,9 @@ def tagged_images(project: Project, labeled: Sequence[Labeled]) -> bytes:
         labeled: What `labels_of` returned.
 
     Raises:
-        InputError: If a file is missing.
+        InputError: If a file is missing, or is no image any more.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     known = {item.row: item for item in labeled}
     root = ElementTree.Element("annotations")
@@ -52,13 +57,16 @@ def tagged_images(project: Project, labeled: Sequence[Labeled]) -> bytes:
         check_files(project, source)
         folder = files_folder(project, source)
         for row, name in enumerate(source.ids, source.start):
-            with Image.open(folder / name) as opened:
-                width, height = opened.size
+            try:
+                with Image.open(folder / name) as opened:
+                    width, height = opened.size
+            except (OSError, UnidentifiedImageError) as error:
+                raise InputError(f"{folder / name} is not an image that can be read; put the old file back") from error
             image = ElementTree.SubElement(root, "image", id=str(row), name=without_controls(name), width=str(width),
                                            height=str(height))  # fmt: skip
             item = known.get(row)
             if item is not None:
-                origin = "manual" if item.source == PERSON else "auto"
+                origin = "manual" if item.source == PERSON else _BY_MODEL
                 ElementTree.SubElement(image, "tag", label=item.label, source=origin)
     ElementTree.indent(root)
     content: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
@@ -76,6 +84,8 @@ def zipped(content: bytes) -> bytes:
 
 def read_tags(path: Path) -> list[tuple[str, list[str], str | None]]:
     """Return what an export says: where, the sample's names, and its class. Images without a tag are left out.
+
+    So are tags of a model, which no person has looked at; a warning says how many there are.
 
     Args:
         path: An ``.xml`` file, or a ``.zip`` with one or with a folder for each class.
@@ -111,14 +121,22 @@ def _tags(path: Path, content: bytes) -> list[tuple[str, list[str], str | None]]
     if root.tag != "annotations" or not images:
         raise InputError(f'{path} lists no images; export the task from CVAT in the format "CVAT for images 1.1"')
     found: list[tuple[str, list[str], str | None]] = []
+    n_by_model = 0
     for image in images:
         name = image.get("name", "")
         where = f"{path}, image {name}"
-        labels = sorted({tag.get("label", "").strip() for tag in image.findall("tag")})
+        tags = [tag for tag in image.findall("tag") if tag.get("source") != _BY_MODEL]
+        n_by_model += not tags and image.find("tag") is not None
+        labels = sorted({tag.get("label", "").strip() for tag in tags})
         if len(labels) > 1:
             raise InputError(f"{where}: it has tags of several classes ({', '.join(labels[:5])}); keep one there")
         if labels:
             found.append((where, [name], labels[0]))
+    if n_by_model:
+        logger.warning(
+            "%s: tags of %d images are a model's (source %s) and are not taken; set them in CVAT again to take them",
+            path, n_by_model, _BY_MODEL,
+        )  # fmt: skip
     return found
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from deepal_autoal.errors import InputError
 from deepal_autoal.labeling.cvat import read_tags
+from deepal_autoal.labeling.data import SKIP
 from deepal_autoal.labeling.label_studio import read_annotations
 from deepal_autoal.labeling.matching import Matcher
 from deepal_autoal.labeling.project import Project, command
@@ -40,6 +41,8 @@ def read_exchange(
         if row is None:
             shown = names[0][:80] if names else "no name"
             raise InputError(f"{where}: {shown!r} is no sample of {project.path}, or of several samples the file name")
+        if label is not None and label.casefold() == SKIP:
+            label = None
         if label is not None:
             check_label(project, label, where, new_classes)
         if answers.get(row, label) != label:

@@ -79,14 +79,9 @@ class Journal:
             os.close(descriptor)
 
     def _read(self) -> None:
-        content = read_bytes(self.path)
-        for number, line in enumerate(content.splitlines(keepends=True), 1):
-            if not line.endswith(b"\n"):
-                logger.warning(
-                    "%s: its last line was cut off while it was written, and does not count: repeat the last command",
-                    self.path,
-                )
-                break
+        # Not `splitlines`: where a byte was damaged into another line break, all that follows would seem cut off.
+        *lines, rest = read_bytes(self.path).split(b"\n")
+        for number, line in enumerate(lines, 1):
             where = f"line {number} of {self.path}"
             record = parse_json(line, where)
             checksum = record.pop(CHECKSUM, None) if isinstance(record, dict) else None
@@ -95,4 +90,9 @@ class Journal:
                     f"{where} is damaged or was edited: it does not match its checksum; put back a copy of the file"
                 )
             self.events.append(record)
-            self._last, self._size = checksum, self._size + len(line)
+            self._last, self._size = checksum, self._size + len(line) + 1
+        if rest:
+            logger.warning(
+                "%s: its last line was cut off while it was written, and does not count: repeat the last command",
+                self.path,
+            )

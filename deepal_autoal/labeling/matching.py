@@ -32,7 +32,10 @@ class Matcher:
             return rows[written]
         if self._project.settings.form == TEXTS:
             return self._by_text.get(written.strip())
-        parts = urlsplit(written)
+        try:
+            parts = urlsplit(written)
+        except ValueError:  # no address
+            return None
         local = parse_qs(parts.query).get("d")
         path = local[0] if local else unquote(parts.path)
         names = [part for part in path.replace("\\", "/").split("/") if part]

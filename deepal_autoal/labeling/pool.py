@@ -109,17 +109,28 @@ def checked_source(project: Project, source: SourceRecord) -> Source:
 
 
 def check_files(project: Project, source: SourceRecord) -> None:
-    """Check that a source's image files are there.
+    """Check that a source's image files are there, and have the sizes that they had.
 
     Raises:
-        InputError: If some are missing; names the first.
+        InputError: If some are missing or changed; names the first.
     """
     folder = files_folder(project, source)
-    missing = [name for name in source.ids if not (folder / name).is_file()]
+    missing, changed = [], []
+    for name, size in zip(source.ids, source.sizes, strict=True):
+        try:
+            if (folder / name).stat().st_size != size:
+                changed.append(name)
+        except OSError:
+            missing.append(name)
     if missing:
         raise InputError(
             f"{len(missing)} of {source.size} image files in {folder} are missing, such as {missing[0]}; put them back "
             f"or say where they are with: {command('init', project.path)} --data PATH"
+        )
+    if changed:
+        raise InputError(
+            f"{len(changed)} of {source.size} image files in {folder} were changed since they were added to "
+            f"{project.path}, such as {changed[0]}; put the old files back, and add new ones under names of their own"
         )
 
 

@@ -183,16 +183,18 @@ class Project:
 
     Raises:
         InputError: If there is none.
-        RunFolderError: If a file of it cannot be read, is damaged, or was written by a newer version.
+        RunFolderError: If a file of it is missing, cannot be read, is damaged, or was written by a newer version.
     """
 
     def __init__(self, path: Path) -> None:
         if not os.path.isdir(path) or not os.path.exists(path / SETTINGS) or not os.path.exists(path / JOURNAL):
+            _refuse_incomplete(path)
             raise InputError(f"{path} is not a labeling project; start one with: {command('init', path)} --data PATH")
         self.path = path
         self.settings = _read_settings(path / SETTINGS)
         self.reload()
         if not self.journal.events:
+            _refuse_incomplete(path)
             raise InputError(f"{path} is not complete; start it again with: {command('init', path)} --data PATH")
 
     @classmethod
@@ -365,6 +367,7 @@ def is_begun(folder: Path) -> bool:
 
     Raises:
         InputError: If it holds anything else.
+        RunFolderError: If it holds a project whose settings or journal are missing.
     """
     if not os.path.lexists(folder):
         return False
@@ -376,11 +379,29 @@ def is_begun(folder: Path) -> bool:
         raise InputError(f"the folder {folder} cannot be read: {error.strerror}") from error
     if SETTINGS in names and JOURNAL in names and Journal(folder / JOURNAL).events:
         return True
+    _refuse_incomplete(folder)
     # The lock alone, or data in a folder of their own beside it, are no obstacle.
     others = {name for name in names if not name.startswith(".") and not os.path.isdir(folder / name)} - _OWN
     if others:
         raise InputError(f"{folder} holds other files, such as {min(others)}; name a new folder for the project")
     return False
+
+
+def _refuse_incomplete(folder: Path) -> None:
+    """Refuse a project that has lost its settings or its journal: starting it again would overwrite the rest.
+
+    A start that was killed leaves neither events nor batches.
+
+    Raises:
+        RunFolderError: If so.
+    """
+    if os.path.exists(folder / JOURNAL) and Journal(folder / JOURNAL).events:
+        lost = SETTINGS
+    elif os.path.exists(folder / BATCHES / "1.csv"):
+        lost = JOURNAL
+    else:
+        return
+    raise RunFolderError(f"{folder} is a labeling project whose {lost} is missing or empty; put back a copy of the file")
 
 
 def write_source(

@@ -154,7 +154,7 @@ def add_data(project: Project, data: Path, skip_bad: bool = False) -> int:
     if source.form == FILES:
         source = _new_files(project, data, source)
         _check_sizes(project, source)
-    elif any(_is_at(project, known, data) for known in project.state.sources):
+    elif any(_is_at(project, known, data) and _is_same(project, known, data) for known in project.state.sources):
         raise InputError(f"{data} is in the project already; put new samples into a file of their own")
     elif source.form != TEXTS and source.array is not None:
         first = checked_source(project, project.state.sources[0]).array
@@ -166,31 +166,37 @@ def add_data(project: Project, data: Path, skip_bad: bool = False) -> int:
 
 
 def find_data(project: Project, data: Path) -> bool:
-    """Record a new place of a source of data, recognized by its fingerprint; return whether it is another place.
+    """Record a new place of all sources of data that are there, recognized by their fingerprints.
 
     Args:
         project: Must be locked (see `Project.changing`).
         data: The place.
 
+    Returns:
+        Whether it is new for one of them.
+
     Raises:
         InputError: If no source of the project is there.
     """
-    for source in project.state.sources:
-        if _is_at(project, source, data):
-            return False
-    for source in project.state.sources:
-        if _is_same(project, source, data):
-            project.add_event("moved", number=source.number, **place_of(project.path, data))
-            return True
-    raise InputError(
-        f"{project.path} is a labeling project already, and {data} does not hold its data; add new samples with: "
-        f"{command('add', project.path)} PATH; or name a new folder for another project"
-    )
+    found = [source for source in project.state.sources if _is_same(project, source, data)]
+    if not found:
+        raise InputError(
+            f"{project.path} is a labeling project already, and {data} does not hold its data; add new samples with: "
+            f"{command('add', project.path)} PATH; or name a new folder for another project"
+        )
+    moved = [source for source in found if not _is_at(project, source, data)]
+    for source in moved:
+        project.add_event("moved", number=source.number, **place_of(project.path, data))
+    return bool(moved)
 
 
 def _is_at(project: Project, source: SourceRecord, data: Path) -> bool:
+    """Return whether a source's data are at a place: a file, or the folder of image files or of their table."""
     try:
-        return os.path.realpath(project.locate(source)) == os.path.realpath(data) and _is_same(project, source, data)
+        if project.settings.form != FILES:
+            return os.path.realpath(project.locate(source)) == os.path.realpath(data)
+        folder = data if data.is_dir() else data.parent
+        return os.path.realpath(files_folder(project, source)) == os.path.realpath(folder)
     except InputError:
         return False
 
@@ -209,11 +215,15 @@ def _is_same(project: Project, source: SourceRecord, data: Path) -> bool:
 
 def _new_files(project: Project, data: Path, source: Source) -> Source:
     """Return a source without the files that are in the project; files of another folder must have other names."""
-    places = {os.path.realpath(files_folder(project, known)): known for known in project.state.sources}
-    folder = source.folder or data
+    folder = os.path.realpath(source.folder or data)
     ids = source.ids or []
-    known = {name for place, record in places.items() if place == os.path.realpath(folder) for name in record.ids}
-    kept = [row for row, name in enumerate(ids) if name not in known]
+    known = {
+        os.path.normpath(name)
+        for record in project.state.sources
+        if os.path.realpath(files_folder(project, record)) == folder
+        for name in record.ids
+    }
+    kept = [row for row, name in enumerate(ids) if os.path.normpath(name) not in known]
     if not kept:
         raise InputError(f"{data} holds no image that {project.path} does not have already")
     return replace(source, ids=[ids[row] for row in kept], labels=[source.labels[row] for row in kept],

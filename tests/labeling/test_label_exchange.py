@@ -234,10 +234,11 @@ def test_label_studio_annotations(deepal, colors):
         ("s3://bucket/data/unlabeled/day 1/11-blue.png", ["red", "blue"]),
         ("https://host/12-red.png?token=1", ["skipped"]),
         ("/data/upload/3/13-green.png", []),
+        ("/data/upload/3/14-blue.png", ["Skip"]),
     ]  # fmt: skip
     Path("export.json").write_text(json.dumps(label_studio_export(images)))
     status, out, err = deepal("label", "import", "p", "export.json")
-    assert status == 0 and "3 new, 1 skipped" in out, err
+    assert status == 0 and "3 new, 2 skipped" in out, err
     found = {name: label for name, label in labels_of().items() if name not in colors}
     assert len(found) == 3 and all(label == color_of(name) for name, label in found.items())
     assert any(name.endswith("11-blue.png") for name in found), "the newest annotation counts"
@@ -259,6 +260,7 @@ BAD_EXPORTS = {
               "tags of several classes"),
     "l.zip": ("PK", "cannot be read as .zip"),
     "m.csv": ("id,label\n", "deepal label submit p m.csv"),
+    "p.json": (json.dumps(label_studio_export([("http://[host/09.png", ["red"])])), "is no sample"),
     "n.xml": ('<annotations><image name="09-red.png"/></annotations>', "holds no labels"),
 }  # fmt: skip
 
@@ -341,6 +343,21 @@ def test_cvat_annotations(deepal, colors):
     assert status == 0 and "9 known already" in out
 
 
+def test_a_models_labels_are_not_imported(deepal, colors):
+    for file in ("out.xml", "out.json"):
+        assert deepal("label", "export", "p", "--out", file, "--predictions")[0] == 0
+        status, out, err = deepal("label", "import", "p", file)
+        assert status == 0 and "0 new, 9 known already" in out, err
+        assert ("tags of 15 images are a model's" in err) == (file == "out.xml")
+
+
+def test_file_that_is_no_image_any_more(deepal, colors):
+    path = next(Path("data").rglob("*.png"))
+    path.write_bytes(b"x" * path.stat().st_size)
+    status, _, err = deepal("label", "export", "p", "--out", "out.xml")
+    assert status == 2 and "not an image that can be read" in err and err.count("\n") == 1
+
+
 def test_formats_that_need_files(deepal, project):
     label_batch(deepal)
     for form, expected in (("folder", "image files"), ("cvat", "image files"), ("label-studio", "shows no arrays")):
@@ -376,6 +393,30 @@ def test_added_images(deepal, colors):
     os.remove("data/unlabeled/later-red.png")
     status, _, err = deepal("label", "export", "p", "--out", "t", "--predictions")
     assert status == 2 and "1 of 1 image files" in err and "later-red.png" in err
+
+
+def test_images_added_to_one_folder_again_and_again(deepal, colors):
+    for number in range(3):
+        Image.new("RGB", (8, 8), COLORS["red"]).save(f"data/later {number}.png")
+        status, out, err = deepal("label", "add", "p", "data")
+        assert status == 0 and f"1 samples added; {25 + number} in all" in out, err
+    Path("data/list.csv").write_text("path\n./later 0.png\n")
+    status, _, err = deepal("label", "add", "p", "data/list.csv")
+    assert status == 2 and "does not have already" in err, "however the path is written"
+    status, _, err = deepal("label", "init", "p", "--data", "data")
+    assert status == 2 and "on these data already" in err
+    os.rename("data", "moved")
+    assert deepal("label", "next", "p")[0] == 2
+    assert deepal("label", "init", "p", "--data", "moved")[0] == 0
+    assert deepal("label", "next", "p")[0] == 0, "everything in the folder is found again"
+
+
+def test_changed_images_are_noticed(deepal, colors):
+    path = next(Path("data").rglob("*.png"))
+    Image.new("RGB", (8, 8)).save(path)
+    for command in (["next", "p"], ["export", "p", "--out", "t", "--predictions"]):
+        status, _, err = deepal("label", *command)
+        assert status == 2 and "were changed since" in err and path.name in err and err.count("\n") == 1
 
 
 def test_added_vectors(deepal, project, vectors):

@@ -205,6 +205,31 @@ def test_moved_data_are_found_again(deepal, project):
     assert deepal("label", "next", "p")[0] == 0
 
 
+def test_journal_with_a_damaged_byte_is_not_cut_there(deepal, project):
+    label_batch(deepal)
+    path = Path("p/journal.jsonl")
+    content = path.read_bytes()
+    second = content.index(b"\n") + 1
+    path.write_bytes(content[:second] + content[second:].replace(b"-", b"\r", 1))
+    status, _, err = deepal("label", "status", "p")
+    assert status == 2 and "line 2 of p/journal.jsonl" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("lost", ["project.json", "journal.jsonl"])
+@pytest.mark.parametrize("how", [Path.unlink, Path.touch])
+def test_start_does_not_overwrite_what_is_left(deepal, project, vectors, lost, how):
+    label_batch(deepal)
+    path = Path("p") / lost
+    path.unlink()
+    if how is Path.touch:
+        path.touch()
+    before = {file: file.read_bytes() for file in Path("p").rglob("*") if file.is_file() and file.name != ".lock"}
+    for command in (["status", "p"], ["next", "p"], ["init", "p", "--data", vectors, *QUICK]):
+        status, _, err = deepal("label", *command)
+        assert status == 2 and lost in err and err.count("\n") == 1
+    assert before == {file: file.read_bytes() for file in before}
+
+
 def test_changed_data_are_noticed(deepal, project):
     np.save("vectors.npy", np.zeros((40, 6), np.float32))
     status, _, err = deepal("label", "next", "p")
