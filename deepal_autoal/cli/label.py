@@ -66,25 +66,29 @@ def label_group() -> None:
     "-o", "--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the strategy. Repeatable."
 )
 @click.option(
-    "--embed", metavar="MODEL|none", default="none",
-    help="Learn from this model's embeddings, such as 'torchvision/resnet50[weights=imagenet]'; default none.",
+    "--embed", metavar="MODEL|auto|none",
+    help="Learn from this model's embeddings, such as 'torchvision/resnet50[weights=imagenet]'. Default auto, for "
+    "images: a published network whose weights are on this machine, else patches, learned from the images; with "
+    "--model, default none: the model learns from the images themselves.",
 )  # fmt: skip
 @click.option("--model", metavar="NAME", default="auto", help="Task model; default auto.")
-@click.option("--image-size", metavar="N|HxW", help="Bring images to this size; default small, or 224 with --embed.")
+@click.option(
+    "--image-size", metavar="N|HxW", help="Bring images to this size; default small, or 224 for a network of --embed."
+)
 @click.option("--batch-size", type=int, default=20, metavar="B", help="Samples in a batch; default 20.")
 @click.option("--seed", type=int, default=0, metavar="S", help="Seed of everything random; default 0.")
 @click.option("--device", default="auto", metavar="auto|cpu|cuda[:i]", help="Default auto: CUDA if available.")
 @_skip_bad
 def label_init(
     project: Path, data: Path, classes: str | None, strategy: str | None, candidates: str | None,
-    options: tuple[str, ...], embed: str, model: str, image_size: str | None, batch_size: int, seed: int, device: str,
-    skip_bad: bool,
+    options: tuple[str, ...], embed: str | None, model: str, image_size: str | None, batch_size: int, seed: int,
+    device: str, skip_bad: bool,
 ) -> None:  # fmt: skip
     """Start a project on your data, or tell it where its data are now."""
     given: dict[str, Any] = {
         "strategy": strategy, "candidates": candidates, "options": dict(map(split_option, options)), "model": model,
-        "embed": None if embed.casefold() == "none" else embed, "image_size": image_size, "batch_size": batch_size,
-        "seed": seed, "device": device, "skip_bad": skip_bad,
+        "embed": embed, "image_size": image_size, "batch_size": batch_size, "seed": seed, "device": device,
+        "skip_bad": skip_bad,
         "classes": None if classes is None else tuple(split_names(classes)),
     }  # fmt: skip
     _check_names(given)
@@ -103,10 +107,12 @@ def label_init(
         return
     from deepal_autoal.labeling.start import start_project
 
-    started = start_project(project, data, **given)
+    started, reason = start_project(project, data, **given)
     state, settings = started.state, started.settings
     size = f", brought to {settings.image_size} pixels" if settings.image_size else ""
     click.echo(f"{project}: {len(state.ids)} {_samples(settings.form)}{size}; strategy {settings.strategy}")
+    if reason:
+        click.echo(f"Embedding: {reason}")
     if state.labels:
         counts = Counter(state.labels.values())
         shown = ", ".join(f"{name} {counts[name]}" for name in started.classes)

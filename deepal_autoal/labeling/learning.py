@@ -84,7 +84,8 @@ class Learning:
         state, settings = self.project.state, self.project.settings
         if not self.can_train:
             labeled = list(state.labels)
-            rows = cover(self.samples.vectors, state.unlabeled, labeled, size, settings.seed, settings.device)
+            rows = cover(self.samples.vectors, state.unlabeled, labeled, size, settings.seed, settings.device,
+                         self.samples.scaling)  # fmt: skip
             return rows, covering(labeled), None
         learner = self.learner()
         rows = [int(row) for row in learner.ask(size)]
@@ -227,8 +228,9 @@ def covering(labeled: Sequence[int]) -> str:
 
 @engine_call()
 def cover(
-    vectors: NDArray[Any], candidates: Sequence[int], labeled: Sequence[int], size: int, seed: int, device: str
-) -> list[int]:
+    vectors: NDArray[Any], candidates: Sequence[int], labeled: Sequence[int], size: int, seed: int, device: str,
+    scaling: str = "auto",
+) -> list[int]:  # fmt: skip
     """Return rows that cover the candidates, chosen without a model: on the scaled vectors themselves.
 
     Args:
@@ -238,13 +240,14 @@ def cover(
         size: At most the number of candidates.
         seed: Of the project.
         device: Where it is computed.
+        scaling: Of the vectors, by name.
     """
     key = (seed, len(labeled), len(candidates))
     chosen = np.asarray(candidates, dtype=np.int64)
     if len(chosen) > MOST_COVERED:
         chosen = np.sort(numpy_stream(*key, "cover").choice(chosen, max(MOST_COVERED, size), replace=False))
     place = resolve_device(device)
-    scaling = resolve_scaling("auto", vectors).name
+    scaling = resolve_scaling(scaling, vectors).name
     inputs = Inputs(vectors, Normalization.fit(vectors, None, scaling), place)
     known = np.asarray(labeled, dtype=np.int64)
     classes = np.zeros(len(known), dtype=np.int64)
