@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,17 +78,21 @@ def label_group() -> None:
 @click.option("--batch-size", type=int, default=20, metavar="B", help="Samples in a batch; default 20.")
 @click.option("--seed", type=int, default=0, metavar="S", help="Seed of everything random; default 0.")
 @click.option("--device", default="auto", metavar="auto|cpu|cuda[:i]", help="Default auto: CUDA if available.")
+@click.option(
+    "--audit", type=float, default=0.1, metavar="SHARE",
+    help="Part of each batch that is drawn at random, to estimate accuracy from; default 0.1, 0 for none.",
+)  # fmt: skip
 @_skip_bad
 def label_init(
     project: Path, data: Path, classes: str | None, strategy: str | None, candidates: str | None,
     options: tuple[str, ...], embed: str | None, model: str, image_size: str | None, batch_size: int, seed: int,
-    device: str, skip_bad: bool,
+    device: str, audit: float, skip_bad: bool,
 ) -> None:  # fmt: skip
     """Start a project on your data, or tell it where its data are now."""
     given: dict[str, Any] = {
         "strategy": strategy, "candidates": candidates, "options": dict(map(split_option, options)), "model": model,
         "embed": embed, "image_size": image_size, "batch_size": batch_size, "seed": seed, "device": device,
-        "skip_bad": skip_bad,
+        "audit": audit, "skip_bad": skip_bad,
         "classes": None if classes is None else tuple(split_names(classes)),
     }  # fmt: skip
     _check_names(given)
@@ -188,11 +192,24 @@ def label_submit(project: Path, file: Path, new_classes: tuple[str, ...]) -> int
 @label_group.command("status")
 @_project
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def label_status(project: Path, as_json: bool) -> None:
-    """Show how far the project is, and what to do next."""
-    from deepal_autoal.labeling.status import status_of
+@click.option(
+    "--estimate", is_flag=True, help="First estimate accuracy from the labels so far; trains up to 22 models."
+)
+def label_status(project: Path, as_json: bool, estimate: bool) -> None:
+    """Show how far the project is, and what to do next.
 
-    status = status_of(_opened(project))
+    Accuracy is what the audit said when it was estimated last: after each batch if the model learns from vectors, such
+    as embeddings, otherwise when you ask for it.
+    """
+    from deepal_autoal.labeling.status import audit_text, status_of
+
+    opened = _opened(project)
+    if estimate:
+        from deepal_autoal.labeling.learning import Learning
+
+        with opened.changing(), _bar("audit") as progress:
+            Learning(opened).estimate(progress)
+    status = status_of(opened)
     if as_json:
         click.echo(json.dumps(status, indent=2))
         return
@@ -201,6 +218,8 @@ def label_status(project: Path, as_json: bool) -> None:
     for name, count in status["by_class"].items():
         click.echo(f"  {name:<{width}}  {count}")
     click.echo(f"Strategy {status['strategy']}, model {status['model']}")
+    if text := audit_text(opened):
+        click.echo(text)
     click.echo(status["advice"])
 
 
@@ -290,6 +309,29 @@ def _opened(path: Path) -> Project:
     return Project(path)
 
 
+@contextmanager
+def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar, from the first call of the function that the block gets, if somebody can see it."""
+    from deepal_autoal.experiment.progress_bar import is_watched
+
+    bar: Any = None
+
+    def progress(done: int, total: int) -> None:
+        nonlocal bar
+        if bar is None and is_watched():
+            from tqdm import tqdm
+
+            bar = tqdm(desc=title, total=total, unit="model", leave=False)
+        if bar is not None:
+            bar.update(done - bar.n)
+
+    try:
+        yield progress
+    finally:
+        if bar is not None:
+            bar.close()
+
+
 def _samples(form: str) -> str:
     return {"array": "samples"}.get(form, form)
 
@@ -310,7 +352,8 @@ def _after(project: Project, taken: Taken) -> int:
         from deepal_autoal.labeling.batches import prepare_next
 
         try:
-            prepare_next(project)
+            with _bar("audit") as progress:
+                prepare_next(project, progress)
         except DeepALError as error:
             click.echo(
                 f"Warning: the labels are taken, but the next batch cannot be chosen: {error_message(error)}", err=True

@@ -14,6 +14,7 @@ import numpy as np
 from deepal_autoal.datasets.files.bad_files import first_files
 from deepal_autoal.datasets.files.image_size import image_size_text, read_image_size
 from deepal_autoal.errors import InputError, error_message
+from deepal_autoal.experiment.auditing import check_audit
 from deepal_autoal.experiment.default_embedding import BETTER, choose_embedding
 from deepal_autoal.files import checksum_of_file, remove_leftovers
 from deepal_autoal.labeling.data import FILES, TEXTS, Source, check_class_name, fingerprint_of, read_source
@@ -51,7 +52,7 @@ def start_project(
     folder: Path, data: Path, *, classes: tuple[str, ...] | None = None, strategy: str | None = None,
     candidates: str | None = None, options: Mapping[str, str] | None = None, model: str = "auto",
     embed: str | None = None, image_size: str | None = None, batch_size: int = 20, seed: int = 0, device: str = "auto",
-    skip_bad: bool = False,
+    audit: float = 0.1, skip_bad: bool = False,
 ) -> tuple[Project, str]:  # fmt: skip
     """Start a project.
 
@@ -70,6 +71,7 @@ def start_project(
         batch_size: Samples in a batch.
         seed: Of everything random.
         device: Where models are trained.
+        audit: The share of each batch that is audited; 0 for none.
         skip_bad: Whether to go on without image files that cannot be used.
 
     Returns:
@@ -81,6 +83,7 @@ def start_project(
     """
     if batch_size < 1:
         raise InputError(f"--batch-size {batch_size}: a batch has at least one sample")
+    share, _ = check_audit(audit, None)
     _refuse_begun(folder)
     _check_classes(classes)
     _check_apart(folder, data)
@@ -98,7 +101,7 @@ def start_project(
         raise InputError(f"--image-size {image_size}: {data} does not consist of image files; leave it out")
     choices = _embeddings(source, embed or (AUTO if model == AUTO else NONE), size)
     settings = ProjectSettings(strategy or "", candidates, dict(options or {}), model, None, size, classes, batch_size,
-                               seed, device, source.form)  # fmt: skip
+                               seed, device, source.form, share)  # fmt: skip
     is_new = not os.path.lexists(folder)
     with locked(folder):
         _refuse_begun(folder)  # by another process meanwhile
@@ -184,7 +187,7 @@ def _write(
             samples, n_classes, settings.batch_size, settings.model, settings.seed, settings.device
         )
         settings = replace(settings, strategy=chosen)
-    learner = create_learner(settings, samples, n_classes)
+    learner = create_learner(settings, samples, n_classes, audit=settings.audit)
     learner.new_module()  # or say why there is none
     if settings.model == AUTO:
         settings = replace(settings, model=learner.model_name)

@@ -197,6 +197,7 @@ REFUSED = {
     "--model": (["--data", "vectors.npy", "--model", "liner"], "linear"),
     "for images": (["--data", "vectors.npy", "--model", "cnn"], "cnn"),
     "--batch-size": (["--data", "vectors.npy", "--batch-size", "0"], "at least one"),
+    "--audit": (["--data", "vectors.npy", "--audit", "1.5"], "from 0 to 1"),
     "--seed": (["--data", "vectors.npy", "--seed", "-1"], "--seed"),
     "--image-size": (["--data", "vectors.npy", "--image-size", "32"], "leave it out"),
     "wrong size": (["--data", "photos", "--image-size", "big"], "--image-size"),
