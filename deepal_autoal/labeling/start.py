@@ -147,9 +147,10 @@ def _embeddings(source: Source, embed: str, size: str | None) -> list[_Embedding
         return _Embedding(model, size or (usual_size(sizes, model) if sizes else None), reason)
 
     is_image = bool(sizes) or (source.array is not None and source.array.ndim == 4)
-    if embed.casefold() == NONE or (embed == AUTO and not is_image):
+    word = embed.casefold()
+    if word == NONE or (word == AUTO and not is_image):
         return [of(None)]
-    if embed != AUTO:
+    if word != AUTO:
         path = os.path.abspath(os.path.expanduser(embed))
         # A run folder or a dictionary of patches, wherever later commands are called.
         is_path = os.path.isdir(path) or (path.endswith(".npz") and os.path.isfile(path))
