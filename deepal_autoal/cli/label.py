@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,25 +66,33 @@ def label_group() -> None:
     "-o", "--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the strategy. Repeatable."
 )
 @click.option(
-    "--embed", metavar="MODEL|none", default="none",
-    help="Learn from this model's embeddings, such as 'torchvision/resnet50[weights=imagenet]'; default none.",
+    "--embed", metavar="MODEL|auto|none",
+    help="Learn from this model's embeddings, such as 'torchvision/resnet50[weights=imagenet]'. Default auto, for "
+    "images: a published network whose weights are on this machine, else patches, learned from the images; with "
+    "--model, default none: the model learns from the images themselves.",
 )  # fmt: skip
 @click.option("--model", metavar="NAME", default="auto", help="Task model; default auto.")
-@click.option("--image-size", metavar="N|HxW", help="Bring images to this size; default small, or 224 with --embed.")
+@click.option(
+    "--image-size", metavar="N|HxW", help="Bring images to this size; default small, or 224 for a network of --embed."
+)
 @click.option("--batch-size", type=int, default=20, metavar="B", help="Samples in a batch; default 20.")
 @click.option("--seed", type=int, default=0, metavar="S", help="Seed of everything random; default 0.")
 @click.option("--device", default="auto", metavar="auto|cpu|cuda[:i]", help="Default auto: CUDA if available.")
+@click.option(
+    "--audit", type=float, default=0.1, metavar="SHARE",
+    help="Part of each batch that is drawn at random, to estimate accuracy from; default 0.1, 0 for none.",
+)  # fmt: skip
 @_skip_bad
 def label_init(
     project: Path, data: Path, classes: str | None, strategy: str | None, candidates: str | None,
-    options: tuple[str, ...], embed: str, model: str, image_size: str | None, batch_size: int, seed: int, device: str,
-    skip_bad: bool,
+    options: tuple[str, ...], embed: str | None, model: str, image_size: str | None, batch_size: int, seed: int,
+    device: str, audit: float, skip_bad: bool,
 ) -> None:  # fmt: skip
     """Start a project on your data, or tell it where its data are now."""
     given: dict[str, Any] = {
         "strategy": strategy, "candidates": candidates, "options": dict(map(split_option, options)), "model": model,
-        "embed": None if embed.casefold() == "none" else embed, "image_size": image_size, "batch_size": batch_size,
-        "seed": seed, "device": device, "skip_bad": skip_bad,
+        "embed": embed, "image_size": image_size, "batch_size": batch_size, "seed": seed, "device": device,
+        "audit": audit, "skip_bad": skip_bad,
         "classes": None if classes is None else tuple(split_names(classes)),
     }  # fmt: skip
     _check_names(given)
@@ -103,10 +111,12 @@ def label_init(
         return
     from deepal_autoal.labeling.start import start_project
 
-    started = start_project(project, data, **given)
+    started, reason = start_project(project, data, **given)
     state, settings = started.state, started.settings
     size = f", brought to {settings.image_size} pixels" if settings.image_size else ""
     click.echo(f"{project}: {len(state.ids)} {_samples(settings.form)}{size}; strategy {settings.strategy}")
+    if reason:
+        click.echo(f"Embedding: {reason}")
     if state.labels:
         counts = Counter(state.labels.values())
         shown = ", ".join(f"{name} {counts[name]}" for name in started.classes)
@@ -182,11 +192,24 @@ def label_submit(project: Path, file: Path, new_classes: tuple[str, ...]) -> int
 @label_group.command("status")
 @_project
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def label_status(project: Path, as_json: bool) -> None:
-    """Show how far the project is, and what to do next."""
-    from deepal_autoal.labeling.status import status_of
+@click.option(
+    "--estimate", is_flag=True, help="First estimate accuracy from the labels so far; trains up to 22 models."
+)
+def label_status(project: Path, as_json: bool, estimate: bool) -> None:
+    """Show how far the project is, and what to do next.
 
-    status = status_of(_opened(project))
+    Accuracy is what the audit said when it was estimated last: after each batch if the model learns from vectors, such
+    as embeddings, otherwise when you ask for it.
+    """
+    from deepal_autoal.labeling.status import audit_text, status_of
+
+    opened = _opened(project)
+    if estimate:
+        from deepal_autoal.labeling.learning import Learning
+
+        with opened.changing(), _bar("audit") as progress:
+            Learning(opened).estimate(progress)
+    status = status_of(opened)
     if as_json:
         click.echo(json.dumps(status, indent=2))
         return
@@ -195,6 +218,8 @@ def label_status(project: Path, as_json: bool) -> None:
     for name, count in status["by_class"].items():
         click.echo(f"  {name:<{width}}  {count}")
     click.echo(f"Strategy {status['strategy']}, model {status['model']}")
+    if text := audit_text(opened):
+        click.echo(text)
     click.echo(status["advice"])
 
 
@@ -284,6 +309,29 @@ def _opened(path: Path) -> Project:
     return Project(path)
 
 
+@contextmanager
+def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar, from the first call of the function that the block gets, if somebody can see it."""
+    from deepal_autoal.experiment.progress_bar import is_watched
+
+    bar: Any = None
+
+    def progress(done: int, total: int) -> None:
+        nonlocal bar
+        if bar is None and is_watched():
+            from tqdm import tqdm
+
+            bar = tqdm(desc=title, total=total, unit="model", leave=False)
+        if bar is not None:
+            bar.update(done - bar.n)
+
+    try:
+        yield progress
+    finally:
+        if bar is not None:
+            bar.close()
+
+
 def _samples(form: str) -> str:
     return {"array": "samples"}.get(form, form)
 
@@ -304,7 +352,8 @@ def _after(project: Project, taken: Taken) -> int:
         from deepal_autoal.labeling.batches import prepare_next
 
         try:
-            prepare_next(project)
+            with _bar("audit") as progress:
+                prepare_next(project, progress)
         except DeepALError as error:
             click.echo(
                 f"Warning: the labels are taken, but the next batch cannot be chosen: {error_message(error)}", err=True

@@ -73,6 +73,7 @@ class Audit:
         self._predicted: NDArray[np.int64] | None = None
         self._kappas: list[float] = []
         self._order: NDArray[np.int64] | None = None
+        self._given_order: NDArray[np.int64] | None = None
 
     @property
     def order(self) -> NDArray[np.int64]:
@@ -200,11 +201,12 @@ class Audit:
             "round": self._round,
             "predicted": self._predicted,
             "kappas": list(self._kappas),
+            **({} if self._given_order is None else {"order": self._given_order}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore a `state_dict`."""
+        """Restore a `state_dict`; its ``order``, if there is one, replaces the one drawn here."""
         self._n_drawn, self._n_initial = state["n_drawn"], state["n_initial"]
         self._n_answered, self._asked = state["n_answered"], set(state["asked"].tolist())
         self._round, self._predicted, self._kappas = state["round"], state["predicted"], list(state["kappas"])
-        self._order = None
+        self._given_order = self._order = state.get("order")

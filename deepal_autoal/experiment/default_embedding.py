@@ -46,16 +46,27 @@ def default_embedding(dataset: Dataset, image_size: tuple[int, int] | None = Non
     if not dataset.is_image:
         raise InputError(f"dataset {dataset.name} holds vectors, not images; use them as they are")
     height, width = image_size or dataset.input_shape[1:]
+    size = "" if 2 * min(height, width) >= USUAL_SIDE else f" --image-size {USUAL_SIDE}"
+    return choose_embedding(height, width, f"--model '{BETTER}'", size)
+
+
+def choose_embedding(height: int, width: int, better: str, resize: str = "") -> DefaultEmbedding:
+    """Return the choice of `default_embedding` for images of a size.
+
+    Args:
+        height, width: Of the images.
+        better: What is typed for a better network.
+        resize: What is typed besides, for images as small as these.
+    """
     best = max(local_networks(height, width), default=None)
     if best is not None:
         accuracy, name = best
         reason = f"{name}, the most accurate network whose weights are on this machine"
         if accuracy < _BETTER_ACCURACY:
-            reason += f"; a better one can be downloaded (--model '{BETTER}')"
+            reason += f"; a better one can be downloaded ({better})"
         return DefaultEmbedding(name, reason)
-    size = "" if 2 * min(height, width) >= USUAL_SIDE else f" --image-size {USUAL_SIDE}"
     return DefaultEmbedding(
         PATCHES,
         f"{PATCHES}, learned from these images without labels; for photos, a published network would be better "
-        f"and can be downloaded (--model '{BETTER}'{size})",
+        f"and can be downloaded ({better}{resize})",
     )

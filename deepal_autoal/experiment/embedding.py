@@ -197,6 +197,22 @@ def load_patches(path: str | Path) -> PatchEmbedding:
 
 
 @engine_call()
+def write_patches(images: NDArray[np.uint8], path: Path, *, seed: int = 0) -> None:
+    """Learn a dictionary of patches from images, and write it as an ``.npz`` that `embed_samples` takes as a model.
+
+    Args:
+        images: uint8 (N, H, W, C), possibly memory-mapped.
+        path: The file.
+        seed: As of `PatchEmbedding.fit`.
+
+    Raises:
+        InputError: If nothing can be learned from the images, or the file cannot be written.
+    """
+    arrays = PatchEmbedding.fit(images, seed=seed).arrays()
+    write_npz(path, {f"{PATCHES_PREFIX}{name}": array for name, array in arrays.items()})
+
+
+@engine_call()
 def embed_samples(
     samples: NDArray[Any], model: str, *, device: str = "auto", seed: int = 0, progress: Progress | None = None
 ) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from deepal_autoal.errors import InputError, RunFolderError
@@ -43,12 +44,23 @@ def next_batch(project: Project, size: int | None = None) -> Path | None:
     return batch_path(project, batch.number)
 
 
-def prepare_next(project: Project) -> None:
-    """Train, and choose the next batch, once the open one is answered, so that asking for it takes no time."""
+def prepare_next(project: Project, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+    """Train, and choose the next batch, once the open one is answered, so that asking for it takes no time.
+
+    What the audit says is estimated as well if the model learns from vectors; networks for images take too long.
+
+    Args:
+        project: Must be locked (see `Project.changing`).
+        progress: Of the audit (see `Learning.estimate`).
+    """
     left = len(project.state.unlabeled)
     learning = Learning(project)
-    if left and not project.state.open_rows and learning.can_train:
+    if project.state.open_rows or not learning.can_train:
+        return
+    if left:
         learning.next_rows(min(project.settings.batch_size, left))
+    if project.settings.audit and learning.samples.array.ndim == 2:
+        learning.estimate(progress)
 
 
 def batch_path(project: Project, number: int) -> Path:

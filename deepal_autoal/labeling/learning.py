@@ -8,7 +8,7 @@ and the next batch if it was chosen already; all of it is used only where it bel
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,14 @@ from deepal_autoal.errors import DeepALError, InputError
 from deepal_autoal.experiment.learner import ActiveLearner
 from deepal_autoal.experiment.saved_learner import SavedLearner
 from deepal_autoal.isolation.engine_calls import engine_call
+from deepal_autoal.labeling.auditing import (
+    INITIAL,
+    audit_state,
+    due_rows,
+    read_estimate,
+    state_key,
+    write_estimate,
+)
 from deepal_autoal.labeling.pool import Samples, samples_of
 from deepal_autoal.labeling.project import ProjectSettings
 from deepal_autoal.measuring.resources import memory_size
@@ -76,7 +84,8 @@ class Learning:
     def next_rows(self, size: int) -> tuple[list[int], str, str | None]:
         """Return the rows of the next batch, what chose it, and the model's name.
 
-        Until two classes have labels, the batch covers the pool.
+        Until two classes have labels, the batch covers the pool. With an audit, it contains the audit's share; without
+        labels, that is all of it.
 
         Args:
             size: At most the number of samples without an answer.
@@ -84,8 +93,14 @@ class Learning:
         state, settings = self.project.state, self.project.settings
         if not self.can_train:
             labeled = list(state.labels)
-            rows = cover(self.samples.vectors, state.unlabeled, labeled, size, settings.seed, settings.device)
-            return rows, covering(labeled), None
+            due = due_rows(self.project, size) if settings.audit else []
+            if due and not labeled:
+                return due, INITIAL, None
+            known = [*labeled, *due]
+            candidates = sorted(set(state.unlabeled) - set(due))
+            rows = cover(self.samples.vectors, candidates, known, size - len(due), settings.seed, settings.device,
+                         self.samples.scaling) if len(due) < size else []  # fmt: skip
+            return due + rows, covering(known), None
         learner = self.learner()
         rows = [int(row) for row in learner.ask(size)]
         self._save(learner)
@@ -106,6 +121,27 @@ class Learning:
             self._save(learner)
         return learner.predict_proba(self.samples.array)
 
+    def estimate(self, progress: Callable[[int, int], None]) -> None:
+        """Keep in the project what the audit says about the present model, unless it is there.
+
+        Args:
+            progress: Called before each training with the number of those done and the total.
+
+        Raises:
+            InputError: If there is no audit, or fewer than two classes have labels.
+        """
+        if not self.project.settings.audit:
+            raise InputError(f"{self.project.path} has no audit; start a project with deepal label init --audit 0.1")
+        if not self.can_train:
+            raise InputError(f"{self.project.path}: a model needs labels of two classes; label some more first")
+        known = read_estimate(self.project)
+        if known is not None and known["key"] == state_key(self.project):
+            return
+        learner = self.learner()
+        found = learner.estimate(progress)
+        self._save(learner)
+        write_estimate(self.project, found, learner.advise(self.project.settings.batch_size))
+
     def learner(self) -> ActiveLearner:
         """Return the learner with the labels so far, trained if it was trained on them before."""
         if self._learner is None:
@@ -115,7 +151,7 @@ class Learning:
             number = {name: position for position, name in enumerate(project.classes)}
             labeled = np.fromiter(project.state.labels, np.int64, len(project.state.labels))
             labels = np.array([number[label] for label in project.state.labels.values()], dtype=np.int64)
-            learner = create_learner(project.settings, self.samples, len(number), members)
+            learner = create_learner(project.settings, self.samples, len(number), members, project.settings.audit)
             saved = self._saved()
             state: dict[str, Any] = {
                 "labeled": labeled, "labels": labels, "round": len(project.state.batches) - 1, "is_current": False,
@@ -127,6 +163,15 @@ class Learning:
                 # A batch that was chosen but never handed out leaves no trace in the strategy's memory.
                 asked_in_vain = saved.state["pending"] is not None and saved.state["round"] == state["round"] + 1
                 state["strategy"] = saved.state["strategy_before" if asked_in_vain else "strategy"] or {}
+            if project.settings.audit:
+                state["audit"] = audit_state(project)
+                if (
+                    saved is not None
+                    and saved.n_classes == learner.n_classes
+                    and np.array_equal(saved.members, members)
+                ):
+                    # Predictions of the last model on the same samples.
+                    state["audit"] |= {name: saved.state["audit"][name] for name in ("round", "predicted", "kappas")}
             learner.load_state_dict(state)
             self._learner = learner
         return self._learner
@@ -160,8 +205,9 @@ def _belongs(
 
 
 def create_learner(
-    settings: ProjectSettings, samples: Samples, n_classes: int, members: NDArray[np.int64] | None = None
-) -> ActiveLearner:
+    settings: ProjectSettings, samples: Samples, n_classes: int, members: NDArray[np.int64] | None = None,
+    audit: float = 0.0,
+) -> ActiveLearner:  # fmt: skip
     """Return a project's learner without labels.
 
     Args:
@@ -169,6 +215,7 @@ def create_learner(
         samples: Its samples.
         n_classes: Of those known so far.
         members: The rows in use; all by default.
+        audit: The share of each batch that is audited.
 
     Raises:
         DeepALError: If the strategy, its options or the model cannot be used on the samples.
@@ -176,7 +223,7 @@ def create_learner(
     strategy = create_strategy(settings.strategy, settings.candidates, **settings.options)
     return ActiveLearner(
         samples.array, strategy, max(2, n_classes), model=settings.model, seed=settings.seed, device=settings.device,
-        members=members, scaling=samples.scaling,
+        members=members, scaling=samples.scaling, audit=audit,
     )  # fmt: skip
 
 
@@ -227,8 +274,9 @@ def covering(labeled: Sequence[int]) -> str:
 
 @engine_call()
 def cover(
-    vectors: NDArray[Any], candidates: Sequence[int], labeled: Sequence[int], size: int, seed: int, device: str
-) -> list[int]:
+    vectors: NDArray[Any], candidates: Sequence[int], labeled: Sequence[int], size: int, seed: int, device: str,
+    scaling: str = "auto",
+) -> list[int]:  # fmt: skip
     """Return rows that cover the candidates, chosen without a model: on the scaled vectors themselves.
 
     Args:
@@ -238,13 +286,14 @@ def cover(
         size: At most the number of candidates.
         seed: Of the project.
         device: Where it is computed.
+        scaling: Of the vectors, by name.
     """
     key = (seed, len(labeled), len(candidates))
     chosen = np.asarray(candidates, dtype=np.int64)
     if len(chosen) > MOST_COVERED:
         chosen = np.sort(numpy_stream(*key, "cover").choice(chosen, max(MOST_COVERED, size), replace=False))
     place = resolve_device(device)
-    scaling = resolve_scaling("auto", vectors).name
+    scaling = resolve_scaling(scaling, vectors).name
     inputs = Inputs(vectors, Normalization.fit(vectors, None, scaling), place)
     known = np.asarray(labeled, dtype=np.int64)
     classes = np.zeros(len(known), dtype=np.int64)

@@ -1,6 +1,7 @@
 """The array of a project's samples that the engine learns from: pixels, given vectors, or embeddings.
 
-`samples_of` is where a representation is chosen. Files that were embedded stay in the project, a file for each source.
+Embeddings stay in the project, a file for each source of data, and so does the dictionary that ``patches`` learned
+from the first source, by which the images of later ones are embedded.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,11 +23,12 @@ from deepal_autoal.datasets.files.image_size import USUAL_SIDE, read_image_size
 from deepal_autoal.datasets.files.npz_members import member_names, read_members, verify_member
 from deepal_autoal.datasets.files.npz_writer import write_npz
 from deepal_autoal.errors import InputError, error_message
-from deepal_autoal.experiment.embedding import embed_samples
+from deepal_autoal.experiment.embedding import embed_samples, load_patches, write_patches
 from deepal_autoal.files import checksum_of_file, checksum_of_value
 from deepal_autoal.labeling.data import FILES, TEXTS, Source, read_source
 from deepal_autoal.labeling.project import Project, SourceRecord, command
-from deepal_autoal.models.names import SMALL_IMAGE
+from deepal_autoal.models.names import PATCHES, SMALL_IMAGE
+from deepal_autoal.models.patches import MOST_SIDE
 from deepal_autoal.training.scaling import resolve_scaling
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 
 EMBEDDINGS = "embeddings"
+DICTIONARY = "patches.npz"
 TEXT_DIMENSIONS = 128
 _TEXT_FORMAT = "tf-idf 1"
 
@@ -73,7 +76,7 @@ def samples_of(project: Project) -> Samples:
         if embed is None:
             files = [file for source in sources for file in _files(project, source)]
             return Samples(_decode(project.path, files, project.settings.image_size), "auto")
-        parts = [_embedded_files(project, source, embed) for source in sources]
+        parts = [_embedded(project, source, embed) for source in sources]
         return _as_embeddings(np.concatenate(parts))
     read = [checked_source(project, source) for source in sources]
     if form == TEXTS:
@@ -81,10 +84,9 @@ def samples_of(project: Project) -> Samples:
         return _as_embeddings(text_vectors(project.path, texts, embed, project.settings.seed))
     arrays = [source.array for source in read if source.array is not None]
     check_alike(arrays, [project.locate(source) for source in sources])
-    array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
     if embed is not None:
-        return _as_embeddings(_kept(project, "array", checksum_of_value([embed, *(s.fingerprint for s in sources)]),
-                                    lambda: embed_samples(array, embed, device=project.settings.device)))  # fmt: skip
+        return _as_embeddings(np.concatenate([_embedded(project, source, embed) for source in sources]))
+    array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
     return Samples(array, resolve_scaling("auto", array).name if array.ndim == 2 else "auto")
 
 
@@ -154,27 +156,33 @@ def check_alike(arrays: Sequence[NDArray[Any]], paths: Sequence[Path]) -> None:
             )
 
 
-def usual_size(folder: Path, names: Sequence[str], embed: str | None) -> str | None:
-    """Return the size to bring image files to where none is asked for; None if all have one small size.
-
-    With an embedding model the usual one of published weights, else at most that of the small network for images.
-
-    Args:
-        folder: What the paths are relative to.
-        names: The files.
-        embed: The embedding model.
-    """
+def image_sizes(folder: Path, names: Sequence[str]) -> list[tuple[int, int]]:
+    """Return width and height of image files."""
     from PIL import Image
 
-    if embed is not None:
-        return f"{USUAL_SIDE}x{USUAL_SIDE}"
-    sizes = set()
+    sizes = []
     for name in names:
         with Image.open(folder / name) as image:
-            sizes.add(image.size)
-    if len(sizes) == 1 and max(*sizes.copy().pop()) <= SMALL_IMAGE:
+            sizes.append(image.size)
+    return sizes
+
+
+def usual_size(sizes: Sequence[tuple[int, int]], embed: str | None) -> str | None:
+    """Return the size to bring image files to where none is asked for; None if all have one small size.
+
+    With an embedding model the usual one of published weights, else at most what ``patches`` use, or the small network
+    for images.
+
+    Args:
+        sizes: Width and height of each file.
+        embed: The embedding model.
+    """
+    if embed not in (None, PATCHES):
+        return f"{USUAL_SIDE}x{USUAL_SIDE}"
+    most = SMALL_IMAGE if embed is None else MOST_SIDE
+    if len(set(sizes)) == 1 and max(sizes[0]) <= most:
         return None
-    side = min(SMALL_IMAGE, int(np.median([min(size) for size in sizes])))
+    side = min(most, int(np.median([min(size) for size in sizes])))
     return f"{side}x{side}"
 
 
@@ -247,20 +255,45 @@ def _decode(origin: Path, files: Sequence[ImageFile], image_size: str | None) ->
         raise InputError(f"{error}; the size of a project is fixed by deepal label init") from error
 
 
-def _embedded_files(project: Project, source: SourceRecord, embed: str) -> NDArray[np.float32]:
-    size = project.settings.image_size
-    key = checksum_of_value([embed, size, source.fingerprint])
-
-    def make() -> NDArray[np.float32]:
-        images = _decode(project.path / EMBEDDINGS / str(source.number), _files(project, source), size)
-        # One network for all sources: it gets three channels.
-        color = np.broadcast_to(images, (*images.shape[:3], 3)) if images.shape[3] == 1 else images
-        return embed_samples(color, embed, device=project.settings.device)
-
-    return _kept(project, str(source.number), key, make)
+def _embedded(project: Project, source: SourceRecord, embed: str) -> NDArray[np.float32]:
+    """Return the embeddings of a source's samples, float32 (n, D)."""
+    settings = project.settings
+    key, model = [embed, settings.image_size, source.fingerprint], embed
+    if embed == PATCHES:
+        dictionary = _dictionary(project)
+        key, model = [*key, checksum_of_file(dictionary)], str(dictionary)
+    return _kept(project, str(source.number), checksum_of_value(key),
+                 lambda: embed_samples(_to_embed(project, source), model, device=settings.device))  # fmt: skip
 
 
-def _kept(project: Project, name: str, key: str, make: Any) -> NDArray[np.float32]:
+def _to_embed(project: Project, source: SourceRecord) -> NDArray[Any]:
+    """Return what a source's embeddings are computed from: images uint8 (n, H, W, C), or vectors (n, D)."""
+    if project.settings.form == FILES:
+        origin = project.path / EMBEDDINGS / str(source.number)
+        images = _decode(origin, _files(project, source), project.settings.image_size)
+        # One model for all sources: it gets three channels.
+        return np.broadcast_to(images, (*images.shape[:3], 3)) if images.shape[3] == 1 else images
+    array = checked_source(project, source).array
+    assert array is not None
+    return array
+
+
+def _dictionary(project: Project) -> Path:
+    """Return the file of the project's patches, learned from the first source if there is none, or it is damaged."""
+    path = project.path / EMBEDDINGS / DICTIONARY
+    if path.exists():
+        try:
+            load_patches(path)
+            return path
+        except InputError:
+            logger.warning("%s cannot be read: it is learned from the images again", path)
+    write_patches(_to_embed(project, project.state.sources[0]), path, seed=project.settings.seed)
+    return path
+
+
+def _kept(
+    project: Project, name: str, key: str, make: Callable[[], NDArray[np.float32]]
+) -> NDArray[np.float32]:  # fmt: skip
     """Return the array that the project keeps under a name and key, made if there is none, or it is damaged."""
     path = project.path / EMBEDDINGS / f"{name}.npz"
     try:
@@ -274,7 +307,7 @@ def _kept(project: Project, name: str, key: str, make: Any) -> NDArray[np.float3
         pass
     except Exception as error:  # a damaged archive raises anything
         logger.warning("%s cannot be read (%s): it is computed again", path, error_message(error))
-    made: NDArray[np.float32] = make()
+    made = make()
     write_npz(path, {"x": made, "key": np.array(key)})
     return made
 

@@ -5,7 +5,8 @@
 - ``journal.jsonl``: the events (see `journal`). A sample's row is its place in all sources, in the order in which they
   were added, and never changes.
 - ``batches/``: for the person, written again if they are missing.
-- ``learner.pt``, ``embeddings/``: what takes long to compute, computed again if they are missing or damaged.
+- ``learner.pt``, ``audit.json``, ``embeddings/``: what takes long to compute, computed again if they are missing or
+  damaged.
 
 Every change is one event, so a kill at any moment loses at most what the running command was doing.
 """
@@ -30,10 +31,11 @@ from deepal_autoal.labeling.journal import Journal
 from deepal_autoal.user_paths import why_not_created
 
 SETTINGS, JOURNAL, LOCK, SAMPLES, BATCHES = "project.json", "journal.jsonl", ".lock", "samples", "batches"
+AUDIT = "audit.json"
 FORMAT_VERSION = 1
 _LOCK_SECONDS = 2.0
 # What a project writes; anything else in a folder is not overwritten by a new one.
-_OWN = frozenset({SETTINGS, JOURNAL, LOCK, SAMPLES, BATCHES, "embeddings", "learner.pt"})
+_OWN = frozenset({SETTINGS, JOURNAL, LOCK, SAMPLES, BATCHES, AUDIT, "embeddings", "learner.pt"})
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class ProjectSettings:
         seed: Of everything random.
         device: Where models are trained.
         form: Of the samples.
+        audit: The share of each batch that is audited; 0 for none.
     """
 
     strategy: str
@@ -65,6 +68,7 @@ class ProjectSettings:
     seed: int
     device: str
     form: str
+    audit: float
 
 
 @dataclass(frozen=True)

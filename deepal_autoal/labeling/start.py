@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from deepal_autoal.datasets.files.bad_files import first_files
-from deepal_autoal.datasets.files.image_size import image_size_text
-from deepal_autoal.errors import InputError
+from deepal_autoal.datasets.files.image_size import image_size_text, read_image_size
+from deepal_autoal.errors import InputError, error_message
+from deepal_autoal.experiment.auditing import check_audit
+from deepal_autoal.experiment.default_embedding import BETTER, choose_embedding
 from deepal_autoal.files import checksum_of_file, remove_leftovers
 from deepal_autoal.labeling.data import FILES, TEXTS, Source, check_class_name, fingerprint_of, read_source
 from deepal_autoal.labeling.learning import choose_strategy, create_learner
-from deepal_autoal.labeling.pool import check_alike, checked_source, files_folder, samples_of, usual_size
+from deepal_autoal.labeling.pool import (
+    check_alike,
+    checked_source,
+    files_folder,
+    image_sizes,
+    samples_of,
+    usual_size,
+)
 from deepal_autoal.labeling.project import (
     SAMPLES,
     SETTINGS,
@@ -29,7 +40,10 @@ from deepal_autoal.labeling.project import (
     write_settings,
     write_source,
 )
-from deepal_autoal.models.names import AUTO
+from deepal_autoal.models.names import AUTO, PATCHES
+
+NONE = "none"
+"""What is written for no embedding."""
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +52,8 @@ def start_project(
     folder: Path, data: Path, *, classes: tuple[str, ...] | None = None, strategy: str | None = None,
     candidates: str | None = None, options: Mapping[str, str] | None = None, model: str = "auto",
     embed: str | None = None, image_size: str | None = None, batch_size: int = 20, seed: int = 0, device: str = "auto",
-    skip_bad: bool = False,
-) -> Project:  # fmt: skip
+    audit: float = 0.1, skip_bad: bool = False,
+) -> tuple[Project, str]:  # fmt: skip
     """Start a project.
 
     Args:
@@ -50,12 +64,18 @@ def start_project(
         candidates: Of a selector.
         options: Of the strategy.
         model: Name of the task model.
-        embed: Name of a model whose embeddings stand for images, or, for texts, a model of sentence-transformers.
+        embed: Name of a model whose embeddings stand for images, or, for texts, a model of sentence-transformers;
+            ``auto`` for what `choose_embedding` finds for images, ``none`` for none. By default ``auto``, or, if a
+            model is named, ``none``.
         image_size: Size that image files are brought to; by default see `usual_size`.
         batch_size: Samples in a batch.
         seed: Of everything random.
         device: Where models are trained.
+        audit: The share of each batch that is audited; 0 for none.
         skip_bad: Whether to go on without image files that cannot be used.
+
+    Returns:
+        The project, and why it has the embedding that was chosen for it, or none; empty if nothing was chosen.
 
     Raises:
         InputError: If the folder holds anything else, or the data or a setting cannot be used; nothing is left then.
@@ -63,6 +83,7 @@ def start_project(
     """
     if batch_size < 1:
         raise InputError(f"--batch-size {batch_size}: a batch has at least one sample")
+    share, _ = check_audit(audit, None)
     _refuse_begun(folder)
     _check_classes(classes)
     _check_apart(folder, data)
@@ -76,19 +97,16 @@ def start_project(
             f" (images: in a folder called unlabeled){hint}"
         )
     size = image_size_text(image_size)
-    if source.form == FILES and source.folder is not None and source.ids is not None:
-        size = size or usual_size(source.folder, source.ids, embed)
-    elif size is not None:
+    if size is not None and source.form != FILES:
         raise InputError(f"--image-size {image_size}: {data} does not consist of image files; leave it out")
-    if embed is not None and os.path.isdir(os.path.expanduser(embed)):
-        embed = os.path.abspath(os.path.expanduser(embed))  # a run folder, wherever later commands are called
-    settings = ProjectSettings(strategy or "", candidates, dict(options or {}), model, embed, size, classes, batch_size,
-                               seed, device, source.form)  # fmt: skip
+    choices = _embeddings(source, embed or (AUTO if model == AUTO else NONE), size)
+    settings = ProjectSettings(strategy or "", candidates, dict(options or {}), model, None, size, classes, batch_size,
+                               seed, device, source.form, share)  # fmt: skip
     is_new = not os.path.lexists(folder)
     with locked(folder):
         _refuse_begun(folder)  # by another process meanwhile
         try:
-            return _write(folder, data, source, settings)
+            return _write(folder, data, source, settings, choices)
         except BaseException:
             _remove(folder)
             raise
@@ -104,18 +122,73 @@ def _refuse_begun(folder: Path) -> None:
         raise InputError(f"{folder} is a labeling project already; go on with: {command('next', folder)}")
 
 
-def _write(folder: Path, data: Path, source: Source, settings: ProjectSettings) -> Project:
+@dataclass(frozen=True)
+class _Embedding:
+    """What may stand for the samples.
+
+    Attributes:
+        model: The model; None for none.
+        image_size: The size that image files are brought to.
+        reason: Why it was chosen; empty if it was asked for.
+    """
+
+    model: str | None
+    image_size: str | None
+    reason: str = ""
+
+
+def _embeddings(source: Source, embed: str, size: str | None) -> list[_Embedding]:
+    """Return the embedding to use, and, if it is ours to choose, what to use if it cannot be learned."""
+    sizes = []
+    if source.form == FILES and source.folder is not None and source.ids is not None:
+        sizes = image_sizes(source.folder, source.ids)
+
+    def of(model: str | None, reason: str = "") -> _Embedding:
+        return _Embedding(model, size or (usual_size(sizes, model) if sizes else None), reason)
+
+    is_image = bool(sizes) or (source.array is not None and source.array.ndim == 4)
+    word = embed.casefold()
+    if word == NONE or (word == AUTO and not is_image):
+        return [of(None)]
+    if word != AUTO:
+        path = os.path.abspath(os.path.expanduser(embed))
+        # A run folder or a dictionary of patches, wherever later commands are called.
+        is_path = os.path.isdir(path) or (path.endswith(".npz") and os.path.isfile(path))
+        return [of(path if is_path else embed)]
+    if source.array is not None:
+        height, width = source.array.shape[1:3]
+    else:
+        height, width = read_image_size(size) or (
+            int(np.median([one[1] for one in sizes])), int(np.median([one[0] for one in sizes])))  # fmt: skip
+    chosen = choose_embedding(height, width, f"--embed '{BETTER}'")
+    return [of(chosen.model, chosen.reason), of(None, "none, the pixels themselves")]
+
+
+def _write(
+    folder: Path, data: Path, source: Source, settings: ProjectSettings, choices: Sequence[_Embedding]
+) -> tuple[Project, str]:  # fmt: skip
     event = write_source(folder, 1, data, source.ids, source.labels, source.sizes, fingerprint_of(data, source))
-    draft = Project.draft(folder, settings)
-    draft.apply({"event": "data", "at": "", **event})
-    samples = samples_of(draft)
+    reason = ""
+    for choice in choices:
+        settings = replace(settings, embed=choice.model, image_size=choice.image_size)
+        draft = Project.draft(folder, settings)
+        draft.apply({"event": "data", "at": "", **event})
+        try:
+            samples = samples_of(draft)
+        except InputError as error:
+            if choice is choices[-1] or choice.model != PATCHES:
+                raise
+            reason = f", as {error_message(error).partition(';')[0]}"
+        else:
+            reason = choice.reason + reason
+            break
     n_classes = len(draft.classes)
     if not settings.strategy:
         chosen = choose_strategy(
             samples, n_classes, settings.batch_size, settings.model, settings.seed, settings.device
         )
         settings = replace(settings, strategy=chosen)
-    learner = create_learner(settings, samples, n_classes)
+    learner = create_learner(settings, samples, n_classes, audit=settings.audit)
     learner.new_module()  # or say why there is none
     if settings.model == AUTO:
         settings = replace(settings, model=learner.model_name)
@@ -123,7 +196,7 @@ def _write(folder: Path, data: Path, source: Source, settings: ProjectSettings) 
     project = Project.draft(folder, settings)
     project.add_event("data", **event)
     _warn_of_left_out(data, source)
-    return project
+    return project, reason
 
 
 def _remove(folder: Path) -> None:

@@ -1,10 +1,11 @@
-"""How a project stands. Reads the journal only: neither data nor models."""
+"""How a project stands. Reads the journal and what the audit said last: neither data nor models."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Any
 
+from deepal_autoal.labeling.auditing import read_estimate
 from deepal_autoal.labeling.project import BATCHES, Project, command
 
 
@@ -12,11 +13,12 @@ def status_of(project: Project) -> dict[str, Any]:
     """Return how a project stands, JSON-able.
 
     ``open_batch`` is the number of samples of the last batch that wait for an answer. ``accuracy`` and
-    ``equivalent_random_labels`` need labels of samples that were drawn at random, the audit; without them they are
-    None.
+    ``equivalent_random_labels`` are what the audit said when it was estimated last; None before that, or if it could
+    not tell.
     """
     state, settings = project.state, project.settings
     counts = Counter(state.labels.values())
+    audit = read_estimate(project) or {}
     model = next((batch.model for batch in reversed(state.batches) if batch.model), settings.model)
     return {
         "pool": len(state.ids),
@@ -26,10 +28,22 @@ def status_of(project: Project) -> dict[str, Any]:
         "by_class": {name: counts[name] for name in project.classes},
         "strategy": settings.strategy,
         "model": model,
-        "accuracy": None,
-        "equivalent_random_labels": None,
-        "advice": advice_for(project),
+        "accuracy": audit.get("accuracy"),
+        "equivalent_random_labels": audit.get("equivalent_random_labels"),
+        "advice": " ".join(filter(None, [audit.get("advice"), advice_for(project)])),
     }
+
+
+def audit_text(project: Project) -> str:
+    """Return what the audit said last, in sentences; empty if it said nothing."""
+    audit = read_estimate(project)
+    if audit is None or audit["accuracy"] is None:
+        return ""
+    low, high = (f"{100 * audit['accuracy'][name]:.1f}%" for name in ("low", "high"))
+    return (
+        f"Accuracy with {audit['labeled']} labels: {100 * audit['accuracy']['estimate']:.1f}% ({low} to {high}), from "
+        f"{audit['accuracy']['audited']} audited samples. {audit['verdict']}"
+    )
 
 
 def advice_for(project: Project) -> str:

@@ -35,8 +35,9 @@ RIDGE = 0.1  # added to the eigenvalues in whitening
 PATCH = 6
 # Numbers in a patch at most: with many channels, patches are smaller.
 _MOST_NUMBERS = 512
-# Pixels to which larger images are reduced: patches of a photo's full resolution show only texture.
-_MOST_PIXELS = 64 * 64
+MOST_SIDE = 64
+"""Pixels on a side to which larger images are reduced: patches of a photo's full resolution show only texture."""
+_MOST_PIXELS = MOST_SIDE**2
 # Of images with more pixels, only every second patch in each direction is used.
 _DENSE_PIXELS = 40 * 40
 # Added to an activation's standard deviation, so that a center that hardly any patch is near counts little.

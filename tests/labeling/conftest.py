@@ -6,7 +6,7 @@ import pytest
 from deepal_autoal.labeling.project import Project
 from tests.conftest import blobs
 
-QUICK = ["--strategy", "margin", "--model", "linear", "--batch-size", "6"]
+QUICK = ["--strategy", "margin", "--model", "linear", "--batch-size", "6", "--audit", "0"]
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from PIL import Image
 from deepal_autoal.errors import InputError
 from deepal_autoal.labeling.data import ARRAY, FILES, TEXTS, read_source
 from deepal_autoal.labeling.learning import cover
-from deepal_autoal.labeling.pool import Samples, text_vectors, usual_size
+from deepal_autoal.labeling.pool import Samples, image_sizes, text_vectors, usual_size
 from deepal_autoal.labeling.project import Project
 from deepal_autoal.labeling.tables import table_of
 from tests.conftest import blobs
@@ -43,8 +43,15 @@ def test_folder(photos):
         "Unlabeled 2/y.png": None, "top.png": None, "other.jpg": None,
     }  # fmt: skip
     assert read_source(photos, ("cat", "mouse")).labels.count(None) == 5
-    assert usual_size(photos, source.ids, None) == "12x12" and usual_size(photos, source.ids, "any") == "224x224"
-    assert usual_size(photos, ["top.png"], None) is None
+    assert sorted(image_sizes(photos, source.ids)) == [(width, 12) for width in range(10, 17)]
+
+
+def test_usual_size():
+    assert usual_size([(10, 12), (16, 12), (300, 200)], None) == "12x12"
+    assert usual_size([(300, 200), (200, 300)], None) == "32x32"
+    assert usual_size([(300, 200), (200, 300)], "patches") == "64x64"
+    assert usual_size([(300, 200)], "any") == "224x224"
+    assert usual_size([(32, 8)] * 2, None) is None is usual_size([(64, 40)], "patches")
 
 
 def test_csv_of_paths(photos):
@@ -190,6 +197,7 @@ REFUSED = {
     "--model": (["--data", "vectors.npy", "--model", "liner"], "linear"),
     "for images": (["--data", "vectors.npy", "--model", "cnn"], "cnn"),
     "--batch-size": (["--data", "vectors.npy", "--batch-size", "0"], "at least one"),
+    "--audit": (["--data", "vectors.npy", "--audit", "1.5"], "from 0 to 1"),
     "--seed": (["--data", "vectors.npy", "--seed", "-1"], "--seed"),
     "--image-size": (["--data", "vectors.npy", "--image-size", "32"], "leave it out"),
     "wrong size": (["--data", "photos", "--image-size", "big"], "--image-size"),
@@ -297,6 +305,82 @@ def test_embeddings_are_kept(deepal, photos, monkeypatch):
     assert pool.samples_of(Project(Path("p"))).array.shape == (8, 4) and calls[1:] == [(1, 16, 16, 3)]
     Path("p/embeddings/2.npz").write_bytes(b"damaged")
     assert pool.samples_of(Project(Path("p"))).array.shape == (8, 4) and calls[2:] == [(1, 16, 16, 3)]
+
+
+@pytest.fixture
+def textures(tmp_path, monkeypatch):
+    """A folder of 20 images of noise, and few centers to learn from them; no weights are on this machine."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("deepal_autoal.models.patches.N_CENTERS", 8)
+    monkeypatch.setattr("deepal_autoal.models.patches.N_PATCHES", 500)
+    rng = np.random.default_rng(0)
+    (tmp_path / "textures").mkdir()
+    for number in range(20):
+        Image.fromarray(noise(rng, number % 2)).save(tmp_path / "textures" / f"{number:02}.png")
+    return tmp_path / "textures"
+
+
+def noise(rng, smooth):
+    image = rng.integers(0, 256, (12, 12), dtype=np.uint8)
+    return image // 2 + np.roll(image, 1, axis=1) // 2 if smooth else image
+
+
+def test_patches_are_the_default_for_images(deepal, textures):
+    status, out, err = deepal("label", "init", "p", "--data", textures, "--strategy", "margin", "--batch-size", "4")
+    assert status == 0, err
+    assert "Embedding: patches, learned from these images without labels" in out and "--embed 'torchvision/" in out
+    settings = Project(Path("p")).settings
+    assert (settings.embed, settings.image_size) == ("patches", None) and settings.model != "cnn"
+    with np.load("p/embeddings/1.npz") as file:
+        first = file["x"]
+    assert first.ndim == 2 and len(first) == 20
+    assert deepal("label", "next", "p")[0] == 0
+
+
+def test_images_that_teach_nothing(deepal, tmp_path):
+    """Without contrast there are no patches to learn; who asked for them is told so."""
+    for name in "abc":
+        picture(tmp_path / "flat" / f"{name}.png")
+    status, _, err = deepal("label", "init", "p", "--data", "flat", "--strategy", "margin", "--embed", "patches")
+    assert status == 2 and "look alike" in err and not Path("p").exists()
+    status, out, err = deepal("label", "init", "p", "--data", "flat", "--strategy", "margin")
+    assert status == 0 and "Embedding: none, the pixels themselves, as patches of all images look alike" in out, err
+    assert Project(Path("p")).settings.embed is None and not Path("p/embeddings/patches.npz").exists()
+
+
+def test_new_images_are_embedded_by_the_same_dictionary(deepal, textures):
+    deepal("label", "init", "p", "--data", textures, "--strategy", "margin")
+    dictionary = Path("p/embeddings/patches.npz")
+    before = dictionary.read_bytes()
+    twin = textures / "twin.png"
+    twin.write_bytes((textures / "03.png").read_bytes())
+    assert deepal("label", "add", "p", textures)[0] == 0
+    from deepal_autoal.labeling.pool import samples_of
+
+    array = samples_of(Project(Path("p"))).array
+    np.testing.assert_allclose(array[20], array[3], atol=1e-5)
+    assert dictionary.read_bytes() == before
+    for name in ("patches.npz", "2.npz"):
+        (dictionary.parent / name).write_bytes(b"damaged")
+    assert "it is learned from the images again" in deepal("label", "next", "p")[2]
+    np.testing.assert_allclose(samples_of(Project(Path("p"))).array, array, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [["--embed", "none"], ["--model", "cnn"]])
+def test_models_that_learn_from_pixels(deepal, textures, options):
+    status, out, err = deepal("label", "init", "p", "--data", textures, "--strategy", "margin", *options)
+    assert status == 0, err
+    settings = Project(Path("p")).settings
+    assert "Embedding" not in out and (settings.embed, settings.model) == (None, "cnn")
+    assert not Path("p/embeddings/1.npz").exists()
+
+
+def test_image_arrays_are_embedded_too(deepal, textures):
+    np.save("i.npy", np.stack([np.asarray(Image.open(path)) for path in sorted(textures.iterdir())]))
+    status, out, err = deepal("label", "init", "p", "--data", "i.npy", "--strategy", "margin", "--embed", "auto",
+                              "--model", "linear")  # fmt: skip
+    assert status == 0 and "Embedding: patches" in out, err
+    assert Project(Path("p")).settings.model == "linear" and Path("p/embeddings/1.npz").exists()
 
 
 def test_coarse_pixels_are_means():
