@@ -46,9 +46,10 @@ def next_batch(project: Project, size: int | None = None) -> Path | None:
 def prepare_next(project: Project) -> None:
     """Train, and choose the next batch, once the open one is answered, so that asking for it takes no time."""
     left = len(project.state.unlabeled)
-    learning = Learning(project)
-    if left and not project.state.open_rows and learning.can_train:
-        learning.next_rows(min(project.settings.batch_size, left))
+    if left and not project.state.open_rows:
+        learning = Learning(project)
+        if learning.can_train:
+            learning.next_rows(min(project.settings.batch_size, left))
 
 
 def batch_path(project: Project, number: int) -> Path:

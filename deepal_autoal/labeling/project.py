@@ -401,7 +401,7 @@ def _refuse_incomplete(folder: Path) -> None:
         lost = JOURNAL
     else:
         return
-    raise RunFolderError(f"{folder} is a labeling project whose {lost} is missing or empty; put back a copy of the file")
+    raise RunFolderError(f"{folder} is a labeling project whose {lost} is missing or empty; put back a copy of it")
 
 
 def write_source(

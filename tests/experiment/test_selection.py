@@ -70,6 +70,8 @@ def test_selectors_as_a_learner_has_them(outputs, name):
     expected = trained(create_strategy(name, candidates), *blobs(N)).ask(9)
     given = {"candidates": candidates, "device": "cpu"}
     assert select(name, 9, *outputs[:2], LABELED, y[LABELED], 5, **given).tolist() == expected.tolist()
+    with pytest.raises(InputError, match=r"--candidates kmeans,coreset"):
+        select("vote", 3, embeddings=np.eye(9), candidates="bald,kmeans,margin,coreset", device="cpu")
     with pytest.raises(InputError, match=r"requires mc_dropout for bald, .* --candidates entropy,margin,leastconf,km"):
         select(name, 9, embeddings, probabilities, LABELED, y[LABELED])
 

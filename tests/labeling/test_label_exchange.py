@@ -244,6 +244,25 @@ def test_label_studio_annotations(deepal, colors):
     assert any(name.endswith("11-blue.png") for name in found), "the newest annotation counts"
 
 
+def test_label_studio_texts_are_not_matched_by_other_row_numbers(deepal, tmp_path):
+    texts = ["good day", "bad day", "good night", "bad night", "good day"]
+    Path("t.txt").write_text("\n".join(texts))
+    assert deepal("label", "init", "p", "--data", "t.txt", *QUICK)[0] == 0
+
+    def taken(data):
+        tasks = label_studio_export([("", ["yes"])])
+        tasks[0]["data"] = data
+        Path("export.json").write_text(json.dumps(tasks))
+        return deepal("label", "import", "p", "export.json")
+
+    assert taken({"id": 3, "text": "good night"})[0] == 0 and labels_of() == {"2": "yes"}
+    status, _, err = taken({"deepal_id": "3", "text": "of another project"})
+    assert status == 2 and "is no sample" in err
+    status, _, err = taken({"text": "good day"})
+    assert status == 2 and "is no sample" in err, "two have this text"
+    assert taken({"deepal_id": "4", "text": "good day"})[0] == 0 and labels_of() == {"2": "yes", "4": "yes"}
+
+
 BAD_EXPORTS = {
     "a.json": ("[", "cannot read"),
     "b.json": ('{"tasks": 1}', "not an export of Label Studio"),
