@@ -156,6 +156,15 @@ def test_export_for_runs(deepal, colors):
     assert status == 2 and "cvat" in err
 
 
+def test_no_tree_inside_the_data_or_without_a_name(deepal, colors, monkeypatch):
+    status, _, err = deepal("label", "export", "p", "--out", "data/sorted")
+    assert status == 2 and "inside the data" in err and err.count("\n") == 1 and not Path("data/sorted").exists()
+    Path("empty").mkdir()
+    monkeypatch.chdir("empty")
+    status, _, err = deepal("label", "export", "../p", "--out", ".")
+    assert status == 2 and "name a new folder" in err and err.count("\n") == 1
+
+
 def test_files_of_one_name_in_the_tree(deepal, tmp_path):
     for name in ("one/a.png", "two/a.png", "b.png"):
         (tmp_path / "d" / name).parent.mkdir(parents=True, exist_ok=True)
