@@ -379,6 +379,14 @@ def test_a_models_labels_are_not_imported(deepal, colors):
         assert ("tags of 15 images are a model's" in err) == (file == "out.xml")
 
 
+def test_a_models_labels_are_submitted_only_once_checked(deepal, colors):
+    assert deepal("label", "export", "p", "--out", "all.csv", "--predictions")[0] == 0
+    status, _, err = deepal("label", "submit", "p", "all.csv")
+    assert status == 2 and "15 labels are a model's" in err and err.count("\n") == 1 and len(labels_of()) == 9
+    Path("all.csv").write_text(Path("all.csv").read_text().replace(",model,", ",person,"))
+    assert deepal("label", "submit", "p", "all.csv")[0] == 0 and len(labels_of()) == 24
+
+
 def test_file_that_is_no_image_any_more(deepal, colors):
     path = next(Path("data").rglob("*.png"))
     path.write_bytes(b"x" * path.stat().st_size)
