@@ -208,6 +208,14 @@ def test_files_of_any_kind_hold_the_same(outputs, dtype, tmp_path):
         assert select("badge", 6, tmp_path / name, str(tmp_path / "p.npy")).tolist() == expected, name
 
 
+def test_a_first_line_that_may_be_names_or_a_row(tmp_path):
+    (tmp_path / "p.csv").write_text("0,1\n1,0\n0,1\n")
+    with pytest.raises(InputError, match=r"its first line, 0,1, may be names or a row"):
+        select("margin", 1, probabilities=tmp_path / "p.csv")
+    (tmp_path / "p.csv").write_text("0,1\n0.7,0.3\n0.6,0.4\n")
+    assert select("margin", 1, probabilities=tmp_path / "p.csv").tolist() == [1]
+
+
 def test_a_parquet_is_read_by_pandas(outputs, tmp_path, monkeypatch):
     embeddings = outputs[0]
     monkeypatch.setattr(pandas, "read_parquet", lambda path: pandas.DataFrame(embeddings).add_prefix("f"))
