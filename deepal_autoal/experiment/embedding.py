@@ -121,7 +121,7 @@ def embed(
 
     Raises:
         InputError: If the model cannot take the data, the embeddings do not fit the dtype, or the file cannot be
-            written, is the dataset's own, or holds anything else than embeddings.
+            written, is the dataset's or the model's own, or holds anything else than embeddings.
     """
     if dtype not in DTYPES:
         raise InputError(f"--dtype {dtype}: give {' or '.join(DTYPES)}")
@@ -135,7 +135,8 @@ def embed(
     if path.suffix != ".npz":
         raise InputError(f"--out {path}: give a file name that ends in .npz")
     source = dataset.source.get("path") if dataset.source else None
-    check_output(path, _is_own, [Path(source)] if isinstance(source, str) else [])
+    read = [source, os.path.expanduser(model)] if isinstance(source, str) else [os.path.expanduser(model)]
+    check_output(path, _is_own, map(Path, read))
     shape = dataset.input_shape if size is None else (dataset.input_shape[0], *size)
     if str(model) == AUTO:
         model = default_embedding(dataset, size).model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -147,11 +147,11 @@ def _require_given(strategy: Strategy, given: set[str]) -> Strategy:
         return strategy
     for need in lacks:
         if need in strategy.requires:
-            raise InputError(f"{strategy} requires {need}{_advice(strategy, need, given)}")
+            raise InputError(f"{strategy} requires {need}{_advice(strategy, need, given, lacks)}")
     return strategy
 
 
-def _advice(strategy: Strategy, need: Requirement, given: set[str]) -> str:
+def _advice(strategy: Strategy, need: Requirement, given: set[str], lacks: Collection[Requirement]) -> str:
     """Return the end of a message: whose requirement it is, and what to do."""
     sources = _SOURCES.get(need, ())
     missing = " and ".join(f"--{source}" for source in sources if source not in given)
@@ -161,7 +161,7 @@ def _advice(strategy: Strategy, need: Requirement, given: set[str]) -> str:
     if not isinstance(strategy, SelectorStrategy) or need in strategy.own_requires:
         return f", {beyond}choose another strategy"
     needing = [name for name, candidate in strategy.candidates.items() if need in candidate.requires]
-    able = [name for name, candidate in strategy.candidates.items() if not candidate.requires & set(_BEYOND)]
+    able = [name for name, candidate in strategy.candidates.items() if not candidate.requires & set(lacks)]
     others = f"give --candidates {','.join(able)}" if able else "give other --candidates"
     return f" for {', '.join(needing)}, {beyond}{others}"
 

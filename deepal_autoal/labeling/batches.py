@@ -54,8 +54,10 @@ def prepare_next(project: Project, progress: Callable[[int, int], None] = lambda
         progress: Of the audit (see `Learning.estimate`).
     """
     left = len(project.state.unlabeled)
+    if project.state.open_rows:
+        return
     learning = Learning(project)
-    if project.state.open_rows or not learning.can_train:
+    if not learning.can_train:
         return
     if left:
         learning.next_rows(min(project.settings.batch_size, left))

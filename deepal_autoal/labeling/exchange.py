@@ -37,7 +37,7 @@ def read_exchange(
     matcher = Matcher(project)
     answers: dict[int, str | None] = {}
     for where, names, label in read_annotations(path) if tool == LABEL_STUDIO else read_tags(path):
-        row = next((row for row in map(matcher.row, names) if row is not None), None)
+        row = matcher.row(names)
         if row is None:
             shown = names[0][:80] if names else "no name"
             raise InputError(f"{where}: {shown!r} is no sample of {project.path}, or of several samples the file name")

@@ -54,13 +54,29 @@ def export_project(project: Project, out: Path, form: str | None = None, predict
         raise InputError(f"--format {form} is for image files, which the samples of {project.path} are not; use csv")
     if form == "folder" and os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
         raise InputError(f"--out {out} exists and is not an empty folder; name a new one")
-    if form != "folder":
+    if form == "folder":
+        _check_apart(project, out)
+    else:
         check_output(out, _IS_OURS[form])
     learning = Learning(project) if predictions else None
     labeled = labels_of(project, learning)
     if not labeled and form != "label-studio":
         raise InputError(f"{project.path} has no labels yet; label some samples: {command('next', project.path)}")
     return _WRITERS[form](project, out, labeled, learning)
+
+
+def _check_apart(project: Project, out: Path) -> None:
+    """Refuse a folder of copies that would be data of the project itself, or that has no name of its own.
+
+    Raises:
+        InputError: If so.
+    """
+    if out.name in ("", ".."):
+        raise InputError(f"--out {out}: name a new folder")
+    for source in project.state.sources:
+        folder = project.locate(source)
+        if folder.is_dir() and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
+            raise InputError(f"--out {out} would be inside the data {folder}; choose a folder beside them")
 
 
 def _csv(project: Project, out: Path, labeled: Sequence[Labeled], learning: Learning | None) -> int:

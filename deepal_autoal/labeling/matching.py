@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -25,13 +26,30 @@ class Matcher:
     def __init__(self, project: Project) -> None:
         self._project = project
 
-    def row(self, written: str) -> int | None:
-        """Return the row of an id, of a path or URL that ends with one or with a file name of its own, or of a text."""
+    def row(self, names: Sequence[str]) -> int | None:
+        """Return the row of a sample.
+
+        Args:
+            names: What may stand for it: ids, paths or URLs that end with one or with a file name that no other sample
+                has, and texts. Of texts, an id only counts together with its text, as other projects have row numbers
+                too.
+        """
+        if self._project.settings.form == TEXTS:
+            return self._row_of_text(names)
+        return next((row for row in map(self._row_of_file, names) if row is not None), None)
+
+    def _row_of_text(self, names: Sequence[str]) -> int | None:
+        rows, written = self._project.state.row_of, {name.strip() for name in names}
+        by_id = (rows[name] for name in names if name in rows)
+        by_text = (self._by_text.get(name.strip()) for name in names)
+        return next(
+            (row for row in (*by_id, *by_text) if row is not None and self._texts[row].strip() in written), None
+        )
+
+    def _row_of_file(self, written: str) -> int | None:
         rows = self._project.state.row_of
         if written in rows:
             return rows[written]
-        if self._project.settings.form == TEXTS:
-            return self._by_text.get(written.strip())
         try:
             parts = urlsplit(written)
         except ValueError:  # no address
@@ -58,9 +76,13 @@ class Matcher:
         return found
 
     @cached_property
+    def _texts(self) -> list[str]:
+        return texts_of(self._project)
+
+    @cached_property
     def _by_text(self) -> dict[str, int | None]:
         """Rows by text; None if several have it."""
         found: dict[str, int | None] = {}
-        for row, text in enumerate(texts_of(self._project)):
+        for row, text in enumerate(self._texts):
             found[text.strip()] = None if text.strip() in found else row
         return found

@@ -405,7 +405,7 @@ def _refuse_incomplete(folder: Path) -> None:
         lost = JOURNAL
     else:
         return
-    raise RunFolderError(f"{folder} is a labeling project whose {lost} is missing or empty; put a copy back")
+    raise RunFolderError(f"{folder} is a labeling project whose {lost} is missing or empty; put back a copy of it")
 
 
 def write_source(

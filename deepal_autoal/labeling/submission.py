@@ -9,8 +9,9 @@ from pathlib import Path
 
 from deepal_autoal.errors import InputError
 from deepal_autoal.labeling.data import SKIP, check_class_name
+from deepal_autoal.labeling.predictions import MODEL, PERSON
 from deepal_autoal.labeling.project import Project
-from deepal_autoal.labeling.tables import is_cut_off, read_csv
+from deepal_autoal.labeling.tables import Table, is_cut_off, read_csv
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def read_answers(project: Project, path: Path, new_classes: Collection[str] = ()
     missing = [name for name in ("id", "label") if name not in table.names]
     if missing:
         raise InputError(f"{path}: the first line must name the columns id and label; it lacks {' and '.join(missing)}")
+    _refuse_predictions(table)
     answers: dict[int, str | None] = {}
     first: dict[int, str] = {}
     for position, (name, label) in enumerate(zip(table.texts("id"), table.texts("label"), strict=True)):
@@ -81,6 +83,22 @@ def read_answers(project: Project, path: Path, new_classes: Collection[str] = ()
                 "have been cut off: save it again, with a line break at its end"
             )
     return answers
+
+
+def _refuse_predictions(table: Table) -> None:
+    """Refuse an export with predictions that nobody has looked at, as they would become a person's labels.
+
+    Raises:
+        InputError: If so; names the first.
+    """
+    if not {"source", "confidence"} <= set(table.names):
+        return
+    rows = [row for row, source in enumerate(table.texts("source")) if source == MODEL]
+    if rows:
+        raise InputError(
+            f"{table.where(rows[0])}: {len(rows)} labels are a model's; write {PERSON} in the column source of those "
+            "that you have checked, and remove the other rows"
+        )
 
 
 def check_label(project: Project, label: str, where: str, new_classes: Collection[str] = ()) -> None:

@@ -54,11 +54,16 @@ class Table:
         """Return all other columns as one array of features, float32 (N, D).
 
         Raises:
-            InputError: If there is none, or one does not hold numbers; the message says where.
+            InputError: If there is none, or one has no name or does not hold numbers; the message says where.
         """
         names = [name for name in self.names if name not in excluded]
         if not names:
             raise InputError(f"{self.path}: no column holds samples; name one path or text, or give columns of numbers")
+        if "" in names:
+            raise InputError(
+                f"{self.path}: a column has no name, as row numbers that pandas writes; name it id, or leave it out "
+                "(index=False)"
+            )
         parts = [self._number_column(name) for name in names]
         return np.concatenate(parts, axis=1)
 

@@ -261,6 +261,8 @@ def test_further_images_are_embedded_by_a_files_patches(tmp_path, few_patches):
     ):
         embed(noisy(8, 12, 12), tmp_path / "a.npz", tmp_path / "b.npz")
     assert embed(noisy(8, 20, 30), tmp_path / "a.npz", tmp_path / "b.npz", image_size="10x15").n_train == 8
+    with pytest.raises(InputError, match="is the input itself"):
+        embed(new, tmp_path / "a.npz", tmp_path / "a.npz")
 
 
 def test_patches_of_images_that_are_brought_to_a_size(tmp_path, few_patches):

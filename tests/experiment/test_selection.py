@@ -70,6 +70,8 @@ def test_selectors_as_a_learner_has_them(outputs, name):
     expected = trained(create_strategy(name, candidates), *blobs(N)).ask(9)
     given = {"candidates": candidates, "device": "cpu"}
     assert select(name, 9, *outputs[:2], LABELED, y[LABELED], 5, **given).tolist() == expected.tolist()
+    with pytest.raises(InputError, match=r"--candidates kmeans,coreset"):
+        select("vote", 3, embeddings=np.eye(9), candidates="bald,kmeans,margin,coreset", device="cpu")
     with pytest.raises(InputError, match=r"requires mc_dropout for bald, .* --candidates entropy,margin,leastconf,km"):
         select(name, 9, embeddings, probabilities, LABELED, y[LABELED])
 
@@ -204,6 +206,14 @@ def test_files_of_any_kind_hold_the_same(outputs, dtype, tmp_path):
     np.savetxt(tmp_path / "bare.csv", embeddings, "%.17e", ",")
     for name in ("z.npy", "one.npz", "x.npz", "plain.csv", "named.csv", "bare.csv"):
         assert select("badge", 6, tmp_path / name, str(tmp_path / "p.npy")).tolist() == expected, name
+
+
+def test_a_first_line_that_may_be_names_or_a_row(tmp_path):
+    (tmp_path / "p.csv").write_text("0,1\n1,0\n0,1\n")
+    with pytest.raises(InputError, match=r"its first line, 0,1, may be names or a row"):
+        select("margin", 1, probabilities=tmp_path / "p.csv")
+    (tmp_path / "p.csv").write_text("0,1\n0.7,0.3\n0.6,0.4\n")
+    assert select("margin", 1, probabilities=tmp_path / "p.csv").tolist() == [1]
 
 
 def test_a_parquet_is_read_by_pandas(outputs, tmp_path, monkeypatch):

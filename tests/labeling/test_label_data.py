@@ -112,6 +112,7 @@ BAD_TABLES = {
     "twice a column": ("path,path\na.png,b.png\n", "each once"),
     "both": ("path,text\na.png,b\n", "both a column path and a column text"),
     "no numbers": ("name,one\na,1\n", "'name' holds 'a', which is no number"),
+    "row numbers of pandas": (",one,two\n0,1,2\n1,3,4\n", "a column has no name"),
     "only labels": ("id,label\na,1\n", "no column holds samples"),
     "ragged": ("text,label\na,b,c\n", "line 2: 3 fields"),
     "quote": ('text,label\n"a,b\n', "line 2"),

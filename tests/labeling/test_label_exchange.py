@@ -156,6 +156,15 @@ def test_export_for_runs(deepal, colors):
     assert status == 2 and "cvat" in err
 
 
+def test_no_tree_inside_the_data_or_without_a_name(deepal, colors, monkeypatch):
+    status, _, err = deepal("label", "export", "p", "--out", "data/sorted")
+    assert status == 2 and "inside the data" in err and err.count("\n") == 1 and not Path("data/sorted").exists()
+    Path("empty").mkdir()
+    monkeypatch.chdir("empty")
+    status, _, err = deepal("label", "export", "../p", "--out", ".")
+    assert status == 2 and "name a new folder" in err and err.count("\n") == 1
+
+
 def test_files_of_one_name_in_the_tree(deepal, tmp_path):
     for name in ("one/a.png", "two/a.png", "b.png"):
         (tmp_path / "d" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -242,6 +251,25 @@ def test_label_studio_annotations(deepal, colors):
     found = {name: label for name, label in labels_of().items() if name not in colors}
     assert len(found) == 3 and all(label == color_of(name) for name, label in found.items())
     assert any(name.endswith("11-blue.png") for name in found), "the newest annotation counts"
+
+
+def test_label_studio_texts_are_not_matched_by_other_row_numbers(deepal, tmp_path):
+    texts = ["good day", "bad day", "good night", "bad night", "good day"]
+    Path("t.txt").write_text("\n".join(texts))
+    assert deepal("label", "init", "p", "--data", "t.txt", *QUICK)[0] == 0
+
+    def taken(data):
+        tasks = label_studio_export([("", ["yes"])])
+        tasks[0]["data"] = data
+        Path("export.json").write_text(json.dumps(tasks))
+        return deepal("label", "import", "p", "export.json")
+
+    assert taken({"id": 3, "text": "good night"})[0] == 0 and labels_of() == {"2": "yes"}
+    status, _, err = taken({"deepal_id": "3", "text": "of another project"})
+    assert status == 2 and "is no sample" in err
+    status, _, err = taken({"text": "good day"})
+    assert status == 2 and "is no sample" in err, "two have this text"
+    assert taken({"deepal_id": "4", "text": "good day"})[0] == 0 and labels_of() == {"2": "yes", "4": "yes"}
 
 
 BAD_EXPORTS = {
@@ -349,6 +377,14 @@ def test_a_models_labels_are_not_imported(deepal, colors):
         status, out, err = deepal("label", "import", "p", file)
         assert status == 0 and "0 new, 9 known already" in out, err
         assert ("tags of 15 images are a model's" in err) == (file == "out.xml")
+
+
+def test_a_models_labels_are_submitted_only_once_checked(deepal, colors):
+    assert deepal("label", "export", "p", "--out", "all.csv", "--predictions")[0] == 0
+    status, _, err = deepal("label", "submit", "p", "all.csv")
+    assert status == 2 and "15 labels are a model's" in err and err.count("\n") == 1 and len(labels_of()) == 9
+    Path("all.csv").write_text(Path("all.csv").read_text().replace(",model,", ",person,"))
+    assert deepal("label", "submit", "p", "all.csv")[0] == 0 and len(labels_of()) == 24
 
 
 def test_file_that_is_no_image_any_more(deepal, colors):

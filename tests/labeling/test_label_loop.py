@@ -230,6 +230,13 @@ def test_start_does_not_overwrite_what_is_left(deepal, project, vectors, lost, h
     assert before == {file: file.read_bytes() for file in before}
 
 
+def test_a_part_of_a_batch_is_taken_without_the_data(deepal, project):
+    names = ids_of(ask(deepal))
+    shutil.move("vectors.npy", "moved.npy")
+    status, _, err = deepal("label", "submit", "p", write_answers("a.csv", [(names[0], "a")]))
+    assert status == 0 and not err
+
+
 def test_changed_data_are_noticed(deepal, project):
     np.save("vectors.npy", np.zeros((40, 6), np.float32))
     status, _, err = deepal("label", "next", "p")

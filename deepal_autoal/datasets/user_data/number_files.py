@@ -28,7 +28,7 @@ def read_numbers(path: Path) -> tuple[NDArray[Any], list[str] | None]:
 
     A ``.npy`` is mapped: its values are read when they are used, and writes do not reach the file. An ``.npz`` holds
     one array, or several of which one is called ``x``. In a ``.csv`` the first line names the columns unless it holds
-    numbers other than 0, 1, 2, ... A ``.parquet`` needs pandas.
+    numbers other than 0, 1, 2, ...; where it may be either, it is refused. A ``.parquet`` needs pandas.
 
     Returns:
         An array, and for a table the names of its columns, if they have some.
@@ -111,7 +111,8 @@ def _read_archive(path: Path) -> NDArray[Any]:
 def _read_csv(path: Path) -> tuple[NDArray[np.float64], list[str] | None]:
     with open(path, encoding="utf-8-sig", newline="") as file:
         first = [cell.strip() for cell in next(csv.reader(file), [])]
-        has_names = not all(map(_is_number, first)) or first == [str(number) for number in range(len(first))]
+        is_counted = first == [str(number) for number in range(len(first))]
+        has_names = is_counted or not all(map(_is_number, first))
         if not first:
             raise InputError(f"{path} is empty; write a row of numbers for each sample")
         if not all(first):
@@ -123,6 +124,10 @@ def _read_csv(path: Path) -> tuple[NDArray[np.float64], list[str] | None]:
             values = np.loadtxt(file, delimiter=",", comments=None, quotechar='"', ndmin=2)
     if has_names and len(values) and len(first) != values.shape[1]:
         raise InputError(f"{path}: the first line names {len(first)} columns, but there are {values.shape[1]}")
+    if is_counted and len(first) <= 2 and (values == np.trunc(values)).all():
+        raise InputError(
+            f"{path}: its first line, {','.join(first)}, may be names or a row; write a line of words above it"
+        )
     return values, first if has_names else None
 
 
