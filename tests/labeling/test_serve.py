@@ -11,8 +11,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from deepal_autoal.errors import InputError
 from deepal_autoal.labeling.project import Project
 from deepal_autoal.labeling.server.http_server import LARGEST_BODY, LabelServer
 from deepal_autoal.labeling.server.session import Session
@@ -245,7 +247,6 @@ def test_full_disk_takes_nothing(project, monkeypatch):
 
 
 def test_failure_of_a_batch_is_shown_and_tried_again(project, monkeypatch):
-    from deepal_autoal.errors import InputError
     from deepal_autoal.labeling.server import session
 
     def broken(*arguments, **options):
@@ -375,7 +376,18 @@ def test_in_the_network_only_with_the_token(project):
         assert client.request("GET", "/state", headers={**headers, "Host": f"evil.example:{client.port}"})[0] == 403
 
 
+def test_nothing_is_taken_after_the_end(project):
+    with serving() as client:
+        (name,) = client.label(1)
+    session = client.server.session
+    for request in (session.undo, lambda: session.answer(name, truth(name))):
+        with pytest.raises(InputError, match="has been ended"):
+            request()
+
+
 def test_command(deepal, project, monkeypatch):
+    monkeypatch.setattr("deepal_autoal.labeling.project._LOCK_SECONDS", 0.0)
+
     def interrupted(server):
         raise KeyboardInterrupt
 

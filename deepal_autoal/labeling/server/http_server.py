@@ -77,7 +77,7 @@ class LabelServer(ThreadingHTTPServer):
                 f"cannot listen on {host}, port {port}: {getattr(error, 'strerror', None) or error}; choose another "
                 "port with --port, 0 for any that is free, or another address of this computer with --host"
             ) from error
-        self.is_local = _is_loopback(self.server_address[0])
+        self.is_local = _is_loopback(str(self.server_address[0]))
         self.token = LOCAL_TOKEN if self.is_local else secrets.token_urlsafe(16)
 
     def server_bind(self) -> None:

@@ -54,8 +54,8 @@ class Session:
         self._ready: Batch | None = None
         self._guesses: dict[int, tuple[str, float]] = {}
         self._problem: str | None = None
-        self._wanted = threading.Event()
-        self._is_busy = self._is_over = False
+        self._wanted, self._over = threading.Event(), threading.Event()
+        self._is_busy = False
         self._samples: Samples | None = None
         self._thread = threading.Thread(target=self._prepare_batches, name="next batch", daemon=True)
 
@@ -68,9 +68,9 @@ class Session:
         self._thread.start()
 
     def stop(self) -> bool:
-        """Prepare no more batches, and return whether one is still being prepared; see `join`."""
+        """Take no more answers, prepare no more batches, and return whether one is still being prepared; see `join`."""
         with self._lock:
-            self._is_over = True
+            self._over.set()
             self._wanted.set()
             return self._is_busy
 
@@ -116,6 +116,7 @@ class Session:
             DeepALError: If the answer cannot be taken.
         """
         with self._lock:
+            self._check_open()
             state, row = self.project.state, self.row(name)
             if label is not None and label not in self.project.classes:
                 check_class_name(label, "new class")
@@ -138,6 +139,7 @@ class Session:
             InputError: If there is none.
         """
         with self._lock:
+            self._check_open()
             if not self._given:
                 raise InputError("there is no answer to undo")
             row = self._given[-1]
@@ -177,6 +179,11 @@ class Session:
             raise InputError("the project has no such sample")
         return row
 
+    def _check_open(self) -> None:
+        # A request may still be running when the project's lock is released.
+        if self._over.is_set():
+            raise InputError("the server has been ended; start it again to go on")
+
     @property
     def _waiting(self) -> list[int]:
         """The rows that wait for an answer: those taken back, the last one first, then the open ones of the batch."""
@@ -207,13 +214,15 @@ class Session:
         while True:
             self._wanted.wait()
             with self._lock:
-                if self._is_over:
+                if self._over.is_set():
                     return
                 self._wanted.clear()
                 self._is_busy, self._problem = True, None
                 held = self._waiting
                 project = _snapshot(self.project, held)
-            batch, guesses, problem = None, {}, None
+            batch: Batch | None = None
+            guesses: Mapping[int, tuple[str, float]] = {}
+            problem = None
             try:
                 batch, guesses = self._prepare(project, held)
             except DeepALError as error:
@@ -225,7 +234,7 @@ class Session:
                 self._is_busy, self._problem = False, problem
                 self._guesses.update(guesses)
                 self._ready = batch
-                if self._is_over:
+                if self._over.is_set():
                     return
                 try:
                     self._go_on()
@@ -261,7 +270,8 @@ def _snapshot(project: Project, held: Sequence[int]) -> Project:
 
 def _answers_to_undo(project: Project) -> list[int]:
     """Return the rows of the answers that were given on the page and are the last ones to their samples, in order."""
-    rows, row_of = [], project.state.row_of
+    rows: list[int] = []
+    row_of = project.state.row_of
     for event in project.journal.events:
         if event["event"] == "answers":
             answered = {row_of[name] for name in event["answers"]}
