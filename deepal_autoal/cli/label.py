@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
+import webbrowser
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -187,6 +189,41 @@ def label_submit(project: Path, file: Path, new_classes: tuple[str, ...]) -> int
     with opened.changing():
         taken = take(opened, read_answers(opened, file, new_classes), "csv", new_classes)
         return _after(opened, taken)
+
+
+@label_group.command("serve")
+@_project
+@click.option("--port", type=int, default=8808, metavar="P", help="Default 8808; 0 for any that is free.")
+@click.option(
+    "--host", default="127.0.0.1", metavar="H",
+    help="Address to listen on, by default for this computer only; with its address in your network, for a phone.",
+)  # fmt: skip
+@click.option("--no-browser", is_flag=True, help="Do not open the page.")
+def label_serve(project: Path, port: int, host: str, no_browser: bool) -> None:
+    """Label in the browser, by keyboard.
+
+    Every answer is kept at once; the next batch is prepared while you label. Until you end it with Ctrl+C, the project
+    is in use.
+    """
+    opened = _opened(project)
+    from deepal_autoal.labeling.server.http_server import LabelServer
+    from deepal_autoal.labeling.server.session import Session
+
+    with opened.changing():
+        session = Session(opened)
+        with LabelServer(session, host, port) as server:
+            click.echo(f"Label at {server.url} (Ctrl+C ends it)")
+            if not no_browser:
+                threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
+            session.start()
+            with suppress(KeyboardInterrupt):
+                server.serve_forever()
+        if session.stop():
+            click.echo("\nThe next batch is still being chosen; Ctrl+C again not to wait for it", err=True)
+            with suppress(KeyboardInterrupt):
+                session.join()
+        labeled, pool = len(opened.state.labels), len(opened.state.ids)
+        click.echo(f"{labeled} of {pool} samples are labeled")
 
 
 @label_group.command("status")

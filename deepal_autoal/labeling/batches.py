@@ -37,10 +37,10 @@ def next_batch(project: Project, size: int | None = None) -> Path | None:
         rows, how, model = Learning(project).next_rows(min(size or project.settings.batch_size, left))
         number = len(project.state.batches) + 1
         # A file of this number, from a kill between the files and the event, or copied here, is another batch's.
-        _write_files(project, Batch(number, tuple(rows), how, model), replace=True)
+        write_files(project, Batch(number, tuple(rows), how, model), replace=True)
         project.add_event("batch", number=number, rows=rows, how=how, model=model)
     batch = project.state.batches[-1]
-    _write_files(project, batch, replace=False)
+    write_files(project, batch, replace=False)
     return batch_path(project, batch.number)
 
 
@@ -70,8 +70,12 @@ def batch_path(project: Project, number: int) -> Path:
     return project.path / BATCHES / f"{number}.csv"
 
 
-def _write_files(project: Project, batch: Batch, replace: bool) -> None:
-    """Write a batch's files; what a person has filled in stays unless ``replace``."""
+def write_files(project: Project, batch: Batch, replace: bool) -> None:
+    """Write a batch's files; what a person has filled in stays unless ``replace``.
+
+    Raises:
+        DeepALError: If they cannot be written, or the data cannot be used.
+    """
     path = batch_path(project, batch.number)
     try:
         path.parent.mkdir(exist_ok=True)

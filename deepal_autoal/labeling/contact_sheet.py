@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from deepal_autoal.errors import without_controls
 from deepal_autoal.labeling.data import FILES, TEXTS
+from deepal_autoal.labeling.pictures import encoded, picture_of_array, picture_of_file
 from deepal_autoal.labeling.pool import checked_source, files_folder
 
 if TYPE_CHECKING:
@@ -95,40 +95,19 @@ def _of_array(sample: np.ndarray) -> str:
     if sample.ndim == 1:
         numbers = ", ".join(f"{value:.3g}" for value in sample[:_SHOWN_NUMBERS].astype(float))
         return f'<p class="text">{numbers}{", ..." if len(sample) > _SHOWN_NUMBERS else ""}</p>'
-    from PIL import Image
-
-    if sample.shape[2] not in (1, 3):
-        sample = sample[..., :1]
-    return _picture(Image.fromarray(sample[..., 0] if sample.shape[2] == 1 else sample))
+    return _picture(picture_of_array(sample))
 
 
 def _picture_of_file(path: str) -> str:
-    from PIL import Image, ImageOps
-
     try:
-        with Image.open(path) as image:
-            image.draft("RGB", (2 * SIDE, 2 * SIDE))
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode in ("I", "I;16", "I;16B", "I;16L", "I;16N"):
-                values = np.asarray(upright).astype(np.float32)
-                low, high = float(values.min()), float(values.max())
-                upright = Image.fromarray(((values - low) * (255 / max(high - low, 1.0))).astype(np.uint8))
-            return _picture(upright if upright.mode in ("L", "RGB") else upright.convert("RGB"))
+        return _picture(picture_of_file(path, SIDE))
     except Exception:  # decoders raise anything; the sample can still be opened by its name
         return "<p>(cannot be shown)</p>"
 
 
 def _picture(image: Image) -> str:
-    from PIL.Image import Resampling
-
-    side = max(image.size)
-    scale = SIDE / side
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    small = image.resize(size, Resampling.NEAREST if side < SIDE else Resampling.LANCZOS)
-    content = io.BytesIO()
-    small.save(content, "PNG" if side < SIDE else "JPEG", **({} if side < SIDE else {"quality": 85}))
-    kind = "png" if side < SIDE else "jpeg"
-    return f'<img alt="" src="data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}">'
+    content, kind = encoded(image, SIDE, enlarge=True)
+    return f'<img alt="" src="data:{kind};base64,{base64.b64encode(content).decode()}">'
 
 
 def _escaped(text: str) -> str:

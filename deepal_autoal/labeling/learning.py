@@ -112,6 +112,25 @@ class Learning:
         Raises:
             InputError: If fewer than two classes have labels.
         """
+        return self._trained().predict_proba(self.samples.array)
+
+    def guesses(self, rows: Sequence[int]) -> dict[int, tuple[str, float]]:
+        """Return the model's class for each of some rows, and its probability.
+
+        Raises:
+            InputError: If fewer than two classes have labels.
+        """
+        if not rows:
+            return {}
+        learner, classes = self._trained(), self.project.classes
+        probabilities = learner.predict_proba(self.samples.array[np.asarray(rows, dtype=np.int64)])
+        best = probabilities.argmax(axis=1)
+        return {
+            row: (classes[number], float(probabilities[place, number]))
+            for place, (row, number) in enumerate(zip(rows, best.tolist(), strict=True))
+        }
+
+    def _trained(self) -> ActiveLearner:
         if not self.can_train:
             raise InputError(f"{self.project.path}: a model needs labels of two classes; label some more first")
         learner = self.learner()
@@ -119,7 +138,7 @@ class Learning:
         learner.fit()
         if learner.round > before:
             self._save(learner)
-        return learner.predict_proba(self.samples.array)
+        return learner
 
     def estimate(self, progress: Callable[[int, int], None]) -> None:
         """Keep in the project what the audit says about the present model, unless it is there.

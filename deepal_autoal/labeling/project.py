@@ -178,6 +178,14 @@ class State:
             self.skipped.discard(row)
             self.labels[row] = answer.label
 
+    def take_back(self, row: int) -> None:
+        """Forget the last answer to a row; the one before holds again, if there is one."""
+        answers = self.history.pop(row)[:-1]
+        self.labels.pop(row, None)
+        self.skipped.discard(row)
+        for answer in answers:
+            self.answer(row, answer)
+
 
 class Project:
     """A project that exists. Use `changing` around whatever changes it.
@@ -327,6 +335,8 @@ class Project:
         elif kind == "answers":
             for name, label in event["answers"].items():
                 state.answer(state.row_of[name], Answer(label, event["at"], event["source"]))
+        elif kind == "undone":
+            state.take_back(state.row_of[event["id"]])
         elif kind == "classes":
             state.extra_classes += event["names"]
         else:

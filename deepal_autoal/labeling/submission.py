@@ -117,16 +117,22 @@ def check_label(project: Project, label: str, where: str, new_classes: Collectio
     if label in known or label.casefold() == SKIP:
         return
     check_class_name(label, where)
-    if label in new_classes:
-        return
-    add = f"if it is a class of its own, add --new-class {label!r}"
+    doubt = None if label in new_classes else doubt_about(project, label)
+    if doubt is not None:
+        raise InputError(f"{where}: {doubt} Correct it, or, if it is a class of its own, add --new-class {label!r}")
+
+
+def doubt_about(project: Project, label: str) -> str | None:
+    """Return why a label that is no class yet may be a mistake, in a sentence; None if nothing suggests that."""
+    known = project.classes
     alike = [name for name in known if _plain(name) == _plain(label)]
     if alike:
-        raise InputError(f"{where}: {label!r} is written {alike[0]!r} elsewhere; correct it, or {add}")
-    if project.settings.classes is not None:
-        near = difflib.get_close_matches(label, known, n=3, cutoff=0.6)
-        which = f"did you mean {' or '.join(near)}?" if near else f"classes are {', '.join(known[:20])}."
-        raise InputError(f"{where}: {label!r} is no class of this project; {which} Correct it, or, {add}")
+        return f"{label!r} is written {alike[0]!r} elsewhere."
+    if project.settings.classes is None:
+        return None
+    near = difflib.get_close_matches(label, known, n=3, cutoff=0.6)
+    which = f"did you mean {' or '.join(near)}?" if near else f"classes are {', '.join(known[:20])}."
+    return f"{label!r} is no class of this project; {which}"
 
 
 def take(

@@ -1,0 +1,1 @@
+"""The labeling page, served to a browser: ``deepal label serve``."""

@@ -1,0 +1,150 @@
+"""The labeling page in a real browser, by keyboard, with a server that is killed."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from deepal_autoal.labeling.project import Project
+from tests.labeling.conftest import truth
+
+webdriver = pytest.importorskip("selenium.webdriver")
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--window-size=1000,800",
+)  # fmt: skip
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs Chromium and chromedriver"),
+]
+
+
+@pytest.fixture
+def driver(tmp_path):
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    # With both paths given, selenium searches for nothing; this keeps it off the network in any case.
+    os.environ["SE_OFFLINE"] = "true"
+    found = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield found
+    found.quit()
+
+
+def serve(port):
+    """Start the command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "deepal_autoal", "label", "serve", "p", "--port", str(port), "--no-browser"],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def labels_of():
+    state = Project(Path("p")).state
+    return {state.ids[row]: label for row, label in state.labels.items()}
+
+
+def until(condition):
+    """Wait until a condition holds, and return its value."""
+    for _ in range(6000):
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise AssertionError("it did not happen")
+
+
+class Page:
+    """The page, and what a person does with it."""
+
+    def __init__(self, driver):
+        self.driver = driver
+
+    def of(self, selector):
+        return self.driver.find_element("css selector", selector)
+
+    def name(self):
+        return self.of("#name").text
+
+    def press(self, *keys):
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        ActionChains(self.driver).send_keys(*keys).perform()
+
+    def act(self, *keys):
+        """Press keys that lead to another sample, and return the name of the one that was shown before."""
+        name = until(self.name)
+        self.press(*keys)
+        until(lambda: self.name() not in ("", name))
+        return name
+
+    def label(self, count):
+        """Label samples truthfully by keyboard, and return their names."""
+        names = []
+        for _ in range(count):
+            label = truth(until(self.name))
+            buttons = self.driver.find_elements("css selector", "#classes button")
+            key = {button.text.split()[-1]: button.find_element("css selector", "kbd").text for button in buttons}
+            if label in key:
+                names.append(self.act(key[label]))
+            else:
+                self.press("n")
+                names.append(self.act(label, "\ue007"))
+        return names
+
+
+def test_thirty_samples_by_keyboard_and_a_kill(project, driver):
+    from selenium.webdriver.common.keys import Keys
+
+    assert Keys.ENTER == "\ue007"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = serve(port)
+    try:
+        address = server.stdout.readline().split()[2]
+        driver.get(address)
+        page = Page(driver)
+        names = page.label(30)
+        assert labels_of() == {name: truth(name) for name in names} and len(labels_of()) == 30
+        assert page.act("u") == str(Project(Path("p")).state.batches[-1].rows[0])
+        assert page.act(Keys.BACKSPACE) == names[29]
+        assert set(labels_of()) == set(names[:28]) and page.name() == names[28]
+        page.press("z")
+        assert page.of("#zoom").get_attribute("aria-pressed") == "true"
+        page.press("g")
+        until(lambda: "guess:" in page.of("#message").text)
+        assert driver.get_log("browser") == []
+        server.kill()
+        server.wait()
+        page.press("s")
+        until(lambda: "No connection" in page.of("#message").text)
+        assert set(labels_of()) == set(names[:28])
+        server.stdout.close()
+        server = serve(port)
+        until(lambda: page.of("#message").text == "")
+        page.label(2)
+        assert labels_of().items() >= {name: truth(name) for name in names[:28]}.items() and len(labels_of()) == 30
+        page.act("s")
+        assert len(Project(Path("p")).state.skipped) == 1
+        width = driver.execute_script("return document.documentElement.scrollWidth - innerWidth")
+        assert width <= 0
+        server.send_signal(signal.SIGINT)
+        assert server.wait(60) == 0 and "30 of 40 samples are labeled" in server.stdout.read()
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
