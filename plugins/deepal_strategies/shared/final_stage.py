@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FINALS = ("coverage", "diverse", "top")
 # Of the ranks that are the weights of coverage. Of 0, 1, 2, 4, 8 and 16, the best in the mean over budgets for the vote
-# of AutoAL's candidates on development data.
+# of AutoAL's candidates on development data (benchmarks/selectors).
 POWER = 2.0
 # The filter of the diverse stage, in batches: its width at this many labels per class, and its limits.
 WIDTH = 10.0
