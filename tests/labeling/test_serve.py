@@ -399,6 +399,7 @@ def test_command(deepal, project, monkeypatch):
     assert status == 0 and out.startswith("Label at http://127.0.0.1:") and "0 of 40 samples" in out, err
     assert opened == []
     with serving() as client:
+        client.sample()  # the commands below share this process's streams with the thread that prepares batches
         status, _, err = deepal("label", "serve", "p", "--port", str(client.port))
         assert status == 2 and "in use by another process" in err
         assert deepal("label", "status", "p")[0] == 0
