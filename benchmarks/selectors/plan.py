@@ -15,13 +15,8 @@ CONTROL = "random-candidate"
 SELECTORS = ("vote", "autoal", "albl", "tailor", "refine", CONTROL)
 # Of its paper's 100 batches in each pass; a query takes a fifth of the time.
 REFINE = "batches=20"
-# Selectors with candidates by role, and the control of filters: the same last strategy on as many random samples.
-FIXED: Mapping[str, str] = {
-    "tcm": "tcm",
-    "selectal": "selectal",
-    "refine-own": f"refine[{REFINE}]",
-    "uherding-1000": "sub-pool[candidates=[uherding],size=1000]",
-}
+# Selectors with candidates by role.
+FIXED: Mapping[str, str] = {"tcm": "tcm", "selectal": "selectal", "refine-own": f"refine[{REFINE}]"}
 ORACLES = "best-nine=best[candidates=[{nine}]],previous-nine=previous[candidates=[{nine}]],boss=boss[batches=30]"
 
 
@@ -38,6 +33,7 @@ class Setting:
         pools: The candidate pools that selectors are compared on.
         changes: Options of `deepal benchmark` that change the pool.
         model: The task model.
+        sub_pool: Samples that the control of filters leaves: the last strategy of one, on so many at random.
     """
 
     dataset: str
@@ -48,6 +44,7 @@ class Setting:
     pools: tuple[str, ...] = ("nine",)
     changes: Mapping[str, str] = field(default_factory=dict)
     model: str = "linear"
+    sub_pool: int = 1_000
 
 
 ALL_POOLS = ("seven", "nine", "poor")
@@ -60,8 +57,8 @@ SETTINGS: Mapping[str, Setting] = {
     "cifar10-high": Setting("cifar10", 500, 250, 8, 10_000),
     "digits-low": Setting("digits8", 10, 10, 10, None),
     "digits-medium": Setting("digits8", 100, 25, 8, None),
-    "breast-cancer": Setting("breast-cancer", 4, 4, 10, None, model="auto"),
-    "wine": Setting("wine", 6, 3, 10, None, model="auto"),
+    "breast-cancer": Setting("breast-cancer", 4, 4, 10, None, model="auto", sub_pool=50),
+    "wine": Setting("wine", 6, 3, 10, None, model="auto", sub_pool=50),
     "mnist-imbalanced": Setting("mnist", 100, 50, 8, changes={"imbalance": "1:20"}),
     "cifar10-noisy": Setting("cifar10", 100, 50, 8, changes={"label-noise": "0.2"}),
     "mnist-duplicates": Setting("mnist", 50, 25, 8, 2_000, changes={"duplicates": "5"}),
@@ -83,7 +80,8 @@ def contenders(setting: Setting) -> dict[str, str]:
             options = f",{REFINE}" if selector == "refine" else ""
             found[f"{selector}-{pool}"] = f"{selector}[candidates=[{','.join(own)}]{options}]"
         found[f"vote-{pool}-diverse"] = f"vote[candidates=[{','.join(POOLS[pool])}],final=diverse]"
-    return {**found, **FIXED}
+    size = setting.sub_pool
+    return {**found, **FIXED, f"uherding-{size}": f"sub-pool[candidates=[uherding],size={size}]"}
 
 
 def oracles() -> str:

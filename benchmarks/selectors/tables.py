@@ -106,7 +106,8 @@ def best_single(found: Mapping[str, Mapping[int, float]], candidates: Iterable[s
 def fixed_table(areas: Areas) -> str:
     """Return the selectors with roles, and the controls of filters, against `uherding` and `random`."""
     settings = [name for name in SETTINGS if name in areas]
-    ours = [*FIXED, "refine-nine"]
+    sizes = dict.fromkeys(f"uherding-{SETTINGS[name].sub_pool}" for name in settings)
+    ours = [*FIXED, "refine-nine", *sizes]
     parts = ["## Selectors with roles, and what a filter adds\n"]
     for control in ("uherding", "random"):
         text = f"Minus `{control}` on the whole pool"
