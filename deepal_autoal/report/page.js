@@ -45,8 +45,7 @@
   }
 
   function compare(one, other, kind, sign) {
-    const a = one.dataset.sort;
-    const b = other.dataset.sort;
+    const [a, b] = [one, other].map((cell) => cell.dataset.sort ?? cell.textContent);
     if (a === "" || b === "") return (a === "") - (b === ""); // missing values are last in both directions
     return sign * (kind === "number" ? Number(a) - Number(b) : a.localeCompare(b, "en", { numeric: true }));
   }

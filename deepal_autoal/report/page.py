@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
@@ -98,7 +99,7 @@ def _section(drawings: Drawings, tables: Sequence[Table], dataset: str, number: 
 
 
 def _cell_class(column: Column, row: Row) -> str:
-    names = ["number"] if column.is_numeric else []
+    names = [] if column.is_numeric else ["text"]
     if column.marks_best and row.get("standing"):
         names.append(row["standing"])
     if column.key == "verdict":
@@ -106,8 +107,15 @@ def _cell_class(column: Column, row: Row) -> str:
     return " ".join(names)
 
 
-def _sort_value(column: Column, row: Mapping[str, Any]) -> str:
+def _sort_value(column: Column, row: Row) -> str | None:
+    """Return what a cell is sorted by, "" for a missing value; None if that is the shown text."""
     value = row[column.key]
     if value is None:
         return ""
-    return f"{value:.7g}" if isinstance(value, float) else str(value)
+    sorted_by, shown = f"{value:.7g}" if isinstance(value, float) else str(value), column.show(row)
+    if not column.is_numeric:
+        return None if shown == sorted_by else sorted_by
+    with suppress(ValueError):
+        if float(shown) == float(sorted_by):
+            return None
+    return sorted_by

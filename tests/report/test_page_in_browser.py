@@ -120,7 +120,9 @@ def test_a_table_is_sorted_with_the_keyboard(page):
 
     def column():
         return page.execute_script(
-            "return [...arguments[0].tBodies[0].rows].map((row) => Number(row.cells[4].dataset.sort))", table
+            "const cells = [...arguments[0].tBodies[0].rows].map((row) => row.cells[4]);"
+            "return cells.map((cell) => Number(cell.dataset.sort ?? cell.textContent))",
+            table,
         )
 
     page.execute_script("arguments[0].focus()", button)
