@@ -22,7 +22,7 @@ CARDS = HERE.parent / "plugins" / "deepal_strategies" / "measured.json"
 # The study of AutoAL, by setting: initial and final labels, seeds.
 OF_AUTOAL = {"low": (30, 270, 10), "imbalanced": (100, 500, 10), "medium": (200, 1000, 10), "high": (1000, 2500, 10)}
 # The study of all strategies on embeddings, by its file.
-EMBEDDINGS = {"low": (10, 110), "medium": (100, 500)}
+EMBEDDINGS = {"low": (10, 110), "medium": (100, 500), "high": (500, 2_500)}
 # Options other than the defaults: VAAL far below the paper's size, and the final stage before coverage.
 LEFT_OUT = {
     ("mnist-small", "vaal"),
