@@ -12,6 +12,7 @@ import click
 
 from deepal_autoal.cli.benchmark import benchmark_command
 from deepal_autoal.cli.check import check_command
+from deepal_autoal.cli.doctor import doctor_command
 from deepal_autoal.cli.embed import embed_command
 from deepal_autoal.cli.help_groups import SuggestingGroup
 from deepal_autoal.cli.label import label_group
@@ -72,6 +73,7 @@ cli.add_command(list_models)
 cli.add_command(list_protocols)
 cli.add_command(list_plugins)
 cli.add_command(new_plugin_command)
+cli.add_command(doctor_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -37,7 +37,7 @@ LAYERS = (
     ("oracles",),
     ("experiment",),
     ("statistics", "testing", "scaffold"),
-    ("benchmark", "labeling", "report"),
+    ("benchmark", "doctor", "labeling", "report"),
     ("cli",),
 )
 HEIGHT = {package: height for height, layer in enumerate(LAYERS) for package in layer}

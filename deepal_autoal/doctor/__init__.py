@@ -1,0 +1,1 @@
+"""What this installation and machine have, how fast they are, and what is wrong with them: for ``deepal doctor``."""
