@@ -7,6 +7,7 @@ from .errors import QueryError as QueryError
 from .errors import RunFolderError as RunFolderError
 from .errors import UnknownNameError as UnknownNameError
 from .errors import format_error as format_error
+from .estimator.classifier import ActiveLearningClassifier as ActiveLearningClassifier
 from .experiment.learner import ActiveLearner as ActiveLearner
 from .experiment.loop import run as run
 from .experiment.records import RunResult as RunResult

@@ -36,7 +36,7 @@ LAYERS = (
     ("strategies", "models", "datasets"),
     ("oracles",),
     ("experiment",),
-    ("statistics", "testing", "scaffold"),
+    ("estimator", "statistics", "testing", "scaffold"),
     ("benchmark", "doctor", "labeling", "report"),
     ("cli",),
 )
