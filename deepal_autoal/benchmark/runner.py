@@ -97,7 +97,7 @@ def run_benchmark(
     model, which is trained once for all of them.
 
     Args:
-        strategies: For example ``"random,vote5=vote[oversample=5],all"``, a sequence of its parts, or a mapping from
+        strategies: For example ``"random,vote5=vote[power=5],all"``, a sequence of its parts, or a mapping from
             labels to them. Strategies, classes and functions of the context may stand for names (see `run`); each run
             gets a copy, and all are executed in this process.
         datasets: Registered names or paths, in a sequence or separated by commas; None for the protocols' own.

@@ -33,7 +33,7 @@ class Failing(Strategy):
 def test_a_selector_and_its_candidates(deepal, blob_file, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     status, out, err = deepal("run", "--dry-run", "--dataset", blob_file, "--strategy", "vote",
-                              "--candidates", "entropy,kmeans", "-o", "oversample=2",
+                              "--candidates", "entropy,kmeans", "-o", "power=3",
                               "--out", "somewhere", *QUICK)  # fmt: skip
     assert status == 0 and "Traceback" not in err
     assert all(re.search(ROW.format(name), out, re.MULTILINE) for name in ("vote", "  entropy", "  kmeans"))
