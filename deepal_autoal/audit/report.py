@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepal_autoal.audit.estimates import Estimate, HeldOut, accuracy_estimate, mean_estimate, of_finite, proportion
+from deepal_autoal.errors import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +44,7 @@ class AuditEstimate:
     stability: float | None = None
 
     def __str__(self) -> str:
-        return f"accuracy {self.accuracy.text}, from {self.accuracy.n:,} audited samples"
+        return f"accuracy {self.accuracy.text}, from {counted(self.accuracy.n, 'audited sample')}"
 
     @property
     def verdict(self) -> str:
