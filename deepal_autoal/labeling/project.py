@@ -22,15 +22,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from deepal_autoal.datasets.user_data.labels import class_order
 from deepal_autoal.errors import InputError, RunFolderError, UnknownNameError
-from deepal_autoal.files import TEMPORARY_SUFFIX, checksum_of_file, read_json, remove_leftovers, write_json
+from deepal_autoal.files import (
+    LOCK,
+    TEMPORARY_SUFFIX,
+    checksum_of_file,
+    lock_folder,
+    read_json,
+    remove_leftovers,
+    write_json,
+)
 from deepal_autoal.labeling.journal import Journal
-from deepal_autoal.user_paths import why_not_created
 
-SETTINGS, JOURNAL, LOCK, SAMPLES, BATCHES = "project.json", "journal.jsonl", ".lock", "samples", "batches"
+SETTINGS, JOURNAL, SAMPLES, BATCHES = "project.json", "journal.jsonl", "samples", "batches"
 AUDIT = "audit.json"
 FORMAT_VERSION = 1
 _LOCK_SECONDS = 2.0
@@ -360,14 +365,8 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         RunFolderError: If another process holds it, or the folder cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / LOCK)
-        lock.acquire(timeout=_LOCK_SECONDS)
-    except filelock.Timeout:
-        raise RunFolderError(f"{folder} is in use by another process; wait until it is done, then try again") from None
-    except (OSError, NotImplementedError) as error:
-        raise RunFolderError(f"cannot write to {folder}: {why_not_created(folder, error)}") from error
+    in_use = f"{folder} is in use by another process; wait until it is done, then try again"
+    lock = lock_folder(folder, in_use, seconds=_LOCK_SECONDS)
     try:
         # Of a killed process: we hold the lock.
         remove_leftovers(path for pattern in ("", "*/") for path in folder.glob(f"{pattern}.*{TEMPORARY_SUFFIX}"))

@@ -16,7 +16,7 @@ from deepal_autoal.datasets.files.image_size import image_size_text, read_image_
 from deepal_autoal.errors import InputError, error_message
 from deepal_autoal.experiment.auditing import check_audit
 from deepal_autoal.experiment.default_embedding import BETTER, choose_embedding
-from deepal_autoal.files import checksum_of_file, remove_leftovers
+from deepal_autoal.files import LOCK, checksum_of_file, remove_leftovers
 from deepal_autoal.labeling.data import (
     FILES,
     TEXTS,
@@ -121,7 +121,7 @@ def start_project(
         finally:
             if is_new and not (folder / SETTINGS).exists():
                 with suppress(OSError):
-                    (folder / ".lock").unlink(missing_ok=True)
+                    (folder / LOCK).unlink(missing_ok=True)
                     folder.rmdir()
 
 
