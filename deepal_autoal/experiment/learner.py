@@ -75,7 +75,8 @@ class ActiveLearner(PoolTraining):
             by its own deviation), ``l2`` (rows of unit length), ``none``, or ``auto``, which chooses by the pool (see
             `resolve_scaling`); the choice is ``learner.scaling``. For images only ``auto``.
         audit: Share of each batch that is drawn uniformly instead, for `estimate`; 0 for none.
-        audit_folds: Number of models that `estimate` trains without a part of the labels each; by default 10.
+        audit_folds: Number of models that `estimate` trains without a part of the labels each; by default 10. With 0 it
+            trains none: for models that take long to train, at the price of a wider interval.
 
     Attributes:
         strategy: The strategy. A selector whose candidates were given as a set such as ``all-cheap`` is recreated
@@ -160,6 +161,9 @@ class ActiveLearner(PoolTraining):
         if len(added):
             if self._audit is not None:
                 self._audit.note_labels(added)
+                if not self._audit.n_folds and self._fitted is not None:
+                    # The labels have been added, but the model has not been trained on them.
+                    self._audit.note_answers(added, self._pool.labels[n_before:], *self._classify(self._fitted, added))
             self._is_current = self._is_estimated = False
             self._pending = None
 
@@ -236,14 +240,15 @@ class ActiveLearner(PoolTraining):
     def estimate(self, progress: Callable[[int, int], None] = _no_progress) -> AuditEstimate | None:
         """Return the present model's accuracy with an interval, and more, from the audited labels.
 
-        Trains ``audit_folds`` models without a part of the labels each, and 11 on parts of the audited ones. The next
+        Trains ``audit_folds`` models without a part of the labels each, and 11 on parts of the audited ones; none with
+        ``audit_folds=0``, where `tell` kept what the model predicted for a batch before it was trained on it. The next
         batch does not depend on whether this is called.
 
         Args:
             progress: Called before each training with the number of those done and the total.
 
         Returns:
-            The estimate; None with fewer than two audited labels.
+            The estimate; None with fewer than two audited labels, without folds beside the initial ones.
 
         Raises:
             InputError: If the learner has no audit, or there are no labels yet.

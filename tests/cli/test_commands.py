@@ -276,3 +276,16 @@ def test_strategies_are_listed_in_80_columns(deepal):
     assert "badge              hybrid       k-means++ seeding" in out
     status, out, _ = deepal("strategies", "badge")
     assert "\nuse                 A strong default for large batches" in out
+
+
+def test_the_table_of_rounds_has_the_audit(deepal, blob_file):
+    status, out, err = deepal(
+        "run", "--dataset", blob_file, "--strategy", "random", "--audit", "0.4", "--audit-folds", "0", "--out", "run",
+        *QUICK, "--rounds", "2",
+    )  # fmt: skip
+    assert status == 0, err
+    head, _, first, second, *_ = out.splitlines()
+    assert "accuracy  audit, 95% interval" in head
+    interval = r"[01]\.\d{4} \([01]\.\d{4} to [01]\.\d{4}\)"
+    assert re.search(r" [01]\.\d{4}  - ", first) and re.search(rf" [01]\.\d{{4}}  {interval}", second)
+    assert re.search(rf"round 1/2: 15 labeled, accuracy [01]\.\d{{4}}, audit {interval}", err)

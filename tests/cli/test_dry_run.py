@@ -41,6 +41,12 @@ def test_a_selector_and_its_candidates(deepal, blob_file, tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_the_models_of_an_audit_are_named(deepal, blob_file):
+    arguments = ["run", "--dry-run", "--dataset", blob_file, "--strategy", "random", "--audit", "0.2", *QUICK]
+    assert "the audit's models, 15 a round: 4 without a part" in deepal(*arguments, "--audit-folds", "4")[1]
+    assert "The audit trains no further models." in deepal(*arguments, "--audit-folds", "0")[1]
+
+
 def test_without_a_strategy_only_the_default_one_is_probed(deepal, blob_file):
     status, out, _ = deepal("run", "--dry-run", "--dataset", blob_file, *QUICK)
     assert status == 0 and re.findall(r"^ *(\w+) +\d+\.\d", out, re.MULTILINE) == ["random"]
