@@ -247,7 +247,7 @@ def _weights(report: Any) -> Mapping[str, float] | None:
 
 def _audited(audit: Any) -> Mapping[str, float] | None:
     """Return the accuracy that an audit estimated, with its interval; None if there is none."""
-    found = [audit.get(name) for name in AUDITED] if isinstance(audit, Mapping) else [None]
+    found: list[Any] = [audit.get(name) for name in AUDITED] if isinstance(audit, Mapping) else [None]
     if not all(isinstance(value, int | float) and 0 <= value <= 1 for value in found):
         return None
     return dict(zip(AUDITED, map(float, found), strict=True))

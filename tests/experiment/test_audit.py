@@ -222,6 +222,9 @@ def test_runs_stop_as_the_audit_says(blob_data, settings, caplog):
         found = run("entropy", blob_data, **{**settings, **NO_AUDIT, "rounds": 0}, plugin_options=more)
         assert "have no effect without --audit" in caplog.text and found.rounds[0]["accuracy"] > 0
         caplog.clear()
+    prices = {"label-cost": 1, "value-per-point": 0}
+    assert len(run("entropy", blob_data, **{**settings, "audit_folds": 0}, plugin_options=prices).rounds) == 4
+    assert "no effect with --audit-folds 0" in caplog.text
     run("entropy", blob_data, **{**settings, "rounds": 0}, plugin_options={"label-cost": 1})
     assert "no effect without each other" in caplog.text
 
