@@ -3,7 +3,7 @@
 Just before a batch is learned, the present model predicts it. The batch's audited samples, which the strategy had not
 labeled, are a uniform sample of what had no label then. So these answers are an unbiased test of that model on the rest
 of the pool, as in prequential evaluation (Dawid, JRSS A 1984). Each round brings only a few of them, and they test
-models with fewer labels than the present one has: their mean lags behind, by 5 to 8 points on digits in simulations.
+models with fewer labels than the present one has: their mean lags behind, by 5 to 9 points on digits in simulations.
 
 The lag shows in the confidence, as what cross-fitting distorts does (see `estimates`): correctness is regressed on the
 confidence in the answers, and averaged over the present model's confidence on what has no label now. The interval
