@@ -87,6 +87,11 @@ def printable_line(text: str) -> str:
     return without_controls(re.sub(r"\s", " ", text))
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, such as ``1 sample`` and ``2 samples``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def error_message(error: BaseException) -> str:
     """Return the message of any error in one line, whatever its ``str`` does."""
     try:

@@ -20,19 +20,50 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from deepal_autoal.errors import InputError, RunFolderError, error_message
 from deepal_autoal.jsonable import check_depth
+from deepal_autoal.user_paths import why_not_created
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 TEMPORARY_SUFFIX = ".deepal-tmp"
+LOCK = ".lock"
 CHECKSUM = "checksum"
 _BLOCK_BYTES = 1 << 20
 # What a spreadsheet takes for the start of a formula; a number with a sign is none.
 _FORMULA = re.compile(r"\s*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20]|[\t\r\n]")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+
+
+def lock_folder(folder: Path, in_use: str, advice: str = "", seconds: float = 0.0) -> BaseFileLock:
+    """Create a folder if it is missing, keep other processes out of it, and return the lock, to be released.
+
+    Args:
+        folder: The folder.
+        in_use: The message if another process holds the lock.
+        advice: What to do if the folder cannot be written.
+        seconds: How long to wait for another process.
+
+    Raises:
+        RunFolderError: If another process holds the lock, or the folder cannot be written.
+    """
+    import filelock
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / LOCK)
+        lock.acquire(timeout=seconds)
+    except filelock.Timeout:
+        raise RunFolderError(in_use) from None
+    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+        reason = why_not_created(folder, error)
+        raise RunFolderError(f"cannot write to {folder}: {'; '.join(filter(None, [reason, advice]))}") from error
+    return lock
 
 
 @contextmanager

@@ -86,7 +86,8 @@ class RunSettings:
         seed: Seed of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
         audit: Share of each batch that is drawn uniformly, for an estimate of the accuracy without test labels.
-        audit_folds: Number of models that the estimate trains a round without a part of the labels each.
+        audit_folds: Number of models that the estimate trains a round without a part of the labels each; 0 for none:
+            it is then made from what models predicted before they were trained on a batch.
         threads: CPU threads; None: see `loop.usual_threads`.
         recipe: Changes to the training recipe, by field name.
         plugin_options: Options that plugins registered, by name.
@@ -143,7 +144,7 @@ class RunSettings:
     )  # fmt: skip
     audit_folds: int | None = setting(
         None, group="budget", metavar="K", type=int, compared_as="audit_folds",
-        help="With --audit: train K models a round without a part of the labels each; default 10.",
+        help="With --audit: train K models a round without a part of the labels each; default 10; 0 for none.",
     )  # fmt: skip
     pool_size: int | None = setting(
         None, group="data", help="Use a random subset of the pool, for quick studies.", metavar="N", type=int,

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.datasets import load_breast_cancer, load_digits, make_blobs
 
-from deepal_autoal.audit.estimates import Estimate, HeldOut, audit_estimate, plain_accuracy
+from deepal_autoal.audit.estimates import Estimate, HeldOut, plain_accuracy
 from deepal_autoal.audit.folds import audit_folds
 from deepal_autoal.audit.payoff import Payoff, curve_parts, payoff
+from deepal_autoal.audit.report import audit_estimate
 from deepal_autoal.audit.sampling import audit_order, prefix_length
 from deepal_autoal.experiment.pool import draw_initial
 

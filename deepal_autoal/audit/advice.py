@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from deepal_autoal.audit.report import BEFORE_TRAINING
 from deepal_autoal.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ def advise(
     payoff = None if estimate is None else estimate.payoff
     stability = None if estimate is None else estimate.stability
     should_stop = None
-    if payoff is None:
+    if estimate is not None and estimate.method == BEFORE_TRAINING:
+        text = "What the next batch will bring cannot be told without further models."
+    elif payoff is None:
         text = "Cannot tell yet what the next batch will bring."
     else:
         gain = payoff.gain(batch_size)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepal_autoal.audit.estimates import Estimate, HeldOut, accuracy_estimate, mean_estimate, of_finite, proportion
+from deepal_autoal.errors import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from deepal_autoal.audit.payoff import Payoff
 
 LAST_ROUNDS = 3
+CROSS_FITTING, BEFORE_TRAINING = "cross-fitting", "before training"
+"""How audited samples were predicted: by further models, or by the present one before it was trained on them."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class AuditEstimate:
         stability: Mean agreement (Cohen's kappa) of the last `LAST_ROUNDS` + 1 models in turn on a fixed sample of the
             pool; None before there are so many. From 0.99 on, models have stopped changing (Bloodgood and
             Vijay-Shanker, CoNLL 2009).
+        method: `CROSS_FITTING` or `BEFORE_TRAINING`. The latter has no ``payoff``, which needs further models.
     """
 
     accuracy: Estimate
@@ -41,13 +45,16 @@ class AuditEstimate:
     overconfidence: Estimate
     payoff: Payoff | None = None
     stability: float | None = None
+    method: str = CROSS_FITTING
 
     def __str__(self) -> str:
-        return f"accuracy {self.accuracy.text}, from {self.accuracy.n:,} audited samples"
+        return f"accuracy {self.accuracy.text}, from {counted(self.accuracy.n, 'audited sample')}"
 
     @property
     def verdict(self) -> str:
         """Whether choosing pays, as a sentence."""
+        if self.method == BEFORE_TRAINING:
+            return "Whether choosing pays cannot be told without further models."
         return "Cannot tell yet whether choosing pays." if self.payoff is None else self.payoff.text
 
     def to_json(self, batch_size: int) -> dict[str, Any]:
@@ -55,6 +62,7 @@ class AuditEstimate:
         payoff = self.payoff
         return {
             **_named(self.accuracy),
+            "method": self.method,
             "rest": None if self.rest is None else _named(self.rest),
             "recall": [None if one is None else asdict(one) for one in self.recall],
             "frequencies": [asdict(one) for one in self.frequencies],

@@ -62,7 +62,7 @@ def read_strategies(
 ) -> list[Contender]:
     """Return the contenders of ``a,label=b[key=value,...],all``, in that order.
 
-    Without a label, one is formed from name and options: ``vote[oversample=5]`` becomes ``vote-oversample-5``.
+    Without a label, one is formed from name and options: ``vote[power=5]`` becomes ``vote-power-5``.
     A selector's own candidates are written as an option: ``vote[candidates=[entropy,kmeans]]``. ``all`` adds every
     registered strategy whose name is not yet a label.
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from deepal_autoal.benchmark.backends.interface import Backend, Executor, Workload
 from deepal_autoal.benchmark.backends.job import Job, forward_log
 from deepal_autoal.benchmark.backends.local import Local
@@ -19,14 +17,14 @@ from deepal_autoal.benchmark.cost.estimates import Estimates
 from deepal_autoal.benchmark.grid import Grid, GridRun, plan_grid
 from deepal_autoal.benchmark.schedule import Schedule, remove_shared
 from deepal_autoal.benchmark.tables import Tables
-from deepal_autoal.errors import InputError, PluginError, RunFolderError
-from deepal_autoal.experiment.records import LOCK, SUMMARY
+from deepal_autoal.errors import InputError, PluginError
+from deepal_autoal.experiment.records import SUMMARY
 from deepal_autoal.experiment.run_files import read_summary
-from deepal_autoal.files import TEMPORARY_SUFFIX, remove_leftovers
+from deepal_autoal.files import TEMPORARY_SUFFIX, lock_folder, remove_leftovers
 from deepal_autoal.isolation.blame import blaming
 from deepal_autoal.run_settings import whole_number
 from deepal_autoal.strategies.given import StrategyLike
-from deepal_autoal.user_paths import user_path, why_not_created
+from deepal_autoal.user_paths import user_path
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +95,7 @@ def run_benchmark(
     model, which is trained once for all of them.
 
     Args:
-        strategies: For example ``"random,vote5=vote[oversample=5],all"``, a sequence of its parts, or a mapping from
+        strategies: For example ``"random,vote5=vote[power=5],all"``, a sequence of its parts, or a mapping from
             labels to them. Strategies, classes and functions of the context may stand for names (see `run`); each run
             gets a copy, and all are executed in this process.
         datasets: Registered names or paths, in a sequence or separated by commas; None for the protocols' own.
@@ -189,15 +187,8 @@ def run_benchmark(
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Create the benchmark's folder, keep other benchmarks out of it, and remove half-written files of a killed one."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / LOCK)
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        raise RunFolderError(f"another benchmark is running in {folder}; wait for it or choose another --out") from None
-    except (OSError, NotImplementedError) as error:
-        reason = why_not_created(folder, error)
-        raise RunFolderError(f"cannot write to {folder}: {reason}; choose another --out") from error
+    in_use = f"another benchmark is running in {folder}; wait for it or choose another --out"
+    lock = lock_folder(folder, in_use, "choose another --out")
     try:
         remove_leftovers(folder.glob(f".*{TEMPORARY_SUFFIX}"))
         yield

@@ -79,7 +79,7 @@ def _as_typed(content: Mapping[str, Any], path: Path, known: set[str], flags: se
         name = key.replace("-", "_")
         if name in ("option", "options"):
             if not isinstance(value, Mapping):
-                raise InputError(f"{path}: {key} must be a table, such as [options] with oversample = 5")
+                raise InputError(f"{path}: {key} must be a table, such as [options] with power = 5")
             defaults["options"] = [f"{option}={item}" for option, item in _flat(value)]
         elif name == "strategies" and name in known and isinstance(value, Mapping):
             for label, written in value.items():

@@ -16,7 +16,7 @@ import click
 from deepal_autoal.cli.help_groups import SuggestingGroup
 from deepal_autoal.cli.logging_setup import set_up_logging
 from deepal_autoal.cli.shared_options import UserPath, split_option
-from deepal_autoal.errors import DeepALError, InputError, UnknownNameError, error_message
+from deepal_autoal.errors import DeepALError, InputError, UnknownNameError, counted, error_message
 from deepal_autoal.run_settings import split_names
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def label_init(
     started, reason = start_project(project, data, **given)
     state, settings = started.state, started.settings
     size = f", brought to {settings.image_size} pixels" if settings.image_size else ""
-    click.echo(f"{project}: {len(state.ids)} {_samples(settings.form)}{size}; strategy {settings.strategy}")
+    click.echo(f"{project}: {counted(len(state.ids), _noun(settings.form))}{size}; strategy {settings.strategy}")
     if reason:
         click.echo(f"Embedding: {reason}")
     if state.labels:
@@ -166,7 +166,8 @@ def label_next(project: Path, size: int | None) -> None:
         return
     if waiting and size is not None and size != len(opened.state.batches[-1].rows):
         click.echo(
-            f"Batch {len(opened.state.batches)} still has {waiting} open labels; -n holds for new batches", err=True
+            f"Batch {len(opened.state.batches)} still has {counted(waiting, 'open label')}; -n holds for new batches",
+            err=True,
         )
     click.echo(path)
 
@@ -222,8 +223,7 @@ def label_serve(project: Path, port: int, host: str, no_browser: bool) -> None:
             click.echo("\nThe next batch is still being chosen; Ctrl+C again not to wait for it", err=True)
             with suppress(KeyboardInterrupt):
                 session.join()
-        labeled, pool = len(opened.state.labels), len(opened.state.ids)
-        click.echo(f"{labeled} of {pool} samples are labeled")
+        click.echo(_progress_of(len(opened.state.labels), len(opened.state.ids)))
 
 
 @label_group.command("status")
@@ -250,10 +250,8 @@ def label_status(project: Path, as_json: bool, estimate: bool) -> None:
     if as_json:
         click.echo(json.dumps(status, indent=2))
         return
-    click.echo(f"{status['labeled']} of {status['pool']} samples are labeled, {status['skipped']} skipped")
-    width = max((len(name) for name in status["by_class"]), default=0)
-    for name, count in status["by_class"].items():
-        click.echo(f"  {name:<{width}}  {count}")
+    click.echo(f"{_progress_of(status['labeled'], status['pool'])}, {status['skipped']} skipped")
+    _show_classes(status["by_class"])
     click.echo(f"Strategy {status['strategy']}, model {status['model']}")
     if text := audit_text(opened):
         click.echo(text)
@@ -274,7 +272,36 @@ def label_add(project: Path, data: Path, skip_bad: bool) -> None:
 
     with opened.changing():
         number = add_data(opened, data, skip_bad)
-    click.echo(f"{number} samples added; {len(opened.state.ids)} in all")
+    click.echo(f"{counted(number, 'sample')} added; {len(opened.state.ids)} in all")
+
+
+@label_group.command("classes")
+@_project
+@click.option(
+    "--rename", nargs=2, metavar="OLD NEW",
+    help="Give a class another name; with the name of another class, the two become one.",
+)  # fmt: skip
+@click.option("--remove", metavar="NAME", help="Remove a class that no sample has.")
+def label_classes(project: Path, rename: tuple[str, str] | None, remove: str | None) -> None:
+    """Show the classes, or correct them.
+
+    Answers that were given stay in the project's history, under the names that they had.
+    """
+    opened = _opened(project)
+    from deepal_autoal.labeling.class_names import remove_class, rename_class
+    from deepal_autoal.labeling.status import status_of
+
+    if rename is not None and remove is not None:
+        raise InputError("--rename and --remove are two steps; give one of them")
+    if rename is not None:
+        with opened.changing():
+            number = rename_class(opened, *rename)
+        click.echo(f"{rename[0]} is called {rename[1]} from now on; {counted(number, 'label')} changed")
+    elif remove is not None:
+        with opened.changing():
+            remove_class(opened, remove)
+        click.echo(f"{remove} is no class any more")
+    _show_classes(status_of(opened)["by_class"])
 
 
 @label_group.command("review")
@@ -292,7 +319,7 @@ def label_review(project: Path) -> None:
 
     with opened.changing():
         path, number = write_review(opened)
-    click.echo(f"{number} labels to look at again" if number else "No label looks wrong")
+    click.echo(f"{counted(number, 'label')} to look at again" if number else "No label looks wrong")
     if number:
         click.echo(f"{path} (pictures: {path.with_suffix('.html')}): correct them there, then:")
         click.echo(command("submit", project, path))
@@ -315,7 +342,7 @@ def label_export(project: Path, out: Path, form: str | None, predictions: bool) 
         raise UnknownNameError("format", form, FORMATS)
     with opened.changing() if predictions else nullcontext():
         number = export_project(opened, out, form, predictions)
-    click.echo(f"{number} samples written to {out}")
+    click.echo(f"{counted(number, 'sample')} written to {out}")
     if form == "label-studio" or (form is None and out.suffix.lower() == ".json"):
         from deepal_autoal.labeling.label_studio import labeling_interface
 
@@ -369,8 +396,18 @@ def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
             bar.close()
 
 
-def _samples(form: str) -> str:
-    return {"array": "samples"}.get(form, form)
+def _noun(form: str) -> str:
+    return {"array": "sample"}.get(form, form.removesuffix("s"))
+
+
+def _progress_of(labeled: int, pool: int) -> str:
+    return f"{labeled} of {counted(pool, 'sample')} {'is' if labeled == 1 else 'are'} labeled"
+
+
+def _show_classes(counts: Mapping[str, int]) -> None:
+    width = max((len(name) for name in counts), default=0)
+    for name, count in counts.items():
+        click.echo(f"  {name:<{width}}  {count}")
 
 
 def _after(project: Project, taken: Taken) -> int:
@@ -397,6 +434,7 @@ def _after(project: Project, taken: Taken) -> int:
             )
             return FAILURES
     state = project.state
-    waiting = f"; {len(state.open_rows)} of batch {len(state.batches)} are open" if state.open_rows else ""
-    click.echo(f"{len(state.labels)} of {len(state.ids)} samples are labeled{waiting}")
+    n_open = len(state.open_rows)
+    waiting = f"; {n_open} of batch {len(state.batches)} {'is' if n_open == 1 else 'are'} open" if n_open else ""
+    click.echo(f"{_progress_of(len(state.labels), len(state.ids))}{waiting}")
     return 0

@@ -113,6 +113,8 @@ class RunDisplay:
             return
         line = (f"round {record['round']}/{run.n_rounds}: {record['n_labeled']} labeled, "
                 f"accuracy {record['accuracy']:.4f}")  # fmt: skip
+        if record.get("audit"):
+            line += f", audit {_of_audit(record['audit'])}"
         if self._is_terminal:
             self._bar.write(line, file=sys.stderr)
         else:
@@ -171,16 +173,24 @@ def _show_profile(profile: Profile) -> None:
 
 def _table(result: RunResult) -> tuple[list[str], list[list[str]]]:
     weighted = any(_weights(record) for record in result.rounds)
-    head = ["round", "labeled", "accuracy", "train s", "query s"] + (["weights"] if weighted else [])
+    is_audited = any("audit" in record for record in result.rounds)
+    head = ["round", "labeled", "accuracy", *(["audit, 95% interval"] if is_audited else []), "train s", "query s"]
+    head += ["weights"] if weighted else []
     rows = []
     for record in result.rounds:
         seconds = record["seconds"]
-        row = [f"{record['round']:>5}", f"{record['n_labeled']:>8}", f"{record['accuracy']:>8.4f}",
-               f"{seconds['train']:>7.2f}", f"{seconds['query']:>7.2f}"]  # fmt: skip
+        row = [f"{record['round']:>5}", f"{record['n_labeled']:>8}", f"{record['accuracy']:>8.4f}"]
+        if is_audited:
+            row.append(_of_audit(record["audit"]) if record.get("audit") else "-")
+        row += [f"{seconds['train']:>7.2f}", f"{seconds['query']:>7.2f}"]
         if weighted:
             row.append("  ".join(f"{name} {weight:.2f}" for name, weight in _weights(record).items()))
         rows.append(row)
     return head, rows
+
+
+def _of_audit(found: Mapping[str, Any]) -> str:
+    return f"{found['accuracy']:.4f} ({found['low']:.4f} to {found['high']:.4f})"
 
 
 def _weights(record: dict[str, Any]) -> dict[str, float]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
 from deepal_autoal.cli.logging_setup import set_up_logging
 from deepal_autoal.cli.shared_options import UserPath, split_option
-from deepal_autoal.errors import InputError
+from deepal_autoal.errors import InputError, counted
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.run_settings import split_names
 from deepal_autoal.strategies.candidate_sets import check_names
+from deepal_autoal.user_paths import why_not_created
 
 _HEADER = b"index\n"
 
@@ -55,8 +57,7 @@ def query_command(
     from deepal_autoal.files import check_output
 
     check_output(out, _is_own, [path for path in (embeddings, probabilities, labeled) if path is not None])
-    if not out.parent.is_dir():
-        raise InputError(f"--out {out}: there is no folder {out.parent}; create it first")
+    _check_folder(out)
     from deepal_autoal.experiment.loop import using_threads
     from deepal_autoal.experiment.selection import select
 
@@ -67,8 +68,17 @@ def query_command(
         )  # fmt: skip
     _write(out, chosen.tolist())
     if not quiet:
-        click.echo(f"{len(chosen)} row{'' if len(chosen) == 1 else 's'} to label, best first")
+        click.echo(f"{counted(len(chosen), 'row')} to label, best first")
     click.echo(f"{'' if quiet else 'File: '}{out}")
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse a file whose folder cannot be created, before anything is computed; missing folders are created later."""
+    for place in out.parents:
+        if os.path.lexists(place):
+            if not place.is_dir():
+                raise InputError(f"--out {out}: {place} is not a folder; name another file")
+            return
 
 
 def _is_own(path: Path) -> bool:
@@ -81,7 +91,9 @@ def _write(out: Path, rows: list[int]) -> None:
     from deepal_autoal.files import replacing
 
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         with replacing(out) as file:
             file.write(_HEADER + b"".join(b"%d\n" % row for row in rows))
     except OSError as error:
-        raise InputError(f"--out {out} cannot be written ({error.strerror or error}); name another file") from error
+        reason = why_not_created(out.parent, error)
+        raise InputError(f"--out {out} cannot be written ({reason}); name another file") from error

@@ -11,8 +11,10 @@ from typing import Any
 import click
 from tqdm import tqdm
 
+from deepal_autoal.audit.payoff import LEAST_SAMPLES, N_PARTS
 from deepal_autoal.benchmark.cost.dry_run import DryRun, Row, estimate_run
 from deepal_autoal.cli.listings import format_table
+from deepal_autoal.experiment.auditing import check_audit, most_models
 from deepal_autoal.experiment.protocols import default_dataset
 from deepal_autoal.measuring.resources import format_seconds, memory_size
 
@@ -52,7 +54,7 @@ def show_cost(settings: Mapping[str, Any], quiet: bool) -> None:
         click.echo(f"{', '.join(names)}: no estimate: {reason}")
     if not quiet:
         others = [] if settings.get("strategy") else [OTHERS]
-        audit = ["Training includes the models of the audit."] if settings.get("audit") else []
+        audit = _of_audit(settings)
         click.echo("\n" + "\n".join([*_notes(found), *audit, *others]))
     _warn(found)
 
@@ -108,6 +110,20 @@ def _notes(found: DryRun) -> list[str]:
     if any(row.selector for row in found.rows):
         lines.append("Indented: a candidate alone, as if it were the strategy.")
     return lines
+
+
+def _of_audit(settings: Mapping[str, Any]) -> list[str]:
+    """Return how many models the audit trains."""
+    share, n_folds = check_audit(settings.get("audit"), settings.get("audit_folds"))
+    if not share:
+        return []
+    if not n_folds:
+        return ["The audit trains no further models."]
+    return [
+        f"Training includes the audit's models, {most_models(share, n_folds)} a round: {n_folds} without a part of the "
+        f"labels each, and {N_PARTS} on parts of the audited ones once there are {LEAST_SAMPLES}. With --audit-folds 0 "
+        "it trains none."
+    ]
 
 
 def _warn(found: DryRun) -> None:

@@ -1,4 +1,8 @@
-"""A learner's audit: which samples of a batch are audited, and what models trained without them say."""
+"""A learner's audit: which samples of a batch are audited, and what models that were not trained on them say.
+
+These are models that are trained without a part of the labels each (cross-fitting), or, with no folds, the present
+model just before it is trained on a batch, for models that take long to train (see `audit.before_training`).
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepal_autoal.audit.before_training import estimate_before_training
 from deepal_autoal.audit.estimates import HeldOut
 from deepal_autoal.audit.folds import audit_folds
-from deepal_autoal.audit.payoff import LEAST_SAMPLES, Payoff, curve_parts, payoff
+from deepal_autoal.audit.payoff import LEAST_SAMPLES, N_PARTS, Payoff, curve_parts, payoff
 from deepal_autoal.audit.report import LAST_ROUNDS, AuditEstimate, audit_estimate, cohens_kappa
 from deepal_autoal.audit.sampling import audit_order, prefix_length
 from deepal_autoal.errors import InputError
@@ -45,9 +50,14 @@ def check_audit(share: float | None, n_folds: int | None) -> tuple[float, int]:
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
         raise InputError(f"audit {share}: give the share of each batch that is audited, from 0 to 1, such as 0.1")
     n_folds = whole_number("audit_folds", n_folds)
-    if not 2 <= n_folds <= MOST_FOLDS:
-        raise InputError(f"audit_folds {n_folds}: give 2 to {MOST_FOLDS}")
+    if n_folds and not 2 <= n_folds <= MOST_FOLDS:
+        raise InputError(f"audit_folds {n_folds}: give 2 to {MOST_FOLDS}, or 0 to train no further models")
     return float(share), n_folds
+
+
+def most_models(share: float, n_folds: int) -> int:
+    """Return how many models an audit trains a round, at most."""
+    return n_folds + N_PARTS if share and n_folds else 0
 
 
 class Audit:
@@ -55,7 +65,8 @@ class Audit:
 
     Args:
         share: Share of each batch by which the audit set grows.
-        n_folds: Number of models that are trained without a part of the labels each.
+        n_folds: Number of models that are trained without a part of the labels each; 0 for the answers that the
+            learner's own models give before they are trained on a batch (see `note_answers`).
         seed: The learner's.
         members: Pool indices of all samples in use, sorted.
     """
@@ -74,6 +85,7 @@ class Audit:
         self._kappas: list[float] = []
         self._order: NDArray[np.int64] | None = None
         self._given_order: NDArray[np.int64] | None = None
+        self._answers: dict[int, tuple[bool, float, bool]] = {}  # whether right, confidence, whether audited
 
     @property
     def order(self) -> NDArray[np.int64]:
@@ -102,6 +114,27 @@ class Audit:
         self._n_answered += len(self._asked.intersection(indices.tolist()))
         self._asked.difference_update(indices.tolist())
 
+    def note_answers(
+        self,
+        indices: NDArray[np.int64],
+        labels: NDArray[np.int64],
+        classes: NDArray[np.int64],
+        confidence: NDArray[np.float64],
+    ) -> None:
+        """Note what the last model predicts for samples that it was not trained on, after `note_labels` of them.
+
+        Args:
+            indices: The samples.
+            labels: Their labels.
+            classes: The predicted classes.
+            confidence: The probabilities of these.
+        """
+        # The strategy could not choose what was due.
+        is_audited = np.isin(indices, self._prefix(0))
+        columns = (indices, classes == labels, confidence, is_audited)
+        for index, right, sure, audited in zip(*(column.tolist() for column in columns), strict=True):
+            self._answers[index] = (right, sure, audited)
+
     def due(self, labeled: NDArray[np.int64], batch_size: int) -> NDArray[np.int64]:
         """Return the samples of the next batch that are audited, at most all of it."""
         prefix = self._prefix(batch_size)
@@ -123,8 +156,13 @@ class Audit:
     def estimate(
         self, pool: Pool, round_number: int, present: Predict, train: Train, progress: Progress
     ) -> AuditEstimate | None:
-        """Return what the audit set says about the present model; None with fewer than two labels in it."""
+        """Return what the audit set says about the present model; None with fewer than two labels in it.
+
+        Without folds, None with fewer than two audited samples that a model predicted before their labels were known.
+        """
         labeled, labels = pool.labeled, pool.labels
+        if not self.n_folds:
+            return self._estimate_before_training(pool, round_number, present)
         audited = self.audited(labeled)
         if len(audited) < 2:
             return None
@@ -159,6 +197,24 @@ class Audit:
                                 lambda done: progress(n_folds + done, n_models)),
             stability=self._stability(predicted, round_number, pool.n_classes),
         )  # fmt: skip
+
+    def _estimate_before_training(self, pool: Pool, round_number: int, present: Predict) -> AuditEstimate | None:
+        labeled, labels = pool.labeled, pool.labels
+        found = [self._answers.get(index) for index in labeled.tolist()]
+        is_audited = np.array([answer is not None and answer[2] for answer in found])
+        reference = np.sort(self.order[-_REFERENCE_SIZE:])
+        predicted, confidence = present(reference)
+        stability = self._stability(predicted, round_number, pool.n_classes)
+        if is_audited.sum() < 2:
+            return None
+        answers = np.array([answer[:2] for answer in found if answer is not None and answer[2]])
+        chosen = np.array([answer[0] for answer in found if answer is not None and not answer[2]], dtype=bool)
+        estimate = estimate_before_training(
+            HeldOut(answers[:, 0].astype(bool), answers[:, 1]), labels[is_audited], chosen,
+            confidence[~np.isin(reference, labeled)], labels[np.isin(labeled, self._prefix(0))], len(pool.members),
+            len(pool.members) - len(labeled), pool.n_classes,
+        )  # fmt: skip
+        return replace(estimate, stability=stability)
 
     def _payoff(
         self,
@@ -202,7 +258,15 @@ class Audit:
             "predicted": self._predicted,
             "kappas": list(self._kappas),
             **({} if self._given_order is None else {"order": self._given_order}),
+            **({} if self.n_folds else {"answers": self._answers_as_arrays()}),
         }
+
+    def _answers_as_arrays(self) -> dict[str, NDArray[Any]]:
+        rights, sure, audited = zip(*self._answers.values(), strict=True) if self._answers else ((), (), ())
+        return {
+            "index": np.array(list(self._answers), dtype=np.int64), "right": np.array(rights, dtype=bool),
+            "confidence": np.array(sure, dtype=np.float64), "audited": np.array(audited, dtype=bool),
+        }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore a `state_dict`; its ``order``, if there is one, replaces the one drawn here."""
@@ -210,3 +274,6 @@ class Audit:
         self._n_answered, self._asked = state["n_answered"], set(state["asked"].tolist())
         self._round, self._predicted, self._kappas = state["round"], state["predicted"], list(state["kappas"])
         self._given_order = self._order = state.get("order")
+        if "answers" in state:
+            index, *columns = (state["answers"][name].tolist() for name in ("index", "right", "confidence", "audited"))
+            self._answers = dict(zip(index, zip(*columns, strict=True), strict=True))

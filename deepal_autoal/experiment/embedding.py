@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import zipfile
@@ -18,12 +19,12 @@ from deepal_autoal.datasets.files.array_cache import ArrayBlocks
 from deepal_autoal.datasets.files.image_size import covering_size, read_image_size
 from deepal_autoal.datasets.files.npz_writer import write_npz
 from deepal_autoal.datasets.user_data.npz import EMBEDDINGS, PATCHES_PREFIX
-from deepal_autoal.errors import InputError, format_error
+from deepal_autoal.errors import InputError, UnknownNameError, format_error
 from deepal_autoal.experiment.default_embedding import default_embedding
 from deepal_autoal.experiment.saved_model import load_model
 from deepal_autoal.files import check_output
 from deepal_autoal.isolation.engine_calls import engine_call
-from deepal_autoal.models import AUTO, build_model
+from deepal_autoal.models import AUTO, build_model, read_model
 from deepal_autoal.models.names import PATCHES
 from deepal_autoal.models.patches import PatchEmbedding, pixel_normalization
 from deepal_autoal.numerics.devices import resolve_device
@@ -289,6 +290,7 @@ def _model(
         module = TaskModel(patches, patches.embedding_dim, n_classes)
         fitted = FittedModel(module, device=device, recipe=Recipe.for_data(shape), seed=seed)
         return fitted, pixel_normalization(shape[0]), str(model)
+    _check_name(str(model))
     with global_torch_seed(stream_seed(seed, "init"), device):
         module = build_model(str(model), shape, n_classes)
     if module.published is None and any(True for _ in module.backbone.parameters()):
@@ -309,6 +311,16 @@ def _model(
     precision = resolve_precision(recipe.precision, device, shape)
     fitted = FittedModel(module, device=device, recipe=recipe, seed=seed, precision=precision)
     return fitted, normalization or Normalization.fit(samples, scaling=scaling), str(model)
+
+
+def _check_name(model: str) -> None:
+    """Raise an `UnknownNameError` for a name that is near to one of the names that only embeddings have."""
+    try:
+        read_model(model)
+    except UnknownNameError as error:
+        if difflib.get_close_matches(model, (AUTO, PATCHES)):
+            raise UnknownNameError("model", model, (AUTO, PATCHES)) from error
+        raise
 
 
 def _patches(model: str, samples: Any, shape: tuple[int, ...], seed: int, progress: Progress | None) -> PatchEmbedding:

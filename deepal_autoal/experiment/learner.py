@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,50 +12,38 @@ import numpy as np
 import torch
 
 from deepal_autoal.audit.advice import Advice, advise
-from deepal_autoal.errors import InputError, QueryError
+from deepal_autoal.errors import InputError
 from deepal_autoal.experiment.auditing import Audit, check_audit
-from deepal_autoal.experiment.capabilities import leave_out_unable_candidates, require_capabilities
 from deepal_autoal.experiment.pool import Pool, draw_initial
+from deepal_autoal.experiment.pool_training import PoolTraining
 from deepal_autoal.experiment.saved_learner import (
     SavedLearner,
     load_strategy_state,
     model_state,
-    restored_model,
     strategy_state,
 )
-from deepal_autoal.isolation.blame import blaming
 from deepal_autoal.isolation.engine_calls import engine_call
-from deepal_autoal.isolation.guards import guarded
 from deepal_autoal.measuring.profile import section
-from deepal_autoal.models import ModelChoice, build_model, resolve_model
-from deepal_autoal.numerics.arrays import as_array
-from deepal_autoal.numerics.devices import resolve_device
-from deepal_autoal.numerics.precision import clean_autograd_state, deterministic, resolve_precision
+from deepal_autoal.models import ModelChoice
+from deepal_autoal.numerics.precision import clean_autograd_state, deterministic
 from deepal_autoal.numerics.random_streams import stream_seed
-from deepal_autoal.numerics.softmax import softmax
-from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.querying.asking import ask
 from deepal_autoal.querying.context import QueryContext, has_read_n_rounds
 from deepal_autoal.querying.outputs import OutputCache
 from deepal_autoal.querying.selector import describe_strategy
 from deepal_autoal.querying.strategy import Query
 from deepal_autoal.run_settings import whole_number
-from deepal_autoal.strategies.factory import create_strategy
 from deepal_autoal.strategies.given import StrategyLike
 from deepal_autoal.training.fitted_model import FittedModel
-from deepal_autoal.training.inputs import Inputs, Normalization
 from deepal_autoal.training.predictor import Predictor
 from deepal_autoal.training.recipe import Recipe
-from deepal_autoal.training.samples import CheckedSamples, as_samples
-from deepal_autoal.training.scaling import resolve_scaling
-from deepal_autoal.training.trainer import LabeledData, Trainer, TrainerProtocol, UnlabeledData, rebuilding_trainer
+from deepal_autoal.training.samples import CheckedSamples
 from deepal_autoal.user_paths import user_path
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from deepal_autoal.audit.report import AuditEstimate
-    from deepal_autoal.training.task_model import TaskModel
 
 # Requirements that are computed from embeddings.
 OF_EMBEDDINGS = frozenset({"embeddings", "gradients", "mc_dropout"})
@@ -70,7 +56,7 @@ def _no_progress(done: int, total: int) -> None:
     """Show nothing."""
 
 
-class ActiveLearner:
+class ActiveLearner(PoolTraining):
     """Pool-based active learning: `ask` for a batch, `tell` its labels, repeat.
 
     Args:
@@ -89,7 +75,8 @@ class ActiveLearner:
             by its own deviation), ``l2`` (rows of unit length), ``none``, or ``auto``, which chooses by the pool (see
             `resolve_scaling`); the choice is ``learner.scaling``. For images only ``auto``.
         audit: Share of each batch that is drawn uniformly instead, for `estimate`; 0 for none.
-        audit_folds: Number of models that `estimate` trains without a part of the labels each; by default 10.
+        audit_folds: Number of models that `estimate` trains without a part of the labels each; by default 10. With 0 it
+            trains none: for models that take long to train, at the price of a wider interval.
 
     Attributes:
         strategy: The strategy. A selector whose candidates were given as a set such as ``all-cheap`` is recreated
@@ -125,47 +112,12 @@ class ActiveLearner:
         audit: float = 0.0,
         audit_folds: int | None = None,
     ) -> None:
-        samples = as_samples(pool, "pool")
-        n_classes, seed = whole_number("n_classes", n_classes), whole_number("seed", seed)
-        if n_classes < 2:
-            raise InputError(f"n_classes is {n_classes}; at least two are needed")
-        if seed < 0:
-            raise InputError(f"seed {seed}: give a whole number of at least 0")
-        self.strategy = create_strategy(strategy)
-        self.n_classes = n_classes
-        self.n_rounds = None if n_rounds is None else whole_number("n_rounds", n_rounds)
-        if n_rounds is not None and n_rounds < 0:
-            raise InputError(f"n_rounds {n_rounds}: give 0 or more, or None if it is not known")
-        self.seed = seed
-        self.device = resolve_device(device)
-        rows = np.arange(len(samples)) if members is None else _checked_members(members, len(samples))
-        self._pool = Pool(rows, n_classes)
         share, n_folds = check_audit(audit, audit_folds)
-        self._audit = Audit(share, n_folds, seed, self._pool.members) if share else None
-        with section("normalization"):
-            self._scaling = resolve_scaling(scaling, samples).name
-            statistics = Normalization.fit(samples, None if members is None else rows, self._scaling)
-        self._inputs = Inputs(samples, statistics, self.device)
-        by_gradient = self.strategy.changes_training
-        self.model_choice = resolve_model(
-            model, self._inputs.input_shape, scaling=self._scaling, by_gradient=by_gradient
-        )
-        shape = self._inputs.input_shape
-        wanted = recipe if isinstance(recipe, Recipe) else Recipe.for_data(shape, **dict(recipe or {}))
-        # Decided once: a run that is continued on another machine keeps its precision.
-        precision = resolve_precision(wanted.precision, self.device, self._inputs.input_shape)
-        self.recipe = replace(wanted, precision=precision)
-        # Not a method: the trainer would then keep this object, and so the pool, in a cycle.
-        plain = Trainer(partial(build_model, self.model_choice, shape, n_classes), self.recipe, self.device)
-        self.strategy = leave_out_unable_candidates(self.strategy, self.model_name, lambda: self._untrained(plain))
-        doing = "wrap_trainer"
-        with guarded(self.strategy, doing), blaming(self.strategy, doing, own_errors=True):
-            self._trainer = self.strategy.wrap_trainer(plain)
-            if not callable(getattr(self._trainer, "fit", None)):
-                raise QueryError(f"{self.strategy}: wrap_trainer returned {self._trainer!r}, which has no method fit")
-        self._plain = plain
-        self._rebuilding = rebuilding_trainer(self._trainer, plain)
-        require_capabilities(self.strategy, self.model_name, lambda: self._untrained(self._rebuilding))
+        super().__init__(
+            pool, strategy, n_classes, model=model, recipe=recipe, seed=seed, device=device, members=members,
+            n_rounds=n_rounds, scaling=scaling,
+        )  # fmt: skip
+        self._audit = Audit(share, n_folds, self.seed, self._pool.members) if share else None
         self.round = -1
         self._fitted: FittedModel | None = None
         self._is_current = False
@@ -175,11 +127,6 @@ class ActiveLearner:
         self._memory_before: dict[str, Any] | None = None
         self._estimate: AuditEstimate | None = None
         self._is_estimated = False
-
-    @property
-    def model_name(self) -> str:
-        """Name of the task model."""
-        return self.model_choice.name
 
     @property
     def labeled_indices(self) -> NDArray[np.int64]:
@@ -197,23 +144,9 @@ class ActiveLearner:
         return self._pool.unlabeled
 
     @property
-    def normalization(self) -> Normalization:
-        """The statistics of the pool that model inputs are normalized with."""
-        return self._inputs.normalization
-
-    @property
-    def scaling(self) -> str:
-        """How vectors are scaled: ``global``, ``feature``, ``l2`` or ``none``; ``channel`` for images."""
-        return self._scaling
-
-    @property
     def fitted(self) -> FittedModel | None:
         """The model trained last, without training one; None before the first."""
         return self._fitted
-
-    def wrap_trainer(self, wrap: Callable[[TrainerProtocol], TrainerProtocol]) -> None:
-        """From now on, train with the trainer that ``wrap`` returns; models are rebuilt as before."""
-        self._trainer = wrap(self._trainer)
 
     @engine_call()
     def tell(self, indices: ArrayLike, labels: ArrayLike) -> None:
@@ -228,6 +161,9 @@ class ActiveLearner:
         if len(added):
             if self._audit is not None:
                 self._audit.note_labels(added)
+                if not self._audit.n_folds and self._fitted is not None:
+                    # The labels have been added, but the model has not been trained on them.
+                    self._audit.note_answers(added, self._pool.labels[n_before:], *self._classify(self._fitted, added))
             self._is_current = self._is_estimated = False
             self._pending = None
 
@@ -304,14 +240,15 @@ class ActiveLearner:
     def estimate(self, progress: Callable[[int, int], None] = _no_progress) -> AuditEstimate | None:
         """Return the present model's accuracy with an interval, and more, from the audited labels.
 
-        Trains ``audit_folds`` models without a part of the labels each, and 11 on parts of the audited ones. The next
+        Trains ``audit_folds`` models without a part of the labels each, and 11 on parts of the audited ones; none with
+        ``audit_folds=0``, where `tell` kept what the model predicted for a batch before it was trained on it. The next
         batch does not depend on whether this is called.
 
         Args:
             progress: Called before each training with the number of those done and the total.
 
         Returns:
-            The estimate; None with fewer than two audited labels.
+            The estimate; None with fewer than two audited labels, without folds beside the initial ones.
 
         Raises:
             InputError: If the learner has no audit, or there are no labels yet.
@@ -336,16 +273,7 @@ class ActiveLearner:
         """Train a model from scratch on a part of the labels, given by position."""
         pool = Pool(self._pool.members, self.n_classes)
         pool.add(self._pool.labeled[rows], self._pool.labels[rows])
-        return partial(self._classify, self._train(pool, seed, None, is_fresh=True))
-
-    def _classify(
-        self, model: FittedModel, indices: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return the predicted classes of samples of the pool, and the probabilities of these classes."""
-        with self.blaming_for("evaluation"), clean_autograd_state(self.device):
-            logits = model.sweep(self._inputs, indices, logits_only=True)[0]
-            top = softmax(logits).max(dim=1)
-        return top.indices.cpu().numpy(), top.values.double().cpu().numpy()
+        return partial(self._classify, self._train(pool, seed, None))
 
     @engine_call()
     def fit(self, progress: Callable[[int, int], None] | None = None) -> FittedModel:
@@ -356,7 +284,7 @@ class ActiveLearner:
         """
         if self._is_current and self._fitted is not None:
             return self._fitted
-        self._fitted = self._train(self._pool, stream_seed(self.seed, self.round + 1, "train"), progress)
+        self._fitted = self._train(self._pool, stream_seed(self.seed, self.round + 1, "train"), progress, self._fitted)
         self.round += 1
         self._is_current = True
         self._pending = None
@@ -378,7 +306,7 @@ class ActiveLearner:
         pool.add(self._pool.labeled, self._pool.labels)
         pool.add(indices, labels)
         seed = stream_seed(self.seed, self.round + 1, "train", *([f"attempt {attempt}"] if attempt else []))
-        return self._train(pool, seed, None)
+        return self._train(pool, seed, None, self._fitted)
 
     @engine_call()
     def adopt(self, state: Mapping[str, Any]) -> FittedModel:
@@ -392,7 +320,7 @@ class ActiveLearner:
         """
         self._data()
         self.round += 1
-        self._fitted = self._restored(state)
+        self._fitted = self._restored(state, self._round_seed)
         self._is_current = True
         self._pending = None
         return self._fitted
@@ -408,7 +336,11 @@ class ActiveLearner:
         state = model_state(model)
         rows = self._pool.labeled[:_SAMPLES_COMPARED]
         with self.blaming_for("evaluation"), clean_autograd_state(self.device):
-            pairs = zip(model.sweep(self._inputs, rows), self._restored(state).sweep(self._inputs, rows), strict=True)
+            pairs = zip(
+                model.sweep(self._inputs, rows),
+                self._restored(state, self._round_seed).sweep(self._inputs, rows),
+                strict=True,
+            )
             is_whole = all(torch.equal(one, other) for one, other in pairs)
         return state if is_whole else None
 
@@ -516,7 +448,7 @@ class ActiveLearner:
         self.round = state["round"]
         self._is_current = state["is_current"]
         if state["model"] is not None:
-            self._fitted = self._restored(state)
+            self._fitted = self._restored(state, self._round_seed)
         if state["strategy"]:
             load_strategy_state(self.strategy, state["strategy"])
         self._memory_before = state["strategy_before"]
@@ -524,55 +456,10 @@ class ActiveLearner:
         if self._audit is not None:
             self._audit.load_state_dict(state["audit"])
 
-    def _restored(self, state: Mapping[str, Any]) -> FittedModel:
-        """Return this round's model from its saved weights."""
-        seed = stream_seed(self.seed, self.round, "train")
-        return restored_model(state, self._rebuilding, device=self.device, recipe=self.recipe, seed=seed)
-
-    @engine_call()
-    def new_module(self) -> TaskModel:
-        """Return an untrained task model, without touching torch's global generator."""
-        return self._new_module(0)
-
-    def _new_module(self, seed: int) -> TaskModel:
-        return self._rebuilding.new_objective(seed).model
-
-    def blaming_for(self, doing: str) -> AbstractContextManager[object]:
-        """Return a context that blames errors on the strategy if it changes training, else on the model."""
-        culprit: object = self.strategy
-        if not self.strategy.changes_training:
-            entry = plugin_host().models.get(self.model_name)
-            if entry.provider.builtin:
-                return nullcontext()  # our own bugs keep their traceback
-            culprit = f"model {self.model_name!r} of {entry.provider}"
-        stack = ExitStack()
-        stack.enter_context(guarded(culprit, doing))
-        stack.enter_context(blaming(culprit, doing, own_errors=True))
-        return stack
-
-    def _train(
-        self, pool: Pool, seed: int, progress: Callable[[int, int], None] | None, is_fresh: bool = False
-    ) -> FittedModel:
-        """Return a model trained on a pool's labels; with warm starts, from the last one unless it ``is_fresh``."""
-        labeled, unlabeled = self._data(pool)
-        is_warm = self.recipe.warm_start and self._fitted is not None and not is_fresh
-        warm = self._fitted.module.state_dict() if is_warm and self._fitted is not None else None
-        with deterministic(self.device), self.blaming_for("training"), clean_autograd_state(self.device):
-            fitted = self._trainer.fit(labeled, unlabeled, seed=seed, initial_state=warm, progress=progress)
-        if not isinstance(fitted, FittedModel):
-            raise QueryError(f"{self.strategy}: its trainer's fit returned {type(fitted).__name__}, not a FittedModel")
-        return fitted
-
-    def _untrained(self, trainer: Trainer) -> TaskModel:
-        with self.blaming_for("training"):
-            return trainer.new_objective().model
-
-    def _data(self, pool: Pool | None = None) -> tuple[LabeledData, UnlabeledData]:
-        pool = self._pool if pool is None else pool
-        labeled = pool.labeled
-        if not len(labeled):
-            raise InputError("there are no labels yet: give some with `tell` first")
-        return LabeledData(self._inputs, labeled, pool.labels), UnlabeledData(self._inputs, pool.unlabeled)
+    @property
+    def _round_seed(self) -> int:
+        """The seed that this round's model is trained with."""
+        return stream_seed(self.seed, self.round, "train")
 
     def _context(
         self, model: FittedModel, candidates: NDArray[np.int64], cache: OutputCache | None = None
@@ -592,12 +479,3 @@ class ActiveLearner:
             n_rounds=self.n_rounds,
             key=(*key, "query"),
         )
-
-
-def _checked_members(members: ArrayLike, n_samples: int) -> NDArray[np.int64]:
-    rows = as_array(members, "members")
-    if rows.ndim != 1 or rows.dtype.kind not in "iu" or not len(rows) or len(np.unique(rows)) < len(rows):
-        raise InputError("members must be distinct pool indices")
-    if rows.min() < 0 or rows.max() >= n_samples:
-        raise InputError(f"members must be pool indices from 0 to {n_samples - 1}")
-    return rows.astype(np.int64)

@@ -121,7 +121,7 @@ def run(
             run folder as ``profile.json`` and ``profile.md``. A `Profile` that began earlier may be given.
         settings: Further settings by name; None, like leaving one out, means its default, or on resume the
             recorded value. `RunSettings` and `Recipe` (settings of training) say what each is; the ones used most:
-            ``candidates`` of a selector, ``options`` of the strategy (``"vote.oversample"`` addresses the candidate
+            ``candidates`` of a selector, ``options`` of the strategy (``"vote.power"`` addresses the candidate
             ``vote``), ``model``, ``initial`` (50 by default, less in a small pool), ``batch_size`` (20), ``rounds``
             (10; the model is trained ``rounds`` + 1 times), ``seed``, ``device``, ``epochs``, ``min_steps``.
             ``recipe={"epochs": 5}`` is ``epochs=5``.
@@ -137,7 +137,7 @@ def run(
         raise InputError("--resume needs --out DIR, the folder of the run to continue")
     options = settings.get("options")
     if not isinstance(options, Mapping | None):
-        raise InputError(f"options is {options!r}; give a mapping, such as {{'oversample': 5}}")
+        raise InputError(f"options is {options!r}; give a mapping, such as {{'power': 5}}")
     candidates = settings.get("candidates")
     if candidates is not None and not isinstance(candidates, str | Mapping):
         candidates = given_items(candidates)  # once: they may come from a generator

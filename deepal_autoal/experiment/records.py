@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import filelock
 import torch
 
 from deepal_autoal.errors import RunFolderError
 from deepal_autoal.experiment.run_config import RunConfig
 from deepal_autoal.experiment.run_files import CHECKSUMS, read_config, read_finished, read_round_lines, run_identity
 from deepal_autoal.experiment.run_files import CONFIG as CONFIG
-from deepal_autoal.experiment.run_files import LOCK as LOCK
 from deepal_autoal.experiment.run_files import MODEL as MODEL
 from deepal_autoal.experiment.run_files import ROUNDS as ROUNDS
 from deepal_autoal.experiment.run_files import SUMMARY as SUMMARY
@@ -24,11 +23,13 @@ from deepal_autoal.experiment.run_files import area_under_budget_curve as area_u
 from deepal_autoal.experiment.run_files import read_rounds as read_rounds
 from deepal_autoal.experiment.run_files import total_seconds as total_seconds
 from deepal_autoal.experiment.scores import PLAIN, WORST_GROUP
+from deepal_autoal.files import LOCK as LOCK
 from deepal_autoal.files import (
     TEMPORARY_SUFFIX,
     checksum_of_bytes,
     checksum_of_file,
     csv_for_people,
+    lock_folder,
     read_tensors,
     remove_file,
     remove_leftovers,
@@ -36,7 +37,7 @@ from deepal_autoal.files import (
     write_json,
     write_tensors,
 )
-from deepal_autoal.user_paths import user_path, why_not_created
+from deepal_autoal.user_paths import user_path
 
 if TYPE_CHECKING:
     from deepal_autoal.experiment.learner import ActiveLearner
@@ -63,18 +64,9 @@ class RunFolder:
         self._lines: list[str] = []
         self._identity: str | None = None
         self._model: str | None = None
-        try:
-            self._is_new = not self.path.exists()
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = filelock.FileLock(self.path / LOCK)
-            self._lock.acquire(blocking=False)
-        except filelock.Timeout:
-            raise RunFolderError(
-                f"{self.path} is in use by another process; wait for it or choose another --out"
-            ) from None
-        except (OSError, NotImplementedError) as error:
-            reason = why_not_created(self.path, error)
-            raise RunFolderError(f"cannot write to {self.path}: {reason}; choose another --out") from error
+        self._is_new = not os.path.exists(self.path)
+        in_use = f"{self.path} is in use by another process; wait for it or choose another --out"
+        self._lock = lock_folder(self.path, in_use, "choose another --out")
         try:
             self._check(resume)
         except BaseException:

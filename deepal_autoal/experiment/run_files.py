@@ -18,7 +18,7 @@ import numpy as np
 from deepal_autoal.errors import RunFolderError
 from deepal_autoal.files import checksum_of_bytes, checksum_of_value, parse_json, read_bytes, read_json
 
-CONFIG, ROUNDS, SUMMARY, LOCK, MODEL = "config.json", "rounds.jsonl", "summary.json", ".lock", "model.pt"
+CONFIG, ROUNDS, SUMMARY, MODEL = "config.json", "rounds.jsonl", "summary.json", "model.pt"
 CHECKSUMS = "checksums"
 FORMAT_VERSION = 1
 

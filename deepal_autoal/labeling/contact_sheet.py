@@ -88,12 +88,14 @@ def _of_source(project: Project, source: SourceRecord, rows: Sequence[int]) -> d
         texts = {row: data.texts[row - source.start] for row in rows}
         return {row: f'<p class="text">{_escaped(text[:_LONGEST_TEXT])}</p>' for row, text in texts.items()}
     assert data.array is not None
-    return {row: _of_array(np.asarray(data.array[row - source.start])) for row in rows}
+    return {row: _of_array(np.asarray(data.array[row - source.start]), data.columns) for row in rows}
 
 
-def _of_array(sample: np.ndarray) -> str:
+def _of_array(sample: np.ndarray, columns: Sequence[str]) -> str:
     if sample.ndim == 1:
-        numbers = ", ".join(f"{value:.3g}" for value in sample[:_SHOWN_NUMBERS].astype(float))
+        shown = [f"{value:.3g}" for value in sample[:_SHOWN_NUMBERS].astype(float)]
+        names = [f"{_escaped(name)} " for name in columns[:_SHOWN_NUMBERS]] or [""] * len(shown)
+        numbers = ", ".join(map("".join, zip(names, shown, strict=True)))
         return f'<p class="text">{numbers}{", ..." if len(sample) > _SHOWN_NUMBERS else ""}</p>'
     return _picture(picture_of_array(sample))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ FILES, TEXTS, ARRAY = "image files", "texts", "array"
 SKIP = "skip"
 """What is written in place of a label for a sample that a person cannot label."""
 _FORMS = "a folder of images, or a .csv, .parquet, .npz, .npy or .txt file"
+_NO_FEATURES = ("id", "label")
 _ARRAYS = ("x", "ids", "y", "class_names")
 
 
@@ -46,6 +47,7 @@ class Source:
         sizes: Of `FILES`: their sizes in bytes.
         texts: Of `TEXTS`.
         array: Of `ARRAY`: images uint8 (N, H, W, C) or vectors (N, D).
+        columns: Of vectors from a table: the names of its columns, D.
         left_out: Of `FILES`: why files were left out, by path.
     """
 
@@ -56,6 +58,7 @@ class Source:
     sizes: list[int] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     array: NDArray[Any] | None = None
+    columns: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -109,6 +112,17 @@ def check_class_name(name: str, where: str) -> None:
         )
     if name != name.strip() or not name.isprintable():
         raise InputError(f"{where}: the class {name!r} has spaces around it or characters that cannot be seen")
+
+
+def spelled_alike(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return pairs of names that differ only in case, spaces or punctuation."""
+    first: dict[str, str] = {}
+    return [(other, name) for name in names if (other := first.setdefault(plain_name(name), name)) != name]
+
+
+def plain_name(name: str) -> str:
+    """Return a name without case, spaces and punctuation; one without letters or digits as it is."""
+    return "".join(character for character in name.casefold() if character.isalnum()) or name
 
 
 def fingerprint_of(path: Path, source: Source) -> str:
@@ -172,7 +186,8 @@ def _from_table(path: Path, table: Table, skip_bad: bool) -> Source:
         if empty is not None:
             raise InputError(f"{table.where(empty)}: the text is empty; fill it in or remove the row")
         return Source(TEXTS, ids, labels, texts=texts)
-    return Source(ARRAY, ids, labels, array=_samples(path, table.numbers(("id", "label"))))
+    array = _samples(path, table.numbers(_NO_FEATURES))
+    return Source(ARRAY, ids, labels, array=array, columns=table.feature_names(_NO_FEATURES))
 
 
 def _listed_files(path: Path, table: Table, labels: list[str | None], skip_bad: bool) -> Source:

@@ -22,15 +22,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from deepal_autoal.datasets.user_data.labels import class_order
 from deepal_autoal.errors import InputError, RunFolderError, UnknownNameError
-from deepal_autoal.files import TEMPORARY_SUFFIX, checksum_of_file, read_json, remove_leftovers, write_json
+from deepal_autoal.files import (
+    LOCK,
+    TEMPORARY_SUFFIX,
+    checksum_of_file,
+    lock_folder,
+    read_json,
+    remove_leftovers,
+    write_json,
+)
 from deepal_autoal.labeling.journal import Journal
-from deepal_autoal.user_paths import why_not_created
 
-SETTINGS, JOURNAL, LOCK, SAMPLES, BATCHES = "project.json", "journal.jsonl", ".lock", "samples", "batches"
+SETTINGS, JOURNAL, SAMPLES, BATCHES = "project.json", "journal.jsonl", "samples", "batches"
 AUDIT = "audit.json"
 FORMAT_VERSION = 1
 _LOCK_SECONDS = 2.0
@@ -141,7 +146,7 @@ class State:
         skipped: Rows that a person could not label.
         batches: All so far.
         history: The answers to each row that has one, in order.
-        extra_classes: Names that were confirmed as new classes.
+        known_classes: Names that were given at the start or confirmed as new classes; empty if none were given.
     """
 
     sources: list[SourceRecord] = field(default_factory=list)
@@ -150,7 +155,7 @@ class State:
     skipped: set[int] = field(default_factory=set)
     batches: list[Batch] = field(default_factory=list)
     history: dict[int, list[Answer]] = field(default_factory=dict)
-    extra_classes: list[str] = field(default_factory=list)
+    known_classes: list[str] = field(default_factory=list)
 
     @cached_property
     def row_of(self) -> dict[str, int]:
@@ -213,14 +218,15 @@ class Project:
     def draft(cls, path: Path, settings: ProjectSettings) -> Project:
         """Return a project that is about to be written, without samples."""
         project = cls.__new__(cls)
-        project.path, project.settings, project.state = path, settings, State()
+        project.path, project.settings = path, settings
+        project.state = State(known_classes=list(settings.classes or ()))
         project.journal = Journal(path / JOURNAL)
         return project
 
     def reload(self) -> None:
         """Read the journal again."""
         self.journal = Journal(self.path / JOURNAL)
-        self.state = State()
+        self.state = State(known_classes=list(self.settings.classes or ()))
         for event in self.journal.events:
             self.apply(event)
 
@@ -238,7 +244,7 @@ class Project:
     @property
     def classes(self) -> list[str]:
         """All classes: those given and those confirmed, in this order, then, sorted, others that a sample has."""
-        known = dict.fromkeys([*(self.settings.classes or ()), *self.state.extra_classes])
+        known = dict.fromkeys(self.state.known_classes)
         return [*known, *class_order(set(self.state.labels.values()) - known.keys())]
 
     def add_event(self, kind: str, /, **content: Any) -> None:
@@ -338,7 +344,11 @@ class Project:
         elif kind == "undone":
             state.take_back(state.row_of[event["id"]])
         elif kind == "classes":
-            state.extra_classes += event["names"]
+            state.known_classes += event["names"]
+        elif kind == "renamed":
+            new = event["new"]
+            renamed = [new if name == event["old"] else name for name in state.known_classes]
+            state.known_classes = [name for name in dict.fromkeys(renamed) if name is not None]
         else:
             raise ValueError(kind)
 
@@ -355,14 +365,8 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         RunFolderError: If another process holds it, or the folder cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / LOCK)
-        lock.acquire(timeout=_LOCK_SECONDS)
-    except filelock.Timeout:
-        raise RunFolderError(f"{folder} is in use by another process; wait until it is done, then try again") from None
-    except (OSError, NotImplementedError) as error:
-        raise RunFolderError(f"cannot write to {folder}: {why_not_created(folder, error)}") from error
+    in_use = f"{folder} is in use by another process; wait until it is done, then try again"
+    lock = lock_folder(folder, in_use, seconds=_LOCK_SECONDS)
     try:
         # Of a killed process: we hold the lock.
         remove_leftovers(path for pattern in ("", "*/") for path in folder.glob(f"{pattern}.*{TEMPORARY_SUFFIX}"))

@@ -10,6 +10,7 @@ import numpy as np
 
 from deepal_autoal.errors import InputError
 from deepal_autoal.files import csv_for_people, write_bytes
+from deepal_autoal.labeling.class_names import RENAMED
 from deepal_autoal.labeling.contact_sheet import contact_sheet
 from deepal_autoal.labeling.learning import create_learner
 from deepal_autoal.labeling.pool import samples_of
@@ -77,9 +78,12 @@ def doubts_of(project: Project) -> list[Doubt]:
     ]
     seen = {doubt.row for doubt in doubts}
     for row, history in state.history.items():
-        others = [answer.label for answer in history if answer.label not in (None, state.labels.get(row))]
+        # An answer that only got another name is none that was different.
+        given = [one for one, later in zip(history, [*history[1:], None], strict=True)
+                 if later is None or later.source != RENAMED]  # fmt: skip
+        others = [answer.label for answer in given if answer.label not in (None, state.labels.get(row))]
         if row in state.labels and others and row not in seen:
-            story = ", ".join(f"{answer.label or 'skip'} ({answer.source} {answer.at[:10]})" for answer in history)
+            story = ", ".join(f"{answer.label or 'skip'} ({answer.source} {answer.at[:10]})" for answer in given)
             doubts.append(Doubt(row, state.labels[row], str(others[-1]), None, f"changed: {story}"))
     return doubts
 

@@ -16,8 +16,16 @@ from deepal_autoal.datasets.files.image_size import image_size_text, read_image_
 from deepal_autoal.errors import InputError, error_message
 from deepal_autoal.experiment.auditing import check_audit
 from deepal_autoal.experiment.default_embedding import BETTER, choose_embedding
-from deepal_autoal.files import checksum_of_file, remove_leftovers
-from deepal_autoal.labeling.data import FILES, TEXTS, Source, check_class_name, fingerprint_of, read_source
+from deepal_autoal.files import LOCK, checksum_of_file, remove_leftovers
+from deepal_autoal.labeling.data import (
+    FILES,
+    TEXTS,
+    Source,
+    check_class_name,
+    fingerprint_of,
+    read_source,
+    spelled_alike,
+)
 from deepal_autoal.labeling.learning import choose_strategy, create_learner
 from deepal_autoal.labeling.pool import (
     check_alike,
@@ -113,7 +121,7 @@ def start_project(
         finally:
             if is_new and not (folder / SETTINGS).exists():
                 with suppress(OSError):
-                    (folder / ".lock").unlink(missing_ok=True)
+                    (folder / LOCK).unlink(missing_ok=True)
                     folder.rmdir()
 
 
@@ -196,6 +204,7 @@ def _write(
     project = Project.draft(folder, settings)
     project.add_event("data", **event)
     _warn_of_left_out(data, source)
+    _warn_of_names_alike(project)
     return project, reason
 
 
@@ -219,6 +228,7 @@ def add_data(project: Project, data: Path, skip_bad: bool = False) -> int:
         InputError: If the data cannot be used together with the others, or hold nothing new.
     """
     _check_apart(project.path, data)
+    before = project.classes
     classes = project.settings.classes and tuple(project.classes)
     source = read_source(data, classes, skip_bad=skip_bad)
     _check_labels(data, source, classes)
@@ -235,6 +245,8 @@ def add_data(project: Project, data: Path, skip_bad: bool = False) -> int:
             check_alike([first, source.array], [data, data])
     project.add_source(data, source.form, source.ids, source.labels, source.sizes, fingerprint_of(data, source))
     _warn_of_left_out(data, source)
+    if project.classes != before:
+        _warn_of_names_alike(project)
     return len(source)
 
 
@@ -338,6 +350,14 @@ def _check_labels(data: Path, source: Source, classes: tuple[str, ...] | None) -
             f"{data}: the label {unknown[0]!r} is not one of the classes {', '.join(classes[:20])}; correct it, or "
             "name it with --classes"
         )
+
+
+def _warn_of_names_alike(project: Project) -> None:
+    for one, other in spelled_alike(project.classes):
+        logger.warning(
+            "%r and %r are spelled alike, and are two classes; if they are one: %s",
+            one, other, command("classes", project.path, "--rename", other, one),
+        )  # fmt: skip
 
 
 def _check_apart(folder: Path, data: Path) -> None:

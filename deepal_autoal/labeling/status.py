@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from deepal_autoal.errors import counted
 from deepal_autoal.labeling.auditing import read_estimate
 from deepal_autoal.labeling.project import BATCHES, Project, command
 
@@ -41,8 +42,8 @@ def audit_text(project: Project) -> str:
         return ""
     low, high = (f"{100 * audit['accuracy'][name]:.1f}%" for name in ("low", "high"))
     return (
-        f"Accuracy with {audit['labeled']} labels: {100 * audit['accuracy']['estimate']:.1f}% ({low} to {high}), from "
-        f"{audit['accuracy']['audited']} audited samples. {audit['verdict']}"
+        f"Accuracy with {counted(audit['labeled'], 'label')}: {100 * audit['accuracy']['estimate']:.1f}% "
+        f"({low} to {high}), from {counted(audit['accuracy']['audited'], 'audited sample')}. {audit['verdict']}"
     )
 
 
@@ -52,8 +53,8 @@ def advice_for(project: Project) -> str:
     if state.open_rows:
         file = path / BATCHES / f"{state.batches[-1].number}.csv"
         return (
-            f"Fill in the {len(state.open_rows)} open labels in {file}, looking at {file.with_suffix('.html').name} "
-            f"beside it, then: {command('submit', path, file)}"
+            f"Fill in the {counted(len(state.open_rows), 'open label')} in {file}, looking at "
+            f"{file.with_suffix('.html').name} beside it, then: {command('submit', path, file)}"
         )
     if not state.unlabeled:
         return f"Every sample has an answer. Look at likely mistakes: {command('review', path)}"

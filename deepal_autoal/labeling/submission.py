@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepal_autoal.errors import InputError
-from deepal_autoal.labeling.data import SKIP, check_class_name
+from deepal_autoal.labeling.data import SKIP, check_class_name, plain_name
 from deepal_autoal.labeling.predictions import MODEL, PERSON
 from deepal_autoal.labeling.project import Project
 from deepal_autoal.labeling.tables import Table, is_cut_off, read_csv
@@ -125,7 +125,7 @@ def check_label(project: Project, label: str, where: str, new_classes: Collectio
 def doubt_about(project: Project, label: str) -> str | None:
     """Return why a label that is no class yet may be a mistake, in a sentence; None if nothing suggests that."""
     known = project.classes
-    alike = [name for name in known if _plain(name) == _plain(label)]
+    alike = [name for name in known if plain_name(name) == plain_name(label)]
     if alike:
         return f"{label!r} is written {alike[0]!r} elsewhere."
     if project.settings.classes is None:
@@ -165,7 +165,3 @@ def take(
     if changed:
         project.add_event("answers", source=source, answers={state.ids[row]: label for row, label in changed.items()})
     return taken
-
-
-def _plain(name: str) -> str:
-    return "".join(character for character in name.casefold() if character.isalnum()) or name

@@ -56,7 +56,7 @@ class Table:
         Raises:
             InputError: If there is none, or one has no name or does not hold numbers; the message says where.
         """
-        names = [name for name in self.names if name not in excluded]
+        names = self._other(excluded)
         if not names:
             raise InputError(f"{self.path}: no column holds samples; name one path or text, or give columns of numbers")
         if "" in names:
@@ -66,6 +66,18 @@ class Table:
             )
         parts = [self._number_column(name) for name in names]
         return np.concatenate(parts, axis=1)
+
+    def feature_names(self, excluded: Collection[str]) -> list[str]:
+        """Return the names of the features that `numbers` returns; those in a column of lists are numbered."""
+        names = []
+        for name in self._other(excluded):
+            column = self._columns[name]
+            width = column.shape[1] if isinstance(column, np.ndarray) and column.ndim == 2 else None
+            names += [name] if width is None else [f"{name} {place}" for place in range(width)]
+        return names
+
+    def _other(self, excluded: Collection[str]) -> list[str]:
+        return [name for name in self.names if name not in excluded]
 
     def _number_column(self, name: str) -> NDArray[np.float32]:
         column = self._columns[name]

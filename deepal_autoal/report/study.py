@@ -39,6 +39,8 @@ KINDS: dict[str, type] = {
 KIND_NAMES = {dict: "an object", list: "a list", int: "a whole number"}
 NEEDED = ("dataset", "strategy", "initial", "settings", "seed")
 NULL_TOO = ("dataset.changes",)
+# Of an audit's estimate in a round's record.
+AUDITED = ("accuracy", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,14 @@ class RunRecord:
         config: The contents of ``config.json``.
         weights: The weights a selector reported at each round, by candidate; None for a round without weights.
         first_picks: The pool indices chosen after round 0, in the order in which the strategy returned them.
+        audits: What the audit estimated at each round: ``accuracy``, ``low`` and ``high``, in [0, 1]; None for a round
+            without an estimate.
     """
 
     config: Mapping[str, Any]
     weights: tuple[Mapping[str, float] | None, ...]
     first_picks: tuple[int, ...]
+    audits: tuple[Mapping[str, float] | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,14 @@ class Study:
         for (name, strategy, seed), record in sorted(self.records.items()):
             if name == dataset and any(record.weights):
                 found.setdefault(strategy, {})[seed] = record.weights
+        return found
+
+    def audits(self, dataset: str) -> dict[str, dict[int, tuple[Mapping[str, float] | None, ...]]]:
+        """Return what audits estimated on a dataset: by strategy and seed, one entry a round; only where they did."""
+        found: dict[str, dict[int, tuple[Mapping[str, float] | None, ...]]] = {}
+        for (name, strategy, seed), record in sorted(self.records.items()):
+            if name == dataset and any(record.audits):
+                found.setdefault(strategy, {})[seed] = record.audits
         return found
 
 
@@ -188,7 +201,7 @@ def _read_record(folder: Path) -> RunRecord:
         picks = tuple(int(index) for index in rounds[0]["queried"])
     except (AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise RunFolderError(f"{folder} is damaged: {error} in its rounds; remove it") from error
-    return RunRecord(complete_settings(config), weights, picks)
+    return RunRecord(complete_settings(config), weights, picks, tuple(_audited(one.get("audit")) for one in rounds))
 
 
 def _wrong_kinds(config: Mapping[str, Any]) -> Iterator[tuple[str, type]]:
@@ -230,6 +243,14 @@ def _weights(report: Any) -> Mapping[str, float] | None:
     if not all(isinstance(value, int | float) and 0 <= value < float("inf") for value in weights.values()):
         return None
     return {str(name): float(value) for name, value in weights.items()}
+
+
+def _audited(audit: Any) -> Mapping[str, float] | None:
+    """Return the accuracy that an audit estimated, with its interval; None if there is none."""
+    found: list[Any] = [audit.get(name) for name in AUDITED] if isinstance(audit, Mapping) else [None]
+    if not all(isinstance(value, int | float) and 0 <= value <= 1 for value in found):
+        return None
+    return dict(zip(AUDITED, map(float, found), strict=True))
 
 
 def _refuse_other_settings(

@@ -42,7 +42,7 @@ def create_strategy(
             `candidate_sets`), or, from a record, what these stood for; each selector has defaults. Strategies that
             only come from a set and cannot be created are left out, with a warning. In place of a name, a strategy,
             a class or a function may be given; its own name is the candidate's.
-        options: Constructor options; ``**{"vote.oversample": 5}`` addresses the candidate ``vote``. Text is
+        options: Constructor options; ``**{"vote.power": 5}`` addresses the candidate ``vote``. Text is
             converted to the annotated type.
 
     Raises:
@@ -96,7 +96,7 @@ def check_options(options: Mapping[str, Any]) -> None:
         InputError: If a name is no text, or is that of the candidates, which are no option.
     """
     if any(not isinstance(key, str) for key in options):
-        raise InputError(f"options is {options!r}; give them by name, such as {{'oversample': 5}}")
+        raise InputError(f"options is {options!r}; give them by name, such as {{'power': 5}}")
     if "candidates" in options:
         raise InputError(
             "candidates is not an option of a strategy: give candidates of their own, as in --candidates entropy,margin"

@@ -65,6 +65,8 @@ def deepal_run_started(run: ActiveRun) -> None:
         logger.warning("--label-cost and --value-per-point have no effect without each other")
     if not run.config["settings"].get("audit") and (_prices(run) or run.options["stop-on"] == "audit"):
         logger.warning("--stop-on audit and --label-cost have no effect without --audit, such as --audit 0.1")
+    if run.config["settings"].get("audit_folds") == 0 and _prices(run):
+        logger.warning("--label-cost has no effect with --audit-folds 0, which does not tell the next batch's gain")
     if run.options["min-gain"] is not None and run.options["patience"] is None:
         logger.warning("--min-gain has no effect without --patience")
 

@@ -30,7 +30,7 @@ class Vote(SelectorStrategy):
         power: Of the ranks that are the weights of the coverage stage.
 
     Raises:
-        InputError: If an option is out of range.
+        InputError: If an option is out of range, or has no effect in this stage.
     """
 
     default_candidates: ClassVar[tuple[str, ...]] = DEFAULT_CANDIDATES
@@ -48,6 +48,7 @@ class Vote(SelectorStrategy):
         check_choice("scores", scores, ("ranks", "picks"))
         self.scores = scores
         self.stage = FinalStage(final, oversample, power)
+        self.stage.refuse_without_effect()
 
     def query(self, context: QueryContext, batch_size: int) -> Query:
         """Return the batch; the report holds the weights, which are all equal."""

@@ -138,19 +138,19 @@ def test_interrupt_names_the_command_that_continues(benchmark, tmp_path, monkeyp
             raise KeyboardInterrupt
 
     monkeypatch.setattr(command._Display, "round", interrupt)
-    status, out, err = benchmark("--strategies", "random,v=vote[oversample=2],margin", "--seeds", "1")
+    status, out, err = benchmark("--strategies", "random,v=vote[power=3],margin", "--seeds", "1")
     assert status == 130 and out == ""
     advice = err.splitlines()[-1]
-    assert f"deepal benchmark --datasets {blob_file}" in advice and "'random,v=vote[oversample=2],margin'" in advice
+    assert f"deepal benchmark --datasets {blob_file}" in advice and "'random,v=vote[power=3],margin'" in advice
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
-    status, _, err = benchmark("--strategies", "random,v=vote[oversample=2],margin", "--seeds", "1")
+    status, _, err = benchmark("--strategies", "random,v=vote[power=3],margin", "--seeds", "1")
     assert status == 0 and "3 runs, 2 finished already" in err
 
 
 def test_settings_from_a_file(deepal, tmp_path, blob_file):
     (tmp_path / "study.toml").write_text(
-        f'strategies = ["random", "v=vote[oversample=3]"]\ndatasets = ["{blob_file}"]\nseeds = [3]\n'
+        f'strategies = ["random", "v=vote[power=3]"]\ndatasets = ["{blob_file}"]\nseeds = [3]\n'
         'candidates = ["entropy", "margin"]\nmodel = "linear"\nepochs = 2\nmin-steps = 4\ninitial = 10\n'
         "batch-size = 5\nrounds = 3\nthreads = 1\n"
     )
@@ -158,9 +158,9 @@ def test_settings_from_a_file(deepal, tmp_path, blob_file):
     assert status == 0, err
     assert runs_of(tmp_path / "b") == ["blobs/random/seed-3", "blobs/v/seed-3"]
     config = read_json(tmp_path / "b/blobs/v/seed-3/config.json")
-    assert config["rounds"] == 1 and config["strategy"]["options"]["oversample"] == 3
+    assert config["rounds"] == 1 and config["strategy"]["options"]["power"] == 3
     assert [candidate["name"] for candidate in config["strategy"]["candidates"]] == ["entropy", "margin"]
-    (tmp_path / "study.toml").write_text("[options]\noversample = 3\n")
+    (tmp_path / "study.toml").write_text("[options]\npower = 3\n")
     status, _, err = deepal("benchmark", "--config", "study.toml", "--strategies", "vote", "--out", "c")
     assert status == 2 and "LABEL=NAME[KEY=VALUE" in err
 

@@ -98,10 +98,11 @@ def test_a_plain_model_beside_changed_training_is_counted(clock, register, data)
 def test_the_models_of_an_audit_are_counted(clock, register, data):
     register(strategies={"slow": SlowToTrain}, datasets={"known": lambda folder: data})
     run = plan_grid("slow", "known", 1, Path("nowhere"), None, SETTINGS).runs[0]
-    without, audited = (
+    without, audited, before_training = (
         Probe(data, run.setup, {**run.settings, **more}, 3.0).of(lambda: create_strategy("slow"))
-        for more in ({}, {"audit": 0.1, "audit_folds": 4})
+        for more in ({}, {"audit": 0.1, "audit_folds": 4}, {"audit": 0.1, "audit_folds": 0})
     )
+    assert before_training.train == pytest.approx(without.train)
     assert audited.train == pytest.approx((1 + 4 + 11) * without.train) and audited.evaluate == without.evaluate
 
 

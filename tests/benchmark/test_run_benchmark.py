@@ -127,7 +127,7 @@ def test_repeating_changes_nothing_and_growing_keeps_existing_runs(grid, tmp_pat
 
 
 def test_a_kill_in_the_middle_loses_at_most_one_round(grid, tmp_path):
-    strategies = "random,v4=vote[oversample=4]"
+    strategies = "random,v4=vote[power=4]"
 
     def kill(planned, record):
         if (planned.strategy, planned.seed, record["round"]) == ("v4", 0, 1):

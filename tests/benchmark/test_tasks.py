@@ -64,7 +64,7 @@ def test_a_table_of_strategies_in_a_file(deepal, tmp_path, blob_file, monkeypatc
     (tmp_path / "study.toml").write_text(
         f'datasets = ["{blob_file}"]\nmodels = ["linear", "mlp"]\nseeds = 1\nepochs = 2\nmin-steps = 4\ninitial = 10\n'
         'rounds = 1\njobs = 1\n[strategies]\nplain = "margin"\n'
-        'wide = "vote[oversample=3,candidates=[entropy,margin]]"\n'
+        'wide = "vote[final=diverse,oversample=3,candidates=[entropy,margin]]"\n'
     )
     status, _, err = deepal("benchmark", "--config", "study.toml", "--out", "b")
     assert status == 0, err

@@ -34,6 +34,12 @@ def selectors_study():
     return _modules("selectors")
 
 
+@pytest.fixture(scope="session")
+def audit_study():
+    """The modules of benchmarks/audit by name."""
+    return _modules("audit")
+
+
 def _modules(study):
     """Import the modules of a study; some have the same names as those of benchmarks/autoal."""
     folder = BENCHMARKS / study

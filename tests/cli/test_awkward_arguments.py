@@ -204,7 +204,7 @@ def test_candidates_are_not_an_option_in_python(blob_data):
     for options in ({"candidates": ["entropy"]}, {1: 2}, [1]):
         with pytest.raises(InputError, match=r"give candidates of their own|options is .*such as"):
             run("vote", blob_data, options=options)
-    assert list(create_strategy("vote", candidates=["entropy", "margin"], oversample=5).candidates) == [
+    assert list(create_strategy("vote", candidates=["entropy", "margin"], power=5).candidates) == [
         "entropy",
         "margin",
     ]

@@ -123,7 +123,7 @@ def test_config_file_and_command_line_wins(deepal, blob_file, tmp_path):
     (tmp_path / "study.toml").write_text(
         f'strategy = "vote"\ncandidates = ["entropy", "margin"]\ndataset = "{blob_file}"\nmodel = "linear"\n'
         "initial = 10\nbatch-size = 5\nrounds = 3\nepochs = 2\nmin-steps = 4\nwarm-start = true\n"
-        "[options]\noversample = 4\n"
+        "[options]\nfinal = 'diverse'\noversample = 4\n"
     )
     status, _, err = deepal("run", "--config", "study.toml", "--rounds", "1", "--out", "run")
     assert status == 0, err
@@ -200,12 +200,12 @@ def test_config_values_of_the_wrong_type(deepal, tmp_path, line, message):
 
 
 def test_options_on_the_command_line_add_to_those_in_the_file(deepal, blob_file, tmp_path):
-    (tmp_path / "study.toml").write_text('[options]\nfinal = "top"\noversample = 4\n')
+    (tmp_path / "study.toml").write_text('[options]\nfinal = "diverse"\noversample = 4\n')
     arguments = ["run", "--config", "study.toml", "-o", "oversample=6", "--strategy", "vote", "--dataset", blob_file]
     status, _, err = deepal(*arguments, "--out", "run", *QUICK)
     assert status == 0, err
     options = json.loads((tmp_path / "run" / "config.json").read_text())["strategy"]["options"]
-    assert options["final"] == "top" and options["oversample"] == 6
+    assert options["final"] == "diverse" and options["oversample"] == 6
 
 
 def test_a_folder_in_use_is_left_alone(deepal, blob_file, tmp_path):
@@ -276,3 +276,16 @@ def test_strategies_are_listed_in_80_columns(deepal):
     assert "badge              hybrid       k-means++ seeding" in out
     status, out, _ = deepal("strategies", "badge")
     assert "\nuse                 A strong default for large batches" in out
+
+
+def test_the_table_of_rounds_has_the_audit(deepal, blob_file):
+    status, out, err = deepal(
+        "run", "--dataset", blob_file, "--strategy", "random", "--audit", "0.4", "--audit-folds", "0", "--out", "run",
+        *QUICK, "--rounds", "2",
+    )  # fmt: skip
+    assert status == 0, err
+    head, _, first, second, *_ = out.splitlines()
+    assert "accuracy  audit, 95% interval" in head
+    interval = r"[01]\.\d{4} \([01]\.\d{4} to [01]\.\d{4}\)"
+    assert re.search(r" [01]\.\d{4}  - ", first) and re.search(rf" [01]\.\d{{4}}  {interval}", second)
+    assert re.search(rf"round 1/2: 15 labeled, accuracy [01]\.\d{{4}}, audit {interval}", err)

@@ -33,12 +33,18 @@ class Failing(Strategy):
 def test_a_selector_and_its_candidates(deepal, blob_file, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     status, out, err = deepal("run", "--dry-run", "--dataset", blob_file, "--strategy", "vote",
-                              "--candidates", "entropy,kmeans", "-o", "oversample=2",
+                              "--candidates", "entropy,kmeans", "-o", "power=3",
                               "--out", "somewhere", *QUICK)  # fmt: skip
     assert status == 0 and "Traceback" not in err
     assert all(re.search(ROW.format(name), out, re.MULTILINE) for name in ("vote", "  entropy", "  kmeans"))
     assert "Pool 120, test 60, 3 classes, embeddings of 6; 10 + 2 x 5 labels; model linear" in out
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_models_of_an_audit_are_named(deepal, blob_file):
+    arguments = ["run", "--dry-run", "--dataset", blob_file, "--strategy", "random", "--audit", "0.2", *QUICK]
+    assert "the audit's models, 15 a round: 4 without a part" in deepal(*arguments, "--audit-folds", "4")[1]
+    assert "The audit trains no further models." in deepal(*arguments, "--audit-folds", "0")[1]
 
 
 def test_without_a_strategy_only_the_default_one_is_probed(deepal, blob_file):

@@ -183,10 +183,11 @@ def test_nothing_else_is_replaced(query, tmp_path):
     assert query(*given, out="rows.csv")[0] == 0 and query(*given, out="rows.csv")[0] == 0  # its own table
     for out, part in (
         (".", "a folder"),
-        ("no/such/picks.csv", "there is no folder no/such"),
         ("l.csv/p.csv", "folder"),
     ):
         assert_refused(query(*given, out=out), tmp_path, part)
+    status, out, _ = query("--strategy", "random", *BOTH, "-n", "1", out="new/folder/picks.csv")
+    assert status == 0 and out.startswith("1 row to label") and (tmp_path / "new/folder/picks.csv").exists()
 
 
 def test_help_is_light():

@@ -104,3 +104,24 @@ def test_selectors_end_with_the_stage(make_round, strategy):
 def test_bad_options_are_refused(options):
     with pytest.raises(InputError):
         create_strategy("vote", ["entropy"], **options)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "options", "culprit"),
+    [
+        ("vote", {"oversample": 5}, "oversample has no effect with final=coverage"),
+        ("vote", {"final": "top", "oversample": 5}, "oversample has no effect with final=top"),
+        ("vote", {"final": "diverse", "power": 3.0}, "power has no effect with final=diverse"),
+        ("vote", {"final": "diverse", "oversample": 5}, None),
+        ("vote", {"power": 3.0}, None),
+        ("autoal", {"variant": "paper", "power": 3.0}, "power has no effect with final=top"),
+        ("autoal", {"pool_threshold": "labeled", "oversample": 5}, "oversample has no effect with final=coverage"),
+        ("autoal", {"oversample": 5}, None),  # it sets the pool's own threshold
+    ],
+)
+def test_options_without_effect_are_refused(strategy, options, culprit):
+    if culprit is None:
+        create_strategy(strategy, ["entropy", "margin"], **options)
+        return
+    with pytest.raises(InputError, match=culprit):
+        create_strategy(strategy, ["entropy", "margin"], **options)

@@ -122,7 +122,7 @@ def test_a_vote_is_autoal_with_equal_weights(make_round, final):
 @pytest.mark.parametrize("batch_size", [1, 7, 60])
 def test_vote_returns_exact_batches(make_round, final, batch_size):
     context = make_round(20, 60).context
-    vote = Vote({"entropy": Entropy(), "margin": Margin(), "kmeans": KMeansSampling()}, final=final, oversample=3)
+    vote = Vote({"entropy": Entropy(), "margin": Margin(), "kmeans": KMeansSampling()}, final=final)
     answer = vote.query(context, batch_size)
     check_query(vote, answer, context.candidates.indices, batch_size)
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from deepal_autoal import ActiveLearner, InputError, run
+from deepal_autoal.audit.estimates import HeldOut, accuracy_estimate
 from deepal_autoal.audit.sampling import audit_order
 from deepal_autoal.errors import RunFolderError
 from deepal_autoal.experiment.pool import draw_initial
+from deepal_autoal.training.trainer import Trainer
 
 NO_AUDIT = {"audit": None, "audit_folds": None}
 LINEAR = {"model": "linear", "recipe": {"epochs": 2, "min_steps": 2}, "device": "cpu"}
@@ -77,6 +79,38 @@ def test_a_killed_run_ends_the_same(tmp_path, blob_file, settings):
     assert without_times(extended) == without_times(whole)
 
 
+def test_without_folds_no_further_model_is_trained(tmp_path, blob_file, settings, monkeypatch):
+    """The batch's first two samples are audited; the models that answered had not been trained on them."""
+    trained = []
+    fit = Trainer.fit
+
+    def counting(self, labeled, *arguments, **more):
+        trained.append(len(labeled.indices))
+        return fit(self, labeled, *arguments, **more)
+
+    monkeypatch.setattr(Trainer, "fit", counting)
+    settings = {**settings, "audit_folds": 0}
+    whole = run("entropy", blob_file, **settings)
+    assert trained == [12, 20, 28, 36]
+    assert whole.config["settings"]["audit_folds"] == 0
+    found = [record["audit"] for record in whole.rounds]
+    assert found[0] is None and [one["n"] for one in found[1:]] == [2, 4, 6]
+    assert {one["method"] for one in found[1:]} == {"before training"}
+    assert found[3]["equivalent_random_labels"] is None is found[3]["next_gain"]
+    assert found[3]["stability"] is not None
+
+    def stop(live, record):
+        if record["round"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run("entropy", blob_file, out=tmp_path / "run", on_round=stop, **settings)
+    assert without_times(run(out=tmp_path / "run", resume=True)) == without_times(whole)
+    options = {"target-accuracy": found[2]["accuracy"], "stop-on": "audit"}
+    stopped = run("entropy", blob_file, **settings, plugin_options=options)
+    assert len(stopped.rounds) <= 3 and stopped.stop_reason.startswith("the audit's estimate")
+
+
 def make(blob_data, **more):
     return ActiveLearner(blob_data.x_train, "margin", 3, **LINEAR, **{"audit": 0.5, "audit_folds": 3, **more})
 
@@ -102,6 +136,30 @@ def test_a_learner_estimates_its_accuracy(tmp_path, blob_data):
     assert loaded.advise(10).text
     with pytest.raises(InputError, match="has no audit"):
         make(blob_data, audit=0.0, audit_folds=None).estimate()
+
+
+def test_answers_are_those_before_training(tmp_path, blob_data):
+    learner = make(blob_data, audit_folds=0)
+    label(learner, blob_data, learner.ask(10))
+    assert learner.estimate() is None
+    right, audited, chosen = [], [], []
+    for _ in range(3):
+        batch = learner.ask(8)
+        probabilities = learner.predict_proba(blob_data.x_train[batch])
+        right += (probabilities.argmax(1) == blob_data.y_train[batch])[:4].tolist()
+        chosen += (probabilities.argmax(1) == blob_data.y_train[batch])[4:].tolist()
+        audited += probabilities.max(1)[:4].tolist()
+        label(learner, blob_data, batch)
+    rest = learner.unlabeled_indices
+    confidence = learner.predict_proba(blob_data.x_train[rest]).max(1)
+    expected = accuracy_estimate(HeldOut(np.array(right), np.array(audited)), confidence)
+    found = learner.estimate()
+    assert found.rest.estimate == pytest.approx(expected.estimate, abs=1e-4) and found.accuracy.n == 12
+    mean = (np.mean(chosen) + expected.estimate) / 2
+    assert found.accuracy.estimate == pytest.approx(0.9 * expected.estimate + 0.1 * mean, abs=1e-4)
+    learner.save(tmp_path / "learner")
+    loaded = ActiveLearner.load(tmp_path / "learner", blob_data.x_train)
+    assert loaded.estimate().to_json(8) == found.to_json(8)
 
 
 def test_labels_of_other_origin_are_not_audited(blob_data):
@@ -142,7 +200,8 @@ def test_estimating_changes_nothing(blob_data):
     assert (learners[0].predict_proba(blob_data.x_test) == learners[1].predict_proba(blob_data.x_test)).all()
 
 
-@pytest.mark.parametrize("wrong", [{"audit": 1.5}, {"audit": "x"}, {"audit_folds": 1}, {"audit": 0, "audit_folds": 5}])
+@pytest.mark.parametrize("wrong", [{"audit": 1.5}, {"audit": "x"}, {"audit_folds": 1}, {"audit_folds": -2},
+                                   {"audit": 0, "audit_folds": 5}])  # fmt: skip
 def test_bad_values_are_refused(blob_data, quick, wrong):
     with pytest.raises(InputError, match="audit"):
         make(blob_data, **wrong)
@@ -163,6 +222,9 @@ def test_runs_stop_as_the_audit_says(blob_data, settings, caplog):
         found = run("entropy", blob_data, **{**settings, **NO_AUDIT, "rounds": 0}, plugin_options=more)
         assert "have no effect without --audit" in caplog.text and found.rounds[0]["accuracy"] > 0
         caplog.clear()
+    prices = {"label-cost": 1, "value-per-point": 0}
+    assert len(run("entropy", blob_data, **{**settings, "audit_folds": 0}, plugin_options=prices).rounds) == 4
+    assert "no effect with --audit-folds 0" in caplog.text
     run("entropy", blob_data, **{**settings, "rounds": 0}, plugin_options={"label-cost": 1})
     assert "no effect without each other" in caplog.text
 

@@ -203,7 +203,7 @@ def test_resume_compares_single_options_and_accepts_lists_as_tuples(tmp_path, bl
     registered(Plugin(), "tuple")
     run("tuple", blob_data, out=tmp_path / "a", **quick)
     run("tuple", blob_data, out=tmp_path / "a", resume=True)
-    run("vote", blob_data, out=tmp_path / "b", options={"final": "top", "oversample": "4"}, **quick)
+    run("vote", blob_data, out=tmp_path / "b", options={"final": "diverse", "oversample": "4"}, **quick)
     run("vote", blob_data, out=tmp_path / "b", options={"oversample": 4}, resume=True)
     with pytest.raises(RunFolderError, match=r"strategy\.options\.oversample was 4 and is now 5"):
         run("vote", blob_data, out=tmp_path / "b", options={"oversample": 5}, resume=True)
@@ -233,7 +233,7 @@ def test_dataset_from_python_resumes_from_python_only(tmp_path, blob_data, quick
 
 
 def test_numpy_numbers_are_accepted(tmp_path, blob_data, quick):
-    quick |= {"rounds": np.int64(1), "seed": np.int32(3), "options": {"oversample": np.int64(3)}}
+    quick |= {"rounds": np.int64(1), "seed": np.int32(3), "options": {"final": "diverse", "oversample": np.int64(3)}}
     assert len(run("vote", blob_data, out=tmp_path / "run", **quick).rounds) == 2
 
 

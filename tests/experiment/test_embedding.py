@@ -146,6 +146,7 @@ def test_images_are_brought_to_the_image_size(tmp_path, means, size, sides):
         ({"image_size": 0}, "--image-size 0"),
         ({"out": "pool.csv"}, "ends in .npz"),
         ({"model": "cnnn"}, "cnn"),
+        ({"model": "patchs"}, "Did you mean 'patches'"),
         ({"model": "means"}, "exceed float16"),
     ],
 )

@@ -122,6 +122,79 @@ def test_new_classes(deepal, vectors):
     assert status == 2 and "cut off" in err and not labels_of("q")
 
 
+def test_classes_are_renamed_joined_and_removed(deepal, vectors):
+    deepal("label", "init", "p", "--data", vectors, "--classes", "a,b", *QUICK)
+    write_answers("a.csv", [("1", "aa"), ("2", "b"), ("3", "a"), ("4", "c")])
+    assert deepal("label", "submit", "p", "a.csv", "--new-class", "aa", "--new-class", "c")[0] == 0
+    status, out, err = deepal("label", "classes", "p", "--remove", "aa")
+    assert status == 2 and "1 label would be lost" in err and "--rename aa OTHER" in err
+    status, out, _ = deepal("label", "classes", "p", "--rename", "aa", "a")
+    assert status == 0 and "1 label changed" in out and out.split()[-6:] == ["a", "2", "b", "1", "c", "1"]
+    assert labels_of() == {"1": "a", "2": "b", "3": "a", "4": "c"}
+    assert [answer.label for answer in Project(Path("p")).state.history[1]] == ["aa", "a"]
+    assert deepal("label", "classes", "p", "--rename", "b", "bee")[0] == 0
+    assert Project(Path("p")).classes == ["a", "bee", "c"], "a class keeps its place"
+    status, _, err = deepal("label", "submit", "p", write_answers("b.csv", [("2", "b")]))
+    assert status == 2 and "'b' is no class" in err
+    deepal("label", "submit", "p", write_answers("c.csv", [("4", "skip")]))
+    status, out, _ = deepal("label", "classes", "p", "--remove", "c")
+    assert status == 0 and out.split()[-4:] == ["a", "2", "bee", "1"]
+    for arguments, part in (
+        (("--remove", "c"), "unknown class 'c'"), (("--rename", "aa", "a"), "unknown class 'aa'"),
+        (("--rename", "a", "skip"), "cannot be a class"), (("--rename", "a", "a"), "two different"),
+        (("--rename", "a", "bee", "--remove", "bee"), "two steps"),
+    ):  # fmt: skip
+        status, _, err = deepal("label", "classes", "p", *arguments)
+        assert status == 2 and part in err, err
+    assert Project(Path("p")).classes == ["a", "bee"]
+
+
+def test_a_killed_renaming_is_repeated(deepal, project):
+    """Between its two events; without ``--classes`` a class is what samples have."""
+    deepal("label", "submit", "p", write_answers("a.csv", [("1", "a"), ("2", "b")]))
+    opened = Project(Path("p"))
+    for classes in (["a", "b"], ["a"]):
+        opened.add_event("classes", names=classes)
+        opened.add_event("renamed", old="b", new="c")
+        assert set(opened.classes) == {"a", "b", "c"}
+        assert deepal("label", "classes", "p", "--rename", "b", "c")[0] == 0
+        assert Project(Path("p")).classes == ["a", "c"] and labels_of() == {"1": "a", "2": "c"}
+        deepal("label", "submit", "p", write_answers("a.csv", [("2", "b")]))
+        opened.reload()
+
+
+def test_undo_on_the_page_leaves_a_renaming_alone(deepal, project):
+    from deepal_autoal.labeling.server.session import Session
+
+    with project.changing():
+        session = Session(project)
+        project.add_event("batch", number=1, rows=[1, 2], how="kmeans", model=None)
+        session.answer("1", "a")
+        session.answer("2", "b")
+    assert deepal("label", "classes", "p", "--rename", "a", "x")[0] == 0
+    with project.changing():
+        session = Session(project)
+        session.undo()
+        assert labels_of() == {"1": "x"} and not session.view()["can_undo"]
+
+
+def test_classes_that_are_spelled_alike(deepal, vectors):
+    status, _, err = deepal("label", "init", "p", "--data", vectors, "--classes", "a,b,A", *QUICK)
+    assert status == 0 and "'a' and 'A' are spelled alike" in err and "deepal label classes p --rename A a" in err
+    assert Project(Path("p")).classes == ["a", "b", "A"]
+    assert "alike" not in deepal("label", "init", "q", "--data", vectors, "--classes", "a,b", *QUICK)[2]
+
+
+def test_one_of_anything(deepal, tmp_path):
+    np.save("one.npy", np.zeros((1, 2), np.float32))
+    assert "p: 1 sample; " in deepal("label", "init", "p", "--data", "one.npy", *QUICK)[1]
+    ask(deepal)
+    assert "Fill in the 1 open label in" in deepal("label", "status", "p")[1]
+    out = deepal("label", "submit", "p", write_answers("a.csv", [("0", "a")]))[1]
+    assert "1 of 1 sample is labeled" in out and out[-1] == "\n"
+    assert "1 sample written" in deepal("label", "export", "p", "--out", "o.csv")[1]
+
+
 def test_export_csv(deepal, colors):
     assert deepal("label", "export", "p", "--out", "labels.csv")[0] == 0
     with open("labels.csv", newline="") as file:
@@ -412,7 +485,7 @@ def test_added_images(deepal, colors):
     Path("more").mkdir()
     Image.new("RGB", (8, 8), COLORS["blue"]).save("more/other-blue.png")
     status, out, err = deepal("label", "add", "p", "data")
-    assert status == 0 and "1 samples added; 25 in all" in out, err
+    assert status == 0 and "1 sample added; 25 in all" in out, err
     assert deepal("label", "add", "p", "more")[0] == 0
     status, _, err = deepal("label", "add", "p", "more")
     assert status == 2 and "does not have already" in err
@@ -435,7 +508,7 @@ def test_images_added_to_one_folder_again_and_again(deepal, colors):
     for number in range(3):
         Image.new("RGB", (8, 8), COLORS["red"]).save(f"data/later {number}.png")
         status, out, err = deepal("label", "add", "p", "data")
-        assert status == 0 and f"1 samples added; {25 + number} in all" in out, err
+        assert status == 0 and f"1 sample added; {25 + number} in all" in out, err
     Path("data/list.csv").write_text("path\n./later 0.png\n")
     status, _, err = deepal("label", "add", "p", "data/list.csv")
     assert status == 2 and "does not have already" in err, "however the path is written"
@@ -479,6 +552,8 @@ def test_review_finds_a_wrong_label_and_a_changed_one(deepal, project, vectors):
     write_answers("c.csv", [("7", "b")])
     for file in ("a.csv", "b.csv", "c.csv"):
         assert deepal("label", "submit", "p", file)[0] == 0
+    for old, new in (("c", "d"), ("d", "c")):  # no different answers
+        assert deepal("label", "classes", "p", "--rename", old, new)[0] == 0
     status, out, err = deepal("label", "review", "p")
     assert status == 0, err
     with open("p/review.csv", newline="") as file:

@@ -352,7 +352,19 @@ def test_texts_and_arrays(deepal, tmp_path):
         assert client.request("GET", "/image?id=0")[1]["Content-Type"] == "image/png"
     with serving("wide") as client:
         sample = client.sample()["sample"]
-        assert len(sample["numbers"]) == 200 and sample["left_out"] == 100
+        assert len(sample["numbers"]) == 200 and sample["left_out"] == 100 and sample["columns"] == []
+
+
+def test_numbers_from_a_table_have_their_names(deepal, tmp_path):
+    rows = "".join(f"{number},{number / 4},-1,\n" for number in range(4))
+    Path("table.csv").write_text(f"id,Length <cm>,width,label\n{rows}")
+    status, _, err = deepal("label", "init", "table", "--data", "table.csv", *QUICK)
+    assert status == 0, err
+    with serving("table") as client:
+        sample = client.server.session.shown.content(1)
+    assert (sample["columns"], sample["numbers"]) == (["length <cm>", "width"], ["0.25", "-1"])
+    assert deepal("label", "next", "table", "-n", "4")[0] == 0
+    assert "length &lt;cm&gt; 0.25, width -1" in Path("table/batches/1.html").read_text()
 
 
 def test_page_stands_alone(project):

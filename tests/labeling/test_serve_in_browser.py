@@ -1,7 +1,5 @@
 """The labeling page in a real browser, by keyboard, with a server that is killed."""
 
-import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,37 +10,18 @@ from pathlib import Path
 import pytest
 
 from deepal_autoal.labeling.project import Project
+from tests.browser import NEEDS_BROWSER, browser
 from tests.labeling.conftest import truth
 
-webdriver = pytest.importorskip("selenium.webdriver")
+pytest.importorskip("selenium.webdriver")
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
-FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--window-size=1000,800",
-)  # fmt: skip
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs Chromium and chromedriver"),
-]
+pytestmark = [pytest.mark.slow, NEEDS_BROWSER]
 
 
 @pytest.fixture
 def driver(tmp_path):
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    # With both paths given, selenium searches for nothing; this keeps it off the network in any case.
-    os.environ["SE_OFFLINE"] = "true"
-    found = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield found
-    found.quit()
+    with browser(tmp_path / "profile", (1000, 800)) as driver:
+        yield driver
 
 
 def serve(port):

@@ -94,7 +94,7 @@ def test_top_scores_equals_sorting():
 
 
 def test_create_strategy_converts_and_checks_options():
-    vote = create_strategy("vote", ["entropy", "margin"], oversample="5", final="top")
+    vote = create_strategy("vote", ["entropy", "margin"], oversample="5", final="diverse")
     assert vote.options["oversample"] == 5 and list(vote.candidates) == ["entropy", "margin"]
     assert vote.requires >= {"probabilities"}
 

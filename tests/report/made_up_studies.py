@@ -25,7 +25,9 @@ CONFIG = {
 }  # fmt: skip
 
 
-def write_run(folder, accuracy, *, seed, strategy="random", dataset=None, weights=None, finished=True, **changes):
+def write_run(
+    folder, accuracy, *, seed, strategy="random", dataset=None, weights=None, audit=None, finished=True, **changes
+):
     """Write a run folder with 10 initial labels and 10 more each round."""
     folder.mkdir(parents=True)
     n = len(accuracy)
@@ -48,6 +50,7 @@ def write_run(folder, accuracy, *, seed, strategy="random", dataset=None, weight
             "queried": list(range(20 + 10 * number, 30 + 10 * number)) if number < n - 1 else [],
             "seconds": {"train": 1.0, "evaluate": 0.25, "query": 0.5, "query.search": 0.125},
             "strategy": {} if weights is None or number == n - 1 else {"weights": weights(number)},
+            **({} if audit is None else {"audit": audit(number)}),
         }
         for number, value in enumerate(accuracy)
     ]

@@ -1,20 +1,12 @@
 """The page in a real browser: no errors, toggled and sorted with the keyboard, no wider than a phone."""
 
-import os
-import shutil
-
 import pytest
 
-webdriver = pytest.importorskip("selenium.webdriver")
+from tests.browser import NEEDS_BROWSER, browser
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
-FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--window-size=1200,900",
-)  # fmt: skip
+pytest.importorskip("selenium.webdriver")
 
-pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs Chromium and chromedriver")
+pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture(scope="module")
@@ -28,18 +20,8 @@ def address(study_folder, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    # With both paths given, selenium searches for nothing; this keeps it off the network in any case.
-    os.environ["SE_OFFLINE"] = "true"
-    found = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield found
-    found.quit()
+    with browser(tmp_path_factory.mktemp("profile"), (1200, 900)) as driver:
+        yield driver
 
 
 @pytest.fixture

@@ -82,6 +82,33 @@ def test_wins_cost_and_weights(tables):
     assert {row["seeds"] for row in rows} == {5}
 
 
+def test_audits_beside_the_test_accuracy(tmp_path):
+    """Rounds without an estimate have no row; whether an interval holds is counted seed by seed."""
+    estimates = {0: (0.5, 0.4, 0.65), 1: (0.8, 0.7, 0.9)}
+
+    def audit(seed):
+        names = ("accuracy", "low", "high")
+        found = dict(zip(names, estimates[seed], strict=True))
+        return lambda number: None if number == 0 or (number == 2 and seed) else {**found, "n": 5}
+
+    for seed in estimates:
+        write_run(tmp_path / f"s{seed}", [0.5, 0.6, 0.7], seed=seed, audit=audit(seed))
+    write_run(tmp_path / "without", [0.5, 0.6, 0.7], seed=2)
+    found = find_table(make_tables(make_contents([tmp_path])), "audit")
+    first, second = found.rows
+    assert (first["round"], first["n_labeled"], first["seeds"], first["held"]) == (1, 20, 2, 1)
+    assert (second["round"], second["seeds"], second["held"], second["audit_accuracy"]) == (2, 1, 0, 0.5)
+    assert (first["accuracy"], first["audit_accuracy"]) == pytest.approx((0.6, 0.65))
+    assert (first["audit_low"], first["audit_high"]) == pytest.approx((0.55, 0.775))
+    assert "55.00 to 77.50" in [column.show(first) for column in found.columns]
+
+
+@pytest.mark.parametrize("wrong", ["much", {"accuracy": 0.5}, {"accuracy": "x", "low": 0, "high": 1}, [0.5, 0.4, 0.6]])
+def test_an_audit_that_is_none_is_left_out(tmp_path, wrong):
+    write_run(tmp_path / "a", [0.5, 0.6], seed=0, audit=lambda number: wrong)
+    assert "audit" not in [table.name for table in make_tables(make_contents([tmp_path / "a"]))]
+
+
 def test_penalties_and_ranks(contents, tables):
     matrix, rows = contents.penalties, find_table(tables, "penalties").rows
     assert [row["strategy"] for row in rows] == list(matrix.order)

@@ -254,7 +254,7 @@ def test_set_members_that_the_model_cannot_serve_are_left_out(register, blob_dat
     register({"dropping": (Dropping, {"family": "weird", "time": "N"}), "third": (Third, {"family": "weird"})},
              {"plain": without_dropout})  # fmt: skip
     pool = blob_data.x_train
-    made = create_strategy("vote", ["all-weird", "margin"], oversample=3)
+    made = create_strategy("vote", ["all-weird", "margin"], final="diverse", oversample=3)
     learner = ActiveLearner(pool, made, 3, model="plain")
     assert list(learner.strategy.candidates) == ["third", "margin"] and learner.strategy.options["oversample"] == 3
     assert learner.strategy.candidate_words == {"all-weird": ["third"], "margin": ["margin"]}

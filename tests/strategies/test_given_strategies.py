@@ -264,7 +264,7 @@ def test_a_saved_learner_is_loaded_with_a_class(tmp_path, blob_data):
 def test_a_name_takes_options_in_brackets():
     strategy = create_strategy("margin[calibrated=true]")
     assert strategy.name == "margin" and strategy.options["calibrated"] is True
-    vote = create_strategy("vote[oversample=3,bald.n_passes=5]", ["bald", "margin"])
+    vote = create_strategy("vote[final=diverse,oversample=3,bald.n_passes=5]", ["bald", "margin"])
     assert vote.options["oversample"] == 3 and vote.candidates["bald"].n_passes == 5
     with pytest.raises(InputError, match="option calibrated is given twice"):
         create_strategy("margin[calibrated=true]", calibrated=False)

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from deepal_autoal.errors import RunFolderError
-from deepal_autoal.experiment.run_files import LOCK, ROUNDS, SUMMARY
-from deepal_autoal.files import TEMPORARY_SUFFIX, read_bytes, remove_file, remove_leftovers, write_bytes
+from deepal_autoal.experiment.run_files import ROUNDS, SUMMARY
+from deepal_autoal.files import LOCK, TEMPORARY_SUFFIX, read_bytes, remove_file, remove_leftovers, write_bytes
 
 # Contents by path inside the run folder.
 Files = dict[str, bytes]

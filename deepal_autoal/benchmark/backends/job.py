@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deepal_autoal.errors import DeepALError
-from deepal_autoal.experiment.run_files import LOCK
+from deepal_autoal.files import LOCK
 
 Message = dict[str, Any]
 

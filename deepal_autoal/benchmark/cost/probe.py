@@ -22,13 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepal_autoal.audit.payoff import N_PARTS
 from deepal_autoal.benchmark.cost.brief_training import BriefTrainer, TrainingCost
 from deepal_autoal.benchmark.cost.extrapolation import Growth, Sample, bytes_at, seconds_at
 from deepal_autoal.benchmark.cost.probe_sizes import climb
 from deepal_autoal.benchmark.cost.run_cost import FURTHER_TRAININGS, PASSES, Cost
 from deepal_autoal.datasets.changes import PoolChanges
-from deepal_autoal.experiment.auditing import check_audit
+from deepal_autoal.experiment.auditing import check_audit, most_models
 from deepal_autoal.experiment.learner import ActiveLearner
 from deepal_autoal.experiment.loop import using_threads, usual_threads
 from deepal_autoal.experiment.pool import draw_members
@@ -98,7 +97,7 @@ class Probe:
         self._seconds = seconds
         self._with_plain = bool(settings.get("plain_accuracy"))
         share, n_folds = check_audit(settings.get("audit"), settings.get("audit_folds"))
-        self._n_audit_models = n_folds + N_PARTS if share else 0
+        self._n_audit_models = most_models(share, n_folds)
         self._threads = settings.get("threads") or usual_threads(data.input_shape)
         seed = settings.get("seed") or 0
         changes = PoolChanges(*(settings.get(name) for name in ("imbalance", "label_noise", "duplicates")))

@@ -263,7 +263,7 @@ def _snapshot(project: Project, held: Sequence[int]) -> Project:
     taken, state = copy.copy(project), project.state
     taken.state = replace(
         state, labels=dict(state.labels), skipped={*state.skipped, *held}, batches=list(state.batches), history={},
-        extra_classes=list(state.extra_classes),
+        known_classes=list(state.known_classes),
     )  # fmt: skip
     return taken
 

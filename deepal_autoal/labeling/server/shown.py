@@ -37,7 +37,7 @@ class ShownSamples:
         """Return what the page needs to show a row's sample, JSON-able.
 
         That is its ``id``, its printable ``name``, its ``kind``, and if that is not ``image``, its ``text`` or
-        ``numbers``.
+        ``numbers``, with the names of their ``columns`` if they are from a table.
 
         Raises:
             InputError: If the data are not where they were, or changed.
@@ -56,7 +56,9 @@ class ShownSamples:
         if sample.ndim > 1:
             return {**shown, "kind": "image"}
         numbers = [f"{value:.6g}" for value in sample[:_MOST_NUMBERS].astype(float).tolist()]
-        return {**shown, "kind": "numbers", "numbers": numbers, "left_out": len(sample) - len(numbers)}
+        columns = [without_controls(name) for name in data.columns[:_MOST_NUMBERS]]
+        return {**shown, "kind": "numbers", "numbers": numbers, "columns": columns,
+                "left_out": len(sample) - len(numbers)}  # fmt: skip
 
     def image(self, row: int) -> tuple[bytes, str]:
         """Return a row's picture as a file, and its media type.

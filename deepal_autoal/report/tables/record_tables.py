@@ -1,4 +1,4 @@
-"""Tables of what was recorded: all runs, selectors' weights, settings, versions, unfinished runs."""
+"""Tables of what was recorded: all runs, audits, selectors' weights, settings, versions, unfinished runs."""
 
 from __future__ import annotations
 
@@ -93,6 +93,50 @@ def weights_table(contents: Contents) -> Table:
         number_column("seeds", "seeds", "seeds with weights at this round", wording.count),
     )
     return Table("weights", "Weights of candidates", columns, tuple(rows), by_dataset=True)
+
+
+def audit_table(contents: Contents) -> Table:
+    """Return what audits estimated by round, beside the test accuracy."""
+    rows = []
+    for dataset, found in contents.by_dataset.items():
+        for strategy, by_seed in contents.study.audits(dataset).items():
+            for number in range(max(len(rounds) for rounds in by_seed.values())):
+                at = {seed: rounds[number] for seed, rounds in by_seed.items() if len(rounds) > number}
+                known = {seed: one for seed, one in at.items() if one is not None}
+                if not known:
+                    continue
+                truth = {seed: found.runs[strategy][seed].accuracy[number] for seed in known}
+                rows.append({
+                    "dataset": dataset, "strategy": strategy, "round": number,
+                    "n_labeled": found.runs[strategy][next(iter(known))].n_labeled[number],
+                    "accuracy": statistics.fmean(truth.values()),
+                    **{f"audit_{name}": statistics.fmean(one[name] for one in known.values())
+                       for name in ("accuracy", "low", "high")},
+                    "held": sum(one["low"] <= truth[seed] <= one["high"] for seed, one in known.items()),
+                    "seeds": len(known),
+                })  # fmt: skip
+    columns = (
+        text_column("strategy", "strategy", "the run folder's label"),
+        number_column("round", "round", "rounds.jsonl: round", wording.count),
+        number_column("n_labeled", "labels", "rounds.jsonl: n_labeled", wording.count),
+        number_column("accuracy", "test accuracy, %", "rounds.jsonl: accuracy; mean over seeds", wording.percent),
+        number_column("audit_accuracy", "audit, %", "rounds.jsonl: audit.accuracy; mean over seeds", wording.percent),
+        Column(
+            "audit_low",
+            "its 95% interval",
+            "rounds.jsonl: audit.low, audit.high; means over seeds",
+            lambda row: f"{wording.percent(row['audit_low'])} to {wording.percent(row['audit_high'])}",
+            more=("audit_high",),
+        ),
+        Column(
+            "held",
+            "holds test accuracy",
+            "seeds whose interval contains the test accuracy, of those with an estimate",
+            lambda row: f"{row['held']} of {row['seeds']}",
+            more=("seeds",),
+        ),
+    )
+    return Table("audit", "Accuracy by the audit", columns, tuple(rows), by_dataset=True)
 
 
 def strategies_table(contents: Contents) -> Table:

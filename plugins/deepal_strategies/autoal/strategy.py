@@ -87,11 +87,11 @@ class AutoAL(SelectorStrategy):
             those of the last round alone. In the first round the weights are uniform.
         final: ``"coverage"``, ``"diverse"`` or ``"top"``; see `FinalStage`.
         oversample: Width of the diverse stage's filter in batches; by default it follows the number of labels (see
-            `budget_width`).
+            `budget_width`). With ``final="coverage"`` it only sets the pool's own ϑ.
         power: Of the ranks that are the weights of the coverage stage.
 
     Raises:
-        InputError: If an option is out of range.
+        InputError: If an option is out of range, or has no effect in this stage.
     """
 
     default_candidates: ClassVar[tuple[str, ...]] = DEFAULT_CANDIDATES
@@ -158,6 +158,7 @@ class AutoAL(SelectorStrategy):
         }
         chosen = {**VARIANTS[variant], **{name: value for name, value in given.items() if value is not None}}
         self.stage = FinalStage(chosen.pop("final"), oversample, power)
+        self.stage.refuse_without_effect(uses_width=chosen["pool_threshold"] == "own")
         self.settings = Settings(
             n_cycles=n_cycles,
             warmup_steps=warmup_steps,

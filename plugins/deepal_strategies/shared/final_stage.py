@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from deepal_autoal import top_scores
+from deepal_autoal import InputError, top_scores
 from deepal_strategies.shared.covering_batches import REFERENCE, Target, cover, labeled_radius
 from deepal_strategies.shared.diverse_batches import cluster_members
 from deepal_strategies.shared.option_checks import check_at_least, check_choice
@@ -58,6 +58,20 @@ class FinalStage:
         check_at_least("power", self.power, 0.0)
         if self.oversample is not None:
             check_at_least("oversample", self.oversample, 1)
+
+    def refuse_without_effect(self, uses_width: bool = False) -> None:
+        """Refuse options that change nothing in this stage.
+
+        Args:
+            uses_width: Whether the selector itself uses the width of the filter, unless only the top counts.
+
+        Raises:
+            InputError: If there is one.
+        """
+        if self.final != "coverage" and self.power != POWER:
+            raise InputError(f"power has no effect with final={self.final}: leave it out, or choose final=coverage")
+        if self.oversample is not None and self.final != "diverse" and not (uses_width and self.final == "coverage"):
+            raise InputError(f"oversample has no effect with final={self.final}: leave it out, or choose final=diverse")
 
     def width(self, context: QueryContext, batch_size: int) -> int:
         """Return how many of the highest scores are worth querying, b ... N; all others the diverse stage ignores."""

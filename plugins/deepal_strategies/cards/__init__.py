@@ -1,0 +1,1 @@
+"""The cards of the built-in strategies, a module for each family."""
