@@ -56,7 +56,9 @@ class RAMBO(Strategy):
       frozen features. Embeddings of labeled samples, which a network has learned, differ from those of candidates, but
       not those of a ``linear`` model, which are the inputs.
     - The paper's 500 pairs of trained subsets are 1,000 trainings. They are drawn from S₀ and stay in û's data.
-    - S₀ is split into equal parts, a start and the chunks, as in the paper's settings for MNIST.
+    - S₀ is split into equal parts, a start and the chunks, as in the paper's settings for MNIST. Interpolated
+      utilities lie between two accuracies: they only say which subset is nearer to the larger set, and the other way
+      around where a chunk lowered the accuracy.
     - Ω_λ is an L2 penalty with a weight for each layer (see `equations.regularizer`).
     - û is learned anew in each query, from the labels of that round.
 
