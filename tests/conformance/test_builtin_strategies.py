@@ -16,6 +16,8 @@ BUDGETS = {
     "batchbald": {"n_passes": 10, "n_configurations": 100},
     "epig": {"n_passes": 10},
     "discal": {"mini_queries": 2, "steps": 20},
+    "rambo": {"pairs": 1, "chunks": 1, "interpolated": 4, "epochs": 2, "steps": 2},
+    "dulo": {"pairs": 1, "steps": 20},
     "selectal": {"folds": 2, "repeats": 1},
     "exploit-explore": {"steps": 20},
     "refine": {"candidates": ["margin", "badge"], "last": "typiclust", "depth": 2, "batches": 4},

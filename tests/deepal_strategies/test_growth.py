@@ -19,6 +19,8 @@ OPTIONS = {
     "batchbald": {"n_passes": 10, "n_configurations": 10},
     "epig": {"n_passes": 10, "n_targets": 10},
     "discal": {"mini_queries": 2, "steps": 20},
+    "rambo": {"pairs": 1, "chunks": 1, "interpolated": 4, "epochs": 2, "steps": 2},
+    "dulo": {"pairs": 1, "steps": 20},
     "selectal": {"candidates": ["random", "entropy", "margin"], "folds": 2, "repeats": 1},
     "exploit-explore": {"steps": 20},
     "random-candidate": {"candidates": ["entropy", "margin"]},

@@ -26,6 +26,7 @@ OTHERS = {
     "batchbald", "epig", "galaxy", "gradnorm", "power",
     "advbim", "ceal", "deepfool", "discal", "dpp", "exploit-explore", "waal",
     "selectal", "tailor",
+    "dulo", "glister", "rambo",
     "random-candidate", "refine", "round-robin", "sub-pool", "switch", "tcm",
 }  # fmt: skip
 

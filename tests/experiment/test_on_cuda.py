@@ -37,6 +37,8 @@ OPTIONS = {
     "albl": {"candidates": ["entropy", "kmeans"]},
     "vote": {"candidates": ["entropy", "badge"]},
     "ensvarr": {"options": {"n_members": 2}},
+    "rambo": {"options": {"pairs": 1, "epochs": 2}},
+    "dulo": {"options": {"pairs": 1, "steps": 20}},
     "refine": {"candidates": ["margin", "badge"], "options": {"last": "typiclust", "depth": 2, "batches": 4}},
 }
 MODELS = {"ddu": "cnn", "lpl": "cnn", "vaal": "cnn"}

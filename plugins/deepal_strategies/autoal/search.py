@@ -23,12 +23,12 @@ from deepal_strategies.autoal.networks import (
     OwnFitNet,
     OwnSearchNet,
     SearchNet,
-    Standardize,
 )
 from deepal_strategies.autoal.score_pool import Judge
 from deepal_strategies.autoal.settings import OF_INPUTS, PER_CYCLE
 from deepal_strategies.shared.loss_predictor import LossPredictor
 from deepal_strategies.shared.row_blocks import EMBEDDINGS, INPUTS
+from deepal_strategies.shared.standardize import Standardize
 
 if TYPE_CHECKING:
     from torch import Tensor

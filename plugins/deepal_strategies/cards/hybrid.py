@@ -140,3 +140,14 @@ def add_all(add: Callable[..., None]) -> None:
         use="Well calibrated models, and pools in which much is easy; wrong pseudo-labels do harm.",
         reference="Wang et al. 2017, Cost-effective active learning for deep image classification",
     )
+    add(
+        "glister",
+        "deepal_strategies.glister:GLISTER",
+        summary="Greedily the pseudo-labeled gradients that align most with a validation gradient (-o validation=50)",
+        family="hybrid",
+        requires={"probabilities", "embeddings", "gradients"},
+        time="b*(N + L)*C*D",
+        memory="(N + L)*(C + D)",
+        use="Small batches; it approximates the training by single steps of the last layer.",
+        reference="Killamsetty et al. 2021, GLISTER: Generalization based data subset selection (AAAI)",
+    )

@@ -53,3 +53,25 @@ def add_all(add: Callable[..., None]) -> None:
         use="Semi-supervised training on the pool is wanted; by default it takes many more steps than others.",
         reference="Shui et al. 2020, Deep active learning: Unified and principled method for query and training",
     )
+    add(
+        "rambo",
+        "deepal_strategies.rambo.strategy:RAMBO",
+        summary="Chunks of small margins, ranked by a set network that learned the utility of training sets",
+        family="learned",
+        requires={"probabilities", "embeddings"},
+        time="24*fit + 400*L*(L + D) + L*L*D + N*C + b*D",
+        memory="N*(C + D) + L*(L + 8*D) + 200*L",
+        use="All labels are asked at once (--rounds 1), with hundreds of labels to begin with; see -o choice=random.",
+        reference="Ding et al. 2024, Learning to rank for active learning via multi-task bilevel optimization (UAI)",
+    )
+    add(
+        "dulo",
+        "deepal_strategies.rambo.dulo:DULO",
+        summary="Greedily the highest accuracy that a regression on subsets of the labeled samples predicts",
+        family="learned",
+        requires={"probabilities", "embeddings"},
+        time="24*fit + 400*L*(L + D) + N*D + b*N",
+        memory="N*(D + 64) + L*(D + 64)",
+        use="The baseline of rambo; its regression on few subsets says little.",
+        reference="Wang, Chen & Jia 2023, One-round active learning through data utility learning and proxy models",
+    )

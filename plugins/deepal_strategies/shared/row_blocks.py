@@ -50,6 +50,9 @@ UPDATES = BlockSize(4096)
 COVARIANCES = BlockSize(64 << 20)
 DENSITIES = BlockSize(64 << 20)
 
+# Scalings of Sinkhorn's iterations, in double precision, of subsets that rambo compares at a time.
+TRANSPORT = BlockSize(1 << 18, most=1 << 22)
+
 # Samples that pass through a network at a time: inputs for lpl, inputs for vaal and autoal, and embeddings.
 LPL_INPUTS = BlockSize(128)
 INPUTS = BlockSize(256)

@@ -1,0 +1,1 @@
+"""RAMBO and DULO: the utility of training sets, learned from subsets of the labeled samples."""
