@@ -18,6 +18,7 @@ from deepal_autoal.models import read_model
 from deepal_autoal.oracles.creation import check_candidates, oracle_class
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.plugins.notation import Notation
+from deepal_autoal.plugins.references import name_in
 from deepal_autoal.plugins.registry import ORACLE_PREFIX, is_oracle
 from deepal_autoal.run_settings import split_names
 from deepal_autoal.strategies.candidate_sets import ALL, check_names
@@ -295,10 +296,10 @@ def _parse(notation: Notation, item: str) -> tuple[str, str, dict[str, Any], tup
     candidates = None
     if CANDIDATES in options:
         candidates = _read_candidates(notation, item, options[CANDIDATES])
-        options[CANDIDATES] = "-".join(candidates)  # for the label
+        options[CANDIDATES] = "-".join(map(name_in, candidates))  # for the label
     if not equals:
         label = re.sub(
-            r"[^A-Za-z0-9._+-]+", "-", "-".join([name, *(text for pair in options.items() for text in pair)])
+            r"[^A-Za-z0-9._+-]+", "-", "-".join([name_in(name), *(text for pair in options.items() for text in pair)])
         )
         label = label.strip("-.")
     options.pop(CANDIDATES, None)

@@ -15,8 +15,10 @@ from deepal_autoal.errors import RunFolderError
 from deepal_autoal.experiment.run_config import RunConfig, recorded_value
 from deepal_autoal.experiment.settings import Settings
 from deepal_autoal.jsonable import to_jsonable
+from deepal_autoal.plugins.references import absolute_reference
 from deepal_autoal.run_settings import COMPARED
 from deepal_autoal.strategies.candidate_selection import CandidateSelection
+from deepal_autoal.strategies.factory import defined_name
 
 
 def check_same_settings(recorded: Mapping[str, Any], current: Mapping[str, Any], folder: Path) -> None:
@@ -64,14 +66,18 @@ def check_given_matches(recorded: RunConfig, given: Settings, folder: Path) -> N
         "scaling": recorded.scaling,
         "image_size": recorded.settings.get("image_size"),
     }
+    if given.strategy is not None:
+        given = replace(given, strategy=defined_name(given.strategy))
     if given.scaling == "auto":
         given = replace(given, scaling=None)
     if given.candidates is not None:
         asked_for = [*given.candidates]
         if isinstance(given.candidates, Mapping):
             asked_for = CandidateSelection(given.candidates).names
-        elif asked_for == [*(words or ())]:  # the same words mean what they meant then
+        elif [*map(absolute_reference, asked_for)] == [*(words or ())]:  # the same words mean what they meant then
             asked_for = candidates
+        else:
+            asked_for = [*map(defined_name, asked_for)]
         given = replace(given, candidates=asked_for)
     lines = []
     for key, value in known.items():
