@@ -68,6 +68,7 @@ class RunSettings:
         options: Constructor options of the strategy; ``name.key`` addresses a candidate.
         dataset: A registered name or a path.
         data_dir: Directory of named datasets.
+        target: Of a table of features: the column that holds the labels (see `load_dataset` and `dataset_of`).
         model: A model's name, with options as in ``resnet18[stem=cifar]``.
         initial: Size of the initial labeled set (M).
         batch_size: Samples per round (B).
@@ -111,6 +112,10 @@ class RunSettings:
     data_dir: str | None = setting(
         None, group="data", help="Directory of named datasets; default $DEEPAL_DATA, else data.", metavar="DIR"
     )
+    target: str | None = setting(
+        None, group="data", metavar="COLUMN",
+        help="Of a .csv or .parquet of features: the column of labels; default label, target or y.",
+    )  # fmt: skip
     model: str | None = setting(
         None,
         group="model",
@@ -220,6 +225,7 @@ class RunArguments(TypedDict, total=False):
     candidates: Mapping[str, Sequence[str]] | Iterable[Any] | str | None
     options: Mapping[str, Any] | None
     data_dir: str | Path | None
+    target: str | None
     model: str | None
     initial: int | None
     batch_size: int | None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import filelock
 
@@ -17,6 +18,7 @@ from deepal_autoal.benchmark.backends.local import Local
 from deepal_autoal.benchmark.backends.names import checked_device, checked_executor, checked_threads, create_backend
 from deepal_autoal.benchmark.backends.objects import pack, why_not_sent
 from deepal_autoal.benchmark.cost.estimates import Estimates
+from deepal_autoal.benchmark.given_datasets import FOLDER, has_objects, keep_datasets
 from deepal_autoal.benchmark.grid import Grid, GridRun, plan_grid
 from deepal_autoal.benchmark.schedule import Schedule, remove_shared
 from deepal_autoal.benchmark.tables import Tables
@@ -64,7 +66,7 @@ class BenchmarkResult:
 
 def run_benchmark(
     strategies: StrategyLike | Sequence[StrategyLike] | Mapping[str, StrategyLike],
-    datasets: str | Path | Sequence[str | Path] | None,
+    datasets: str | Path | Sequence[str | Path] | Mapping[str, Any] | None,
     seeds: int | str | Sequence[int],
     out: str | Path,
     *,
@@ -102,7 +104,8 @@ def run_benchmark(
             labels to them. Strategies, classes and functions of the context may stand for names (see `run`); each run
             gets a copy. With several ``jobs``, other processes import them; what is defined in a script or notebook
             itself keeps all runs in this process, and a warning says so.
-        datasets: Registered names or paths, in a sequence or separated by commas; None for the protocols' own.
+        datasets: Registered names or paths, in a sequence or separated by commas; None for the protocols' own. Or a
+            mapping from labels to these and to data as `run` takes them, which are then kept in ``out/.data``.
         seeds: A number of seeds, counted from 0, or a list of seeds.
         out: The benchmark's folder.
         candidates: Candidates of all selectors that are given none of their own, in the form that `run` takes.
@@ -148,8 +151,12 @@ def run_benchmark(
         device, threads = chosen.device(settings.get("device")), chosen.threads(jobs or 1)
     settings["device"], default_threads = checked_device(chosen, device), checked_threads(chosen, threads)
     folder = user_path(out, "--out")
+    if has_objects(datasets):
+        scratch = tempfile.TemporaryDirectory() if dry_run else None  # which goes with this call
+        place = folder / FOLDER if scratch is None else Path(scratch.name)
+        datasets = keep_datasets(cast("Mapping[str, Any]", datasets), place, settings.pop("target", None))
     grid = plan_grid(
-        strategies, datasets, seeds, folder, candidates, settings, models=models, protocols=protocols,
+        strategies, cast("Any", datasets), seeds, folder, candidates, settings, models=models, protocols=protocols,
         oracle=oracle, default_threads=default_threads, is_remote=chosen.is_remote,
     )  # fmt: skip
     is_bound_here = _is_bound_here(grid, chosen, jobs or 1)

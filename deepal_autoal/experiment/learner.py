@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -25,6 +25,7 @@ from deepal_autoal.experiment.saved_learner import (
     restored_model,
     strategy_state,
 )
+from deepal_autoal.experiment.written_forms import WrittenForms
 from deepal_autoal.isolation.blame import blaming
 from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.isolation.guards import guarded
@@ -48,7 +49,6 @@ from deepal_autoal.training.fitted_model import FittedModel
 from deepal_autoal.training.inputs import Inputs, Normalization
 from deepal_autoal.training.predictor import Predictor
 from deepal_autoal.training.recipe import Recipe
-from deepal_autoal.training.samples import CheckedSamples, as_samples
 from deepal_autoal.training.scaling import resolve_scaling
 from deepal_autoal.training.trainer import LabeledData, Trainer, TrainerProtocol, UnlabeledData, rebuilding_trainer
 from deepal_autoal.user_paths import user_path
@@ -74,10 +74,12 @@ class ActiveLearner:
     """Pool-based active learning: `ask` for a batch, `tell` its labels, repeat.
 
     Args:
-        pool: The samples: images uint8 (N, H, W) or (N, H, W, C), or floating-point feature vectors (N, D).
+        pool: The samples: images uint8 (N, H, W) or (N, H, W, C), or floating-point feature vectors (N, D). Also a data
+            frame, a scipy sparse matrix, a list of texts or a torch dataset: features are made of it, and of samples
+            to predict, as ``docs/python.md`` says; the record is ``learner.forms.preparation``.
         strategy: A registered name, a strategy, a subclass of `Strategy` that can be created without arguments, or a
             function of the context that returns one score per candidate.
-        n_classes: Number of classes; labels are 0 .. n_classes - 1.
+        n_classes: Number of classes; labels are 0 .. n_classes - 1. By default that of ``class_names``.
         model: A model's name, with options as in ``resnet18[stem=cifar]``; ``auto`` chooses by the data, for vectors
             by their scaling and by whether the strategy changes training.
         recipe: Training settings, or changes by name to the defaults for this kind of data.
@@ -90,8 +92,10 @@ class ActiveLearner:
             `resolve_scaling`); the choice is ``learner.scaling``. For images only ``auto``.
         audit: Share of each batch that is drawn uniformly instead, for `estimate`; 0 for none.
         audit_folds: Number of models that `estimate` trains without a part of the labels each; by default 10.
+        class_names: Names of the classes: `tell` takes them, and `predict` returns them.
 
     Attributes:
+        forms: How samples and classes are written.
         strategy: The strategy. A selector whose candidates were given as a set such as ``all-cheap`` is recreated
             without those that require what the model lacks.
         n_classes: Number of classes.
@@ -111,9 +115,9 @@ class ActiveLearner:
     @engine_call()
     def __init__(
         self,
-        pool: ArrayLike | CheckedSamples,
+        pool: Any,
         strategy: StrategyLike,
-        n_classes: int,
+        n_classes: int | None = None,
         *,
         model: str | ModelChoice = "auto",
         recipe: Recipe | Mapping[str, Any] | None = None,
@@ -124,11 +128,10 @@ class ActiveLearner:
         scaling: str = "auto",
         audit: float = 0.0,
         audit_folds: int | None = None,
+        class_names: Sequence[str] | None = None,
     ) -> None:
-        samples = as_samples(pool, "pool")
-        n_classes, seed = whole_number("n_classes", n_classes), whole_number("seed", seed)
-        if n_classes < 2:
-            raise InputError(f"n_classes is {n_classes}; at least two are needed")
+        self.forms = WrittenForms(pool, n_classes, class_names)
+        samples, n_classes, seed = self.forms.samples, self.forms.n_classes, whole_number("seed", seed)
         if seed < 0:
             raise InputError(f"seed {seed}: give a whole number of at least 0")
         self.strategy = create_strategy(strategy)
@@ -143,7 +146,7 @@ class ActiveLearner:
         share, n_folds = check_audit(audit, audit_folds)
         self._audit = Audit(share, n_folds, seed, self._pool.members) if share else None
         with section("normalization"):
-            self._scaling = resolve_scaling(scaling, samples).name
+            self._scaling = resolve_scaling(scaling, samples, self.forms.is_embeddings).name
             statistics = Normalization.fit(samples, None if members is None else rows, self._scaling)
         self._inputs = Inputs(samples, statistics, self.device)
         by_gradient = self.strategy.changes_training
@@ -223,7 +226,7 @@ class ActiveLearner:
             InputError: If one of them is invalid; then none is added.
         """
         n_before = len(self._pool.labeled)
-        self._pool.add(indices, labels)
+        self._pool.add(indices, self.forms.numbers(labels))
         added = self._pool.labeled[n_before:]
         if len(added):
             if self._audit is not None:
@@ -415,7 +418,7 @@ class ActiveLearner:
     @engine_call()
     def predictor(self) -> Predictor:
         """Return the trained model as a function of raw samples; it is trained first if there are new labels."""
-        return Predictor(self.fit(), self.normalization, self._inputs.input_shape)
+        return self._predictor(self.fit())
 
     @engine_call()
     def plain_predictor(self, progress: Callable[[int, int], None] | None = None) -> Predictor:
@@ -433,13 +436,18 @@ class ActiveLearner:
         seed = stream_seed(self.seed, self.round, "train")
         with deterministic(self.device), clean_autograd_state(self.device):
             fitted = self._plain.fit(labeled, unlabeled, seed=seed, progress=progress)
-        return Predictor(fitted, self.normalization, self._inputs.input_shape)
+        return self._predictor(fitted)
 
-    def predict(self, samples: ArrayLike) -> NDArray[np.int64]:
-        """Return the predicted classes, int64 (n,), of samples in the pool's format."""
-        return self.predictor().predict(samples)
+    def _predictor(self, model: FittedModel) -> Predictor:
+        return Predictor(
+            model, self.normalization, self._inputs.input_shape, self.forms.class_names, self.forms.prepare
+        )
 
-    def predict_proba(self, samples: ArrayLike) -> NDArray[np.float32]:
+    def predict(self, samples: Any) -> NDArray[Any]:
+        """Return the predicted classes of samples in the pool's format: int64 (n,), or names where there are names."""
+        return self.forms.written(self.predictor().predict(samples))
+
+    def predict_proba(self, samples: Any) -> NDArray[np.float32]:
         """Return class probabilities, float32 (n, C), of samples in the pool's format."""
         return self.predictor().predict_proba(samples)
 
@@ -455,6 +463,7 @@ class ActiveLearner:
             model=self.model_choice, recipe=self.recipe, scaling=self.scaling, seed=self.seed,
             members=self._pool.members, pool=self._inputs.fingerprint(), state=self.state_dict(),
             audit=None if self._audit is None else (self._audit.share, self._audit.n_folds),
+            class_names=self.forms.class_names,
         )  # fmt: skip
         saved.write(user_path(path, "the file to save"))
 
@@ -463,7 +472,7 @@ class ActiveLearner:
     def load(
         cls,
         path: str | Path,
-        pool: ArrayLike,
+        pool: Any,
         *,
         strategy: StrategyLike | None = None,
         device: str | torch.device = "auto",

@@ -24,6 +24,7 @@ from deepal_autoal.datasets.files.image_size import (
     no_image_files,
     warn_of_no_files_to_skip,
 )
+from deepal_autoal.datasets.user_data.given_data import dataset_of
 from deepal_autoal.errors import InputError, UnknownNameError
 from deepal_autoal.experiment.auditing import check_audit
 from deepal_autoal.experiment.learner import ActiveLearner
@@ -85,7 +86,7 @@ _BYTES_PER_PIXEL = 500
 @engine_call()
 def run(
     strategy: StrategyLike | None = None,
-    dataset: str | Path | Dataset | None = None,
+    dataset: Any = None,
     *,
     out: str | Path | None = None,
     resume: bool = False,
@@ -102,7 +103,9 @@ def run(
     Args:
         strategy: A registered name, a strategy, a subclass of `Strategy`, or a function of the context that returns
             one score per candidate (see `create_strategy`); ``random`` by default.
-        dataset: A registered name, a path to own data, or a `Dataset`; ``digits`` by default.
+        dataset: A registered name, a path to own data, or data: ``(X, y)``, ``(X, y, X_test, y_test)``, a data frame
+            with ``target``, a torch or Hugging Face dataset, a `Dataset` (see ``docs/python.md``); ``digits`` by
+            default.
         out: Run folder to write; without it nothing is written.
         resume: Continue the run in ``out``, or start it where there is none yet, for which a strategy, a dataset or a
             protocol must be given: a mistyped folder is no new run. Settings left open are the recorded ones. More
@@ -146,6 +149,8 @@ def run(
     if strategy is not None and not isinstance(strategy, str):
         made = create_with_options(strategy, candidates, options or {})
     given = _read_settings(strategy, dataset, {**settings, "candidates": words})
+    if not isinstance(dataset, str | Path | None):
+        dataset = dataset_of(dataset, given.target)
     if isinstance(dataset, Dataset) and given.image_size is not None:
         raise no_image_files(given.image_size, f"dataset {dataset.name}")
     if isinstance(dataset, Dataset) and given.skip_bad:
@@ -251,16 +256,12 @@ def _signature() -> inspect.Signature:
 run.__signature__ = _signature()  # type: ignore[attr-defined]
 
 
-def _read_settings(
-    strategy: StrategyLike | None, dataset: str | Path | Dataset | None, settings: Mapping[str, Any]
-) -> Settings:
+def _read_settings(strategy: StrategyLike | None, dataset: Any, settings: Mapping[str, Any]) -> Settings:
     known = definitions(RunSettings)
     for name in settings:
         if name not in known and name not in definitions(Recipe):
             raise UnknownNameError("setting", name, [*known, *definitions(Recipe)])
     given: dict[str, Any] = {name: settings.get(name) for name in known}
-    if not isinstance(dataset, str | Path | Dataset | None):
-        raise InputError(f"dataset is {type(dataset).__name__}; give a name, a path or a Dataset")
     check_scaling(given["scaling"])
     candidates = given["candidates"]
     given = whole_numbers(given) | {
@@ -294,7 +295,13 @@ def _prepare(
     data = dataset if dataset is not None and not isinstance(dataset, str | Path) else None
     if data is None:
         with section("data"):
-            data = load_dataset(settings.dataset, settings.data_dir, settings.image_size, skip_bad=settings.skip_bad)
+            data = load_dataset(
+                settings.dataset,
+                settings.data_dir,
+                settings.image_size,
+                skip_bad=settings.skip_bad,
+                target=settings.target,
+            )
     with section("normalization"):
         # Of all rows, so that runs of all seeds and pool sizes decide alike.
         scaling = resolve_scaling(settings.scaling, data.x_train, data.is_embeddings)

@@ -6,6 +6,7 @@ meanwhile, as when Python runs it. Modules are also looked for in the current fo
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import os
@@ -18,7 +19,6 @@ from types import ModuleType
 from typing import Any
 
 from deepal_autoal.errors import DeepALError, InputError, error_message, format_error, is_interrupt
-from deepal_autoal.files import checksum_of_value
 from deepal_autoal.user_paths import user_path
 
 _FILE = ".py"
@@ -83,7 +83,8 @@ def _file(source: str, what: str) -> ModuleType:
     status = path.stat()
     key = (str(path), status.st_mtime_ns, status.st_size)
     if key not in _modules:
-        spec = importlib.util.spec_from_file_location(f"deepal_file_{checksum_of_value([str(path)])}_{path.stem}", path)
+        digest = hashlib.blake2b(os.fsencode(path), digest_size=8).hexdigest()
+        spec = importlib.util.spec_from_file_location(f"deepal_file_{digest}_{path.stem}", path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module  # dataclasses look themselves up
