@@ -280,7 +280,7 @@ def test_texts_by_sentence_transformers(tmp_path, monkeypatch):
     vectors = text_vectors(tmp_path, ["a", "bcd"], "some-model", 0)
     assert vectors.tolist() == [[1, 1], [3, 1]] and vectors.dtype == np.float32
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with pytest.raises(InputError, match="pip install 'deepal_autoal\[text\]'"):
+    with pytest.raises(InputError, match=r"pip install 'deepal_autoal\[text\]'"):
         text_vectors(tmp_path, ["a", "b"], "some-model", 0)
     with pytest.raises(InputError, match="no words"):
         text_vectors(tmp_path, ["?", "!"], None, 0)

@@ -29,6 +29,7 @@ def folder(tmp_path, monkeypatch):
     host.remove([host.get(name) for name in set(host.names()) - before])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("title", [title for title, text in SNIPPETS if blocks(text)])
 def test_the_snippets_of_a_section_run_in_order(folder, title):
     """A block that begins with a file's name is that file."""
