@@ -226,7 +226,7 @@ class RunArguments(TypedDict, total=False):
     options: Mapping[str, Any] | None
     data_dir: str | Path | None
     target: str | None
-    model: str | None
+    model: Any
     initial: int | None
     batch_size: int | None
     rounds: int | None

@@ -224,7 +224,7 @@ def read_tasks(
     tasks: dict[str, Task] = {}
     for label, task in places:
         for model in variants or [""]:
-            name = f"{label}-{_slug(model)}" if model else label
+            name = f"{label}-{_slug(_without_place(model))}" if model else label
             if name.casefold() in {other.casefold() for other in tasks}:
                 raise InputError(f"two tasks would share the folder {name!r}: leave one out, or rename its data")
             tasks[name] = replace(task, model=model or None)
@@ -237,6 +237,12 @@ def _distinct(option: str, notation: Notation, written: str | Sequence[str] | No
     if twice:
         raise InputError(f"{option}: {twice[0]} is given twice; name each once")
     return names
+
+
+def _without_place(model: str) -> str:
+    """Return a model as it is written, without the file or module that defines it."""
+    head, bracket, options = model.partition("[")
+    return name_in(head) + bracket + options
 
 
 def _slug(name: str) -> str:

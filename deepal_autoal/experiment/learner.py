@@ -30,13 +30,13 @@ from deepal_autoal.isolation.blame import blaming
 from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.isolation.guards import guarded
 from deepal_autoal.measuring.profile import section
-from deepal_autoal.models import ModelChoice, build_model, resolve_model
+from deepal_autoal.models import build_model, resolve_model
+from deepal_autoal.models.names import arguments_of
 from deepal_autoal.numerics.arrays import as_array
 from deepal_autoal.numerics.devices import resolve_device
 from deepal_autoal.numerics.precision import clean_autograd_state, deterministic, resolve_precision
 from deepal_autoal.numerics.random_streams import stream_seed
 from deepal_autoal.numerics.softmax import softmax
-from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.querying.asking import ask
 from deepal_autoal.querying.context import QueryContext, has_read_n_rounds
 from deepal_autoal.querying.outputs import OutputCache
@@ -81,7 +81,9 @@ class ActiveLearner:
             function of the context that returns one score per candidate.
         n_classes: Number of classes; labels are 0 .. n_classes - 1. By default that of ``class_names``.
         model: A model's name, with options as in ``resnet18[stem=cifar]``; ``auto`` chooses by the data, for vectors
-            by their scaling and by whether the strategy changes training.
+            by their scaling and by whether the strategy changes training. Also where one is defined, as
+            ``file.py:Net`` or ``module:Net``, a torch module or a class or function that returns one, or a scikit-learn
+            classifier (see ``docs/python.md``).
         recipe: Training settings, or changes by name to the defaults for this kind of data.
         seed: Seed of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
@@ -119,7 +121,7 @@ class ActiveLearner:
         strategy: StrategyLike,
         n_classes: int | None = None,
         *,
-        model: str | ModelChoice = "auto",
+        model: Any = "auto",
         recipe: Recipe | Mapping[str, Any] | None = None,
         seed: int = 0,
         device: str | torch.device = "auto",
@@ -475,6 +477,7 @@ class ActiveLearner:
         pool: Any,
         *,
         strategy: StrategyLike | None = None,
+        model: Any = None,
         device: str | torch.device = "auto",
     ) -> ActiveLearner:
         """Restore a learner from a file that `save` wrote.
@@ -483,6 +486,7 @@ class ActiveLearner:
             path: The file.
             pool: The same samples in the same order.
             strategy: As in the constructor; needed only if the saved one was not created by a registered name.
+            model: Likewise.
             device: As in the constructor.
 
         Raises:
@@ -490,7 +494,8 @@ class ActiveLearner:
             InputError: If it belongs to another pool.
         """
         saved = SavedLearner.read(user_path(path, "the saved file"))
-        learner = cls(**saved.arguments(pool, strategy), device=device)
+        arguments = saved.arguments(pool, strategy) | ({} if model is None else {"model": model})
+        learner = cls(**arguments, device=device)
         if learner._inputs.fingerprint() != saved.pool:
             raise InputError(f"{path} was saved with another pool; give the same samples in the same order")
         newer = [name for name in learner.model_choice.describe()["options"] if name not in saved.model.options]
@@ -550,7 +555,7 @@ class ActiveLearner:
         """Return a context that blames errors on the strategy if it changes training, else on the model."""
         culprit: object = self.strategy
         if not self.strategy.changes_training:
-            entry = plugin_host().models.get(self.model_name)
+            entry = arguments_of(self.model_choice)[0]
             if entry.provider.builtin:
                 return nullcontext()  # our own bugs keep their traceback
             culprit = f"model {self.model_name!r} of {entry.provider}"

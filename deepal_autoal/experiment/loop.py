@@ -52,7 +52,8 @@ from deepal_autoal.jsonable import to_jsonable
 from deepal_autoal.measuring.profile import Profile, section
 from deepal_autoal.measuring.profile_tables import write_profile
 from deepal_autoal.measuring.resources import memory_size
-from deepal_autoal.models import AUTO, recorded_model
+from deepal_autoal.models import AUTO, ModelChoice, own_model, recorded_model
+from deepal_autoal.models.names import arguments_of
 from deepal_autoal.numerics.devices import describe_gpu, resolve_device
 from deepal_autoal.oracles.base import Oracle
 from deepal_autoal.oracles.creation import create_named
@@ -148,7 +149,10 @@ def run(
     made = None
     if strategy is not None and not isinstance(strategy, str):
         made = create_with_options(strategy, candidates, options or {})
-    given = _read_settings(strategy, dataset, {**settings, "candidates": words})
+    model = settings.get("model")
+    own = None if model is None or isinstance(model, str) else own_model(model)
+    changes = {"candidates": words, "model": model if own is None else None}
+    given = _read_settings(strategy, dataset, {**settings, **changes})
     if not isinstance(dataset, str | Path | None):
         dataset = dataset_of(dataset, given.target)
     if isinstance(dataset, Dataset) and given.image_size is not None:
@@ -170,7 +174,9 @@ def run(
         if recorded is not None and folder is not None:
             check_given_matches(recorded, given, folder.path)
             kept = Settings(**recorded.settings)
-            for what, old, new in (("strategy", kept.strategy, strategy), ("dataset", kept.dataset, dataset)):
+            for what, old, new in (
+                ("strategy", kept.strategy, strategy), ("dataset", kept.dataset, dataset), ("model", kept.model, model),
+            ):  # fmt: skip
                 if old is None and new is None:
                     raise InputError(
                         f"{folder.path} was run with a {what} created in Python, which no folder can hold; resume it "
@@ -188,7 +194,8 @@ def run(
             given = given.fill_from(kept)
             if isinstance(strategy, type) and not options and given.options:
                 made = create_with_options(strategy, candidates, given.options)
-            given = replace(given, model=recorded_model(AUTO if given.model is None else given.model, recorded.model))
+            if own is None:
+                given = replace(given, model=recorded_model(given.model or AUTO, recorded.model))
         resolved = given.with_protocol(is_new=recorded is None).with_defaults()
         with using_threads(resolved.threads):
             shared = InitialModel(user_path(initial_model, "initial_model")) if initial_model is not None else None
@@ -203,7 +210,7 @@ def run(
                 before = strategy_state(created)
                 bars: list[RunBar] = []
                 report = progress if callable(progress) else _passed_on(bars)
-                active = _prepare(resolved, created, by_name, dataset, folder, report, command, shared)
+                active = _prepare(resolved, created, by_name, dataset, folder, report, command, shared, own)
             if measured is not None:
                 measured.on(active.learner.device)
                 measured.is_resumed = recorded is not None
@@ -286,6 +293,7 @@ def _prepare(
     progress: Progress,
     command: Sequence[str] | None,
     initial_model: InitialModel | None,
+    own: ModelChoice | None = None,
 ) -> LiveRun:
     assert settings.dataset is not None and settings.seed is not None
     assert settings.model is not None and settings.device is not None
@@ -322,7 +330,7 @@ def _prepare(
     torch.set_num_threads(settings.threads or usual_threads(data.input_shape))
     samples = CheckedSamples(pool.x_train) if pool.is_read_only else pool.x_train
     learner = ActiveLearner(
-        samples, created, pool.n_classes, model=settings.model, recipe=recipe, seed=settings.seed, device=device,
+        samples, created, pool.n_classes, model=own or settings.model, recipe=recipe, seed=settings.seed, device=device,
         members=members if len(members) < len(pool.x_train) else None, n_rounds=rounds,
         scaling=scaling.name, audit=share, audit_folds=n_folds if share else None,
     )  # fmt: skip
@@ -339,7 +347,7 @@ def _prepare(
     providers = [*providers_of(created), *(entries.options.get(name).provider for name in plugin_options)]
     if data is not dataset and settings.dataset in entries.datasets:
         providers.append(entries.datasets.get(settings.dataset).provider)
-    providers.append(entries.models.get(learner.model_name).provider)
+    providers.append(arguments_of(learner.model_choice)[0].provider)
     module = learner.new_module()
     with blaming(created, "describe_options"):
         described = describe_strategy(created)
@@ -351,6 +359,7 @@ def _prepare(
         "strategy": settings.strategy if by_name else None,
         "candidates": getattr(created, "candidate_words", None) or settings.candidates,
         "dataset": None if data is dataset else settings.dataset,
+        "model": None if own else settings.model,
     }
     config = RunConfig(
         dataset=data.describe() | ({"changes": changes.describe(data)} if changes else {}),

@@ -39,11 +39,15 @@ def name_in(reference: str) -> str:
 
 
 def absolute_reference(reference: str) -> str:
-    """Return a reference with the file's absolute path, which other processes find; other texts as they are."""
-    source, _, name = reference.strip().rpartition(":")
-    if not (is_reference(reference) and source.endswith(_FILE)):
+    """Return a reference with the file's absolute path, which other processes find; other texts as they are.
+
+    It may be followed by options in brackets.
+    """
+    head, bracket, options = reference.partition("[")
+    source, _, name = head.strip().rpartition(":")
+    if not (is_reference(head) and source.endswith(_FILE)):
         return reference
-    return f"{os.path.abspath(user_path(source, 'the file'))}:{name}"
+    return f"{os.path.abspath(user_path(source, 'the file'))}:{name}{bracket}{options}"
 
 
 def load_reference(reference: str, what: str) -> Any:

@@ -12,6 +12,7 @@ from deepal_autoal.errors import DeepALError, InputError
 from deepal_autoal.isolation.blame import blaming
 from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.isolation.process_state import restored
+from deepal_autoal.plugins.code_digest import code_digest
 from deepal_autoal.plugins.contract import check_requires
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.plugins.notation import Notation
@@ -22,7 +23,6 @@ from deepal_autoal.querying.selector import SelectorStrategy, describe_strategy
 from deepal_autoal.querying.strategy import Strategy
 from deepal_autoal.run_settings import split_names
 from deepal_autoal.strategies.candidate_selection import Candidates, CandidateSelection
-from deepal_autoal.strategies.code_digest import code_digest
 from deepal_autoal.strategies.given import StrategyLike, check_given, entry_of, from_function, given_items, own_name
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import pytest
 from deepal_autoal import ScoringStrategy, Strategy, plugin_host, register_strategy, run
 from deepal_autoal.benchmark import Backend, run_benchmark
 from deepal_autoal.errors import InputError
-from deepal_autoal.strategies.code_digest import code_digest
+from deepal_autoal.plugins.code_digest import code_digest
 
 
 class Counts(Strategy):
