@@ -32,7 +32,11 @@ from deepal_autoal.experiment.live_run import LiveRun, Progress, begin_phase
 from deepal_autoal.experiment.pool import draw_initial, draw_members
 from deepal_autoal.experiment.progress_bar import RunBar, is_watched
 from deepal_autoal.experiment.records import RunFolder, RunResult
-from deepal_autoal.experiment.resume_checks import check_given_matches, check_same_settings
+from deepal_autoal.experiment.resume_checks import (
+    check_given_matches,
+    check_objects_are_given,
+    check_same_settings,
+)
 from deepal_autoal.experiment.run_config import RunConfig, describe_recipe
 from deepal_autoal.experiment.run_files import require_run
 from deepal_autoal.experiment.saved_learner import load_strategy_state, strategy_state
@@ -60,7 +64,6 @@ from deepal_autoal.oracles.creation import create_named
 from deepal_autoal.oracles.judge import Judge
 from deepal_autoal.oracles.third_split import check_third_split, default_pool_size, draw_third_split
 from deepal_autoal.plugins.host import plugin_host
-from deepal_autoal.plugins.registry import IN_PROCESS_DISTRIBUTION
 from deepal_autoal.plugins.run_view import ActiveRun
 from deepal_autoal.querying.selector import describe_strategy, providers_of
 from deepal_autoal.querying.strategy import Strategy
@@ -174,21 +177,10 @@ def run(
         if recorded is not None and folder is not None:
             check_given_matches(recorded, given, folder.path)
             kept = Settings(**recorded.settings)
-            for what, old, new in (
-                ("strategy", kept.strategy, strategy), ("dataset", kept.dataset, dataset), ("model", kept.model, model),
-            ):  # fmt: skip
-                if old is None and new is None:
-                    raise InputError(
-                        f"{folder.path} was run with a {what} created in Python, which no folder can hold; resume it "
-                        f"from Python and give it again: run({what}=..., out=..., resume=True)"
-                    )
-            lost = [name for name in _candidates_of_python(recorded) if made is None and name not in made_candidates]
-            if lost:
-                raise InputError(
-                    f"{folder.path} was run with candidates created in Python ({', '.join(lost)}), which no folder can "
-                    "hold; resume it from Python and give all candidates again, these as objects: "
-                    "run(candidates=[...], out=..., resume=True)"
-                )
+            check_objects_are_given(
+                recorded, {"strategy": strategy, "dataset": dataset, "model": model},
+                None if made is not None else made_candidates, folder.path,
+            )  # fmt: skip
             kept = replace(kept, recipe={**recorded.recipe_defaults, **kept.recipe})
             _check_data_is_there(given, kept, folder.path)
             given = given.fill_from(kept)
@@ -432,18 +424,6 @@ def _check_data_is_there(given: Settings, kept: Settings, folder: Path) -> None:
     path = kept.dataset
     if given.dataset is None and path is not None and os.path.isabs(path) and not os.path.exists(path):
         raise InputError(f"{folder} was run on {path}, which is not there; if it was moved, give --dataset NEWPATH")
-
-
-def _candidates_of_python(recorded: RunConfig) -> list[str]:
-    """Return the candidates of a recorded run that were given as objects, so that no name finds them."""
-    given = recorded.settings.get("candidates") or ()
-    return [
-        candidate["name"]
-        for candidate in recorded.strategy.get("candidates", ())
-        if candidate.get("distribution", IN_PROCESS_DISTRIBUTION) == IN_PROCESS_DISTRIBUTION
-        and candidate["name"] in given
-        and candidate["name"] not in plugin_host().strategies
-    ]
 
 
 def _n_wrong(data: Dataset, pool: Dataset, members: NDArray[np.int64]) -> int:

@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder
 
-from deepal_autoal import InputError
+from deepal_autoal import InputError, load_dataset
 from deepal_autoal.datasets.splits import held_out_split
 from deepal_autoal.datasets.user_data.given_data import dataset_of
 from deepal_autoal.datasets.user_data.preparation import Preparation
@@ -228,6 +228,22 @@ class TestHuggingFace:
 def test_what_is_refused_and_what_the_message_shows(given, message):
     with pytest.raises(InputError, match=message):
         dataset_of(given)
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("a;label\n1,5;x\n2,5;y\n", "column 'a' holds numbers with decimal commas"),
+    ("a,label\n1e99,x\n2,y\n3,x\n", "column 'a' holds infinite or beyond-float32 values"),
+    ("a,label\n1,\n2,y\n", "the label of sample 1 is empty"),
+    ("a,label\n1,0.5\n2,1\n", "0.5 is not a class"),
+    ("a,split,label\n1,train,x\n2,val,y\n", "'split' must say train or test"),
+    ("id,a,label\n1,2,x\n1,3,y\n", "'id' names two samples alike"),
+    ("a,label,target\n1,x,y\n2,y,x\n", "say which column holds the labels"),
+    ("label\nx\ny\n", "no column holds features beside the labels"),
+])  # fmt: skip
+def test_tables_in_files_that_cannot_be_used(tmp_path, text, message):
+    (tmp_path / "table.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_dataset(tmp_path / "table.csv")
 
 
 def test_polars():

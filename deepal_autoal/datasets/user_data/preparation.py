@@ -93,6 +93,8 @@ class Preparation:
         for name, column in self._columns.items():
             try:
                 parts.append(column.transform(values[name]))
+            except InputError:
+                raise
             except (TypeError, ValueError) as error:
                 raise InputError(f"{self._what}: {name} does not fit the pool's ({error_message(error)})") from error
         return np.concatenate(parts, axis=1).astype(np.float32)
@@ -113,7 +115,7 @@ class _Column:
 
 def _column(name: str, values: NDArray[Any], is_category: bool, what: str) -> _Column:
     if values.dtype != object:
-        return _Numbers(values)
+        return _Numbers(values, what)
     present = [value for value in values if value is not None]
     words = np.mean([len(value.split()) for value in present]) if present else 0.0
     is_varied = words >= _LEAST_WORDS and len(set(present)) > max(20, len(present) // 20)
@@ -122,24 +124,26 @@ def _column(name: str, values: NDArray[Any], is_category: bool, what: str) -> _C
 
 
 class _Numbers(_Column):
-    def __init__(self, values: NDArray[np.float64]) -> None:
+    def __init__(self, values: NDArray[np.float64], what: str) -> None:
         from sklearn.impute import SimpleImputer
 
+        self._what = what
+
         self._imputer = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
-        self._imputer.fit(_finite(values))
+        self._imputer.fit(self._finite(values))
         missing = int(np.isnan(values).sum())
         self.description = "number"
         if missing:
             self.description += f"; {missing} missing ones are {self._imputer.statistics_[0]:g}, the median, and marked"
 
     def transform(self, values: Any) -> NDArray[Any]:
-        return np.asarray(self._imputer.transform(_finite(np.asarray(values, dtype=np.float64))))
+        return np.asarray(self._imputer.transform(self._finite(np.asarray(values, dtype=np.float64))))
 
-
-def _finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    if np.isinf(values).any():
-        raise InputError(f"a column of numbers holds infinite values, as in row {int(np.isinf(values).argmax())}")
-    return values.reshape(-1, 1)
+    def _finite(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        large = np.abs(values) > np.finfo(np.float32).max  # infinite ones too; missing ones are not
+        if large.any():
+            raise InputError(f"{self._what} holds infinite or beyond-float32 values; remove or replace them")
+        return values.reshape(-1, 1)
 
 
 class _Categories(_Column):

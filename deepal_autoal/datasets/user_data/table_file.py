@@ -86,6 +86,8 @@ def _features(path: Path, columns: Mapping[str, Sequence[str]]) -> RawSamples:
     values: dict[str, np.ndarray] = {}
     for name, cells in columns.items():
         read = _as_numbers(cells)
+        if isinstance(read, list) and isinstance(_as_numbers([cell.replace(",", ".") for cell in read]), np.ndarray):
+            raise InputError(f"{path}: column {name!r} holds numbers with decimal commas; save them with points")
         values[name] = read if isinstance(read, np.ndarray) else np.array([cell or None for cell in read], dtype=object)
     return RawSamples(COLUMNS, values)
 
