@@ -95,7 +95,7 @@ class RunSettings:
 
     strategy: str | None = setting(
         None, group="strategy", metavar="NAME", is_shared=False,
-        help="Query strategy (`deepal strategies`); default random.",
+        help="Query strategy (`deepal strategies`), or file.py:Class; default random.",
         compared_as="strategy",
     )  # fmt: skip
     candidates: Mapping[str, Sequence[str]] | Sequence[str] | None = setting(
@@ -106,8 +106,8 @@ class RunSettings:
     options: Mapping[str, Any] | None = setting(None, group="strategy", is_shared=False)
     dataset: str | None = setting(
         None, group="data", metavar="NAME|PATH", is_shared=False, compared_as="dataset",
-        help="`deepal datasets`, or your data: a folder of class folders, a CSV manifest or an .npz file; default "
-        "digits.",
+        help="`deepal datasets`, or your data: a folder of class folders, a CSV manifest, a .csv or .parquet of features "
+        "or an .npz file; default digits.",
     )  # fmt: skip
     data_dir: str | None = setting(
         None, group="data", help="Directory of named datasets; default $DEEPAL_DATA, else data.", metavar="DIR"
@@ -119,7 +119,7 @@ class RunSettings:
     model: str | None = setting(
         None,
         group="model",
-        help="Task model (`deepal models`); default auto, from the data.",
+        help="Task model (`deepal models`), or file.py:Net or module:Net; default auto, from the data.",
         metavar="NAME",
         compared_as="model",
     )
