@@ -106,8 +106,8 @@ class RunSettings:
     options: Mapping[str, Any] | None = setting(None, group="strategy", is_shared=False)
     dataset: str | None = setting(
         None, group="data", metavar="NAME|PATH", is_shared=False, compared_as="dataset",
-        help="`deepal datasets`, or your data: a folder of class folders, a CSV manifest, a .csv or .parquet of features "
-        "or an .npz file; default digits.",
+        help="`deepal datasets`, or your data: a folder of class folders, a CSV manifest, a .csv or .parquet of "
+        "features or an .npz file; default digits.",
     )  # fmt: skip
     data_dir: str | None = setting(
         None, group="data", help="Directory of named datasets; default $DEEPAL_DATA, else data.", metavar="DIR"
