@@ -32,6 +32,7 @@ from .querying.strategy import Requirement as Requirement
 from .querying.strategy import ScoringStrategy as ScoringStrategy
 from .querying.strategy import Strategy as Strategy
 from .strategies.factory import create_strategy as create_strategy
+from .strategies.registering import register_strategy as register_strategy
 from .training.augmentation import augment as augment
 from .training.fitted_model import FittedModel as FittedModel
 from .training.objective import Objective as Objective

@@ -68,6 +68,7 @@ class RunSettings:
         options: Constructor options of the strategy; ``name.key`` addresses a candidate.
         dataset: A registered name or a path.
         data_dir: Directory of named datasets.
+        target: Of a table of features: the column that holds the labels (see `load_dataset` and `dataset_of`).
         model: A model's name, with options as in ``resnet18[stem=cifar]``.
         initial: Size of the initial labeled set (M).
         batch_size: Samples per round (B).
@@ -95,7 +96,7 @@ class RunSettings:
 
     strategy: str | None = setting(
         None, group="strategy", metavar="NAME", is_shared=False,
-        help="Query strategy (`deepal strategies`); default random.",
+        help="Query strategy (`deepal strategies`), or file.py:Class; default random.",
         compared_as="strategy",
     )  # fmt: skip
     candidates: Mapping[str, Sequence[str]] | Sequence[str] | None = setting(
@@ -106,16 +107,20 @@ class RunSettings:
     options: Mapping[str, Any] | None = setting(None, group="strategy", is_shared=False)
     dataset: str | None = setting(
         None, group="data", metavar="NAME|PATH", is_shared=False, compared_as="dataset",
-        help="`deepal datasets`, or your data: a folder of class folders, a CSV manifest or an .npz file; default "
-        "digits.",
+        help="`deepal datasets`, or your data: a folder of class folders, a CSV manifest, a .csv or .parquet of "
+        "features or an .npz file; default digits.",
     )  # fmt: skip
     data_dir: str | None = setting(
         None, group="data", help="Directory of named datasets; default $DEEPAL_DATA, else data.", metavar="DIR"
     )
+    target: str | None = setting(
+        None, group="data", metavar="COLUMN",
+        help="Of a .csv or .parquet of features: the column of labels; default label, target or y.",
+    )  # fmt: skip
     model: str | None = setting(
         None,
         group="model",
-        help="Task model (`deepal models`); default auto, from the data.",
+        help="Task model (`deepal models`), or file.py:Net or module:Net; default auto, from the data.",
         metavar="NAME",
         compared_as="model",
     )
@@ -221,7 +226,8 @@ class RunArguments(TypedDict, total=False):
     candidates: Mapping[str, Sequence[str]] | Iterable[Any] | str | None
     options: Mapping[str, Any] | None
     data_dir: str | Path | None
-    model: str | None
+    target: str | None
+    model: Any
     initial: int | None
     batch_size: int | None
     rounds: int | None

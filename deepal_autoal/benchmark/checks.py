@@ -153,7 +153,11 @@ def admit(
     check_threads(threads)
     if data is None:
         data = load_dataset(
-            dataset, settings.get("data_dir"), settings.get("image_size"), skip_bad=settings.get("skip_bad")
+            dataset,
+            settings.get("data_dir"),
+            settings.get("image_size"),
+            skip_bad=settings.get("skip_bad"),
+            target=settings.get("target"),
         )
     given: dict[str, Any] = {name: settings.get(name) for name in SHARED}
     given["recipe"] = recipe_changes(settings)

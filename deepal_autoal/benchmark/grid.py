@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from deepal_autoal.benchmark.backends.objects import of_this_process
 from deepal_autoal.benchmark.checks import LeftOut, Setup, admit, check_extensions, read_config
 from deepal_autoal.benchmark.notation import Contender, read_oracles, read_seeds, read_strategies, read_tasks
 from deepal_autoal.datasets.files.image_size import image_size_text
@@ -61,10 +62,8 @@ class GridRun:
 
     @property
     def is_of_python(self) -> bool:
-        """Whether the strategy or a candidate is an object, which no other process can create."""
-        return any(
-            not isinstance(item, str) for item in (self.settings["strategy"], *(self.settings["candidates"] or ()))
-        )
+        """Whether the strategy or a candidate is an object, or was registered by one in this process only."""
+        return bool(of_this_process(self.settings))
 
     @property
     def is_finished(self) -> bool:
@@ -124,6 +123,11 @@ def plan_grid(
     for name in settings:
         if name not in SHARED_SETTINGS:
             raise UnknownNameError("setting of a benchmark", name, SHARED_SETTINGS)
+    if not isinstance(settings.get("model"), str | None):
+        raise InputError(
+            f"model is a {type(settings['model']).__name__}: a benchmark takes names, and models by where they are "
+            "defined, such as 'file.py:Net' or 'module:Net'"
+        )
     # Worker processes and records want plain data.
     settings = whole_numbers({name: str(value) if isinstance(value, Path) else to_jsonable(value, strict=False)
                               for name, value in settings.items()})  # fmt: skip

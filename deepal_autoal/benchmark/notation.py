@@ -18,6 +18,7 @@ from deepal_autoal.models import read_model
 from deepal_autoal.oracles.creation import check_candidates, oracle_class
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.plugins.notation import Notation
+from deepal_autoal.plugins.references import name_in
 from deepal_autoal.plugins.registry import ORACLE_PREFIX, is_oracle
 from deepal_autoal.run_settings import split_names
 from deepal_autoal.strategies.candidate_sets import ALL, check_names
@@ -223,7 +224,7 @@ def read_tasks(
     tasks: dict[str, Task] = {}
     for label, task in places:
         for model in variants or [""]:
-            name = f"{label}-{_slug(model)}" if model else label
+            name = f"{label}-{_slug(_without_place(model))}" if model else label
             if name.casefold() in {other.casefold() for other in tasks}:
                 raise InputError(f"two tasks would share the folder {name!r}: leave one out, or rename its data")
             tasks[name] = replace(task, model=model or None)
@@ -236,6 +237,12 @@ def _distinct(option: str, notation: Notation, written: str | Sequence[str] | No
     if twice:
         raise InputError(f"{option}: {twice[0]} is given twice; name each once")
     return names
+
+
+def _without_place(model: str) -> str:
+    """Return a model as it is written, without the file or module that defines it."""
+    head, bracket, options = model.partition("[")
+    return name_in(head) + bracket + options
 
 
 def _slug(name: str) -> str:
@@ -295,10 +302,10 @@ def _parse(notation: Notation, item: str) -> tuple[str, str, dict[str, Any], tup
     candidates = None
     if CANDIDATES in options:
         candidates = _read_candidates(notation, item, options[CANDIDATES])
-        options[CANDIDATES] = "-".join(candidates)  # for the label
+        options[CANDIDATES] = "-".join(map(name_in, candidates))  # for the label
     if not equals:
         label = re.sub(
-            r"[^A-Za-z0-9._+-]+", "-", "-".join([name, *(text for pair in options.items() for text in pair)])
+            r"[^A-Za-z0-9._+-]+", "-", "-".join([name_in(name), *(text for pair in options.items() for text in pair)])
         )
         label = label.strip("-.")
     options.pop(CANDIDATES, None)

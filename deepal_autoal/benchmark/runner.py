@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from deepal_autoal.benchmark.backends.interface import Backend, Executor, Workload
 from deepal_autoal.benchmark.backends.job import Job, forward_log
 from deepal_autoal.benchmark.backends.local import Local
 from deepal_autoal.benchmark.backends.names import checked_device, checked_executor, checked_threads, create_backend
+from deepal_autoal.benchmark.backends.objects import pack, why_not_sent
 from deepal_autoal.benchmark.cost.estimates import Estimates
+from deepal_autoal.benchmark.given_datasets import FOLDER, has_objects, keep_datasets
 from deepal_autoal.benchmark.grid import Grid, GridRun, plan_grid
 from deepal_autoal.benchmark.schedule import Schedule, remove_shared
 from deepal_autoal.benchmark.tables import Tables
@@ -61,7 +64,7 @@ class BenchmarkResult:
 
 def run_benchmark(
     strategies: StrategyLike | Sequence[StrategyLike] | Mapping[str, StrategyLike],
-    datasets: str | Path | Sequence[str | Path] | None,
+    datasets: str | Path | Sequence[str | Path] | Mapping[str, Any] | None,
     seeds: int | str | Sequence[int],
     out: str | Path,
     *,
@@ -97,8 +100,10 @@ def run_benchmark(
     Args:
         strategies: For example ``"random,vote5=vote[power=5],all"``, a sequence of its parts, or a mapping from
             labels to them. Strategies, classes and functions of the context may stand for names (see `run`); each run
-            gets a copy, and all are executed in this process.
-        datasets: Registered names or paths, in a sequence or separated by commas; None for the protocols' own.
+            gets a copy. With several ``jobs``, other processes import them; what is defined in a script or notebook
+            itself keeps all runs in this process, and a warning says so.
+        datasets: Registered names or paths, in a sequence or separated by commas; None for the protocols' own. Or a
+            mapping from labels to these and to data as `run` takes them, which are then kept in ``out/.data``.
         seeds: A number of seeds, counted from 0, or a list of seeds.
         out: The benchmark's folder.
         candidates: Candidates of all selectors that are given none of their own, in the form that `run` takes.
@@ -144,16 +149,15 @@ def run_benchmark(
         device, threads = chosen.device(settings.get("device")), chosen.threads(jobs or 1)
     settings["device"], default_threads = checked_device(chosen, device), checked_threads(chosen, threads)
     folder = user_path(out, "--out")
+    if has_objects(datasets):
+        scratch = tempfile.TemporaryDirectory() if dry_run else None  # which goes with this call
+        place = folder / FOLDER if scratch is None else Path(scratch.name)
+        datasets = keep_datasets(cast("Mapping[str, Any]", datasets), place, settings.pop("target", None))
     grid = plan_grid(
-        strategies, datasets, seeds, folder, candidates, settings, models=models, protocols=protocols,
+        strategies, cast("Any", datasets), seeds, folder, candidates, settings, models=models, protocols=protocols,
         oracle=oracle, default_threads=default_threads, is_remote=chosen.is_remote,
     )  # fmt: skip
-    objects = dict.fromkeys(run.strategy for run in grid.runs if run.is_of_python)
-    if objects and not (isinstance(chosen, Local) and (jobs or 1) == 1):
-        raise InputError(
-            f"{', '.join(objects)}: a strategy or candidate given as an object exists in this process only; leave out "
-            "jobs and backend, or register it in a plugin and give its name"
-        )
+    is_bound_here = _is_bound_here(grid, chosen, jobs or 1)
     tables = Tables(folder)
     with nullcontext() if dry_run else _locked(folder):
         if not dry_run:
@@ -172,16 +176,37 @@ def run_benchmark(
         dispatcher = _Dispatcher(chosen, tables, estimates, Schedule(unfinished), progress, on_round, on_run)
         if unfinished:
             common = unfinished[0].settings
-            workload = Workload(folder, len(unfinished), jobs, common["threads"], common["device"], bool(objects))
+            workload = Workload(folder, len(unfinished), jobs, common["threads"], common["device"], is_bound_here)
             with blaming(chosen, "open", own_errors=True):
                 opened = chosen.open(workload)
             executor = checked_executor(chosen, opened)
+            dispatcher.is_bound_here = is_bound_here
             try:
                 dispatcher.run_all(executor, tuple(command) if command is not None else None)
             finally:
                 executor.close()
                 remove_shared(grid.runs)
     return BenchmarkResult(grid, tuple(dispatcher.failures), tables)
+
+
+def _is_bound_here(grid: Grid, backend: Backend, jobs: int) -> bool:
+    """Return whether all runs must be executed in this process, for an object that no other process can have.
+
+    Raises:
+        InputError: If the backend has no objects of this process.
+    """
+    of_python = {run.strategy: run for run in grid.runs if run.is_of_python}
+    if of_python and not isinstance(backend, Local):
+        raise InputError(
+            f"{', '.join(of_python)}: a strategy or candidate given as an object exists in this process only; leave "
+            "out backend, register it in a plugin and give its name, or write file.py:Name"
+        )
+    if not of_python or jobs == 1:
+        return bool(of_python)
+    reason = next(filter(None, (why_not_sent(run.settings) for run in of_python.values())), "")
+    if reason:
+        logger.warning("all runs are executed in this process, one at a time, as %s", reason)
+    return bool(reason)
 
 
 @contextmanager
@@ -210,6 +235,7 @@ class _Dispatcher:
         on_run: Callable[[Outcome], None] | None,
     ) -> None:
         self.failures: list[Outcome] = []
+        self.is_bound_here = False
         self._backend = backend
         self._tables = tables
         self._estimates = estimates
@@ -227,7 +253,7 @@ class _Dispatcher:
                 job = Job(
                     str(planned),
                     str(planned.folder),
-                    planned.settings,
+                    planned.settings if self.is_bound_here else pack(planned.settings),
                     None if shared is None else str(shared),
                     command,
                     logging.getLogger("deepal_autoal").getEffectiveLevel(),

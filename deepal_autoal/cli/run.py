@@ -22,6 +22,7 @@ from deepal_autoal.errors import InputError, RunFolderError
 from deepal_autoal.experiment.protocols import default_dataset
 from deepal_autoal.models import read_model
 from deepal_autoal.plugins.host import plugin_host
+from deepal_autoal.plugins.references import name_in
 from deepal_autoal.run_settings import split_names
 from deepal_autoal.strategies.candidate_sets import check_names
 from deepal_autoal.user_paths import user_path
@@ -174,7 +175,7 @@ def _new_folder(settings: Mapping[str, Any]) -> Path:
     name = path.stem if os.path.isfile(path) else path.name
     dataset = re.sub(r"[^\w.-]+", "-", name)[:LONGEST_LABEL].strip("-.") or "data"
     seed = settings["seed"] or 0
-    strategy = re.sub(r"[^\w-]+", "-", settings["strategy"] or "random")
+    strategy = re.sub(r"[^\w-]+", "-", name_in(settings["strategy"] or "random"))
     stem = f"{datetime.date.today().isoformat()}-{dataset}-{strategy}-s{seed}"
     number = 1
     while True:

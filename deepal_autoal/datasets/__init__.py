@@ -32,6 +32,7 @@ def load_dataset(
     image_size: int | str | Sequence[int] | None = None,
     *,
     skip_bad: bool | None = False,
+    target: str | None = None,
 ) -> Dataset:
     """Load a registered dataset by name, or the user's own data by path.
 
@@ -40,7 +41,8 @@ def load_dataset(
 
     Args:
         name_or_path: A name that ``deepal datasets`` lists, or a folder of class folders (optionally under
-            ``train/`` and ``test/``), a CSV manifest (``path,label[,split]``), or an ``.npz`` with ``x`` and ``y``.
+            ``train/`` and ``test/``), a CSV manifest (``path,label[,split]``), a ``.csv`` or ``.parquet`` of features
+            with a column of labels, or an ``.npz`` with ``x`` and ``y``.
         data_dir: Folder that named datasets are read from and downloaded to; by default the environment variable
             ``DEEPAL_DATA``, else ``data``.
         image_size: For folders and manifests of images, and named datasets of image files: the size that every image
@@ -49,6 +51,7 @@ def load_dataset(
             named datasets have their own.
         skip_bad: For the same: whether to go on without image files that cannot be used; the dataset lists them as
             ``skipped``. For other data it has no effect, and a warning says so.
+        target: Of a table of features: the column that holds the labels; by default ``label``, ``target`` or ``y``.
 
     Raises:
         UnknownNameError: If it is neither a registered name nor an existing path.
@@ -71,11 +74,13 @@ def load_dataset(
         if os.path.exists(path):
             from deepal_autoal.datasets.user_data.load_path import load_path
 
-            return load_path(path, size, skip_bad=bool(skip_bad))
+            return load_path(path, size, skip_bad=bool(skip_bad), target=target)
         if isinstance(name_or_path, Path) or _looks_like_path(name_or_path):
             raise InputError(f"there is no file or folder {path}; give an existing path or a registered name")
     entry = registry.get(str(name_or_path))
     options = _loader_options(entry)
+    if target is not None:
+        raise InputError(f"--target {target}: dataset {entry.name} is no table of features; leave it out")
     if size is not None and IMAGE_SIZE not in options:
         raise no_image_files(image_size, f"dataset {entry.name}")
     if skip_bad and SKIP_BAD not in options:
@@ -98,7 +103,11 @@ def are_image_files(name_or_path: str | Path) -> bool:
     if not isinstance(name_or_path, Path) and name_or_path in registry:
         return IMAGE_SIZE in _loader_options(registry.get(name_or_path))
     path = os.path.expanduser(name_or_path)
-    return os.path.isdir(path) or path.lower().endswith(MANIFEST)
+    if not path.lower().endswith(MANIFEST):
+        return os.path.isdir(path)
+    from deepal_autoal.datasets.user_data.table_file import is_feature_table
+
+    return not is_feature_table(Path(path), None)
 
 
 def data_folder(data_dir: str | Path | None = None) -> Path:

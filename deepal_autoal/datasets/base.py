@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -66,6 +67,7 @@ class Dataset:
         rows_train: For training samples without names that were split off a larger array, their rows there, int (N,).
         is_embeddings: Whether the vectors are a model's embeddings: features of one kind, which must not be scaled
             individually.
+        preparation: How the features were made of the data, by column, for the record; empty if they are the data.
         skipped: Files of the data that could not be used and were left out on request.
 
     Raises:
@@ -87,6 +89,7 @@ class Dataset:
     rows_train: np.ndarray | None = None
     groups_test: np.ndarray | None = None
     group_names: tuple[str, ...] = ()
+    preparation: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", tuple(str(name) for name in self.class_names))
@@ -195,6 +198,7 @@ class Dataset:
             **({"skipped": list(self.skipped)} if self.skipped else {}),
             "fingerprint": self.fingerprint,
             "source": dict(self.source),
+            **({"preparation": dict(self.preparation)} if self.preparation else {}),
         }
 
     def __repr__(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,6 @@ from deepal_autoal.experiment.saved_learner import (
 )
 from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.measuring.profile import section
-from deepal_autoal.models import ModelChoice
 from deepal_autoal.numerics.precision import clean_autograd_state, deterministic
 from deepal_autoal.numerics.random_streams import stream_seed
 from deepal_autoal.querying.asking import ask
@@ -37,7 +36,6 @@ from deepal_autoal.strategies.given import StrategyLike
 from deepal_autoal.training.fitted_model import FittedModel
 from deepal_autoal.training.predictor import Predictor
 from deepal_autoal.training.recipe import Recipe
-from deepal_autoal.training.samples import CheckedSamples
 from deepal_autoal.user_paths import user_path
 
 if TYPE_CHECKING:
@@ -60,12 +58,16 @@ class ActiveLearner(PoolTraining):
     """Pool-based active learning: `ask` for a batch, `tell` its labels, repeat.
 
     Args:
-        pool: The samples: images uint8 (N, H, W) or (N, H, W, C), or floating-point feature vectors (N, D).
+        pool: The samples: images uint8 (N, H, W) or (N, H, W, C), or floating-point feature vectors (N, D). Also a data
+            frame, a scipy sparse matrix, a list of texts or a torch dataset: features are made of it, and of samples
+            to predict, as ``docs/python.md`` says; the record is ``learner.forms.preparation``.
         strategy: A registered name, a strategy, a subclass of `Strategy` that can be created without arguments, or a
             function of the context that returns one score per candidate.
-        n_classes: Number of classes; labels are 0 .. n_classes - 1.
+        n_classes: Number of classes; labels are 0 .. n_classes - 1. By default that of ``class_names``.
         model: A model's name, with options as in ``resnet18[stem=cifar]``; ``auto`` chooses by the data, for vectors
-            by their scaling and by whether the strategy changes training.
+            by their scaling and by whether the strategy changes training. Also where one is defined, as
+            ``file.py:Net`` or ``module:Net``, a torch module or a class or function that returns one, or a scikit-learn
+            classifier (see ``docs/python.md``).
         recipe: Training settings, or changes by name to the defaults for this kind of data.
         seed: Seed of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
@@ -77,8 +79,10 @@ class ActiveLearner(PoolTraining):
         audit: Share of each batch that is drawn uniformly instead, for `estimate`; 0 for none.
         audit_folds: Number of models that `estimate` trains without a part of the labels each; by default 10. With 0 it
             trains none: for models that take long to train, at the price of a wider interval.
+        class_names: Names of the classes: `tell` takes them, and `predict` returns them.
 
     Attributes:
+        forms: How samples and classes are written.
         strategy: The strategy. A selector whose candidates were given as a set such as ``all-cheap`` is recreated
             without those that require what the model lacks.
         n_classes: Number of classes.
@@ -98,11 +102,11 @@ class ActiveLearner(PoolTraining):
     @engine_call()
     def __init__(
         self,
-        pool: ArrayLike | CheckedSamples,
+        pool: Any,
         strategy: StrategyLike,
-        n_classes: int,
+        n_classes: int | None = None,
         *,
-        model: str | ModelChoice = "auto",
+        model: Any = "auto",
         recipe: Recipe | Mapping[str, Any] | None = None,
         seed: int = 0,
         device: str | torch.device = "auto",
@@ -111,11 +115,12 @@ class ActiveLearner(PoolTraining):
         scaling: str = "auto",
         audit: float = 0.0,
         audit_folds: int | None = None,
+        class_names: Sequence[str] | None = None,
     ) -> None:
         share, n_folds = check_audit(audit, audit_folds)
         super().__init__(
             pool, strategy, n_classes, model=model, recipe=recipe, seed=seed, device=device, members=members,
-            n_rounds=n_rounds, scaling=scaling,
+            n_rounds=n_rounds, scaling=scaling, class_names=class_names,
         )  # fmt: skip
         self._audit = Audit(share, n_folds, self.seed, self._pool.members) if share else None
         self.round = -1
@@ -156,7 +161,7 @@ class ActiveLearner(PoolTraining):
             InputError: If one of them is invalid; then none is added.
         """
         n_before = len(self._pool.labeled)
-        self._pool.add(indices, labels)
+        self._pool.add(indices, self.forms.numbers(labels))
         added = self._pool.labeled[n_before:]
         if len(added):
             if self._audit is not None:
@@ -347,7 +352,7 @@ class ActiveLearner(PoolTraining):
     @engine_call()
     def predictor(self) -> Predictor:
         """Return the trained model as a function of raw samples; it is trained first if there are new labels."""
-        return Predictor(self.fit(), self.normalization, self._inputs.input_shape)
+        return self._predictor(self.fit())
 
     @engine_call()
     def plain_predictor(self, progress: Callable[[int, int], None] | None = None) -> Predictor:
@@ -365,13 +370,18 @@ class ActiveLearner(PoolTraining):
         seed = stream_seed(self.seed, self.round, "train")
         with deterministic(self.device), clean_autograd_state(self.device):
             fitted = self._plain.fit(labeled, unlabeled, seed=seed, progress=progress)
-        return Predictor(fitted, self.normalization, self._inputs.input_shape)
+        return self._predictor(fitted)
 
-    def predict(self, samples: ArrayLike) -> NDArray[np.int64]:
-        """Return the predicted classes, int64 (n,), of samples in the pool's format."""
-        return self.predictor().predict(samples)
+    def _predictor(self, model: FittedModel) -> Predictor:
+        return Predictor(
+            model, self.normalization, self._inputs.input_shape, self.forms.class_names, self.forms.prepare
+        )
 
-    def predict_proba(self, samples: ArrayLike) -> NDArray[np.float32]:
+    def predict(self, samples: Any) -> NDArray[Any]:
+        """Return the predicted classes of samples in the pool's format: int64 (n,), or names where there are names."""
+        return self.forms.written(self.predictor().predict(samples))
+
+    def predict_proba(self, samples: Any) -> NDArray[np.float32]:
         """Return class probabilities, float32 (n, C), of samples in the pool's format."""
         return self.predictor().predict_proba(samples)
 
@@ -387,6 +397,7 @@ class ActiveLearner(PoolTraining):
             model=self.model_choice, recipe=self.recipe, scaling=self.scaling, seed=self.seed,
             members=self._pool.members, pool=self._inputs.fingerprint(), state=self.state_dict(),
             audit=None if self._audit is None else (self._audit.share, self._audit.n_folds),
+            class_names=self.forms.class_names,
         )  # fmt: skip
         saved.write(user_path(path, "the file to save"))
 
@@ -395,9 +406,10 @@ class ActiveLearner(PoolTraining):
     def load(
         cls,
         path: str | Path,
-        pool: ArrayLike,
+        pool: Any,
         *,
         strategy: StrategyLike | None = None,
+        model: Any = None,
         device: str | torch.device = "auto",
     ) -> ActiveLearner:
         """Restore a learner from a file that `save` wrote.
@@ -406,6 +418,7 @@ class ActiveLearner(PoolTraining):
             path: The file.
             pool: The same samples in the same order.
             strategy: As in the constructor; needed only if the saved one was not created by a registered name.
+            model: Likewise.
             device: As in the constructor.
 
         Raises:
@@ -413,7 +426,8 @@ class ActiveLearner(PoolTraining):
             InputError: If it belongs to another pool.
         """
         saved = SavedLearner.read(user_path(path, "the saved file"))
-        learner = cls(**saved.arguments(pool, strategy), device=device)
+        arguments = saved.arguments(pool, strategy) | ({} if model is None else {"model": model})
+        learner = cls(**arguments, device=device)
         if learner._inputs.fingerprint() != saved.pool:
             raise InputError(f"{path} was saved with another pool; give the same samples in the same order")
         newer = [name for name in learner.model_choice.describe()["options"] if name not in saved.model.options]

@@ -24,6 +24,7 @@ from deepal_autoal.datasets.files.image_size import (
     no_image_files,
     warn_of_no_files_to_skip,
 )
+from deepal_autoal.datasets.user_data.given_data import dataset_of
 from deepal_autoal.errors import InputError, UnknownNameError
 from deepal_autoal.experiment.auditing import check_audit
 from deepal_autoal.experiment.learner import ActiveLearner
@@ -31,7 +32,11 @@ from deepal_autoal.experiment.live_run import LiveRun, Progress, begin_phase
 from deepal_autoal.experiment.pool import draw_initial, draw_members
 from deepal_autoal.experiment.progress_bar import RunBar, is_watched
 from deepal_autoal.experiment.records import RunFolder, RunResult
-from deepal_autoal.experiment.resume_checks import check_given_matches, check_same_settings
+from deepal_autoal.experiment.resume_checks import (
+    check_given_matches,
+    check_objects_are_given,
+    check_same_settings,
+)
 from deepal_autoal.experiment.run_config import RunConfig, describe_recipe
 from deepal_autoal.experiment.run_files import require_run
 from deepal_autoal.experiment.saved_learner import load_strategy_state, strategy_state
@@ -51,14 +56,14 @@ from deepal_autoal.jsonable import to_jsonable
 from deepal_autoal.measuring.profile import Profile, section
 from deepal_autoal.measuring.profile_tables import write_profile
 from deepal_autoal.measuring.resources import memory_size
-from deepal_autoal.models import AUTO, recorded_model
+from deepal_autoal.models import AUTO, ModelChoice, own_model, recorded_model
+from deepal_autoal.models.names import arguments_of
 from deepal_autoal.numerics.devices import describe_gpu, resolve_device
 from deepal_autoal.oracles.base import Oracle
 from deepal_autoal.oracles.creation import create_named
 from deepal_autoal.oracles.judge import Judge
 from deepal_autoal.oracles.third_split import check_third_split, default_pool_size, draw_third_split
 from deepal_autoal.plugins.host import plugin_host
-from deepal_autoal.plugins.registry import IN_PROCESS_DISTRIBUTION
 from deepal_autoal.plugins.run_view import ActiveRun
 from deepal_autoal.querying.selector import describe_strategy, providers_of
 from deepal_autoal.querying.strategy import Strategy
@@ -85,7 +90,7 @@ _BYTES_PER_PIXEL = 500
 @engine_call()
 def run(
     strategy: StrategyLike | None = None,
-    dataset: str | Path | Dataset | None = None,
+    dataset: Any = None,
     *,
     out: str | Path | None = None,
     resume: bool = False,
@@ -102,7 +107,9 @@ def run(
     Args:
         strategy: A registered name, a strategy, a subclass of `Strategy`, or a function of the context that returns
             one score per candidate (see `create_strategy`); ``random`` by default.
-        dataset: A registered name, a path to own data, or a `Dataset`; ``digits`` by default.
+        dataset: A registered name, a path to own data, or data: ``(X, y)``, ``(X, y, X_test, y_test)``, a data frame
+            with ``target``, a torch or Hugging Face dataset, a `Dataset` (see ``docs/python.md``); ``digits`` by
+            default.
         out: Run folder to write; without it nothing is written.
         resume: Continue the run in ``out``, or start it where there is none yet, for which a strategy, a dataset or a
             protocol must be given: a mistyped folder is no new run. Settings left open are the recorded ones. More
@@ -145,7 +152,12 @@ def run(
     made = None
     if strategy is not None and not isinstance(strategy, str):
         made = create_with_options(strategy, candidates, options or {})
-    given = _read_settings(strategy, dataset, {**settings, "candidates": words})
+    model = settings.get("model")
+    own = None if model is None or isinstance(model, str) else own_model(model)
+    changes = {"candidates": words, "model": model if own is None else None}
+    given = _read_settings(strategy, dataset, {**settings, **changes})
+    if not isinstance(dataset, str | Path | None):
+        dataset = dataset_of(dataset, given.target)
     if isinstance(dataset, Dataset) and given.image_size is not None:
         raise no_image_files(given.image_size, f"dataset {dataset.name}")
     if isinstance(dataset, Dataset) and given.skip_bad:
@@ -165,25 +177,17 @@ def run(
         if recorded is not None and folder is not None:
             check_given_matches(recorded, given, folder.path)
             kept = Settings(**recorded.settings)
-            for what, old, new in (("strategy", kept.strategy, strategy), ("dataset", kept.dataset, dataset)):
-                if old is None and new is None:
-                    raise InputError(
-                        f"{folder.path} was run with a {what} created in Python, which no folder can hold; resume it "
-                        f"from Python and give it again: run({what}=..., out=..., resume=True)"
-                    )
-            lost = [name for name in _candidates_of_python(recorded) if made is None and name not in made_candidates]
-            if lost:
-                raise InputError(
-                    f"{folder.path} was run with candidates created in Python ({', '.join(lost)}), which no folder can "
-                    "hold; resume it from Python and give all candidates again, these as objects: "
-                    "run(candidates=[...], out=..., resume=True)"
-                )
+            check_objects_are_given(
+                recorded, {"strategy": strategy, "dataset": dataset, "model": model},
+                None if made is not None else made_candidates, folder.path,
+            )  # fmt: skip
             kept = replace(kept, recipe={**recorded.recipe_defaults, **kept.recipe})
             _check_data_is_there(given, kept, folder.path)
             given = given.fill_from(kept)
             if isinstance(strategy, type) and not options and given.options:
                 made = create_with_options(strategy, candidates, given.options)
-            given = replace(given, model=recorded_model(AUTO if given.model is None else given.model, recorded.model))
+            if own is None:
+                given = replace(given, model=recorded_model(given.model or AUTO, recorded.model))
         resolved = given.with_protocol(is_new=recorded is None).with_defaults()
         with using_threads(resolved.threads):
             shared = InitialModel(user_path(initial_model, "initial_model")) if initial_model is not None else None
@@ -198,7 +202,7 @@ def run(
                 before = strategy_state(created)
                 bars: list[RunBar] = []
                 report = progress if callable(progress) else _passed_on(bars)
-                active = _prepare(resolved, created, by_name, dataset, folder, report, command, shared)
+                active = _prepare(resolved, created, by_name, dataset, folder, report, command, shared, own)
             if measured is not None:
                 measured.on(active.learner.device)
                 measured.is_resumed = recorded is not None
@@ -251,16 +255,12 @@ def _signature() -> inspect.Signature:
 run.__signature__ = _signature()  # type: ignore[attr-defined]
 
 
-def _read_settings(
-    strategy: StrategyLike | None, dataset: str | Path | Dataset | None, settings: Mapping[str, Any]
-) -> Settings:
+def _read_settings(strategy: StrategyLike | None, dataset: Any, settings: Mapping[str, Any]) -> Settings:
     known = definitions(RunSettings)
     for name in settings:
         if name not in known and name not in definitions(Recipe):
             raise UnknownNameError("setting", name, [*known, *definitions(Recipe)])
     given: dict[str, Any] = {name: settings.get(name) for name in known}
-    if not isinstance(dataset, str | Path | Dataset | None):
-        raise InputError(f"dataset is {type(dataset).__name__}; give a name, a path or a Dataset")
     check_scaling(given["scaling"])
     candidates = given["candidates"]
     given = whole_numbers(given) | {
@@ -285,6 +285,7 @@ def _prepare(
     progress: Progress,
     command: Sequence[str] | None,
     initial_model: InitialModel | None,
+    own: ModelChoice | None = None,
 ) -> LiveRun:
     assert settings.dataset is not None and settings.seed is not None
     assert settings.model is not None and settings.device is not None
@@ -294,7 +295,13 @@ def _prepare(
     data = dataset if dataset is not None and not isinstance(dataset, str | Path) else None
     if data is None:
         with section("data"):
-            data = load_dataset(settings.dataset, settings.data_dir, settings.image_size, skip_bad=settings.skip_bad)
+            data = load_dataset(
+                settings.dataset,
+                settings.data_dir,
+                settings.image_size,
+                skip_bad=settings.skip_bad,
+                target=settings.target,
+            )
     with section("normalization"):
         # Of all rows, so that runs of all seeds and pool sizes decide alike.
         scaling = resolve_scaling(settings.scaling, data.x_train, data.is_embeddings)
@@ -315,7 +322,7 @@ def _prepare(
     torch.set_num_threads(settings.threads or usual_threads(data.input_shape))
     samples = CheckedSamples(pool.x_train) if pool.is_read_only else pool.x_train
     learner = ActiveLearner(
-        samples, created, pool.n_classes, model=settings.model, recipe=recipe, seed=settings.seed, device=device,
+        samples, created, pool.n_classes, model=own or settings.model, recipe=recipe, seed=settings.seed, device=device,
         members=members if len(members) < len(pool.x_train) else None, n_rounds=rounds,
         scaling=scaling.name, audit=share, audit_folds=n_folds if share else None,
     )  # fmt: skip
@@ -332,7 +339,7 @@ def _prepare(
     providers = [*providers_of(created), *(entries.options.get(name).provider for name in plugin_options)]
     if data is not dataset and settings.dataset in entries.datasets:
         providers.append(entries.datasets.get(settings.dataset).provider)
-    providers.append(entries.models.get(learner.model_name).provider)
+    providers.append(arguments_of(learner.model_choice)[0].provider)
     module = learner.new_module()
     with blaming(created, "describe_options"):
         described = describe_strategy(created)
@@ -344,6 +351,7 @@ def _prepare(
         "strategy": settings.strategy if by_name else None,
         "candidates": getattr(created, "candidate_words", None) or settings.candidates,
         "dataset": None if data is dataset else settings.dataset,
+        "model": None if own else settings.model,
     }
     config = RunConfig(
         dataset=data.describe() | ({"changes": changes.describe(data)} if changes else {}),
@@ -416,18 +424,6 @@ def _check_data_is_there(given: Settings, kept: Settings, folder: Path) -> None:
     path = kept.dataset
     if given.dataset is None and path is not None and os.path.isabs(path) and not os.path.exists(path):
         raise InputError(f"{folder} was run on {path}, which is not there; if it was moved, give --dataset NEWPATH")
-
-
-def _candidates_of_python(recorded: RunConfig) -> list[str]:
-    """Return the candidates of a recorded run that were given as objects, so that no name finds them."""
-    given = recorded.settings.get("candidates") or ()
-    return [
-        candidate["name"]
-        for candidate in recorded.strategy.get("candidates", ())
-        if candidate.get("distribution", IN_PROCESS_DISTRIBUTION) == IN_PROCESS_DISTRIBUTION
-        and candidate["name"] in given
-        and candidate["name"] not in plugin_host().strategies
-    ]
 
 
 def _n_wrong(data: Dataset, pool: Dataset, members: NDArray[np.int64]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -15,23 +15,23 @@ from deepal_autoal.errors import InputError, QueryError
 from deepal_autoal.experiment.capabilities import leave_out_unable_candidates, require_capabilities
 from deepal_autoal.experiment.pool import Pool
 from deepal_autoal.experiment.saved_learner import restored_model
+from deepal_autoal.experiment.written_forms import WrittenForms
 from deepal_autoal.isolation.blame import blaming
 from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.isolation.guards import guarded
 from deepal_autoal.measuring.profile import section
-from deepal_autoal.models import ModelChoice, build_model, resolve_model
+from deepal_autoal.models import build_model, resolve_model
+from deepal_autoal.models.names import arguments_of
 from deepal_autoal.numerics.arrays import as_array
 from deepal_autoal.numerics.devices import resolve_device
 from deepal_autoal.numerics.precision import clean_autograd_state, deterministic, resolve_precision
 from deepal_autoal.numerics.softmax import softmax
-from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.run_settings import whole_number
 from deepal_autoal.strategies.factory import create_strategy
 from deepal_autoal.strategies.given import StrategyLike
 from deepal_autoal.training.fitted_model import FittedModel
 from deepal_autoal.training.inputs import Inputs, Normalization
 from deepal_autoal.training.recipe import Recipe
-from deepal_autoal.training.samples import CheckedSamples, as_samples
 from deepal_autoal.training.scaling import resolve_scaling
 from deepal_autoal.training.trainer import LabeledData, Trainer, TrainerProtocol, UnlabeledData, rebuilding_trainer
 
@@ -49,22 +49,21 @@ class PoolTraining:
 
     def __init__(
         self,
-        pool: ArrayLike | CheckedSamples,
+        pool: Any,
         strategy: StrategyLike,
-        n_classes: int,
+        n_classes: int | None,
         *,
-        model: str | ModelChoice,
+        model: Any,
         recipe: Recipe | Mapping[str, Any] | None,
         seed: int,
         device: str | torch.device,
         members: ArrayLike | None,
         n_rounds: int | None,
         scaling: str,
+        class_names: Sequence[str] | None,
     ) -> None:
-        samples = as_samples(pool, "pool")
-        n_classes, seed = whole_number("n_classes", n_classes), whole_number("seed", seed)
-        if n_classes < 2:
-            raise InputError(f"n_classes is {n_classes}; at least two are needed")
+        self.forms = WrittenForms(pool, n_classes, class_names)
+        samples, n_classes, seed = self.forms.samples, self.forms.n_classes, whole_number("seed", seed)
         if seed < 0:
             raise InputError(f"seed {seed}: give a whole number of at least 0")
         self.strategy = create_strategy(strategy)
@@ -77,7 +76,7 @@ class PoolTraining:
         rows = np.arange(len(samples)) if members is None else _checked_members(members, len(samples))
         self._pool = Pool(rows, n_classes)
         with section("normalization"):
-            self._scaling = resolve_scaling(scaling, samples).name
+            self._scaling = resolve_scaling(scaling, samples, self.forms.is_embeddings).name
             statistics = Normalization.fit(samples, None if members is None else rows, self._scaling)
         self._inputs = Inputs(samples, statistics, self.device)
         by_gradient = self.strategy.changes_training
@@ -132,7 +131,7 @@ class PoolTraining:
         """Return a context that blames errors on the strategy if it changes training, else on the model."""
         culprit: object = self.strategy
         if not self.strategy.changes_training:
-            entry = plugin_host().models.get(self.model_name)
+            entry = arguments_of(self.model_choice)[0]
             if entry.provider.builtin:
                 return nullcontext()  # our own bugs keep their traceback
             culprit = f"model {self.model_name!r} of {entry.provider}"

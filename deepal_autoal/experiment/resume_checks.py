@@ -6,17 +6,21 @@ here that nothing else changed, and continues from the state saved after the las
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deepal_autoal.errors import RunFolderError
+from deepal_autoal.errors import InputError, RunFolderError
 from deepal_autoal.experiment.run_config import RunConfig, recorded_value
 from deepal_autoal.experiment.settings import Settings
 from deepal_autoal.jsonable import to_jsonable
+from deepal_autoal.plugins.host import plugin_host
+from deepal_autoal.plugins.references import absolute_reference
+from deepal_autoal.plugins.registry import IN_PROCESS_DISTRIBUTION
 from deepal_autoal.run_settings import COMPARED
 from deepal_autoal.strategies.candidate_selection import CandidateSelection
+from deepal_autoal.strategies.factory import defined_name
 
 
 def check_same_settings(recorded: Mapping[str, Any], current: Mapping[str, Any], folder: Path) -> None:
@@ -64,14 +68,18 @@ def check_given_matches(recorded: RunConfig, given: Settings, folder: Path) -> N
         "scaling": recorded.scaling,
         "image_size": recorded.settings.get("image_size"),
     }
+    if given.strategy is not None:
+        given = replace(given, strategy=defined_name(given.strategy))
     if given.scaling == "auto":
         given = replace(given, scaling=None)
     if given.candidates is not None:
         asked_for = [*given.candidates]
         if isinstance(given.candidates, Mapping):
             asked_for = CandidateSelection(given.candidates).names
-        elif asked_for == [*(words or ())]:  # the same words mean what they meant then
+        elif [*map(absolute_reference, asked_for)] == [*(words or ())]:  # the same words mean what they meant then
             asked_for = candidates
+        else:
+            asked_for = [*map(defined_name, asked_for)]
         given = replace(given, candidates=asked_for)
     lines = []
     for key, value in known.items():
@@ -79,6 +87,44 @@ def check_given_matches(recorded: RunConfig, given: Settings, folder: Path) -> N
         if asked is not None and not (key == "rounds" and _is_extended(value, asked)):
             lines += _differences(key, value, to_jsonable(asked))
     _refuse(lines, folder)
+
+
+def check_objects_are_given(
+    recorded: RunConfig, given: Mapping[str, Any], candidates: Collection[str] | None, folder: Path
+) -> None:
+    """Refuse to resume a run without the objects that it was started with in Python, which no folder can hold.
+
+    Args:
+        recorded: The run.
+        given: ``strategy``, ``dataset`` and ``model`` as they are given now.
+        candidates: Names of the candidates given as objects; None if the strategy is one, which has its own.
+        folder: The run folder.
+
+    Raises:
+        InputError: If one is missing; the message says how to give it.
+    """
+    for what, new in given.items():
+        if recorded.settings.get(what) is None and new is None:
+            raise InputError(
+                f"{folder} was run with a {what} created in Python, which no folder can hold; resume it from Python "
+                f"and give it again: run({what}=..., out=..., resume=True)"
+            )
+    words = recorded.settings.get("candidates") or ()
+    lost = [
+        candidate["name"]
+        for candidate in recorded.strategy.get("candidates", ())
+        if candidate.get("distribution", IN_PROCESS_DISTRIBUTION) == IN_PROCESS_DISTRIBUTION
+        and candidate["name"] in words
+        and candidate["name"] not in plugin_host().strategies
+        and candidates is not None
+        and candidate["name"] not in candidates
+    ]
+    if lost:
+        raise InputError(
+            f"{folder} was run with candidates created in Python ({', '.join(lost)}), which no folder can hold; "
+            "resume it from Python and give all candidates again, these as objects: "
+            "run(candidates=[...], out=..., resume=True)"
+        )
 
 
 def _same_data(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -23,7 +23,7 @@ from deepal_autoal.training.trainer import Trainer, load_weights
 if TYPE_CHECKING:
     import numpy as np
     import torch
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
     from deepal_autoal.querying.strategy import Strategy
     from deepal_autoal.strategies.given import StrategyLike
@@ -43,6 +43,7 @@ class SavedLearner:
         pool: The fingerprint of the pool's samples.
         state: The learner's `state_dict`.
         audit: The audit's share of each batch and number of folds; None without one.
+        class_names: Names of the classes; empty without.
     """
 
     strategy: Mapping[str, Any]
@@ -56,6 +57,7 @@ class SavedLearner:
     pool: str
     state: Mapping[str, Any]
     audit: tuple[float, int] | None = None
+    class_names: tuple[str, ...] = ()
 
     def write(self, path: Path) -> None:
         """Write the file, atomically.
@@ -79,6 +81,7 @@ class SavedLearner:
                 "pool": self.pool,
                 "state": self.state,
                 **({} if self.audit is None else {"audit": list(self.audit)}),
+                **({"class_names": list(self.class_names)} if self.class_names else {}),
             },
         )
 
@@ -114,18 +117,18 @@ class SavedLearner:
             pool=saved["pool"],
             state=saved["state"],
             audit=tuple(saved["audit"]) if "audit" in saved else None,
+            class_names=tuple(saved.get("class_names", ())),
         )
 
-    def arguments(self, pool: ArrayLike, strategy: StrategyLike | None) -> dict[str, Any]:
+    def arguments(self, pool: Any, strategy: StrategyLike | None) -> dict[str, Any]:
         """Return the arguments, except the device, with which the learner is created again.
 
         Args:
             pool: The same samples.
             strategy: The strategy; by default it is created by its name.
         """
-        samples = as_samples(pool, "pool")
         return {
-            "pool": samples,
+            "pool": pool,
             "strategy": recreate_strategy(self.strategy) if strategy is None else strategy,
             "n_classes": self.n_classes,
             "model": self.model,
@@ -134,7 +137,8 @@ class SavedLearner:
             "members": self.members,
             "n_rounds": self.n_rounds,
             # Learners saved before scaling became a choice scaled each feature.
-            "scaling": self.scaling or ("auto" if samples.ndim == 4 else "feature"),
+            "scaling": self.scaling or ("auto" if as_samples(pool, "pool").ndim == 4 else "feature"),
+            **({"class_names": self.class_names} if self.class_names else {}),
             **({} if self.audit is None else {"audit": self.audit[0], "audit_folds": self.audit[1]}),
         }
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -20,7 +21,7 @@ from deepal_autoal.experiment.run_files import (
 )
 from deepal_autoal.files import checksum_of_file, read_tensors
 from deepal_autoal.isolation.engine_calls import engine_call
-from deepal_autoal.models import ModelChoice, build_model
+from deepal_autoal.models import ModelChoice, build_model, own_model
 from deepal_autoal.models.pretrained import replaced_weights
 from deepal_autoal.numerics.devices import resolve_device
 from deepal_autoal.strategies.factory import create_strategy, recreate_strategy
@@ -36,13 +37,16 @@ if TYPE_CHECKING:
 
 
 @engine_call()
-def load_model(folder: str | Path, device: str = "auto", strategy: StrategyLike | None = None) -> Predictor:
+def load_model(
+    folder: str | Path, device: str = "auto", strategy: StrategyLike | None = None, model: Any = None
+) -> Predictor:
     """Rebuild the final task model of a run folder.
 
     Args:
         folder: The run folder.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
         strategy: Needed only if the run's strategy changed training and was created in Python.
+        model: Needed only if the run's model was given as an object.
 
     Returns:
         A `Predictor`: ``predict(samples)`` and ``predict_proba(samples)`` on raw samples, ``module`` for torch.
@@ -69,7 +73,10 @@ def load_model(folder: str | Path, device: str = "auto", strategy: StrategyLike 
     shape, n_classes = tuple(config.dataset["input_shape"]), config.dataset["n_classes"]
     target = resolve_device(device)
     recipe = Recipe(**{**config.recipe, "augmentation": tuple(config.recipe["augmentation"])})
-    choice = ModelChoice.recorded(config.model)
+    if model is None and config.settings.get("model") is None:
+        raise RunFolderError(f"{path} was run with a model given as a Python object; pass model=")
+    choice = ModelChoice.recorded(config.model) if model is None else own_model(model)
+    choice = replace(choice, options=config.model.get("options") or {})
     trainer = Trainer(lambda: build_model(choice, shape, n_classes), recipe, target)
     if config.strategy["changes_training"]:
         if strategy is None and config.settings["strategy"] is None:
@@ -82,5 +89,5 @@ def load_model(folder: str | Path, device: str = "auto", strategy: StrategyLike 
         module = load_weights(trainer.new_objective().model, weights)
     # The precision in which the run measured its test accuracy, where that is possible.
     precision = config.precision if torch.device(config.device).type == target.type else "float32"
-    model = FittedModel(module, device=target, recipe=recipe, seed=config.seed, precision=precision)
-    return Predictor(model, normalization, shape, tuple(config.dataset["class_names"]))
+    fitted = FittedModel(module, device=target, recipe=recipe, seed=config.seed, precision=precision)
+    return Predictor(fitted, normalization, shape, tuple(config.dataset["class_names"]))

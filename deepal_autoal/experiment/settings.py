@@ -14,6 +14,7 @@ from deepal_autoal.errors import InputError, PluginCodeError, PluginError, error
 from deepal_autoal.experiment.protocols import find_protocol
 from deepal_autoal.jsonable import to_jsonable
 from deepal_autoal.plugins.host import plugin_host
+from deepal_autoal.plugins.references import absolute_reference
 from deepal_autoal.run_settings import RunSettings, definitions, split_names
 from deepal_autoal.training.recipe import Recipe
 from deepal_autoal.user_paths import user_path
@@ -79,12 +80,14 @@ class Settings(RunSettings):
                 dataset = os.path.abspath(path)  # a resumed run may start in another folder
         return replace(
             self,
-            strategy=DEFAULT_STRATEGY if self.strategy is None else self.strategy,
-            candidates=self.candidates if isinstance(self.candidates, Mapping | None) else list(self.candidates),
+            strategy=DEFAULT_STRATEGY if self.strategy is None else absolute_reference(self.strategy),
+            candidates=self.candidates
+            if isinstance(self.candidates, Mapping | None)
+            else [*map(absolute_reference, self.candidates)],
             options=dict(self.options or {}),
             dataset=dataset,
             data_dir=os.path.abspath(data_folder(self.data_dir)),
-            model="auto" if self.model is None else self.model,
+            model="auto" if self.model is None else absolute_reference(self.model),
             seed=0 if self.seed is None else self.seed,
             device="auto" if self.device is None else self.device,
         )

@@ -15,12 +15,12 @@ import numpy as np
 from deepal_autoal.datasets.files.bad_files import bad_files_error
 from deepal_autoal.datasets.files.decoding import BadFileError, find_bad_files
 from deepal_autoal.datasets.files.npz_members import member_names, read_members, verify_member
+from deepal_autoal.datasets.files.tables import Table, read_csv, read_parquet
 from deepal_autoal.datasets.user_data.image_folder import images_in
 from deepal_autoal.datasets.user_data.labels import is_missing, is_unlabeled_folder
 from deepal_autoal.datasets.user_data.manifest import FolderLookup
 from deepal_autoal.errors import DeepALError, InputError, error_message
 from deepal_autoal.files import checksum_of_file
-from deepal_autoal.labeling.tables import Table, read_csv, read_parquet
 from deepal_autoal.training.samples import as_samples
 
 if TYPE_CHECKING:

@@ -22,6 +22,7 @@ from deepal_autoal.datasets.files.image_files import ImageFile, decoded_images, 
 from deepal_autoal.datasets.files.image_size import USUAL_SIDE, read_image_size
 from deepal_autoal.datasets.files.npz_members import member_names, read_members, verify_member
 from deepal_autoal.datasets.files.npz_writer import write_npz
+from deepal_autoal.datasets.user_data.preparation import TextVectors
 from deepal_autoal.errors import InputError, error_message
 from deepal_autoal.experiment.embedding import embed_samples, load_patches, write_patches
 from deepal_autoal.files import checksum_of_file, checksum_of_value
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 EMBEDDINGS = "embeddings"
 DICTIONARY = "patches.npz"
-TEXT_DIMENSIONS = 128
 _TEXT_FORMAT = "tf-idf 1"
 
 logger = logging.getLogger(__name__)
@@ -210,17 +210,11 @@ def text_vectors(folder: Path, texts: Sequence[str], embed: str | None, seed: in
 
 
 def _tf_idf(texts: Sequence[str], seed: int) -> NDArray[np.float32]:
-    from sklearn.decomposition import TruncatedSVD
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
+    vectors = TextVectors(seed)
     try:
-        counts = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), max_features=50_000).fit_transform(texts)
+        return vectors.fit_transform(texts)
     except ValueError as error:
         raise InputError(f"the texts hold no words to learn from ({error_message(error)})") from error
-    dimensions = min(TEXT_DIMENSIONS, counts.shape[1] - 1, len(texts) - 1)
-    if dimensions < 1:
-        return np.asarray(counts.toarray(), dtype=np.float32)
-    return np.asarray(TruncatedSVD(dimensions, random_state=seed).fit_transform(counts), dtype=np.float32)
 
 
 def _sentence_embeddings(texts: Sequence[str], model: str) -> NDArray[np.float32]:
@@ -228,7 +222,7 @@ def _sentence_embeddings(texts: Sequence[str], model: str) -> NDArray[np.float32
         package = importlib.import_module("sentence_transformers")
     except ImportError:
         raise InputError(
-            f"--embed {model}: embeddings of texts need sentence-transformers: pip install sentence-transformers; or "
+            f"--embed {model}: embeddings of texts need sentence-transformers: pip install 'deepal_autoal[text]'; or "
             "leave --embed out"
         ) from None
     try:

@@ -49,6 +49,8 @@ from deepal_autoal.labeling.project import (
     write_source,
 )
 from deepal_autoal.models.names import AUTO, PATCHES
+from deepal_autoal.plugins.references import absolute_reference
+from deepal_autoal.run_settings import split_names
 
 NONE = "none"
 """What is written for no embedding."""
@@ -108,8 +110,10 @@ def start_project(
     if size is not None and source.form != FILES:
         raise InputError(f"--image-size {image_size}: {data} does not consist of image files; leave it out")
     choices = _embeddings(source, embed or (AUTO if model == AUTO else NONE), size)
-    settings = ProjectSettings(strategy or "", candidates, dict(options or {}), model, None, size, classes, batch_size,
-                               seed, device, source.form, share)  # fmt: skip
+    words = None if candidates is None else ",".join(map(absolute_reference, split_names(candidates)))
+    settings = ProjectSettings(absolute_reference(strategy or ""), words, dict(options or {}),
+                               absolute_reference(model), None, size, classes, batch_size, seed, device, source.form,
+                               share)  # fmt: skip
     is_new = not os.path.lexists(folder)
     with locked(folder):
         _refuse_begun(folder)  # by another process meanwhile

@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from deepal_autoal.datasets.files.tables import Table, is_cut_off, read_csv
 from deepal_autoal.errors import InputError
 from deepal_autoal.labeling.data import SKIP, check_class_name, plain_name
 from deepal_autoal.labeling.predictions import MODEL, PERSON
 from deepal_autoal.labeling.project import Project
-from deepal_autoal.labeling.tables import Table, is_cut_off, read_csv
 
 
 @dataclass(frozen=True)

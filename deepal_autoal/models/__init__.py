@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from deepal_autoal.models.names import AUTO, ModelChoice, choose_model, read_model, recorded_model, resolve_model
+from deepal_autoal.models.names import (
+    AUTO,
+    ModelChoice,
+    choose_model,
+    own_model,
+    read_model,
+    recorded_model,
+    resolve_model,
+)
 from deepal_autoal.run_settings import whole_number
 
 if TYPE_CHECKING:
@@ -59,6 +67,7 @@ __all__ = [
     "TaskModel",
     "build_model",
     "choose_model",
+    "own_model",
     "read_model",
     "recorded_model",
     "resolve_model",

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from deepal_autoal.errors import InputError
 from deepal_autoal.jsonable import to_jsonable
+from deepal_autoal.models.given import given_model
 from deepal_autoal.plugins.contract import call_arguments
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.plugins.notation import Notation
 from deepal_autoal.plugins.options import call_options, fill_options
+from deepal_autoal.plugins.references import absolute_reference, is_reference
 
 if TYPE_CHECKING:
     import inspect
@@ -33,10 +35,12 @@ class ModelChoice:
     Attributes:
         name: A registered name; for a family with the architecture, such as ``torchvision/resnet50``.
         options: By name; complete once the choice is resolved.
+        entry: Of a model that is given as an object or by where it is defined: what builds it, once it is resolved.
     """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    entry: Entry | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def recorded(cls, model: Mapping[str, Any]) -> ModelChoice:
@@ -45,7 +49,8 @@ class ModelChoice:
 
     def describe(self) -> dict[str, Any]:
         """Return the choice as a JSON-able dict."""
-        return {"name": self.name, "options": to_jsonable(dict(self.options), strict=False)}
+        given = {} if self.entry is None else dict(self.entry.details)
+        return {"name": self.name, "options": to_jsonable(dict(self.options), strict=False), **given}
 
 
 def choose_model(input_shape: tuple[int, ...], *, scaling: str = "global", by_gradient: bool = False) -> str:
@@ -77,19 +82,19 @@ def read_model(written: str) -> ModelChoice:
     """
     if not isinstance(written, str):
         raise InputError(f"model {written!r}: give a name, such as cnn")
-    name, options = _NOTATION.read(written)
+    name, options = _NOTATION.read(absolute_reference(written))
     if name != AUTO:
         _find(name)
     return ModelChoice(name, options)
 
 
 def resolve_model(
-    model: str | ModelChoice, input_shape: tuple[int, ...], *, scaling: str = "global", by_gradient: bool = False
+    model: Any, input_shape: tuple[int, ...], *, scaling: str = "global", by_gradient: bool = False
 ) -> ModelChoice:
-    """Return the requested registered model, with all its options.
+    """Return the requested model, with all its options.
 
     Args:
-        model: As users write it, including ``auto``, or a choice.
+        model: As users write it, including ``auto``, or a choice; or a model as an object (see `given_model`).
         input_shape: (C, H, W) or (D,) of one input; used by ``auto``.
         scaling, by_gradient: Also used by ``auto`` (see `choose_model`).
 
@@ -98,9 +103,11 @@ def resolve_model(
         PluginError: If the model's plugin failed to load.
         InputError: If an option's value does not fit.
     """
+    if not isinstance(model, str | ModelChoice):
+        model = own_model(model)
     choice = model if isinstance(model, ModelChoice) else read_model(model)
     name = choose_model(input_shape, scaling=scaling, by_gradient=by_gradient) if choice.name == AUTO else choice.name
-    entry, _ = _find(name)
+    entry = choice.entry or _find(name)[0]
     parameters = model_options(entry)
     # A record may hold a default in another form: a tuple as a list.
     given = {
@@ -108,7 +115,18 @@ def resolve_model(
         for key, value in choice.options.items()
         if key not in parameters or value != to_jsonable(parameters[key].default, strict=False)
     }
-    return ModelChoice(name, fill_options("model", name, entry.load(), parameters, given))
+    options = fill_options("model", name, entry.load(), parameters, given)
+    return ModelChoice(name, options, choice.entry or (entry if is_reference(name) else None))
+
+
+def own_model(given: Any) -> ModelChoice:
+    """Return the choice of a model that is given as an object.
+
+    Raises:
+        InputError: If it is no model; the message says what to give.
+    """
+    entry = given_model(given)
+    return ModelChoice(entry.name, {}, entry)
 
 
 def recorded_model(written: str, model: Mapping[str, Any]) -> str:
@@ -125,6 +143,8 @@ def recorded_model(written: str, model: Mapping[str, Any]) -> str:
 
 def arguments_of(choice: ModelChoice) -> tuple[Entry, tuple[str, ...]]:
     """Return a choice's entry, and its function's arguments after shape and class count: the architecture, if any."""
+    if choice.entry is not None:
+        return choice.entry, ()
     entry, architecture = _find(choice.name)
     return entry, (architecture,) if entry.is_family else ()
 
@@ -137,6 +157,8 @@ def model_options(entry: Entry) -> dict[str, inspect.Parameter]:
 def _find(name: str) -> tuple[Entry, str]:
     """Return the entry of a name, and the architecture if the entry is a family."""
     entry = plugin_host().models.get(name)
+    if is_reference(name):
+        return given_model(entry.target, entry.name), ""
     architecture = name.partition("/")[2]
     if entry.is_family and not architecture:
         raise InputError(

@@ -25,9 +25,8 @@ from deepal_autoal.plugins.discovery import discover
 from deepal_autoal.plugins.load_report import describe_distributions, describe_slow, explain_missing
 from deepal_autoal.plugins.loading import check_hooks, check_plugin, load_plugin, note_refused
 from deepal_autoal.plugins.plugin_record import PluginRecord
-from deepal_autoal.plugins.registry import IN_PROCESS_DISTRIBUTION, OWN_OPTIONS, Entry, Registrar, Registry, commit
+from deepal_autoal.plugins.registry import IN_PROCESS, OWN_OPTIONS, Entry, Registrar, Registry, commit
 
-IN_PROCESS = Provider(IN_PROCESS_DISTRIBUTION, "")
 # In the order of `PluginHost.registries`.
 REGISTRATION_HOOKS = (
     "deepal_register_strategies",

@@ -23,12 +23,15 @@ from deepal_autoal.errors import (
 from deepal_autoal.isolation.blame import Provider
 from deepal_autoal.isolation.process_state import ALL_BUT_TORCH_GENERATORS, restored, warn_restored
 from deepal_autoal.plugins.contract import check_target, strategy_card
+from deepal_autoal.plugins.references import is_reference, load_reference, name_in
 from deepal_autoal.run_settings import RunSettings, definitions
 from deepal_autoal.training.recipe import Recipe
 
 IN_PROCESS_DISTRIBUTION = "this process"
+IN_PROCESS = Provider(IN_PROCESS_DISTRIBUTION, "")
 
 LISTED = ("strategy", "dataset", "model")
+_DEFINED_ANYWHERE = ("strategy", "model")
 
 # What the engine's own commands take; no plugin's option can have such a name.
 OWN_OPTIONS = frozenset(
@@ -195,12 +198,18 @@ class Registry:
     def get(self, name: str) -> Entry:
         """Return the entry of a name; for ``NAME/ARCHITECTURE``, the family's entry.
 
+        Strategies and models may also be named by where they are defined, as ``file.py:Name`` or ``module:Name``; the
+        entry then holds whatever object that is.
+
         Raises:
+            InputError: If there is nothing where a strategy or model is said to be defined.
             PluginError: If two distributions claim the name, or the plugin of that name failed to load.
             UnknownNameError: If the name is not registered; the nearest names are suggested.
         """
         if name in self._entries:
             return self._entries[name]
+        if self.kind in _DEFINED_ANYWHERE and is_reference(name):
+            return Entry(self.kind, name_in(name), load_reference(name, self.kind), IN_PROCESS)
         if name in self._refused:
             owners = " and ".join(str(provider) for provider in self._refused[name])
             raise PluginError(f"{self.kind} {name!r} is provided by {owners}; both are refused. Uninstall one of them.")

@@ -153,6 +153,8 @@ def describe_strategy(strategy: Strategy) -> dict[str, Any]:
     }
     if strategy._code:
         described["code"] = strategy._code
+    if strategy._source:
+        described["source"] = strategy._source
     if strategy.provider is not None:
         described["distribution"] = strategy.provider.distribution
         described["version"] = strategy.provider.version

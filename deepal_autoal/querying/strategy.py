@@ -61,6 +61,8 @@ class Strategy:
     provider: Provider | None = None
     # Digest of what it does, if it was given as an object: then no version says that it has changed.
     _code: str = ""
+    # Where it is defined, as ``file.py:Name``, if it was asked for so.
+    _source: str = ""
 
     def query(self, context: QueryContext, batch_size: int) -> Query | ArrayLike:
         """Choose exactly ``batch_size`` distinct pool indices from ``context.candidates.indices``."""

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from deepal_autoal.errors import InputError
 from deepal_autoal.plugins.host import plugin_host
+from deepal_autoal.plugins.references import name_in
 from deepal_autoal.plugins.registry import is_candidate_set
 from deepal_autoal.strategies.candidate_sets import read_names, set_members
 
@@ -69,7 +70,7 @@ class CandidateSelection:
     @property
     def optional(self) -> set[str]:
         """Names that only come from a set: left out with a warning where others are errors."""
-        return set() if self.is_recorded else set(self.names) - set(self.by_word)
+        return set() if self.is_recorded else set(self.names) - set(map(name_in, self.by_word))
 
     @property
     def has_sets(self) -> bool:

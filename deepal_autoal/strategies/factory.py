@@ -12,15 +12,17 @@ from deepal_autoal.errors import DeepALError, InputError
 from deepal_autoal.isolation.blame import blaming
 from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.isolation.process_state import restored
+from deepal_autoal.plugins.code_digest import code_digest
 from deepal_autoal.plugins.contract import check_requires
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.plugins.notation import Notation
 from deepal_autoal.plugins.options import constructor_options, resolve_options
-from deepal_autoal.plugins.registry import Entry
+from deepal_autoal.plugins.references import absolute_reference, is_reference, load_reference
+from deepal_autoal.plugins.registry import IN_PROCESS, Entry
 from deepal_autoal.querying.selector import SelectorStrategy, describe_strategy
 from deepal_autoal.querying.strategy import Strategy
+from deepal_autoal.run_settings import split_names
 from deepal_autoal.strategies.candidate_selection import Candidates, CandidateSelection
-from deepal_autoal.strategies.code_digest import code_digest
 from deepal_autoal.strategies.given import StrategyLike, check_given, entry_of, from_function, given_items, own_name
 
 logger = logging.getLogger(__name__)
@@ -35,9 +37,9 @@ def create_strategy(
     """Create a strategy by its registered name, from its class, or from a function of the context.
 
     Args:
-        name: A registered name (``deepal strategies`` lists them), also with options as in
-            ``margin[calibrated=true]``, a subclass of `Strategy`, or a function of the context that returns one score
-            per candidate. A strategy is returned as it is.
+        name: A registered name (``deepal strategies`` lists them) or where a strategy is defined, as ``file.py:Mine``
+            or ``module:Mine``, both also with options as in ``margin[calibrated=true]``; a subclass of `Strategy`, or
+            a function of the context that returns one score per candidate. A strategy is returned as it is.
         candidates: For selectors only: names of the candidates and of sets such as ``all-cheap`` (see
             `candidate_sets`), or, from a record, what these stood for; each selector has defaults. Strategies that
             only come from a set and cannot be created are left out, with a warning. In place of a name, a strategy,
@@ -69,13 +71,21 @@ def create_with_options(
     words, made = read_candidates(candidates)
     if isinstance(given, str):
         return create_registered(given, words, made, options)
-    check_given(given)
+    return _create_given(given, words, made, options)
+
+
+def _create_given(
+    given: Any, words: str | Candidates | CandidateSelection | None, made: Mapping[str, Strategy],
+    options: Mapping[str, Any], what: str = "strategy",
+) -> Strategy:  # fmt: skip
+    """Create a strategy from an object; candidates are what `read_candidates` returned."""
+    check_given(given, what)
     if isinstance(given, type):
         _require_all_arguments(given, options)
         created = _create(entry_of(given), words, options, (), made)
         created._code = code_digest(given)
         return created
-    if candidates is not None or options:
+    if words is not None or options:
         state = "is a function and takes none" if not isinstance(given, Strategy) else "is created already"
         raise InputError(f"candidates and options go with a strategy's name or class; the strategy given {state}")
     if isinstance(given, Strategy):
@@ -116,6 +126,11 @@ def name_of(given: object) -> str:
     return given.name or own_name(type(given)) if isinstance(given, Strategy) else own_name(given)
 
 
+def defined_name(written: str) -> str:
+    """Return the name of a strategy that is written as where it is defined; a name is returned as it is."""
+    return name_of(load_reference(written, "strategy")) if is_reference(written) else written
+
+
 def read_candidates(
     candidates: str | Candidates | Iterable[Any] | None,
 ) -> tuple[str | Candidates | None, dict[str, Strategy]]:
@@ -144,9 +159,21 @@ def read_candidates(
 def create_registered(
     name: str, candidates: str | Candidates | None, made: Mapping[str, Strategy], options: Mapping[str, Any]
 ) -> Strategy:
-    """Create a registered strategy from what `read_candidates` returned (see `create_strategy`)."""
+    """Create a strategy by name from what `read_candidates` returned (see `create_strategy`)."""
     check_options(options)
+    if is_reference(name):
+        return _create_defined(name, candidates, made, options)
     return _create(plugin_host().strategies.get(name), candidates, options, (), made)
+
+
+def _create_defined(
+    reference: str, candidates: str | Candidates | None, made: Mapping[str, Strategy], options: Mapping[str, Any]
+) -> Strategy:
+    """Create the strategy that a file or module defines; of an instance, every call gives a copy."""
+    given = copy.deepcopy(load_reference(reference, "strategy"))
+    created = _create_given(given, candidates, made, options, f"strategy {reference}")
+    created._source = absolute_reference(reference)
+    return created
 
 
 def create_from_entry(
@@ -166,8 +193,12 @@ def recreate_strategy(described: Mapping[str, Any]) -> Strategy:
         UnknownNameError: If it, or a candidate, is not registered here.
     """
     candidates = described.get("candidates")
-    names = None if candidates is None else [candidate["name"] for candidate in candidates]
-    return create_with_options(described["name"], names, described_options(described))
+    names = None if candidates is None else [_where(candidate) for candidate in candidates]
+    return create_with_options(_where(described), names, described_options(described))
+
+
+def _where(described: Mapping[str, Any]) -> str:
+    return str(described.get("source") or described["name"])
 
 
 def described_options(described: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,15 +225,50 @@ def _create(
     arguments = resolve_options(name, cls, own)
     if issubclass(cls, SelectorStrategy):
         words = cls.default_candidates if candidates is None else candidates
-        selection = words if isinstance(words, CandidateSelection) else CandidateSelection.parse(words, name)
-        created = _create_candidates(selection, addressed, (*within, name), made)
-        return _create_selector(entry, created, arguments, selection)
+        defined: dict[str, str] = {}
+        if not isinstance(words, CandidateSelection):
+            words, defined = _read_defined(words)
+            words = CandidateSelection.parse(words, name)
+        created = _create_candidates(words, addressed, (*within, name), made, defined)
+        selector = _create_selector(entry, created, arguments, words)
+        # A record says where they are defined.
+        selector.candidate_words = {defined.get(word, word): names for word, names in selector.candidate_words.items()}
+        return _with_code(selector, cls, entry)
     if candidates is not None:
         raise InputError(f"strategy {name!r} takes no candidates; only selectors such as autoal and vote do")
     if addressed:
         raise InputError(f"option {next(iter(addressed))}: strategy {name!r} has no candidates")
     strategy: Strategy = entry.call(**arguments)
-    return _complete(entry, strategy, arguments)
+    return _with_code(_complete(entry, strategy, arguments), cls, entry)
+
+
+def _with_code(strategy: Strategy, cls: type, entry: Entry) -> Strategy:
+    """Set the digest of a strategy whose name may mean another one in the next process."""
+    if entry.provider == IN_PROCESS:
+        strategy._code = code_digest(cls)
+    return strategy
+
+
+def _read_defined(words: str | Candidates) -> tuple[str | Candidates, dict[str, str]]:
+    """Return candidates by name, and where those of files and modules are defined, by name.
+
+    Raises:
+        InputError: If two of them have one name, or what is defined there is no strategy.
+    """
+    given = split_names(words) if isinstance(words, str) else words
+    names: dict[str, str] = {}
+    for word in filter(is_reference, given):
+        found = load_reference(word, "candidate")
+        check_given(found, f"candidate {word}")
+        names[word] = name_of(found)
+    if not names:
+        return words, {}
+    if len(set(names.values())) < len(names):
+        raise InputError(f"two candidates have the same name ({', '.join(names)}); rename one of them")
+    defined = {name: absolute_reference(word) for word, name in names.items()}
+    if isinstance(given, Mapping):
+        return {names.get(word, word): members for word, members in given.items()}, defined
+    return [names.get(word, word) for word in given], defined
 
 
 def without_candidates(selector: SelectorStrategy, names: Collection[str]) -> SelectorStrategy:
@@ -226,6 +292,7 @@ def _create_candidates(
     addressed: Mapping[str, Any],
     within: tuple[str, ...],
     made: Mapping[str, Strategy],
+    defined: Mapping[str, str],
 ) -> dict[str, Strategy]:
     """Return the candidates by name, except optional ones that cannot be created.
 
@@ -234,6 +301,7 @@ def _create_candidates(
         addressed: Options of candidates, as ``name.key``.
         within: The enclosing selectors, outermost first.
         made: Candidates that were given as objects.
+        defined: Where candidates of files and modules are defined, by name.
     """
     names = selection.names
     for key in addressed:
@@ -248,6 +316,9 @@ def _create_candidates(
                 if theirs:
                     raise InputError(f"option {name}.{next(iter(theirs))}: the candidate {name!r} is created already")
                 created[name] = _checked_candidate(name, made[name], within)
+                continue
+            if name in defined:
+                created[name] = _checked_candidate(name, _create_defined(defined[name], None, {}, theirs), within)
                 continue
             if name in optional and issubclass(plugin_host().strategies.load(name), SelectorStrategy):
                 continue  # its card does not say that it is one

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from deepal_autoal.errors import InputError, PluginError
 from deepal_autoal.plugins.contract import check_requires, check_target
-from deepal_autoal.plugins.host import IN_PROCESS, plugin_host
-from deepal_autoal.plugins.registry import Entry
+from deepal_autoal.plugins.host import plugin_host
+from deepal_autoal.plugins.registry import IN_PROCESS, Entry
 from deepal_autoal.querying.strategy import ScoringStrategy, Strategy
 
 if TYPE_CHECKING:

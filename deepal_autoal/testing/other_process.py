@@ -18,7 +18,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepal_autoal.plugins.host import IN_PROCESS, plugin_host
+from deepal_autoal.plugins.host import plugin_host
+from deepal_autoal.plugins.registry import IN_PROCESS
 from deepal_autoal.testing.failure_text import format_failure
 from deepal_autoal.testing.report import CheckFailedError, CheckSkippedError
 from deepal_autoal.testing.subject import OTHER_SIZE

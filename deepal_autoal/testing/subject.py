@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from deepal_autoal.experiment.learner import ActiveLearner
 from deepal_autoal.models import AUTO, choose_model
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.plugins.options import resolve_options
+from deepal_autoal.plugins.references import absolute_reference, is_reference
 from deepal_autoal.querying.selector import SelectorStrategy
 from deepal_autoal.querying.strategy import Query, ScoringStrategy, Strategy, check_query
 from deepal_autoal.strategies.candidate_selection import CandidateSelection
@@ -110,6 +111,10 @@ class Subject:
         self.candidates = read_names(candidates) if isinstance(candidates, str) else candidates
         self.options = dict(options or {})
         self.entry: Entry | None = plugin_host().strategies.get(strategy) if isinstance(strategy, str) else None
+        if self.entry is not None and is_reference(strategy):
+            self.target = absolute_reference(str(strategy))  # the other process has another folder
+            # By that it is created; a function and an instance have no options.
+            self.entry = replace(self.entry, name=self.target) if isinstance(self.entry.target, type) else None
         first = self.create()
         self.name = first.name or type(first).__name__
         self.origin = str(self.entry.provider) if self.entry is not None else ""

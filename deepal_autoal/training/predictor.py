@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class Predictor:
         normalization: The pool's statistics.
         input_shape: (C, H, W) of the pool's images, or (D,) of its vectors.
         class_names: Names of the classes, if known.
+        prepare: Makes model inputs of samples as they are written.
 
     Attributes:
         module: The torch module; it takes normalized inputs.
@@ -39,12 +40,14 @@ class Predictor:
         normalization: Normalization,
         input_shape: tuple[int, ...],
         class_names: tuple[str, ...] = (),
+        prepare: Callable[[Any], Any] = lambda samples: samples,
     ) -> None:
         self.model = model
         self.module = model.module
         self.normalization = normalization
         self.input_shape = input_shape
         self.class_names = class_names
+        self._prepare = prepare
 
     @engine_call()
     def predict(self, samples: ArrayLike) -> NDArray[np.int64]:
@@ -79,7 +82,7 @@ class Predictor:
     @engine_call()
     def logits(self, samples: ArrayLike) -> Tensor:
         """Return logits, float32 (n, C), on the model's device."""
-        inputs = Inputs(as_samples(samples, "samples"), self.normalization, self.model.device)
+        inputs = Inputs(as_samples(self._prepare(samples), "samples"), self.normalization, self.model.device)
         if inputs.input_shape != self.input_shape:
             raise InputError(f"samples have input shape {inputs.input_shape}; the model takes {self.input_shape}")
         return self.model.sweep(inputs, np.arange(len(inputs)))[0]

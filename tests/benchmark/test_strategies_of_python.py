@@ -1,12 +1,14 @@
 """Strategies of a benchmark given from Python: instances, classes, functions, by label or by their own names."""
 
 import json
+import sys
 
 import pytest
 
-from deepal_autoal import ScoringStrategy, Strategy, run
-from deepal_autoal.benchmark import run_benchmark
+from deepal_autoal import ScoringStrategy, Strategy, plugin_host, register_strategy, run
+from deepal_autoal.benchmark import Backend, run_benchmark
 from deepal_autoal.errors import InputError
+from deepal_autoal.plugins.code_digest import code_digest
 
 
 class Counts(Strategy):
@@ -122,7 +124,32 @@ def test_anything_else_is_refused(tmp_path, grid, strategies, message):
     assert not list((tmp_path / "study").glob("*/*/*/config.json"))
 
 
-def test_other_processes_do_not_have_an_object(grid):
+def test_other_processes_import_what_is_in_a_module(tmp_path, grid, caplog):
+    register_strategy("counts", Counts)
+    try:
+        assert not grid({"mine": Counts(3), "scores": entropy, "n": "counts"}, jobs=2, rounds=1).failures
+    finally:
+        plugin_host().strategies.remove([plugin_host().strategies.get("counts")])
+    assert not caplog.text
+    for label, strategy in (("mine", Counts(3)), ("scores", entropy)):
+        folder = tmp_path / "study" / "blobs" / label / "seed-0"
+        recorded = json.loads((folder / "config.json").read_text())["strategy"]
+        assert recorded["code"] == code_digest(strategy)
+
+
+@pytest.mark.parametrize(("given", "message"), [
+    (lambda context: entropy(context), "cannot be sent to another process"),
+    (type("Notebook", (Counts,), {"__module__": "__main__"}), "defined in a script or notebook"),
+])  # fmt: skip
+def test_what_no_other_process_can_import_stays_here_and_that_is_said(grid, caplog, monkeypatch, given, message):
+    monkeypatch.setattr(sys.modules["__main__"], "Notebook", given, raising=False)
+    assert not grid({"mine": given}, jobs=2, seeds=2, rounds=1).failures
+    assert "all runs are executed in this process, one at a time" in caplog.text and message in caplog.text
+
+
+def test_other_machines_do_not_have_an_object(grid, monkeypatch):
+    backend = type("Elsewhere", (Backend,), {"open": None})()
+    monkeypatch.setattr("deepal_autoal.benchmark.runner.create_backend", lambda *given, **flags: backend)
     for given in ({"strategies": {"mine": Counts}}, {"strategies": "vote", "candidates": [Counts, "margin"]}):
-        with pytest.raises(InputError, match=r"^(mine|vote): .* in this process only; leave out jobs"):
-            grid(jobs=2, seeds=2, **given)
+        with pytest.raises(InputError, match=r"^(mine|vote): .* in this process only; leave out backend"):
+            grid(seeds=2, **given)

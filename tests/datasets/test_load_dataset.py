@@ -102,9 +102,9 @@ def test_invalid_names_are_refused(name: str) -> None:
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "data.parquet").write_bytes(b"PAR1")
-    with pytest.raises(InputError, match=r"data\.parquet is not a dataset; give a folder"):
-        load_dataset(tmp_path / "data.parquet")
+    (tmp_path / "data.feather").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"data\.feather is not a dataset; give a folder"):
+        load_dataset(tmp_path / "data.feather")
 
 
 def test_a_loader_that_returns_something_else_is_named() -> None:

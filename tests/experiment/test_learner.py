@@ -128,7 +128,7 @@ def test_another_batch_size_discards_the_first_answer(blob_data):
 @pytest.mark.parametrize(
     ("given", "advice"),
     [
-        (2.0, "; write 2"), (np.float64(3), "; write 3"), ("2", "; write 2"), (np.float32(2.5), ""), (None, ""),
+        (2.0, "; write 2"), (np.float64(3), "; write 3"), ("2", "; write 2"), (np.float32(2.5), ""),
         (True, ""), ([2], ""), (float("nan"), ""), (float("inf"), ""), ("two", ""),
     ],
 )  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 
 from deepal_autoal import InputError, RunFolderError, ScoringStrategy, create_strategy, run
 from deepal_autoal.benchmark import run_benchmark
-from deepal_autoal.strategies.code_digest import code_digest
+from deepal_autoal.plugins.code_digest import code_digest
 
 TINY = {"initial": 6, "batch_size": 3, "recipe": {"epochs": 1, "min_steps": 1}, "threads": 1, "model": "linear"}
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deepal_autoal.datasets.files.tables import table_of
 from deepal_autoal.errors import InputError
 from deepal_autoal.labeling.data import ARRAY, FILES, TEXTS, read_source
 from deepal_autoal.labeling.learning import cover
 from deepal_autoal.labeling.pool import Samples, image_sizes, text_vectors, usual_size
 from deepal_autoal.labeling.project import Project
-from deepal_autoal.labeling.tables import table_of
 from tests.conftest import blobs
 from tests.labeling.conftest import QUICK, ids_of
 
@@ -280,7 +280,7 @@ def test_texts_by_sentence_transformers(tmp_path, monkeypatch):
     vectors = text_vectors(tmp_path, ["a", "bcd"], "some-model", 0)
     assert vectors.tolist() == [[1, 1], [3, 1]] and vectors.dtype == np.float32
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with pytest.raises(InputError, match="pip install sentence-transformers"):
+    with pytest.raises(InputError, match=r"pip install 'deepal_autoal\[text\]'"):
         text_vectors(tmp_path, ["a", "b"], "some-model", 0)
     with pytest.raises(InputError, match="no words"):
         text_vectors(tmp_path, ["?", "!"], None, 0)

@@ -51,6 +51,7 @@ class Job:
                 has failed, so that this process can execute no other job. A `WorkerProcess` also reports
                 ``{"kind": "log", "name": ..., "level": ..., "text": ...}``.
         """
+        from deepal_autoal.benchmark.backends.objects import unpack
         from deepal_autoal.experiment.loop import run
         from deepal_autoal.isolation.engine_calls import engine_call
         from deepal_autoal.isolation.process_state import restored
@@ -60,7 +61,7 @@ class Job:
         try:
             with engine_call(), restored([]):  # one run's code must not affect the next one's numbers
                 run(
-                    **self.settings, out=Path(self.folder), resume=True, command=self.command,
+                    **unpack(self.settings), out=Path(self.folder), resume=True, command=self.command,
                     initial_model=self.initial_model,
                     progress=lambda phase, done, total: report(
                         {"kind": "phase", "phase": phase, "done": done, "total": total}

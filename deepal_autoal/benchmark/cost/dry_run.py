@@ -113,7 +113,11 @@ def estimate_run(settings: Mapping[str, Any], dataset: str, progress: Callable[[
     shared = {name: settings.get(name) for name in SHARED_SETTINGS}
     with Stopwatch() as loading:
         data = load_dataset(
-            dataset, settings.get("data_dir"), settings.get("image_size"), skip_bad=settings.get("skip_bad")
+            dataset,
+            settings.get("data_dir"),
+            settings.get("image_size"),
+            skip_bad=settings.get("skip_bad"),
+            target=settings.get("target"),
         )
     admission = admit(data.name, dataset, contenders, shared, (), data=data)
     wanted = [pair for label, call in admission.calls.items() for pair in _with_candidates(label, call)]

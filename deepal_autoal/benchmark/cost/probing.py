@@ -64,7 +64,7 @@ class Probes:
             try:
                 data = load_dataset(
                     settings["dataset"], settings.get("data_dir"), settings.get("image_size"),
-                    skip_bad=settings.get("skip_bad"),
+                    skip_bad=settings.get("skip_bad"), target=settings.get("target"),
                 )  # fmt: skip
                 self._probe = Probe(data, setup, settings, seconds)
             except Exception as error:

@@ -9,32 +9,42 @@ from deepal_autoal.datasets.files.image_size import no_image_files, warn_of_no_f
 from deepal_autoal.datasets.user_data.image_folder import load_image_folder
 from deepal_autoal.datasets.user_data.manifest import load_manifest
 from deepal_autoal.datasets.user_data.npz import load_npz
+from deepal_autoal.datasets.user_data.table_file import is_feature_table, load_table
 from deepal_autoal.errors import InputError
 
-MANIFEST, ARRAYS = ".csv", ".npz"
+MANIFEST, ARRAYS, PARQUET = ".csv", ".npz", ".parquet"
 
 
-def load_path(path: Path, image_size: tuple[int, int] | None = None, *, skip_bad: bool = False) -> Dataset:
-    """Load an image folder, a CSV manifest or an ``.npz`` file.
+def load_path(
+    path: Path, image_size: tuple[int, int] | None = None, *, skip_bad: bool = False, target: str | None = None
+) -> Dataset:
+    """Load an image folder, a CSV manifest, a table of features or an ``.npz`` file.
 
     Args:
         path: The folder or file.
         image_size: Height and width that every image is brought to, for image files.
         skip_bad: Whether to go on without image files that cannot be used; for other data, without effect but for a
             warning.
+        target: Of a table: the column that holds the labels (see `load_table`).
 
     Raises:
         InputError: If the path is none of these, or its data cannot be used.
     """
+    suffix = path.suffix.lower()
+    is_table = path.is_file() and (suffix == PARQUET or (suffix == MANIFEST and is_feature_table(path, target)))
+    if target is not None and not is_table:
+        raise InputError(f"--target {target}: {path} is no table of features; leave it out")
     if path.is_dir():
         return load_image_folder(path, image_size, skip_bad=skip_bad)
-    suffix = path.suffix.lower()
-    if suffix not in (MANIFEST, ARRAYS) or not path.is_file():
-        raise InputError(f"{path} is not a dataset; give a folder of class folders, a .csv manifest or an .npz file")
-    if suffix == MANIFEST:
+    if not is_table and (suffix not in (MANIFEST, ARRAYS) or not path.is_file()):
+        raise InputError(
+            f"{path} is not a dataset; give a folder of class folders, a .csv manifest of images, a .csv or .parquet "
+            "of features with a column of labels (--target), or an .npz file"
+        )
+    if suffix == MANIFEST and not is_table:
         return load_manifest(path, image_size, skip_bad=skip_bad)
     if image_size is not None:
         raise no_image_files(image_size, str(path))
     if skip_bad:
         warn_of_no_files_to_skip(str(path))
-    return load_npz(path)
+    return load_table(path, target) if is_table else load_npz(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from deepal_autoal.errors import InputError
 from deepal_autoal.numerics.row_blocks import read_rows
 from deepal_autoal.training.samples import check_channels_last
 
-ARRAYS = ("x", "y", "x_test", "y_test", "ids", "ids_test", "class_names", "kind", "skipped")
+ARRAYS = ("x", "y", "x_test", "y_test", "ids", "ids_test", "class_names", "kind", "skipped", "preparation")
 EMBEDDINGS = "embeddings"
 PATCHES_PREFIX = "patches_"
 """Arrays whose names begin with this are the dictionary with which embeddings were made; not part of the dataset."""
@@ -38,7 +39,8 @@ def load_npz(path: Path) -> Dataset:
     It holds ``x``, ``y`` and optionally ``x_test``, ``y_test``, the samples' names, ``ids`` and ``ids_test``, and
     ``class_names``, one string per class, which ``y`` and ``y_test`` then number from 0. A string ``kind`` of
     ``"embeddings"`` marks the vectors as a model's embeddings; any other kind is ignored with a warning. ``skipped``
-    names files that were left out when the arrays were computed, for the record.
+    names files that were left out when the arrays were computed, and a string ``preparation`` says in JSON how, for the
+    record.
 
     ``x`` holds images, uint8 (N, H, W) or (N, H, W, C), or vectors, float (N, D); ``y`` integers or strings (N,).
     Uncompressed members (`numpy.savez`) are memory-mapped. Without ``x_test`` a fifth is held out; if ``x`` is mapped
@@ -94,7 +96,8 @@ def load_npz(path: Path) -> Dataset:
     try:
         return Dataset(path.resolve().stem, x, y, x_test, y_test, class_names, source=source, ids_train=ids,
                        ids_test=ids_test, is_embeddings=_is_embeddings(path, arrays.get("kind"), x),
-                       rows_train=rows_train, skipped=_skipped(path, arrays.get("skipped")))  # fmt: skip
+                       rows_train=rows_train, skipped=_skipped(path, arrays.get("skipped")),
+                       preparation=_preparation(path, arrays.get("preparation")))  # fmt: skip
     except NonFiniteError as error:
         name, original = rows[error.array]
         row = error.row if original is None else int(original[error.row])
@@ -195,6 +198,18 @@ def _skipped(path: Path, names: np.ndarray | None) -> tuple[str, ...]:
     if names.ndim != 1 or names.dtype.kind not in "US":
         raise InputError(f"{path}: skipped is {_form(names)}; save the names of files that were left out, strings (N,)")
     return tuple(_texts(path, names))
+
+
+def _preparation(path: Path, written: np.ndarray | None) -> dict[str, str]:
+    if written is None:
+        return {}
+    try:
+        found = json.loads(str(written))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: preparation must be a text that holds a JSON object; leave it out")
+    return {str(key): str(value) for key, value in found.items()}
 
 
 def _as_integers(labels: np.ndarray) -> np.ndarray:

@@ -39,6 +39,9 @@ class Table:
         self._columns = columns
         self._lines = lines
 
+    def __getitem__(self, name: str) -> Any:
+        return self._columns[name]
+
     def __len__(self) -> int:
         return len(next(iter(self._columns.values()), ()))
 
@@ -95,16 +98,16 @@ class Table:
         return values
 
 
-def read_csv(path: Path) -> Table:
+def read_csv(path: Path, *, lower_case: bool = True) -> Table:
     """Read a CSV file with a line of column names, separated by commas, semicolons or tabs, in UTF-8 or UTF-16.
 
-    Column names are in lower case.
+    Column names are in lower case, unless ``lower_case`` is False.
 
     Raises:
         InputError: If it is no such table; the message names the line.
     """
     with _any_cell_size():
-        return _read_csv(path)
+        return _read_csv(path, lower_case)
 
 
 class _any_cell_size:  # noqa: N801
@@ -117,7 +120,7 @@ class _any_cell_size:  # noqa: N801
         csv.field_size_limit(self._before)
 
 
-def _read_csv(path: Path) -> Table:
+def _read_csv(path: Path, lower_case: bool) -> Table:
     text = _decoded(path)
     first = text.partition("\n")[0]
     delimiter = max(_DELIMITERS, key=lambda mark: (first.count(mark), mark == ","))
@@ -125,7 +128,7 @@ def _read_csv(path: Path) -> Table:
     rows: list[list[str]] = []
     lines: list[int] = []
     try:
-        header = [cell.strip().lower() for cell in next(reader, [])]
+        header = [cell.strip().lower() if lower_case else cell.strip() for cell in next(reader, [])]
         if not any(header) or len(set(header)) < len(header) or all(map(_is_number, header)):
             raise InputError(f"{path}: the first line must name the columns, each once; it is {first.strip()[:60]!r}")
         for row in reader:
@@ -167,17 +170,25 @@ def read_parquet(path: Path) -> Table:
     Raises:
         InputError: If it cannot be read, or what reads it is not installed.
     """
+    return table_of(path, read_parquet_frame(path))
+
+
+def read_parquet_frame(path: Path) -> Any:
+    """Read a Parquet file as a frame of pandas.
+
+    Raises:
+        InputError: If it cannot be read, or what reads it is not installed.
+    """
     try:
         import pandas
     except ImportError:
         raise InputError(f"{path}: reading Parquet needs pandas and pyarrow: pip install pandas pyarrow") from None
     try:
-        frame = pandas.read_parquet(path)
+        return pandas.read_parquet(path)
     except ImportError:
         raise InputError(f"{path}: reading Parquet needs pyarrow: pip install pyarrow") from None
     except Exception as error:  # damaged files raise anything
         raise InputError(f"{path} cannot be read as Parquet ({error_message(error)[:200]})") from error
-    return table_of(path, frame)
 
 
 def table_of(path: Path, frame: Any) -> Table:

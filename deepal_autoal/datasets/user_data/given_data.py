@@ -1,0 +1,228 @@
+"""Data that are given as Python objects: `(X, y)`, data frames, torch and Hugging Face datasets."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from deepal_autoal.datasets.base import Dataset
+from deepal_autoal.datasets.splits import HELD_OUT_NOTE, held_out_split
+from deepal_autoal.datasets.user_data.hugging_face import hugging_face_parts, is_hugging_face
+from deepal_autoal.datasets.user_data.labels import check_written_labels, encode_integers, encode_names
+from deepal_autoal.datasets.user_data.preparation import Preparation
+from deepal_autoal.datasets.user_data.raw_samples import (
+    ARRAY,
+    RawSamples,
+    column_values,
+    frame_samples,
+    is_frame,
+    is_sparse,
+    is_torch_dataset,
+    raw_samples,
+    torch_items,
+)
+from deepal_autoal.errors import InputError
+from deepal_autoal.training.samples import as_samples
+
+WHAT_TO_GIVE = (
+    "give a registered name or a path; (X, y) or (X, y, X_test, y_test), where X is an array, a data frame, a scipy "
+    "sparse matrix or a list of texts, and y holds class names or integers; a pandas or polars frame with "
+    "target='column'; a torch dataset of (sample, label), or a pair (train, test) of them; a Hugging Face dataset; or "
+    "a deepal_autoal.Dataset"
+)
+TARGETS = ("label", "target", "y")
+"""Names of columns that hold the labels if no other is named."""
+
+logger = logging.getLogger(__name__)
+
+
+def dataset_of(given: Any, target: str | None = None, name: str = "data") -> Dataset:
+    """Return what is given as a dataset.
+
+    Without a test part, 20 % are held out by a fixed stream, as of files.
+
+    Args:
+        given: See `WHAT_TO_GIVE`; a `Dataset` is returned as it is.
+        target: Of a data frame or Hugging Face dataset: the column that holds the labels; by default ``label``,
+            ``target`` or ``y``, whichever there is.
+        name: The dataset's name.
+
+    Raises:
+        InputError: If it is nothing of this, or cannot be used; the message shows the accepted forms.
+    """
+    if isinstance(given, Dataset):
+        if target is not None:
+            raise InputError(f"target={target!r}: dataset {given.name!r} has its labels already; leave it out")
+        return given
+    x, y, test, class_names = _parts(given, target, name)
+    return prepared_dataset(name, x, y, test, class_names, {"kind": type(given).__name__})
+
+
+def prepared_dataset(
+    name: str, x: RawSamples, y: np.ndarray, test: tuple[RawSamples, np.ndarray] | None,
+    class_names: Sequence[str] | None, source: Mapping[str, str], ids: np.ndarray | None = None,
+) -> Dataset:  # fmt: skip
+    """Return the dataset of samples and written labels: held out, prepared and encoded.
+
+    Args:
+        name: The dataset's name.
+        x, y: Samples, and their labels as `written_labels` returns them.
+        test: Those of the test part; without it, 20 % are held out.
+        class_names: By number, if they are known.
+        source: Where the data came from, for the record.
+        ids: Names of the samples, str (N,).
+
+    Raises:
+        InputError: If they do not fit each other, or cannot be used.
+    """
+    x_test, y_test = test if test is not None else (x, y)
+    for samples, labels, which in ((x, y, "X"), (x_test, y_test, "X_test")):
+        if len(samples) != len(labels):
+            raise InputError(f"{name}: {which} has {len(samples)} samples, but there are {len(labels)} labels")
+    rows = None
+    if test is None:
+        rows, test_rows = held_out_split(len(x), name)
+        x, x_test, y, y_test = x.take(rows), x.take(test_rows), y[rows], y[test_rows]
+        ids = None if ids is None else ids[rows]
+    note_of_numbers = _note_of_numbers(x)
+    x, x_test = _as_features(x), _as_features(x_test)
+    preparation = Preparation(x, name)
+    y_train, y_held, names = _encoded(y, y_test, class_names, name)
+    x_train, x_held = (as_samples(preparation.transform(part), f"{name}: {which}")
+                       for part, which in ((x, "X"), (x_test, "X_test")))  # fmt: skip
+    note = "given" if test is not None else HELD_OUT_NOTE
+    return Dataset(name, x_train, y_train, x_held, y_held, names, source={**source, "test split": note}, ids_train=ids,
+                   rows_train=rows if ids is None else None, is_embeddings=preparation.is_embeddings,
+                   preparation=preparation.description or note_of_numbers)  # fmt: skip
+
+
+def _as_features(samples: RawSamples) -> RawSamples:
+    """Return vectors of whole numbers as float32; images have more axes."""
+    if samples.form == ARRAY and samples.values.ndim == 2 and samples.values.dtype.kind in "iub":
+        return RawSamples(ARRAY, samples.values.astype(np.float32))
+    return samples
+
+
+def _note_of_numbers(samples: RawSamples) -> dict[str, str]:
+    changed = _as_features(samples) is not samples
+    return {"array": f"{samples.values.dtype} as float32"} if changed else {}
+
+
+Parts = tuple[RawSamples, np.ndarray, "tuple[RawSamples, np.ndarray] | None", Sequence[str] | None]
+
+
+def _parts(given: Any, target: str | None, name: str) -> Parts:
+    """Return samples and written labels, those of the test part if there is one, and class names if they are known."""
+    if is_frame(given):
+        return *_of_frame(given, target, name), None, None
+    if is_hugging_face(given):
+        train, test, class_names = hugging_face_parts(given, target, name)
+        return *train, test, class_names
+    if target is not None:
+        raise InputError(
+            f"target={target!r} names a column of a data frame, and this is {type(given).__name__}; {WHAT_TO_GIVE}"
+        )
+    if is_torch_dataset(given):
+        return *_of_torch(given, name), None, _class_names(given)
+    if isinstance(given, tuple | list):
+        if len(given) == 2 and all(map(is_torch_dataset, given)):
+            return *_of_torch(given[0], name), _of_torch(given[1], f"{name}: the test part"), _class_names(given[0])
+        if len(given) in (2, 4) and not any(map(_is_single, given)):
+            x, y, *rest = given
+            held = (
+                (raw_samples(rest[0], f"{name}: X_test"), written_labels(rest[1], f"{name}: y_test")) if rest else None
+            )
+            return raw_samples(x, f"{name}: X"), written_labels(y, f"{name}: y"), held, None
+        raise InputError(f"the dataset is a {type(given).__name__} of {len(given)}; {WHAT_TO_GIVE}")
+    raise InputError(f"the dataset is {type(given).__name__}; {WHAT_TO_GIVE}")
+
+
+def _is_single(part: Any) -> bool:
+    """Return whether a part of a tuple cannot hold a value for each sample."""
+    return not (is_sparse(part) or is_torch_dataset(part) or hasattr(part, "__len__")) or isinstance(part, str | bytes)
+
+
+def _of_frame(frame: Any, target: str | None, name: str) -> tuple[RawSamples, np.ndarray]:
+    target = target_of([str(column) for column in frame.columns], target, name)
+    column = next(column for column in frame.columns if str(column) == target)
+    return frame_samples(frame, name, [column]), written_labels(frame[column], f"{name}: column {target!r}")
+
+
+def target_of(columns: Sequence[str], target: str | None, name: str) -> str:
+    """Return the column that holds the labels.
+
+    Raises:
+        InputError: If there is none of this name, or it is not clear.
+    """
+    found = [column for column in columns if column in (TARGETS if target is None else (target,))]
+    if len(found) == 1:
+        return found[0]
+    shown = ", ".join(columns[:20])
+    if target is not None:
+        raise InputError(f"{name} has no column {target!r}; its columns are {shown}")
+    raise InputError(f"{name}: say which column holds the labels: target='...' (--target); its columns are {shown}")
+
+
+def _of_torch(dataset: Any, name: str) -> tuple[RawSamples, np.ndarray]:
+    samples, labels = torch_items(dataset, name)
+    if not labels:
+        raise InputError(
+            f"{name}: the items of this {type(dataset).__name__} have no labels; give items (sample, label)"
+        )
+    return RawSamples(ARRAY, samples), written_labels(labels, f"{name}: labels")
+
+
+def _class_names(dataset: Any) -> Sequence[str] | None:
+    names = getattr(dataset, "classes", None)
+    if isinstance(names, list | tuple) and names and all(isinstance(item, str) for item in names):
+        return list(names)
+    return None
+
+
+def written_labels(given: Any, what: str) -> np.ndarray:
+    """Return labels as they are written: int64 (N,), or objects, texts (N,).
+
+    Raises:
+        InputError: If one is missing, or they are neither integers nor texts.
+    """
+    shape = getattr(given, "shape", None)
+    if shape is not None and len(shape) == 2 and shape[1] == 1:
+        given = given.to_numpy()[:, 0] if is_frame(given) else given.reshape(-1)
+    elif (shape is not None and len(shape) != 1) or isinstance(given, str | bytes):
+        raise InputError(f"{what} has shape {tuple(shape or ())}; give one class a sample, (N,)")
+    if callable(getattr(given, "detach", None)):
+        given = given.detach().cpu().numpy()
+    values = column_values(given, what)
+    if values.dtype == object:
+        texts = ["" if value is None else value for value in values.tolist()]
+        check_written_labels(texts, what)
+        return values
+    if not len(values):
+        raise InputError(f"{what} is empty")
+    if np.isnan(values).any():
+        raise InputError(
+            f"{what}: the label in row {int(np.isnan(values).argmax())} is missing; leave out such samples"
+        )
+    if (values != np.trunc(values)).any():
+        raise InputError(
+            f"{what}: {values[values != np.trunc(values)][0]:g} is not a class: these are numbers with fractions, and "
+            "labels must be integers or names"
+        )
+    return values.astype(np.int64)
+
+
+def _encoded(
+    y: np.ndarray, y_test: np.ndarray, class_names: Sequence[str] | None, name: str
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    if (y.dtype == object) != (y_test.dtype == object):
+        raise InputError(
+            f"{name}: y holds {'names' if y.dtype == object else 'integers'}, but y_test does not; give both alike"
+        )
+    if y.dtype == object:
+        return encode_names(y.tolist(), y_test.tolist(), name)
+    if class_names is not None and min(y.min(), y_test.min()) >= 0 and max(y.max(), y_test.max()) < len(class_names):
+        return y, y_test, tuple(class_names)
+    return encode_integers(y, y_test, name)

@@ -1,0 +1,104 @@
+"""Datasets of Hugging Face's ``datasets``, of which only the documented interface is used; nothing is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from deepal_autoal.datasets.user_data.raw_samples import (
+    ARRAY,
+    COLUMNS,
+    RawSamples,
+    column_values,
+    raw_samples,
+    torch_items,
+)
+from deepal_autoal.errors import InputError
+
+_TEST_SPLITS = ("test", "validation")
+Part = tuple[RawSamples, np.ndarray]
+
+
+def is_hugging_face(given: object) -> bool:
+    """Return whether an object is a ``datasets.Dataset`` or ``DatasetDict``."""
+    if isinstance(given, Mapping):
+        return bool(given) and all(map(is_hugging_face, given.values()))
+    return hasattr(given, "column_names") and hasattr(given, "features") and hasattr(given, "__getitem__")
+
+
+def hugging_face_parts(given: Any, target: str | None, name: str) -> tuple[Part, Part | None, Sequence[str] | None]:
+    """Return samples with their labels, those of the test part if there is one, and the names of the classes.
+
+    Of a ``DatasetDict``, ``train`` is the pool and ``test``, or else ``validation``, the test part. The labels are the
+    column ``target``, or else the only `ClassLabel`. The samples are an image column, or all other columns.
+
+    Raises:
+        InputError: If parts are missing, or it is not clear which columns hold labels and samples.
+    """
+    test = None
+    if isinstance(given, Mapping):
+        if "train" not in given:
+            raise InputError(f"{name} has the splits {', '.join(map(str, given))}, but no train; give one of them")
+        test = next((given[split] for split in _TEST_SPLITS if split in given), None)
+        given = given["train"]
+    target = _target(given, target, name)
+    names = getattr(given.features[target], "names", None)
+    parts = _part(given, target, name)
+    held = None if test is None else _part(test, target, f"{name}: the test part")
+    return parts, held, list(names) if names else None
+
+
+def _target(dataset: Any, target: str | None, name: str) -> str:
+    columns = list(dataset.column_names)
+    if target is not None:
+        if target not in columns:
+            raise InputError(f"{name} has no column {target!r}; its columns are {', '.join(columns)}")
+        return target
+    classes = [column for column in columns if getattr(dataset.features[column], "names", None)]
+    found = classes if len(classes) == 1 else [column for column in columns if column in ("label", "target", "y")]
+    if len(found) != 1:
+        raise InputError(
+            f"{name}: say which column holds the labels: target='...'; its columns are {', '.join(columns)}"
+        )
+    return str(found[0])
+
+
+def _part(dataset: Any, target: str, name: str) -> Part:
+    dataset = dataset.with_format(None)
+    columns = [column for column in dataset.column_names if column != target]
+    labels = column_values(list(dataset[target]), f"{name}: column {target!r}")
+    if labels.dtype != object:
+        if not len(labels) or np.isnan(labels).any() or (labels < 0).any() or (labels != np.trunc(labels)).any():
+            raise InputError(
+                f"{name}: column {target!r} holds what is no class, such as -1 for a missing label; filter it"
+            )
+        labels = labels.astype(np.int64)
+    elif None in labels.tolist():
+        raise InputError(f"{name}: column {target!r} lacks labels; filter out such samples")
+    images = [column for column in columns if type(dataset.features[column]).__name__ == "Image"]
+    if len(images) > 1:
+        raise InputError(f"{name} has several image columns ({', '.join(images)}); keep one: select_columns([...])")
+    if images:
+        return RawSamples(ARRAY, torch_items(_Column(dataset, images[0]), name)[0]), labels
+    if len(columns) == 1:
+        return raw_samples(list(dataset[columns[0]]), f"{name}: column {columns[0]!r}"), labels
+    values = {column: column_values(list(dataset[column]), f"{name}: column {column!r}") for column in columns}
+    if not values:
+        raise InputError(f"{name} has no column but {target!r}")
+    return RawSamples(COLUMNS, values), labels
+
+
+class _Column:
+    """One column as a dataset: images are decoded when they are read."""
+
+    def __init__(self, dataset: Any, column: str) -> None:
+        self._dataset = dataset
+        self._column = column
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, row: int) -> tuple[Any]:
+        return (self._dataset[row][self._column],)

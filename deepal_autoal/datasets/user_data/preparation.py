@@ -1,0 +1,243 @@
+"""Features of columns, texts and sparse matrices, by scikit-learn's own transformers.
+
+They are fitted on the pool without its labels, and applied to it, to test data and to samples that are predicted
+later. What was done is part of the run's record.
+
+- *Numbers*: missing ones become the median of the pool, and an indicator is added (`SimpleImputer`).
+- *Categories*, columns of few texts: one-hot; a missing value is a category, and one that the pool lacks is all zeros
+  (`OneHotEncoder`). Of more than 100 values, the rarest share one.
+- *Texts*, columns of many different texts of several words, and one called ``text``: TF-IDF of words and pairs of
+  words, reduced to at most 128 dimensions by a truncated SVD (LSA).
+- *Sparse matrices*: dense up to 4096 columns, else reduced by the same SVD.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepal_autoal.datasets.user_data.raw_samples import ARRAY, COLUMNS, SPARSE, TEXTS, RawSamples
+from deepal_autoal.errors import InputError, error_message
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+TEXT = "text"
+MOST_CATEGORIES = 100
+TEXT_DIMENSIONS = 128
+MOST_DENSE_COLUMNS = 4096
+_LEAST_WORDS = 3.0
+_VOCABULARY = 50_000
+
+
+class Preparation:
+    """What makes features of raw samples; fitted on a pool.
+
+    Args:
+        pool: The pool's samples.
+        what: Their name in messages.
+
+    Attributes:
+        form: The form of samples that it takes.
+        description: What is done, JSON-able; empty if nothing is.
+        is_embeddings: Whether its features are of one kind, which must not be scaled individually.
+
+    Raises:
+        InputError: If a column or the texts hold nothing to learn from.
+    """
+
+    def __init__(self, pool: RawSamples, what: str) -> None:
+        self.form = pool.form
+        self._what = what
+        self._columns: dict[str, _Column] = {}
+        self.is_embeddings = False
+        self.description: dict[str, Any] = {}
+        if pool.form == ARRAY:
+            return
+        if pool.form == TEXTS:
+            self._columns = {"text": _Texts(np.array(pool.values, dtype=object), what)}
+        elif pool.form == SPARSE:
+            self._columns = {"matrix": _Sparse(pool.values)}
+        else:
+            self._columns = {
+                name: _column(name, values, name in pool.is_category, f"{what}: column {name!r}")
+                for name, values in pool.values.items()
+            }
+        self.is_embeddings = all(isinstance(column, _Texts) for column in self._columns.values())
+        self.description = {
+            "fitted on": "the pool, without labels",
+            **{name: column.description for name, column in self._columns.items()},
+        }
+
+    def transform(self, samples: RawSamples) -> NDArray[Any]:
+        """Return features, float32 (N, D); of an array, the array.
+
+        Raises:
+            InputError: If the samples have another form or other columns than the pool.
+        """
+        if samples.form != self.form:
+            raise InputError(
+                f"{self._what}: the pool is {_FORMS[self.form]}, but these samples are {_FORMS[samples.form]}"
+            )
+        if samples.form == ARRAY:
+            return np.asarray(samples.values) if not isinstance(samples.values, np.ndarray) else samples.values
+        values: Mapping[str, Any] = (
+            samples.values if samples.form == COLUMNS else {next(iter(self._columns)): samples.values}
+        )
+        missing = [name for name in self._columns if name not in values]
+        if missing:
+            raise InputError(f"{self._what}: the column {missing[0]!r} is missing; give the columns of the pool")
+        parts = []
+        for name, column in self._columns.items():
+            try:
+                parts.append(column.transform(values[name]))
+            except InputError:
+                raise
+            except (TypeError, ValueError) as error:
+                raise InputError(f"{self._what}: {name} does not fit the pool's ({error_message(error)})") from error
+        return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+_FORMS = {ARRAY: "an array", COLUMNS: "a table", SPARSE: "a sparse matrix", TEXTS: "texts"}
+
+
+class _Column:
+    """Makes features of one column."""
+
+    description: str
+
+    def transform(self, values: Any) -> NDArray[Any]:
+        """Return features (N, d)."""
+        raise NotImplementedError
+
+
+def _column(name: str, values: NDArray[Any], is_category: bool, what: str) -> _Column:
+    if values.dtype != object:
+        return _Numbers(values, what)
+    present = [value for value in values if value is not None]
+    words = np.mean([len(value.split()) for value in present]) if present else 0.0
+    is_varied = words >= _LEAST_WORDS and len(set(present)) > max(20, len(present) // 20)
+    is_text = not is_category and (is_varied or name.lower() == TEXT)
+    return _Texts(values, what) if is_text else _Categories(values)
+
+
+class _Numbers(_Column):
+    def __init__(self, values: NDArray[np.float64], what: str) -> None:
+        from sklearn.impute import SimpleImputer
+
+        self._what = what
+
+        self._imputer = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
+        self._imputer.fit(self._finite(values))
+        missing = int(np.isnan(values).sum())
+        self.description = "number"
+        if missing:
+            self.description += f"; {missing} missing ones are {self._imputer.statistics_[0]:g}, the median, and marked"
+
+    def transform(self, values: Any) -> NDArray[Any]:
+        return np.asarray(self._imputer.transform(self._finite(np.asarray(values, dtype=np.float64))))
+
+    def _finite(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        large = np.abs(values) > np.finfo(np.float32).max  # infinite ones too; missing ones are not
+        if large.any():
+            raise InputError(f"{self._what} holds infinite or beyond-float32 values; remove or replace them")
+        return values.reshape(-1, 1)
+
+
+class _Categories(_Column):
+    def __init__(self, values: NDArray[Any]) -> None:
+        from sklearn.preprocessing import OneHotEncoder
+
+        texts = _filled(values)
+        number = len(set(texts.ravel().tolist()))
+        self._encoder = OneHotEncoder(
+            handle_unknown="infrequent_if_exist", max_categories=MOST_CATEGORIES, sparse_output=False, dtype=np.float32
+        )
+        self._encoder.fit(texts)
+        rare = f", the rarest {number - MOST_CATEGORIES + 1} as one" if number > MOST_CATEGORIES else ""
+        self.description = f"category; one-hot of {number} values{rare}"
+        if None in values.tolist():
+            self.description += ", of which one is missing"
+
+    def transform(self, values: Any) -> NDArray[Any]:
+        return np.asarray(self._encoder.transform(_filled(values)))
+
+
+def _filled(values: NDArray[Any]) -> NDArray[Any]:
+    """Return texts (N, 1), numbers written out and missing values empty."""
+    if values.dtype != object:
+        values = np.array([None if np.isnan(value) else f"{value:g}" for value in values], dtype=object)
+    return np.array([["" if value is None else value] for value in values], dtype=object)
+
+
+class _Texts(_Column):
+    def __init__(self, values: NDArray[Any], what: str) -> None:
+        self._vectors = TextVectors()
+        try:
+            n_features = self._vectors.fit_transform([value or "" for value in values]).shape[1]
+        except ValueError as error:
+            raise InputError(f"{what}: the texts hold no words to learn from ({error_message(error)})") from error
+        self.description = f"text; TF-IDF of words and pairs, a truncated SVD of {n_features} dimensions"
+
+    def transform(self, values: Any) -> NDArray[Any]:
+        return self._vectors.transform([value or "" for value in values])
+
+
+class TextVectors:
+    """TF-IDF of words and pairs of words, reduced by a truncated SVD (LSA).
+
+    Args:
+        seed: Of the SVD.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        self._seed = seed
+        self._tf_idf = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), max_features=_VOCABULARY)
+        self._svd: Any = None
+
+    def fit_transform(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Fit it to texts, and return their vectors, float32 (N, D).
+
+        Raises:
+            ValueError: If they hold no words.
+        """
+        counts = self._tf_idf.fit_transform(texts)
+        self._svd = _unfitted_svd(counts.shape, self._seed)
+        return np.asarray(counts.toarray() if self._svd is None else self._svd.fit_transform(counts), dtype=np.float32)
+
+    def transform(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return vectors of other texts, float32 (N, D)."""
+        return _reduced(self._tf_idf.transform(texts), self._svd)
+
+
+class _Sparse(_Column):
+    def __init__(self, matrix: Any) -> None:
+        self._svd, dimensions = None, matrix.shape[1]
+        if dimensions > MOST_DENSE_COLUMNS:
+            self._svd = _unfitted_svd(matrix.shape, 0)
+            if self._svd is not None:
+                dimensions = self._svd.fit(matrix).n_components
+        how = "made dense" if self._svd is None else f"a truncated SVD of {dimensions} dimensions"
+        self.description = f"sparse matrix of {matrix.shape[1]} columns; {how}"
+        self._n_columns = matrix.shape[1]
+
+    def transform(self, values: Any) -> NDArray[Any]:
+        if values.shape[1] != self._n_columns:
+            raise ValueError(f"{values.shape[1]} columns, not {self._n_columns}")
+        return _reduced(values, self._svd)
+
+
+def _unfitted_svd(shape: tuple[int, int], seed: int) -> Any:
+    """Return a truncated SVD for a matrix, or None where it has too few rows or columns."""
+    from sklearn.decomposition import TruncatedSVD
+
+    dimensions = min(TEXT_DIMENSIONS, shape[1] - 1, shape[0] - 1)
+    return TruncatedSVD(dimensions, random_state=seed) if dimensions >= 1 else None
+
+
+def _reduced(matrix: Any, svd: Any) -> NDArray[np.float32]:
+    return np.asarray(matrix.toarray() if svd is None else svd.transform(matrix), dtype=np.float32)

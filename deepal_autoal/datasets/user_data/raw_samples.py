@@ -1,0 +1,253 @@
+"""Samples as people have them, before they are features: arrays, data frames, sparse matrices, texts, torch datasets.
+
+`raw_samples` recognizes the form; `preparation.Preparation` makes features of it. pandas, polars and datasets are never
+imported here: what is given belongs to a package that is imported already.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from deepal_autoal.errors import InputError, format_error
+from deepal_autoal.numerics.arrays import as_array
+
+ARRAY, COLUMNS, SPARSE, TEXTS = "array", "columns", "sparse", "texts"
+_MOST_SAMPLES = 1 << 40
+
+
+@dataclass(frozen=True)
+class RawSamples:
+    """Samples of one form.
+
+    Attributes:
+        form: `ARRAY`, `COLUMNS`, `SPARSE` or `TEXTS`.
+        values: The array (N, ...); the columns by name, each a float64 array with NaN for missing values or an object
+            array of texts with None for missing ones; the matrix (N, D); or the list of texts.
+        is_category: Of `COLUMNS`: the names of those that are categories by their type.
+    """
+
+    form: str
+    values: Any
+    is_category: frozenset[str] = frozenset()
+
+    def __len__(self) -> int:
+        if self.form == COLUMNS:
+            return len(next(iter(self.values.values())))
+        return int(self.values.shape[0]) if self.form == SPARSE else len(self.values)
+
+    def take(self, rows: np.ndarray) -> RawSamples:
+        """Return some samples, by their rows."""
+        values = self.values
+        if self.form == COLUMNS:
+            values = {name: column[rows] for name, column in values.items()}
+        elif self.form == TEXTS:
+            values = [values[row] for row in rows]
+        else:
+            values = values[rows]
+        return RawSamples(self.form, values, self.is_category)
+
+
+def is_frame(given: object) -> bool:
+    """Return whether an object is a data frame of pandas or polars."""
+    for name in ("pandas", "polars"):
+        package = sys.modules.get(name)
+        if package is not None and isinstance(given, getattr(package, "DataFrame", ())):
+            return True
+    return False
+
+
+def is_sparse(given: object) -> bool:
+    """Return whether an object is a sparse matrix or array of scipy."""
+    package = sys.modules.get("scipy.sparse")
+    return package is not None and bool(package.issparse(given))
+
+
+def is_torch_dataset(given: object) -> bool:
+    """Return whether an object is a dataset of torch."""
+    package = sys.modules.get("torch.utils.data")
+    return package is not None and isinstance(given, package.Dataset)
+
+
+def raw_samples(given: Any, what: str) -> RawSamples:
+    """Return samples in one of the forms.
+
+    Args:
+        given: An array or what converts to one, a data frame, a sparse matrix, a sequence of texts, or a torch dataset,
+            of whose items the first part is the sample.
+        what: Their name in messages.
+
+    Raises:
+        InputError: If they are none of these, or hold something else than numbers and texts.
+    """
+    if is_frame(given):
+        return frame_samples(given, what)
+    if is_sparse(given):
+        return RawSamples(SPARSE, given.tocsr())
+    if is_torch_dataset(given):
+        return RawSamples(ARRAY, torch_items(given, what)[0])
+    if not isinstance(given, np.ndarray):
+        texts = _texts(given)
+        if texts is not None:
+            return RawSamples(TEXTS, texts)
+    elif given.ndim == 1 and given.dtype.kind in "UO" and len(given) and all(isinstance(item, str) for item in given):
+        return RawSamples(TEXTS, given.tolist())
+    return RawSamples(ARRAY, as_array(given, what))
+
+
+def _texts(given: Any) -> list[str] | None:
+    """Return a sequence of texts, such as a list or a series, as a list; None if it is something else."""
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        return None
+    is_series = type(given).__module__.partition(".")[0] in ("pandas", "polars") and getattr(given, "ndim", 1) == 1
+    if not is_series and not isinstance(given, Sequence):
+        return None
+    items = list(given)
+    return items if items and all(isinstance(item, str) for item in items) else None
+
+
+def frame_samples(frame: Any, what: str, excluded: Sequence[str] = ()) -> RawSamples:
+    """Return a data frame's columns as samples; a frame of plain numbers only is an array.
+
+    Raises:
+        InputError: If there are no columns or rows, two have one name, or one holds neither numbers nor texts.
+    """
+    names = [name for name in frame.columns if name not in excluded]
+    texts = [str(name) for name in names]
+    if len(set(texts)) < len(texts):
+        raise InputError(f"{what}: two columns are called {max(texts, key=texts.count)!r}; rename one")
+    if not names or not len(frame):
+        raise InputError(
+            f"{what} has {len(frame)} rows and {len(names)} columns of features; give at least one of each"
+        )
+    columns, categories = {}, set()
+    for name, text in zip(names, texts, strict=True):
+        series = frame[name]
+        kind = str(series.dtype).lower()
+        columns[text] = column_values(series, f"{what}: column {text!r}")
+        if kind.startswith(("category", "categorical", "enum", "bool")):
+            categories.add(text)
+    plain = [column for text, column in columns.items() if column.dtype != object and text not in categories]
+    if len(plain) == len(columns) and all(np.isfinite(column).all() for column in plain):
+        is_float64 = all(str(frame[name].dtype).lower() == "float64" for name in names)
+        return RawSamples(ARRAY, np.stack(plain, axis=1).astype(np.float64 if is_float64 else np.float32))
+    return RawSamples(COLUMNS, columns, frozenset(categories))
+
+
+def column_values(column: Any, what: str) -> np.ndarray:
+    """Return a column's values: float64 with NaN for missing ones, or objects, texts with None for missing ones.
+
+    Args:
+        column: A series of pandas or polars, an array (N,), or a list.
+        what: Its name in messages.
+
+    Raises:
+        InputError: If it holds something else than numbers and texts, such as dates.
+    """
+    kind = str(getattr(column, "dtype", "")).lower()
+    if isinstance(column, np.ndarray) and column.dtype.kind in "iufb":
+        return column.astype(np.float64)
+    if kind.startswith(("date", "time", "duration", "period")):
+        raise InputError(
+            f"{what} holds dates or times ({kind}); give numbers, such as days since a date, or leave it out"
+        )
+    values = column.to_list() if callable(getattr(column, "to_list", None)) else list(column)
+    kept = [None if _is_missing(value) else value for value in values]
+    present = [value for value in kept if value is not None]
+    is_bool = all(isinstance(value, bool | np.bool_) for value in present)
+    if is_bool and present:
+        return np.array([None if value is None else str(bool(value)) for value in kept], dtype=object)
+    if all(isinstance(value, int | float | np.integer | np.floating) for value in present):
+        return np.array([math.nan if value is None else float(value) for value in kept])
+    if all(isinstance(value, str) or _is_number(value) for value in present):
+        return np.array([None if value is None else str(value) for value in kept], dtype=object)
+    other = next(value for value in present if not isinstance(value, str) and not _is_number(value))
+    raise InputError(f"{what} holds {type(other).__name__}; give numbers or texts, or leave it out")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, bool | int | float | np.integer | np.floating | np.bool_)
+
+
+def _is_missing(value: Any) -> bool:
+    """Return whether a value is None, NaN or pandas' NA and NaT, of which none equals itself."""
+    if value is None:
+        return True
+    try:
+        return bool(value != value)
+    except TypeError:  # pandas.NA
+        return True
+    except ValueError:  # an array
+        return False
+
+
+def torch_items(dataset: Any, what: str) -> tuple[np.ndarray, list[Any]]:
+    """Return the samples of a torch dataset, and the second parts of its items; empty if items have one part.
+
+    Samples become images uint8 (N, H, W, C) or vectors float32 (N, D). Images may be PIL's, uint8 tensors
+    (C, H, W), or what ``ToTensor`` makes of uint8.
+
+    Raises:
+        InputError: If it has no length, its items have other forms, or they change when they are read again, as under
+            random augmentation.
+    """
+    try:
+        number = len(dataset)
+    except TypeError:
+        raise InputError(
+            f"{what} is a {type(dataset).__name__} without a length; give a dataset with __len__"
+        ) from None
+    if not number:
+        raise InputError(f"{what} is empty")
+    samples: list[np.ndarray] = []
+    labels: list[Any] = []
+    for row in range(number):
+        try:
+            item = dataset[row]
+        except Exception as error:
+            raise InputError(f"{what}: item {row} cannot be read: {format_error(error)}") from error
+        parts = item if isinstance(item, tuple | list) else (item,)
+        sample = _sample(parts[0], f"{what}: item {row}")
+        if samples and (sample.shape != samples[0].shape or sample.dtype != samples[0].dtype):
+            raise InputError(
+                f"{what}: item {row} is {sample.dtype} {sample.shape}, item 0 {samples[0].dtype} {samples[0].shape}; "
+                "bring all to one form in the dataset's transform"
+            )
+        samples.append(sample)
+        if len(parts) > 1:
+            labels.append(parts[1].item() if hasattr(parts[1], "item") else parts[1])
+    again = dataset[0]
+    again = again[0] if isinstance(again, tuple | list) else again
+    if not np.array_equal(_sample(again, what), samples[0]):
+        raise InputError(
+            f"{what}: item 0 is another when it is read again: leave out random augmentation; runs have theirs"
+        )
+    return np.stack(samples), labels
+
+
+def _sample(given: Any, what: str) -> np.ndarray:
+    """Return a sample as uint8 (H, W, C) or float32 (D,)."""
+    is_pil = hasattr(given, "getbands")
+    array = np.asarray(given if is_pil else as_array(given, what))
+    if is_pil and array.dtype == np.uint8 and array.ndim in (2, 3):
+        return array.reshape(*array.shape[:2], -1)
+    if array.ndim <= 1 and array.dtype.kind in "iufb":
+        return array.reshape(-1).astype(np.float32)
+    if array.ndim == 2:
+        array = array[np.newaxis]
+    if array.ndim == 3 and array.dtype.kind == "f":  # (C, H, W) in [0, 1]
+        pixels = np.rint(array * 255)
+        if array.min() < 0 or array.max() > 1 or np.abs(array * 255 - pixels).max() > 1e-2:
+            raise InputError(
+                f"{what} is an image of floats that are no multiples of 1/255: leave Normalize and augmentation out of "
+                "the transform, as runs normalize by the pool themselves; ToTensor may stay"
+            )
+        array = pixels.astype(np.uint8)
+    if array.ndim == 3 and array.dtype == np.uint8:
+        return np.ascontiguousarray(array.transpose(1, 2, 0))
+    raise InputError(f"{what} is {array.dtype} {array.shape}; give an image (C, H, W) or a vector (D,)")

@@ -1,0 +1,98 @@
+"""How samples and classes are written where a learner is used, and what they are for the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepal_autoal.datasets.user_data.preparation import Preparation
+from deepal_autoal.datasets.user_data.raw_samples import raw_samples
+from deepal_autoal.errors import InputError
+from deepal_autoal.run_settings import whole_number
+from deepal_autoal.training.samples import CheckedSamples, as_samples
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+
+class WrittenForms:
+    """The forms of a learner's samples and labels.
+
+    Args:
+        pool: The pool as it was given: an array, a data frame, a sparse matrix, texts or a torch dataset.
+        n_classes: Number of classes; by default that of the names.
+        class_names: Their names, if labels are given and predicted by name.
+
+    Attributes:
+        samples: The pool's samples: images uint8 (N, H, W, C), or vectors (N, D).
+        n_classes: Number of classes.
+        class_names: Their names; empty without.
+        preparation: How features are made of samples, JSON-able; empty if they are the features.
+        is_embeddings: Whether the features are of one kind, as of texts.
+
+    Raises:
+        InputError: If the pool cannot be used, or the names are not one a class.
+    """
+
+    def __init__(self, pool: Any, n_classes: int | None, class_names: Sequence[str] | None) -> None:
+        self._preparation: Preparation | None = None
+        self.samples = self._read(pool)
+        self.class_names = () if class_names is None else tuple(map(str, class_names))
+        if n_classes is None and not self.class_names:
+            raise InputError("give n_classes, the number of classes, or class_names")
+        self.n_classes = len(self.class_names) if n_classes is None else whole_number("n_classes", n_classes)
+        if self.n_classes < 2:
+            raise InputError(f"n_classes is {self.n_classes}; at least two are needed")
+        if self.class_names and len(set(self.class_names)) != self.n_classes:
+            raise InputError(
+                f"class_names holds {len(set(self.class_names))} different names for {self.n_classes} classes"
+            )
+
+    @property
+    def preparation(self) -> dict[str, Any]:
+        """How features are made of samples, JSON-able."""
+        return {} if self._preparation is None else self._preparation.description
+
+    @property
+    def is_embeddings(self) -> bool:
+        """Whether the features are of one kind, which must not be scaled individually."""
+        return self._preparation is not None and self._preparation.is_embeddings
+
+    def _read(self, pool: Any) -> NDArray[Any]:
+        if isinstance(pool, CheckedSamples):
+            return pool.array
+        raw = raw_samples(pool, "pool")
+        self._preparation = Preparation(raw, "pool")
+        return as_samples(self._preparation.transform(raw), "pool")
+
+    def prepare(self, samples: Any) -> Any:
+        """Return features of samples in the pool's form.
+
+        Raises:
+            InputError: If they have another form.
+        """
+        if self._preparation is None or isinstance(samples, CheckedSamples):
+            return samples
+        return self._preparation.transform(raw_samples(samples, "samples"))
+
+    def numbers(self, labels: Any) -> ArrayLike:
+        """Return labels as class numbers; those that are no names are returned as they are.
+
+        Raises:
+            InputError: If a label is a text, but no class has this name.
+        """
+        written = labels if isinstance(labels, np.ndarray) else np.asarray(labels, dtype=object)
+        if written.ndim != 1 or not any(isinstance(label, str) for label in written.tolist()):
+            return labels  # type: ignore[no-any-return]
+        known = {name: number for number, name in enumerate(self.class_names)}
+        unknown = next((label for label in written.tolist() if label not in known), None)
+        if unknown is not None:
+            shown = ", ".join(self.class_names[:10]) if known else "none: create the learner with class_names=[...]"
+            raise InputError(f"the label {unknown!r} is the name of no class; the names are {shown}")
+        return [known[label] for label in written.tolist()]
+
+    def written(self, classes: NDArray[np.int64]) -> NDArray[Any]:
+        """Return classes by name, str (n,), if they have names, else as they are."""
+        return np.array(self.class_names)[classes] if self.class_names else classes

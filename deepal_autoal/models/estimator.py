@@ -1,0 +1,129 @@
+"""A classifier with scikit-learn's interface as a task model: its probabilities, and its input as embeddings.
+
+A fitted classifier is never written to a file, as that would take a pickle. The state is what it was fitted to, the
+labeled inputs, their labels and the seed, from which it is fitted again when the state is loaded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepal_autoal.errors import InputError
+from deepal_autoal.numerics.random_streams import global_torch_seed
+from deepal_autoal.training.solved import FlatInput, SizedByData, SolvedModel, training_metrics
+
+# Of a class that the classifier rules out: its logarithm is finite.
+_LEAST = 1e-12
+
+
+class ClassifierHead(SizedByData):
+    """Log probabilities of a classifier, fitted to what the buffers hold.
+
+    Attributes:
+        inputs: float32 (M, D); empty before it is fitted.
+        labels: int64 (M,).
+        seed: int64 scalar.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    seed: Tensor
+
+    def __init__(self, estimator: Any, n_features: int, n_classes: int) -> None:
+        super().__init__()
+        self._estimator = estimator
+        self._n_classes = n_classes
+        self._fitted: Any = None
+        self.register_buffer("inputs", torch.zeros((0, n_features)))
+        self.register_buffer("labels", torch.zeros(0, dtype=torch.int64))
+        self.register_buffer("seed", torch.zeros((), dtype=torch.int64))
+
+    def fit(self, inputs: Tensor, labels: Tensor, seed: int) -> None:
+        """Fit a new classifier."""
+        self.inputs, self.labels = inputs.clone(), labels.clone()
+        self.seed = torch.tensor(seed, dtype=torch.int64, device=labels.device)
+        self._fitted = None
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Return log probabilities (n, C) of vectors (n, D)."""
+        found = np.full((len(vectors), self._n_classes), _LEAST, dtype=np.float64)
+        classes = np.unique(self.labels.cpu().numpy())
+        if len(classes) == 0:
+            found[:] = 1 / self._n_classes
+        elif len(classes) == 1:  # which most classifiers refuse
+            found[:, classes] = 1.0
+        elif len(vectors):
+            if self._fitted is None:
+                self._fitted = self._refit()
+            given = np.asarray(self._fitted.predict_proba(vectors.detach().cpu().numpy().astype(np.float32)))
+            if given.shape != (len(vectors), len(classes)) or not np.isfinite(given).all():
+                raise ValueError(
+                    f"predict_proba returned {given.shape}, expected finite ({len(vectors)}, {len(classes)})"
+                )
+            found[:, classes] = np.maximum(given, _LEAST)
+        log_probabilities = np.log(found) - np.log(found.sum(axis=1, keepdims=True))
+        return torch.from_numpy(log_probabilities.astype(np.float32)).to(vectors.device)
+
+    def _refit(self) -> Any:
+        from sklearn.base import clone
+
+        estimator = clone(self._estimator)
+        seed = int(self.seed)
+        names = [name for name in estimator.get_params() if name == "random_state" or name.endswith("__random_state")]
+        estimator.set_params(**dict.fromkeys(names, seed % 2**32))
+        # Classes without a label in between are left out: nets take labels for column numbers.
+        labels = np.unique(self.labels.cpu().numpy(), return_inverse=True)[1].reshape(-1).astype(np.int64)
+        before = np.random.get_state()
+        try:
+            np.random.seed(seed % 2**32)
+            with global_torch_seed(seed), torch.enable_grad():
+                estimator.fit(self.inputs.cpu().numpy().astype(np.float32), labels)
+        finally:
+            np.random.set_state(before)
+        return estimator
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ClassifierHead:
+        copied = ClassifierHead(self._estimator, self.inputs.shape[1], self._n_classes)
+        copied.fit(self.inputs, self.labels, int(self.seed))
+        return copied
+
+    def _load_from_state_dict(self, *arguments: Any, **named: Any) -> None:
+        super()._load_from_state_dict(*arguments, **named)
+        self._fitted = None
+
+
+class Classifier(SolvedModel):
+    """A classifier with ``fit`` and ``predict_proba`` on the scaled inputs, which are also its embeddings.
+
+    Args:
+        estimator: Cloned before every fit; its parameters called ``random_state`` are set from the run's seed.
+        input_shape: (D,), or (C, H, W), which is flattened.
+        n_classes: Number of outputs.
+    """
+
+    is_differentiable = False
+    head: ClassifierHead
+
+    def __init__(self, estimator: Any, input_shape: tuple[int, ...], n_classes: int) -> None:
+        n_features = math.prod(input_shape)
+        super().__init__(FlatInput(), n_features, n_classes, 0.0)
+        self.head = ClassifierHead(estimator, n_features, n_classes)
+        if not callable(getattr(estimator, "predict_proba", None)):
+            raise InputError(f"{estimator} has no predict_proba; choose another classifier")
+
+    def solve(
+        self, inputs: Tensor, labels: Tensor, *, seed: int, progress: Callable[[int, int], None] | None = None
+    ) -> dict[str, Any]:
+        """Fit the classifier; see `SolvedModel.solve`."""
+        flat = inputs.flatten(1).float()
+        self.head.fit(flat, labels, seed)
+        log_probabilities = self.head(flat)
+        if progress is not None:
+            progress(1, 1)
+        return {"steps": 1, **training_metrics(log_probabilities, labels)}

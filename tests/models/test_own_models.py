@@ -1,0 +1,197 @@
+"""Models as people have them: torch modules, factories and scikit-learn classifiers, in Python and by file."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier
+from torch import nn
+
+from deepal_autoal import ActiveLearner, InputError, RunFolderError, load_model, run
+from deepal_autoal.benchmark import run_benchmark
+from deepal_autoal.models import build_model, own_model
+
+
+class Net(nn.Module):
+    """A plain network for vectors."""
+
+    def __init__(self, n_features: int = 6, n_classes: int = 3, width: int = 8, p: float = 0.25):
+        super().__init__()
+        self.hidden = nn.Linear(n_features, width)
+        self.dropout = nn.Dropout(p)
+        self.out = nn.Linear(width, n_classes)
+
+    def forward(self, x):
+        return self.out(self.dropout(torch.relu(self.hidden(x))))
+
+
+def by_shape(input_shape, n_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(input_shape)), 5), nn.ReLU(), nn.Linear(5, n_classes))
+
+
+def convolutions(num_classes):
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, num_classes)
+    )
+
+
+@pytest.fixture
+def small(quick):
+    return {key: value for key, value in quick.items() if key != "model"} | {"rounds": 1}
+
+
+def test_a_network_stays_as_it_is_and_its_embedding_is_found():
+    torch.manual_seed(0)
+    net = Net()
+    model = build_model(own_model(net), (6,), 3).eval()
+    x = torch.randn(5, 6)
+    assert torch.equal(model(x), net.eval()(x))
+    assert torch.equal(model.features(x), torch.relu(net.hidden(x)))
+    assert (model.embedding_dim, model.dropout.p) == (8, 0.25)
+    assert build_model(own_model(by_shape), (6,), 3).dropout.p == 0.0
+    again = [build_model(own_model(net), (6,), 3).head.weight for _ in range(2)]
+    assert torch.equal(*again) and again[0] is not net.out.weight
+
+
+def test_a_named_embedding_of_a_sequence():
+    net = by_shape((6,), 3)
+    net.embedding_layer = "1"
+    model = build_model(own_model(net), (6,), 3).eval()
+    x = torch.randn(5, 6)
+    assert torch.equal(model.features(x), net[:2](x)) and torch.equal(model(x), net(x))
+    net.embedding_layer = "3"
+    with pytest.raises(InputError, match=r"embedding_layer is '3'; it must name a part .* not the last \(0, 1, 2\)"):
+        build_model(own_model(net), (6,), 3)
+
+
+@pytest.mark.parametrize("model", [Net, by_shape, Net(), lambda: Net(width=4), LogisticRegression(C=2), GaussianNB,
+                                   make_pipeline(StandardScaler(), DecisionTreeClassifier())])  # fmt: skip
+def test_runs_are_recorded_resumed_and_reproduced(model, blob_data, small, tmp_path):
+    first = run("margin", blob_data, model=model, out=tmp_path / "run", **small)
+    recorded = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert recorded["model"]["given"] and recorded["model"]["code"] and recorded["settings"]["model"] is None
+    resumed = run("margin", blob_data, model=model, out=tmp_path / "run", resume=True, rounds=2)
+    whole = run("margin", blob_data, model=model, **small | {"rounds": 2})
+    assert [item["queried"] for item in resumed.rounds] == [item["queried"] for item in whole.rounds]
+    assert [item["accuracy"] for item in resumed.rounds] == [item["accuracy"] for item in whole.rounds]
+    assert first.rounds[0]["accuracy"] == whole.rounds[0]["accuracy"]
+    predictor = load_model(tmp_path / "run", model=model)
+    assert np.mean(predictor.predict(blob_data.x_test) == blob_data.y_test) == resumed.accuracy
+    with pytest.raises(RunFolderError, match="pass model="):
+        load_model(tmp_path / "run")
+    with pytest.raises(InputError, match=r"with a model created in Python, .* run\(model=\.\.\., out"):
+        run("margin", blob_data, out=tmp_path / "run", resume=True, rounds=3)
+    other = LogisticRegression(C=3)
+    with pytest.raises(RunFolderError, match=r"model\.code was"):
+        run("margin", blob_data, model=other, out=tmp_path / "run", resume=True, rounds=3)
+
+
+def test_a_classifier_is_what_scikit_learn_fits(blob_data):
+    learner = ActiveLearner(blob_data.x_train, "margin", 3, model=LogisticRegression(C=2), scaling="none")
+    rows = np.array([0, 1, 3, 4, 6, 7])  # classes 0 and 1
+    learner.tell(rows, blob_data.y_train[rows])
+    expected = LogisticRegression(C=2).fit(blob_data.x_train[rows], blob_data.y_train[rows])
+    found = learner.predict_proba(blob_data.x_test)
+    assert np.allclose(found[:, :2], expected.predict_proba(blob_data.x_test), atol=1e-6) and (found[:, 2] < 1e-9).all()
+    assert len(set(learner.ask(5).tolist())) == 5
+
+
+def test_a_single_class_and_saving(blob_data, tmp_path):
+    learner = ActiveLearner(blob_data.x_train, "entropy", 3, model=GaussianNB())
+    learner.tell([1, 4], [1, 1])
+    assert set(learner.predict(blob_data.x_test)) == {1} and len(learner.ask(3)) == 3
+    learner.tell([0, 2], [0, 2])
+    asked = learner.ask(3)
+    learner.save(tmp_path / "learner.pt")
+    restored = ActiveLearner.load(tmp_path / "learner.pt", blob_data.x_train, model=GaussianNB())
+    assert np.array_equal(restored.predict_proba(blob_data.x_test), learner.predict_proba(blob_data.x_test))
+    assert restored.ask(3).tolist() == asked.tolist()
+
+
+@pytest.mark.parametrize(("strategy", "model", "message"), [
+    ("bald", LogisticRegression(), "requires mc_dropout, but the model 'LogisticRegression' has no dropout"),
+    ("bald", by_shape, "requires mc_dropout, but the model 'by_shape' has no dropout"),
+    ("alfamix", GaussianNB(), "requires differentiable, but the model 'GaussianNB' has no gradients"),
+])  # fmt: skip
+def test_what_a_model_lacks_is_said_before_training(strategy, model, message, blob_data, small):
+    with pytest.raises(InputError, match=message):
+        run(strategy, blob_data, model=model, on_round=lambda *given: pytest.fail("trained"), **small)
+
+
+def test_strategies_on_own_models(blob_data, image_data, small):
+    for strategy, model in (("badge", Net), ("coreset", LogisticRegression()), ("ensvarr", LogisticRegression()),
+                            ("bald", Net), ("waal", Net)):  # fmt: skip
+        assert len(run(strategy, blob_data, model=model, **small).rounds) == 2
+    assert run("margin", image_data, model=convolutions, **small).config["model"]["embedding_dim"] == 4
+
+
+class Other(nn.Module):
+    def __init__(self, what):
+        super().__init__()
+        self.layer = nn.Linear(6, 3)
+        self.softmax = nn.Softmax(dim=1)
+        self.what = what
+
+    def forward(self, x):
+        return {"softmax": self.softmax, "double": lambda y: y * 2, "dict": lambda y: {"logits": y}}[self.what](
+            self.layer(x)
+        )
+
+
+@pytest.mark.parametrize(("model", "message"), [
+    (3, r"model is 3 of type int; give a name such as 'cnn', where one is defined, as 'file.py:Net'"),
+    (LinearSVC(), "LinearSVC has no predict_proba"), (RidgeClassifier, "RidgeClassifier has no predict_proba"),
+    (Net(n_features=5), r"cannot take inputs \(n, 6\)"), (Net(n_classes=4), r"returns shape \(1, 4\) for one input"),
+    (Other("softmax"), "ends in Softmax: leave it out"), (Other("double"), "does not end in an nn.Linear"),
+    (Other("dict"), "returns dict for one input"), (lambda a, b, c: Net(), "takes a, b, c: let it take input_shape"),
+    (lambda: 3, "returned int; return a torch.nn.Module"),
+])  # fmt: skip
+def test_what_cannot_be_a_model(model, message, blob_data, small):
+    with pytest.raises(InputError, match=message):
+        run("margin", blob_data, model=model, **small)
+
+
+FILE = """
+from torch import nn
+
+def net(input_shape, n_classes, width: int = 8):
+    return nn.Sequential(nn.Linear(input_shape[0], width), nn.ReLU(), nn.Linear(width, n_classes))
+"""
+RUN = ["--epochs", 2, "--initial", 12, "--batch-size", 6, "--rounds", 1, "--threads", 1, "--quiet"]
+
+
+def test_on_the_command_line(deepal, blob_file, blob_data, tmp_path, monkeypatch):
+    (tmp_path / "nets.py").write_text(FILE)
+    status, _, err = deepal("run", "--dataset", blob_file, "--model", "nets.py:net[width=5]", "--out", "run", *RUN)
+    assert status == 0, err
+    found = json.loads((tmp_path / "run" / "config.json").read_text())["model"]
+    assert (found["name"], found["options"], found["embedding_dim"]) == (f"{tmp_path}/nets.py:net", {"width": 5}, 5)
+    status, _, err = deepal("benchmark", "--strategies", "margin", "--datasets", blob_file, "--seeds", 1, "--models",
+                            "nets.py:net,sklearn.naive_bayes:GaussianNB", "--out", "study", *RUN)  # fmt: skip
+    assert status == 0, err
+    assert {path.name for path in (tmp_path / "study").iterdir() if path.is_dir() and path.name[0] != "."} == {
+        "blobs-net", "blobs-GaussianNB"}  # fmt: skip
+    monkeypatch.chdir("/")
+    assert deepal("run", "--resume", "--out", tmp_path / "run", "--rounds", 2, "--quiet")[0] == 0
+    assert load_model(tmp_path / "run").predict(blob_data.x_test).shape == (60,)
+    status, _, err = deepal("run", "--dataset", blob_file, "--model", f"{tmp_path}/nets.py:nett", *RUN)
+    assert status == 2 and "has no nett; it defines net" in err
+
+
+def test_a_benchmark_takes_them_by_where_they_are_defined(blob_file, tmp_path, small):
+    with pytest.raises(InputError, match="model is a LogisticRegression: a benchmark takes names, and models by where"):
+        run_benchmark("margin", [blob_file], 1, tmp_path / "study", model=LogisticRegression())
+
+
+def test_a_net_of_skorch(blob_data, small):
+    skorch = pytest.importorskip("skorch")
+    net = skorch.NeuralNetClassifier(Net, criterion=nn.CrossEntropyLoss, max_epochs=3, verbose=0, train_split=None,
+                                     predict_nonlinearity="auto")  # fmt: skip
+    one, other = (run("margin", blob_data, model=net, **small) for _ in range(2))
+    assert [item["queried"] for item in one.rounds] == [item["queried"] for item in other.rounds]
