@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 N_PASSES, N_MEMBERS, N_SHARED_PASSES = 10, 5, 100
 # Options that keep a slow strategy's query within seconds; tables name them.
 OPTIONS = {"vaal": {"epochs": 1}}
+# Options of the rule alone, where other implementations lack the default: plain code trains no pairwise network.
+RULE_OPTIONS = {"exploit-explore": {"similarity": "embeddings"}}
 # Strategies that need a model with stages.
 MODELS = {"lpl": "mlp"}
 RECIPE = {"min_steps": 100, "precision": "float32"}

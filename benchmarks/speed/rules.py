@@ -16,7 +16,7 @@ import plain_batches
 import sklearn.cluster  # noqa: F401  # before the clock starts
 from cases import ACTIVEML, GROW_WITH_BATCH, MATRIX, OURS, PLAIN, QUERY, Case, Row
 from isolation import Measurement, measure, use_one_thread
-from problem import OPTIONS, Problem
+from problem import OPTIONS, RULE_OPTIONS, Problem
 from quality import QUALITIES
 
 from deepal_autoal import Query, create_strategy, plugin_host
@@ -176,8 +176,9 @@ def work(case: Case, way: str, problem: Problem, warm: Problem, repeat: int) -> 
         learner = problem.learner(name)
         return lambda: learner.query(b).indices
     if way == OURS:
-        create_strategy(name).query(warm.context.for_candidate("warm"), WARM_BATCH)
-        strategy, context = create_strategy(name), problem.context.for_candidate(f"repeat {repeat}")
+        options = RULE_OPTIONS.get(name, {})
+        create_strategy(name, **options).query(warm.context.for_candidate("warm"), WARM_BATCH)
+        strategy, context = create_strategy(name, **options), problem.context.for_candidate(f"repeat {repeat}")
         return lambda: _rows_in(strategy.query(context, b))
     rule = activeml.RULES[name] if way == ACTIVEML else PLAIN_RULES[name][way]
     rule(warm.outputs, WARM_BATCH, rng)
@@ -253,7 +254,8 @@ def described(case: Case, way: str, results: Mapping[str, Sequence[Measurement]]
         if status == "failed":
             say(found[-1].message)
         return row_of(case, way, status, note=notes.get(status, found[-1].message.strip().rpartition("\n")[2]))
-    options = "".join(f" -o {key}={value}" for key, value in OPTIONS.get(case.strategy, {}).items())
+    chosen = (OPTIONS if way == QUERY else RULE_OPTIONS).get(case.strategy, {})
+    options = "".join(f" -o {key}={value}" for key, value in chosen.items())
     if plan.cpu_time:
         options += f" (CPU seconds, {plan.threads} thread{'s' if plan.threads > 1 else ''})"
     row = row_of(

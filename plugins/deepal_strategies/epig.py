@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.special import entr
 
 from deepal_autoal import InputError, ScoringStrategy
 from deepal_strategies.shared.option_checks import check_at_least
 from deepal_strategies.shared.row_blocks import JOINT, SHARED_PASSES
+from deepal_strategies.shared.uncertainty import entropy_of_probabilities
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,16 +63,16 @@ class EPIG(ScoringStrategy):
         view, of_targets = context.candidates, self._target_passes(context)
         exact = of_targets.dtype
         n_targets, n_classes = of_targets.shape[1:]
-        target_entropy = entr(of_targets.mean(dim=0)).sum() / n_targets
+        target_entropy = entropy_of_probabilities(of_targets.mean(dim=0)).mean()
         of_targets = of_targets.flatten(1) / self.n_passes
         scores = torch.empty(len(view), dtype=exact, device=context.device)
         positions = np.arange(len(view))
         for rows in SHARED_PASSES.blocks(len(view), self.n_passes * n_classes, context.device):
             # (n, C, K)
             passes = view.shared_mc_probabilities(self.n_passes, positions[rows]).to(exact).permute(1, 2, 0)
-            of_rows = entr(passes.mean(dim=2)).sum(dim=1) + target_entropy
+            of_rows = entropy_of_probabilities(passes.mean(dim=2)) + target_entropy
             for part in JOINT.blocks(len(passes), n_classes * of_targets.shape[1], context.device):
-                of_rows[part] -= entr(passes[part] @ of_targets).sum(dim=(1, 2)) / n_targets
+                of_rows[part] -= entropy_of_probabilities((passes[part] @ of_targets).flatten(1)) / n_targets
             scores[rows] = of_rows
         return scores.clamp_(min=0.0)
 

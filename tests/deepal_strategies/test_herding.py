@@ -71,6 +71,7 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(coverage, "COVERAGE", BlockSize(500))
     monkeypatch.setattr(coverage, "KERNEL_ROWS", BlockSize(500))
     monkeypatch.setattr(coverage, "_UPDATED", 3)
+    monkeypatch.setattr(coverage, "_AHEAD", 2)
 
 
 @pytest.mark.parametrize("n_labeled", [0, 1, 12])

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _LEAST_SINGLE = 0.03
 # How many of the largest bounds are brought up to date together. A matrix product with fewer rows is no faster.
 _UPDATED, _UPDATED_ON_ACCELERATORS = 32, 512
+# Of how many with the next largest bounds a CPU computes the kernel along with a missing one. They are likely needed
+# for the next choices, and a product with a single row reads the whole reference set, too.
+_AHEAD = 96
 
 
 def gaussian(exponents: Tensor) -> Tensor:
@@ -168,25 +171,27 @@ class CoveringChoice:
         self._keys = _keys(bounds, self._priority)
         self._until = torch.zeros(n_rows, dtype=torch.int64, device=device)
         self._kernel_rows = _KernelRows(similarity, rows)
-        self._n_updated = min(n_rows, _UPDATED if device.type == "cpu" else _UPDATED_ON_ACCELERATORS)
+        self._n_updated, n_ahead = (_UPDATED, _AHEAD) if device.type == "cpu" else (_UPDATED_ON_ACCELERATORS, 0)
+        self._n_ranked = min(n_rows, self._n_updated + n_ahead)
         self._number = 0
 
     def best(self) -> tuple[Tensor, Tensor]:
         """Return the row with the largest gain, int64 (1,), and the gain, float32 (1,)."""
         keys = self._keys
-        top = keys.topk(self._n_updated).indices
-        while bool(self._until[top[:1]] < self._number):
-            updated = _keys(self._gains(self._kernel_rows.of(top)), self._priority[top])
+        ranked = keys.topk(self._n_ranked).indices
+        while bool(self._until[ranked[:1]] < self._number):
+            top, later = ranked[: self._n_updated], ranked[self._n_updated :]
+            updated = _keys(self._gains(self._kernel_rows.of(top, later)), self._priority[top])
             # A gain that is larger than before has been rounded; a row that was chosen keeps its key.
             keys[top] = torch.minimum(keys[top], updated)
             self._until[top] = self._number
-            top = keys.topk(self._n_updated).indices
-        best = top[:1]
+            ranked = keys.topk(self._n_ranked).indices
+        best = ranked[:1]
         return best, (keys[best] >> 32).to(torch.int32).view(torch.float32)
 
     def take(self, row: Tensor) -> None:
         """Count the row at position ``row``, (1,), as chosen."""
-        torch.maximum(self._covered, self._kernel_rows.of(row)[0], out=self._covered)
+        torch.maximum(self._covered, self._kernel_rows.of(row, row[:0])[0], out=self._covered)
         self._keys.index_fill_(0, row, -1)
         self._number += 1
 
@@ -217,27 +222,33 @@ class _KernelRows:
         self._rows = rows
         self._kept: Tensor | None = None
         if rows.device.type == "cpu":
-            n_slots = max(_UPDATED, min(len(rows), KERNEL_ROWS.rows(similarity.n_reference)))
+            n_slots = max(_UPDATED + _AHEAD, min(len(rows), KERNEL_ROWS.rows(similarity.n_reference)))
             self._kept = rows.new_empty(n_slots, similarity.n_reference)
             self._slots = torch.full((len(rows),), -1)
             self._owners = torch.full((n_slots,), -1)
             self._next = 0
 
-    def of(self, which: Tensor) -> Tensor:
-        """Return a copy of the kernel of some rows, at most `_UPDATED` on a CPU, (n, R)."""
+    def of(self, which: Tensor, later: Tensor) -> Tensor:
+        """Return a copy of the kernel of some rows, at most `_UPDATED` on a CPU, (n, R).
+
+        Args:
+            which: Row numbers, int64 (n,).
+            later: Rows that are likely needed later, at most `_AHEAD`: where a row is missing, they are computed, too.
+        """
         if self._kept is None:
             return self._similarity(self._rows[which])
         kernel = self._kept[self._slots[which]]
         missing = (self._slots[which] < 0).nonzero().squeeze(1)
         if len(missing):
-            computed = self._similarity(self._rows[which[missing]])
-            kernel[missing] = computed
+            needed = torch.cat([which[missing], later[self._slots[later] < 0]])
+            computed = self._similarity(self._rows[needed])
+            kernel[missing] = computed[: len(missing)]
             # The slots filled longest ago are used again.
-            slots = (self._next + torch.arange(len(missing))) % len(self._owners)
-            self._next += len(missing)
+            slots = (self._next + torch.arange(len(needed))) % len(self._owners)
+            self._next += len(needed)
             owners = self._owners[slots]
             self._slots[owners[owners >= 0]] = -1
             self._kept[slots] = computed
-            self._owners[slots] = which[missing]
-            self._slots[which[missing]] = slots
+            self._owners[slots] = needed
+            self._slots[needed] = slots
         return kernel
