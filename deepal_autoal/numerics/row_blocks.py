@@ -61,7 +61,8 @@ class BlockSize:
 
         Args:
             n_rows: Number of rows.
-            per_row, device: As in `rows`.
+            per_row: As in `rows`.
+            device: As in `rows`.
         """
         return row_slices(n_rows, self.rows(per_row, device))
 

@@ -164,7 +164,8 @@ class Recipe:
         """Return how long training takes, in words.
 
         Args:
-            fewest, most: Sizes of the labeled set in the first and the last round.
+            fewest: Size of the labeled set in the first round.
+            most: Size in the last round.
         """
         plural = "" if self.epochs == 1 else "s"
         first, last = self.n_epochs(fewest), self.n_epochs(most)

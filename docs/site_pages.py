@@ -1,0 +1,49 @@
+"""A hook of MkDocs: the site has the repository's own pages, under their own paths, so that links work in both.
+
+    pip install -e '.[docs]'
+    mkdocs serve
+
+The page of the API lists what the stubs of the public packages name.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[1]
+# What pages are made of, and what they link to.
+PAGES = (
+    "*.md", "CITATION.cff", "LICENSE", "docs/*.md", "docs/*.png", "plugins/*.md", "plugins/example/README.md",
+    "plugins/example/pyproject.toml", "plugins/example/**/*.py", "benchmarks/**/*.md", "benchmarks/**/*.csv",
+    "benchmarks/**/*.html", "benchmarks/**/*.py", "benchmarks/**/*.svg", "benchmarks/**/*.toml",
+    "deepal_autoal/**/*.py",
+)  # fmt: skip
+PUBLIC = ("deepal_autoal", "deepal_autoal.benchmark", "deepal_autoal.plugins", "deepal_autoal.testing")
+EXPORT = re.compile(r"^from \.(\S+) import (\w+) as (\w+)$", re.MULTILINE)
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the repository's pages."""
+    for pattern in PAGES:
+        for path in sorted(ROOT.glob(pattern)):
+            name = path.relative_to(ROOT).as_posix()
+            if name not in files.src_uris:
+                files.append(File(name, str(ROOT), config["site_dir"], config["use_directory_urls"]))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
+    """Add the public names to the page of the API."""
+    if page.file.src_uri != "api.md":
+        return markdown
+    sections = []
+    for package in PUBLIC:
+        stub = ROOT.joinpath(*package.split("."), "__init__.pyi").read_text(encoding="utf-8")
+        names = sorted(EXPORT.findall(stub), key=lambda found: found[1].lower())
+        entries = [f"::: {package}.{module}.{name}\n" for module, name, _ in names]
+        sections.append("\n".join([f"## `{package}`\n", *entries]))
+    return "\n\n".join([markdown, *sections])
