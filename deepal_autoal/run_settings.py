@@ -72,6 +72,7 @@ class RunSettings:
         initial: Size of the initial labeled set (M).
         batch_size: Samples per round (B).
         rounds: Number of queries (R).
+        single_round: Whether all R·B labels are asked for at once, in one query.
         pool_size: Size of a random subset of the pool.
         imbalance: Proportions of the classes in the pool (see `class_proportions`).
         label_noise: Probability that the oracle errs.
@@ -138,6 +139,10 @@ class RunSettings:
     rounds: int | None = setting(
         None, group="budget", help="Number of queries; default 10.", metavar="R", type=int, compared_as="rounds"
     )
+    single_round: bool | None = setting(
+        None, group="budget", type=bool, compared_as="single_round",
+        help="Ask for all labels at once: one round of R x B samples.",
+    )  # fmt: skip
     audit: float | None = setting(
         None, group="budget", metavar="SHARE", type=float, compared_as="audit",
         help="Draw this share of each batch uniformly, to estimate the accuracy without test labels, such as 0.1.",
@@ -225,6 +230,7 @@ class RunArguments(TypedDict, total=False):
     initial: int | None
     batch_size: int | None
     rounds: int | None
+    single_round: bool | None
     audit: float | None
     audit_folds: int | None
     pool_size: int | None

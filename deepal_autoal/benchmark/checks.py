@@ -215,6 +215,7 @@ def admit(
             "initial": initial,
             "batch_size": batch_size,
             "rounds": n_rounds,
+            "single_round": bool(wanted.single_round),
             "model": plain.model_choice.describe(),
             "recipe": describe_recipe(plain.recipe),
             "scaling": scaling,

@@ -353,6 +353,7 @@ def _prepare(
         initial=start.tolist(),
         batch_size=batch_size,
         rounds=rounds,
+        single_round=bool(settings.single_round),
         model={
             **learner.model_choice.describe(),
             "embedding_dim": module.embedding_dim,

@@ -15,7 +15,7 @@ from deepal_autoal.training.recipe import Recipe
 
 _KINDS: dict[str, type] = {
     "dataset": dict, "pool_size": int, "initial": list, "batch_size": int, "rounds": int, "model": dict,
-    "recipe": dict, "strategy": dict, "seed": int, "threads": int, "settings": dict,
+    "recipe": dict, "strategy": dict, "seed": int, "threads": int, "settings": dict, "single_round": bool,
 }  # fmt: skip
 
 
@@ -29,6 +29,7 @@ class RunConfig:
         initial: Pool indices of the initial labeled set.
         batch_size: Samples labeled a round.
         rounds: Number of queries.
+        single_round: Whether that is one because all labels are asked for at once.
         model: Name, options and sizes of the task model.
         recipe: The training recipe, by field name.
         precision: Of the model's computations.
@@ -71,6 +72,7 @@ class RunConfig:
     n_wrong_labels: int | None = None
     scaling_reason: str | None = None
     plugin_options: Mapping[str, Any] = field(default_factory=dict)
+    single_round: bool = False
     format_version: int = FORMAT_VERSION
 
     @classmethod
@@ -122,13 +124,14 @@ class RunConfig:
             "initial",
             "batch_size",
             "rounds",
+            "single_round",
         )
         ordered = {name: found[name] for name in (*head, *(name for name in found if name not in head))}
         optional = ("gpu", "protocol", "n_wrong_labels", "scaling_reason")
         return {
             name: value
             for name, value in ordered.items()
-            if not (name in optional and value is None) and not (name == "plugin_options" and not value)
+            if not (name in optional and value is None) and (value or name not in ("plugin_options", "single_round"))
         }
 
     @property

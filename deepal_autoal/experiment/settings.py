@@ -23,7 +23,7 @@ DEFAULT_INITIAL = 50
 DEFAULT_BATCH_SIZE = 20
 DEFAULT_ROUNDS = 10
 MOST_THREADS = 1024
-_RECORDED_IF_GIVEN = ("audit", "audit_folds")
+_RECORDED_IF_GIVEN = ("audit", "audit_folds", "single_round")
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Settings(RunSettings):
         )
 
     def describe(self) -> dict[str, Any]:
-        """Return the settings as a JSON-able dict; those of an audit only if they were given."""
+        """Return the settings as a JSON-able dict; newer ones only if they were given."""
         return {
             name: value for name, value in asdict(self).items() if value is not None or name not in _RECORDED_IF_GIVEN
         }
@@ -175,6 +175,8 @@ def resolve_plugin_options(given: Mapping[str, Any]) -> dict[str, Any]:
 def check_budget(settings: Settings, pool_size: int) -> tuple[int, int, int]:
     """Return initial size, batch size and number of rounds; defaults shrink to fit a small pool.
 
+    With a single round, they are those of the one query that asks for the labels of all rounds.
+
     Raises:
         InputError: If they cannot be met; names the largest possible number of rounds.
     """
@@ -196,6 +198,8 @@ def check_budget(settings: Settings, pool_size: int) -> tuple[int, int, int]:
         raise InputError(f"--rounds {rounds}: give 0 or more; {largest}at most --rounds {possible} is possible")
     if initial + rounds * batch_size > pool_size:
         raise InputError(f"--rounds {rounds} is too many: {largest}at most --rounds {possible} is possible")
+    if settings.single_round and rounds:
+        return initial, rounds * batch_size, 1
     return initial, batch_size, rounds
 
 
