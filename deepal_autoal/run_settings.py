@@ -86,6 +86,8 @@ class RunSettings:
         protocol: Name of a paper's settings, which are used as defaults.
         seed: Seed of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
+        validation: Size of a set of labeled samples that are not trained on, for strategies that judge models (V).
+        validation_labels: Whether their labels are ``counted`` among the labeled ones, the default, or ``free``.
         audit: Share of each batch that is drawn uniformly, for an estimate of the accuracy without test labels.
         audit_folds: Number of models that the estimate trains a round without a part of the labels each; 0 for none:
             it is then made from what models predicted before they were trained on a batch.
@@ -142,6 +144,14 @@ class RunSettings:
     single_round: bool | None = setting(
         None, group="budget", type=bool, compared_as="single_round",
         help="Ask for all labels at once: one round of R x B samples.",
+    )  # fmt: skip
+    validation: int | None = setting(
+        None, group="budget", metavar="V", type=int, compared_as="validation",
+        help="Hold out V labeled samples, on which strategies may judge models; default 0.",
+    )  # fmt: skip
+    validation_labels: str | None = setting(
+        None, group="budget", metavar="counted|free", compared_as="validation_labels",
+        help="Whether their labels are counted as labels (default), or free.",
     )  # fmt: skip
     audit: float | None = setting(
         None, group="budget", metavar="SHARE", type=float, compared_as="audit",
@@ -231,6 +241,8 @@ class RunArguments(TypedDict, total=False):
     batch_size: int | None
     rounds: int | None
     single_round: bool | None
+    validation: int | None
+    validation_labels: str | None
     audit: float | None
     audit_folds: int | None
     pool_size: int | None

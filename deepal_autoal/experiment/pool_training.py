@@ -60,6 +60,7 @@ class PoolTraining:
         members: ArrayLike | None,
         n_rounds: int | None,
         scaling: str,
+        validation: tuple[ArrayLike, ArrayLike] | None,
     ) -> None:
         samples = as_samples(pool, "pool")
         n_classes, seed = whole_number("n_classes", n_classes), whole_number("seed", seed)
@@ -76,6 +77,13 @@ class PoolTraining:
         self.device = resolve_device(device)
         rows = np.arange(len(samples)) if members is None else _checked_members(members, len(samples))
         self._pool = Pool(rows, n_classes)
+        self._validation: Pool | None = None
+        if validation is not None:
+            self._validation = self._pool
+            self._validation.add(*validation)
+            if not len(self._validation.unlabeled):
+                raise InputError("validation has all samples of the pool; leave some to learn from")
+            self._pool = Pool(self._validation.unlabeled, n_classes)
         with section("normalization"):
             self._scaling = resolve_scaling(scaling, samples).name
             statistics = Normalization.fit(samples, None if members is None else rows, self._scaling)

@@ -60,6 +60,7 @@ def check_given_matches(recorded: RunConfig, given: Settings, folder: Path) -> N
         "initial": len(recorded.initial),
         **{key: getattr(recorded, key) for key in ("pool_size", *budget, "single_round", "seed", "threads")},
         "protocol": recorded.protocol,
+        "validation": len(recorded.validation_set or ()),
         "imbalance": changes.get("imbalance"),
         "label_noise": changes.get("label_noise") or 0.0,
         "duplicates": changes.get("duplicates") or 1,

@@ -43,6 +43,7 @@ class SavedLearner:
         pool: The fingerprint of the pool's samples.
         state: The learner's `state_dict`.
         audit: The audit's share of each batch and number of folds; None without one.
+        validation: Pool indices and labels of the samples held out for validation; None without any.
     """
 
     strategy: Mapping[str, Any]
@@ -56,6 +57,7 @@ class SavedLearner:
     pool: str
     state: Mapping[str, Any]
     audit: tuple[float, int] | None = None
+    validation: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
 
     def write(self, path: Path) -> None:
         """Write the file, atomically.
@@ -79,6 +81,7 @@ class SavedLearner:
                 "pool": self.pool,
                 "state": self.state,
                 **({} if self.audit is None else {"audit": list(self.audit)}),
+                **({} if self.validation is None else {"validation": list(self.validation)}),
             },
         )
 
@@ -114,6 +117,7 @@ class SavedLearner:
             pool=saved["pool"],
             state=saved["state"],
             audit=tuple(saved["audit"]) if "audit" in saved else None,
+            validation=tuple(saved["validation"]) if "validation" in saved else None,
         )
 
     def arguments(self, pool: ArrayLike, strategy: StrategyLike | None) -> dict[str, Any]:
@@ -136,6 +140,7 @@ class SavedLearner:
             # Learners saved before scaling became a choice scaled each feature.
             "scaling": self.scaling or ("auto" if samples.ndim == 4 else "feature"),
             **({} if self.audit is None else {"audit": self.audit[0], "audit_folds": self.audit[1]}),
+            "validation": self.validation,
         }
 
 
