@@ -73,6 +73,7 @@ class RunSettings:
         initial: Size of the initial labeled set (M).
         batch_size: Samples per round (B).
         rounds: Number of queries (R).
+        single_round: Whether all R·B labels are asked for at once, in one query.
         pool_size: Size of a random subset of the pool.
         imbalance: Proportions of the classes in the pool (see `class_proportions`).
         label_noise: Probability that the oracle errs.
@@ -86,6 +87,8 @@ class RunSettings:
         protocol: Name of a paper's settings, which are used as defaults.
         seed: Seed of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
+        validation: Size of a set of labeled samples that are not trained on, for strategies that judge models (V).
+        validation_labels: Whether their labels are ``counted`` among the labeled ones, the default, or ``free``.
         audit: Share of each batch that is drawn uniformly, for an estimate of the accuracy without test labels.
         audit_folds: Number of models that the estimate trains a round without a part of the labels each; 0 for none:
             it is then made from what models predicted before they were trained on a batch.
@@ -143,6 +146,18 @@ class RunSettings:
     rounds: int | None = setting(
         None, group="budget", help="Number of queries; default 10.", metavar="R", type=int, compared_as="rounds"
     )
+    single_round: bool | None = setting(
+        None, group="budget", type=bool, compared_as="single_round",
+        help="Ask for all labels at once: one round of R x B samples.",
+    )  # fmt: skip
+    validation: int | None = setting(
+        None, group="budget", metavar="V", type=int, compared_as="validation",
+        help="Hold out V labeled samples, on which strategies may judge models; default 0.",
+    )  # fmt: skip
+    validation_labels: str | None = setting(
+        None, group="budget", metavar="counted|free", compared_as="validation_labels",
+        help="Whether their labels are counted as labels (default), or free.",
+    )  # fmt: skip
     audit: float | None = setting(
         None, group="budget", metavar="SHARE", type=float, compared_as="audit",
         help="Draw this share of each batch uniformly, to estimate the accuracy without test labels, such as 0.1.",
@@ -231,6 +246,9 @@ class RunArguments(TypedDict, total=False):
     initial: int | None
     batch_size: int | None
     rounds: int | None
+    single_round: bool | None
+    validation: int | None
+    validation_labels: str | None
     audit: float | None
     audit_folds: int | None
     pool_size: int | None

@@ -26,6 +26,7 @@ from deepal_autoal.experiment.settings import (
     check_budget,
     check_plain_accuracy,
     check_threads,
+    check_validation,
     options_under,
     recipe_changes,
     resolve_plugin_options,
@@ -75,6 +76,7 @@ class Setup:
         class_counts: Names of the classes, each with its training samples.
         is_solved: Whether the model is solved: it has no epochs and steps unless a strategy changes training.
         embedding_dim: Dimensions of its embeddings, if known.
+        n_validation: How many of the pool's samples are held out for validation.
     """
 
     model: ModelChoice
@@ -88,6 +90,7 @@ class Setup:
     class_counts: tuple[tuple[str, int], ...]
     is_solved: bool = False
     embedding_dim: int | None = None
+    n_validation: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data, for another process."""
@@ -197,6 +200,7 @@ def admit(
         settings = {**settings, "pool_size": wanted.pool_size}
     pool_size = len(draw_members(n_samples, 0, wanted.pool_size))
     initial, batch_size, n_rounds = check_budget(wanted, pool_size)
+    n_validation, validation_labels = check_validation(wanted, pool_size)
     plugin_options = wanted.plugin_options
 
     model = _common_model(wanted.model or AUTO, data, scaling, contenders, configs)
@@ -219,6 +223,8 @@ def admit(
             "initial": initial,
             "batch_size": batch_size,
             "rounds": n_rounds,
+            "single_round": bool(wanted.single_round),
+            "validation_labels": validation_labels,
             "model": plain.model_choice.describe(),
             "recipe": describe_recipe(plain.recipe),
             "scaling": scaling,
@@ -245,7 +251,7 @@ def admit(
     class_counts = tuple(zip(data.class_names, changes["class_counts"], strict=True))
     setup = Setup(
         plain.model_choice, scaling, recipe if is_on_cuda else plain.recipe, device, pool_size, initial, batch_size,
-        n_rounds, class_counts, isinstance(module, SolvedModel), module.embedding_dim,
+        n_rounds, class_counts, isinstance(module, SolvedModel), module.embedding_dim, n_validation,
     )  # fmt: skip
     shorter = tuple(folder for folder, config in configs.items() if config.rounds < n_rounds)
     return Admission(setup, calls, changing, left_out, shorter)

@@ -133,11 +133,13 @@ def list_protocols(names: Sequence[str], as_json: bool) -> None:
 def _format_protocol(protocol: Mapping[str, Any]) -> str:
     """Return a protocol's settings as lines of text, with a mark at those that are not from a paper."""
     flat = {key: protocol[key] for key in protocol if key not in ("recipe", "strategies", "chosen")}
-    flat |= {**protocol["recipe"], "dropout": "in front of the classifier"}
+    flat |= protocol["recipe"]
+    if "dropout" in protocol["chosen"]:
+        flat["dropout"] = "in front of the classifier"
     for name, options in protocol["strategies"].items():
         flat[f"strategy {name}"] = ", ".join(f"{key}={value}" for key, value in options.items())
     lines = [
-        f"{key.replace('_', ' '):<20}{_cell(value) or 'none'}{' *' if key in protocol['chosen'] else ''}"
+        f"{key.replace('_', ' '):<19} {_cell(value) or 'none'}{' *' if key in protocol['chosen'] else ''}"
         for key, value in flat.items()
     ]
     return "\n".join([*lines, "* chosen here: not stated by the paper or its code, or not checked against them"])

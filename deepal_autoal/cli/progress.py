@@ -62,6 +62,11 @@ class RunDisplay:
         _say(f"{strategy['name']}{f' over {candidates}' if candidates else ''} on {dataset['name']}: "
              f"pool {config['pool_size']}, test {dataset['n_test']}, {classes}; "
              f"model {config['model']['name']}, {config['device']}, seed {config['seed']}")  # fmt: skip
+        if config.get("validation_set"):
+            _say(f"validation: {len(config['validation_set']):,} samples, whose labels are "
+                 f"{config['validation_labels']}")  # fmt: skip
+        if config.get("single_round"):
+            _say(f"single round: all {config['rounds'] * config['batch_size']:,} labels are asked for at once")
         if config["settings"].get("image_size"):
             _say(f"images brought to {config['settings']['image_size']} pixels (height x width)")
         elif _could_be_smaller(dataset) and config["device"] == "cpu":

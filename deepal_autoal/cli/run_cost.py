@@ -87,6 +87,9 @@ def _notes(found: DryRun) -> list[str]:
     setup, data = found.setup, found.data
     last = setup.initial + setup.n_rounds * setup.batch_size
     labels = f"{setup.initial:,} + {setup.n_rounds} x {setup.batch_size:,} labels"
+    labels += ", all asked for at once" if setup.n_rounds == 1 else ""
+    if setup.n_validation:
+        labels += f", {setup.n_validation:,} held out for validation"
     lines = [
         f"Pool {setup.pool_size:,}, test {len(data.x_test):,}, {data.n_classes} classes, embeddings of "
         f"{found.embedding_dim:,}; {labels}; model {setup.model.name}, {setup.device}.",

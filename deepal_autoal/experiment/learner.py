@@ -80,6 +80,8 @@ class ActiveLearner(PoolTraining):
         audit_folds: Number of models that `estimate` trains without a part of the labels each; by default 10. With 0 it
             trains none: for models that take long to train, at the price of a wider interval.
         class_names: Names of the classes: `tell` takes them, and `predict` returns them.
+        validation: Pool indices and labels of samples on which strategies may judge models: ``context.validation``.
+            They are neither trained on nor asked for.
 
     Attributes:
         forms: How samples and classes are written.
@@ -116,11 +118,12 @@ class ActiveLearner(PoolTraining):
         audit: float = 0.0,
         audit_folds: int | None = None,
         class_names: Sequence[str] | None = None,
+        validation: tuple[ArrayLike, ArrayLike] | None = None,
     ) -> None:
         share, n_folds = check_audit(audit, audit_folds)
         super().__init__(
             pool, strategy, n_classes, model=model, recipe=recipe, seed=seed, device=device, members=members,
-            n_rounds=n_rounds, scaling=scaling, class_names=class_names,
+            n_rounds=n_rounds, scaling=scaling, class_names=class_names, validation=validation,
         )  # fmt: skip
         self._audit = Audit(share, n_folds, self.seed, self._pool.members) if share else None
         self.round = -1
@@ -147,6 +150,11 @@ class ActiveLearner(PoolTraining):
     def unlabeled_indices(self) -> NDArray[np.int64]:
         """Pool indices of the samples without a label, int64 (N,), ascending."""
         return self._pool.unlabeled
+
+    @property
+    def validation_indices(self) -> NDArray[np.int64]:
+        """Pool indices of the samples that are held out for validation, int64 (V,)."""
+        return np.empty(0, dtype=np.int64) if self._validation is None else self._validation.labeled
 
     @property
     def fitted(self) -> FittedModel | None:
@@ -395,9 +403,11 @@ class ActiveLearner(PoolTraining):
         saved = SavedLearner(
             strategy=describe_strategy(self.strategy), n_classes=self.n_classes, n_rounds=self.n_rounds,
             model=self.model_choice, recipe=self.recipe, scaling=self.scaling, seed=self.seed,
-            members=self._pool.members, pool=self._inputs.fingerprint(), state=self.state_dict(),
+            members=np.union1d(self._pool.members, self.validation_indices), pool=self._inputs.fingerprint(),
+            state=self.state_dict(),
             audit=None if self._audit is None else (self._audit.share, self._audit.n_folds),
             class_names=self.forms.class_names,
+            validation=self._validation_set,
         )  # fmt: skip
         saved.write(user_path(path, "the file to save"))
 
@@ -471,6 +481,10 @@ class ActiveLearner(PoolTraining):
             self._audit.load_state_dict(state["audit"])
 
     @property
+    def _validation_set(self) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+        return None if self._validation is None else (self._validation.labeled, self._validation.labels)
+
+    @property
     def _round_seed(self) -> int:
         """The seed that this round's model is trained with."""
         return stream_seed(self.seed, self.round, "train")
@@ -492,4 +506,5 @@ class ActiveLearner(PoolTraining):
             round=self.round,
             n_rounds=self.n_rounds,
             key=(*key, "query"),
+            validation=self._validation_set,
         )

@@ -121,7 +121,7 @@ class LiveRun:
 
     def _round(self, number: int) -> dict[str, Any]:
         learner = self.learner
-        n_labeled = len(learner.labeled_indices)
+        n_labeled = len(learner.labeled_indices) + self.config.n_counted_for_validation
         shared = self._initial_model if number == 0 else None
         found = None
         if shared is not None:

@@ -29,7 +29,7 @@ from deepal_autoal.errors import InputError, UnknownNameError
 from deepal_autoal.experiment.auditing import check_audit
 from deepal_autoal.experiment.learner import ActiveLearner
 from deepal_autoal.experiment.live_run import LiveRun, Progress, begin_phase
-from deepal_autoal.experiment.pool import draw_initial, draw_members
+from deepal_autoal.experiment.pool import draw_initial, draw_members, draw_validation
 from deepal_autoal.experiment.progress_bar import RunBar, is_watched
 from deepal_autoal.experiment.records import RunFolder, RunResult
 from deepal_autoal.experiment.resume_checks import (
@@ -45,6 +45,7 @@ from deepal_autoal.experiment.settings import (
     check_budget,
     check_plain_accuracy,
     check_threads,
+    check_validation,
     recipe_changes,
     resolve_plugin_options,
 )
@@ -314,6 +315,8 @@ def _prepare(
         check_third_split(len(in_play), pool_size, n_copies)
     members = in_play[draw_members(len(in_play), settings.seed, pool_size)]
     initial, batch_size, rounds = check_budget(settings, len(members))
+    n_validation, validation_labels = check_validation(settings, len(members))
+    validation = members[draw_validation(len(members), settings.seed, n_validation)]
     share, n_folds = check_audit(settings.audit, settings.audit_folds)
     recipe = Recipe.for_data(data.input_shape, data.augmentation, **settings.recipe)
     check_plain_accuracy(settings, recipe)
@@ -325,6 +328,7 @@ def _prepare(
         samples, created, pool.n_classes, model=own or settings.model, recipe=recipe, seed=settings.seed, device=device,
         members=members if len(members) < len(pool.x_train) else None, n_rounds=rounds,
         scaling=scaling.name, audit=share, audit_folds=n_folds if share else None,
+        validation=(validation, pool.y_train[validation]) if n_validation else None,
     )  # fmt: skip
     created = learner.strategy
     if isinstance(created, Oracle):
@@ -332,7 +336,8 @@ def _prepare(
         inputs = Inputs(data.x_train[third], learner.normalization, device)
         path = folder.path if folder is not None else None
         created.bind(Judge(learner.fit_with, pool.y_train, inputs, data.y_train[third], third, path))
-    start = members[draw_initial(len(members), settings.seed, initial)]
+    rest = learner.unlabeled_indices
+    start = rest[draw_initial(len(rest), settings.seed, initial)]
     _warn_of_missing_classes(pool, start)
     entries = plugin_host()
     plugin_options = resolve_plugin_options(settings.plugin_options)
@@ -361,6 +366,9 @@ def _prepare(
         initial=start.tolist(),
         batch_size=batch_size,
         rounds=rounds,
+        single_round=bool(settings.single_round),
+        validation_set=validation.tolist() if n_validation else None,
+        validation_labels=validation_labels,
         model={
             **learner.model_choice.describe(),
             "embedding_dim": module.embedding_dim,

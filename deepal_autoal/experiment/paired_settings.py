@@ -13,9 +13,9 @@ from deepal_autoal.experiment.run_files import CONFIG, read_config, recorded_sca
 from deepal_autoal.run_settings import COMPARED
 
 # Settings that runs must share to be compared. Runs are compared by strategy and paired by seed; the initial set
-# belongs to a seed; a protocol is only a name for settings that are listed here themselves; a plain model's accuracy
-# is recorded beside what is compared.
-_OTHERS = ("strategy", "seed", "initial", "protocol", "plain_accuracy")
+# belongs to a seed; a protocol or a single round is only a name for settings that are listed here themselves; a plain
+# model's accuracy is recorded beside what is compared.
+_OTHERS = ("strategy", "seed", "initial", "protocol", "single_round", "plain_accuracy")
 PAIRED_BY = ("precision", *(key for key in COMPARED if key not in _OTHERS))
 
 

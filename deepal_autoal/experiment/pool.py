@@ -79,6 +79,14 @@ def draw_initial(pool_size: int, seed: int, size: int) -> NDArray[np.int64]:
     return np.sort(positions).astype(np.int64)
 
 
+def draw_validation(pool_size: int, seed: int, size: int) -> NDArray[np.int64]:
+    """Draw the positions of the validation set, uniformly without replacement, sorted.
+
+    They depend only on the pool's size, the seed and the set's size; a larger set contains a smaller one.
+    """
+    return np.sort(numpy_stream(pool_size, seed, "validation").permutation(pool_size)[:size]).astype(np.int64)
+
+
 def draw_members(n_samples: int, seed: int, size: int | None) -> NDArray[np.int64]:
     """Draw a random subset of the pool for a quick study, sorted; all of it when ``size`` is None."""
     if size is None or size == n_samples:

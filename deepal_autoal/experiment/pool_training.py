@@ -61,6 +61,7 @@ class PoolTraining:
         n_rounds: int | None,
         scaling: str,
         class_names: Sequence[str] | None,
+        validation: tuple[ArrayLike, ArrayLike] | None,
     ) -> None:
         self.forms = WrittenForms(pool, n_classes, class_names)
         samples, n_classes, seed = self.forms.samples, self.forms.n_classes, whole_number("seed", seed)
@@ -75,6 +76,13 @@ class PoolTraining:
         self.device = resolve_device(device)
         rows = np.arange(len(samples)) if members is None else _checked_members(members, len(samples))
         self._pool = Pool(rows, n_classes)
+        self._validation: Pool | None = None
+        if validation is not None:
+            self._validation = self._pool
+            self._validation.add(validation[0], self.forms.numbers(validation[1]))
+            if not len(self._validation.unlabeled):
+                raise InputError("validation has all samples of the pool; leave some to learn from")
+            self._pool = Pool(self._validation.unlabeled, n_classes)
         with section("normalization"):
             self._scaling = resolve_scaling(scaling, samples, self.forms.is_embeddings).name
             statistics = Normalization.fit(samples, None if members is None else rows, self._scaling)

@@ -10,6 +10,7 @@ from deepal_autoal.datasets import DEFAULT_DATASET
 from deepal_autoal.errors import InputError, UnknownNameError
 
 DEEPAL = "Zhan et al. 2022, A Comparative Survey of Deep Active Learning, arXiv 2203.13450"
+RAMBO = "Ding, Chen, Jia & Chen 2024, Learning to rank for active learning via multi-task bilevel optimization, UAI"
 AUTOAL = "Wang, Zhan & Huang 2025, AutoAL, ICML, arXiv 2410.13853"
 
 # DeepAL+ uses ResNet-18 with its standard stem for gray images and digits, and with CIFAR's stem elsewhere. Neither
@@ -43,6 +44,9 @@ class Protocol:
         recipe: Changes to the training recipe, by field name.
         strategies: Options of strategies, by name: what the paper uses where our defaults differ.
         chosen: Settings that we chose: neither paper nor code states them, or we could not check what they state.
+        validation: Size of the set that is held out for validation, if the paper has one.
+        validation_labels: Whether its labels are counted (see `RunSettings`).
+        note: What of the paper's settings these are not.
         summary: One line.
         reference: The paper.
     """
@@ -58,10 +62,14 @@ class Protocol:
     chosen: frozenset[str]
     summary: str
     reference: str
+    validation: int | None = None
+    validation_labels: str | None = None
+    note: str = ""
 
     def defaults(self) -> dict[str, Any]:
         """Return the arguments of `run`, except for the recipe."""
-        return {name: getattr(self, name) for name in ("dataset", "model", "initial", "batch_size", "rounds")}
+        names = ("dataset", "model", "initial", "batch_size", "rounds", "validation", "validation_labels")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def options_of(self, strategy: str, candidates: Iterable[str], given: Mapping[str, Any]) -> dict[str, Any]:
         """Return a strategy's options, with those of the paper where none are given.
@@ -86,6 +94,7 @@ class Protocol:
             "recipe": {key: list(value) if isinstance(value, tuple) else value for key, value in self.recipe.items()},
             "strategies": {name: dict(options) for name, options in self.strategies.items()},
             "chosen": sorted(self.chosen),
+            **({"note": self.note} if self.note else {}),
             "reference": self.reference,
         }
 
@@ -126,6 +135,35 @@ def _autoal(
     )  # fmt: skip
 
 
+_RAMBO_NOTE = (
+    "The paper trains until 99% of the labels are learned, or for 100 epochs; here until all are. Its accuracy is "
+    "that on the validation set, which also trained the utility model; here it is that on the test split. rambo has 20 "
+    "pairs of trained subsets here, 500 in the paper (-o pairs=500)."
+)
+_RAMBO_PARTS = " The paper splits the labels into 500 and two chunks of 1,000; here the three parts are equal."
+
+
+def _rambo(
+    dataset: str, model: str, initial: int, batch_size: int, train_batch_size: int, options: Mapping[str, Any],
+    note: str = _RAMBO_NOTE, chosen: Iterable[str] = (),
+) -> Protocol:  # fmt: skip
+    """Return a protocol of RAMBO: all labels at once, Adam at 1e-3 until they are learned, a free validation set."""
+    return Protocol(
+        f"rambo/{dataset}", dataset, model, initial, batch_size, 1,
+        {"epochs": 100, "min_steps": 0, "stop_at_full_accuracy": True, "train_batch_size": train_batch_size,
+         "optimizer": "adam", "learning_rate": 1e-3, "weight_decay": 0.0, "schedule": "constant", "averaging": 0.0,
+         "augmentation": ()},
+        {"rambo": options},
+        frozenset({"train_batch_size", "weight_decay", "pairs", *chosen}),
+        f"{initial:,} + {batch_size:,} labels at once, {'ResNet-18' if 'resnet' in model else 'LeNet'}, 1,000 that "
+        "validate",
+        RAMBO,
+        1_000,
+        "free",
+        note,
+    )  # fmt: skip
+
+
 _BUDGET = ("initial", "batch_size", "rounds")
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -146,6 +184,11 @@ PROTOCOLS: dict[str, Protocol] = {
                 chosen=["augmentation"], **_SGD, momentum=0.0),
         _deepal("chestxray", _CIFAR_POOLED, 100, 100, 4_000, 10, ("flip", "affine"), chosen=["augmentation"], **_SGD,
                 momentum=0.0),
+        *(_rambo(name, "lenet[dropout=0]", 200, 500, 32, {"pairs": 20, "chunks": 3, "interpolated": 50, "parts": 10})
+          for name in ("mnist", "fashionmnist")),
+        *(_rambo(name, "resnet18[stem=cifar,dropout=0]", 2_500, 5_000, 128,
+                 {"pairs": 20, "chunks": 2, "interpolated": 30, "parts": 5},
+                 _RAMBO_NOTE + _RAMBO_PARTS, ["model"]) for name in ("cifar10", "svhn")),
         _autoal("cifar10", 2_000, 1_000, 18, 200, "sgd", 5e-4, ("crop", "flip", "jitter"), (*_BUDGET, "momentum")),
         _autoal("cifar100", 2_000, 1_000, 18, 200, "adamw", 1e-2, ("crop", "flip"), ("weight_decay", "augmentation")),
         _autoal("svhn", 1_000, 1_000, 18, 200, "adamw", 5e-4, (), (*_BUDGET, "augmentation")),

@@ -56,12 +56,15 @@ def check_given_matches(recorded: RunConfig, given: Settings, folder: Path) -> N
     candidates = [candidate["name"] for candidate in strategy.get("candidates", ())]
     words = recorded.settings.get("candidates")
     changes = recorded.dataset.get("changes", {})
+    # With a single round, the record has what they came to, which `check_same_settings` compares.
+    budget = () if recorded.single_round else ("batch_size", "rounds")
     known = {
         "strategy": strategy["name"],
         "candidates": candidates,
         "initial": len(recorded.initial),
-        **{key: getattr(recorded, key) for key in ("pool_size", "batch_size", "rounds", "seed", "threads")},
+        **{key: getattr(recorded, key) for key in ("pool_size", *budget, "single_round", "seed", "threads")},
         "protocol": recorded.protocol,
+        "validation": len(recorded.validation_set or ()),
         "imbalance": changes.get("imbalance"),
         "label_noise": changes.get("label_noise") or 0.0,
         "duplicates": changes.get("duplicates") or 1,

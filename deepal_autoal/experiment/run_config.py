@@ -9,13 +9,15 @@ from typing import Any
 
 from deepal_autoal.errors import RunFolderError
 from deepal_autoal.experiment.run_files import CONFIG, FORMAT_VERSION, check_format, recorded_scaling
+from deepal_autoal.experiment.settings import COUNTED
 from deepal_autoal.models import ModelChoice, resolve_model
 from deepal_autoal.run_settings import RunSettings, definitions
 from deepal_autoal.training.recipe import Recipe
 
 _KINDS: dict[str, type] = {
     "dataset": dict, "pool_size": int, "initial": list, "batch_size": int, "rounds": int, "model": dict,
-    "recipe": dict, "strategy": dict, "seed": int, "threads": int, "settings": dict,
+    "recipe": dict, "strategy": dict, "seed": int, "threads": int, "settings": dict, "single_round": bool,
+    "validation_set": list,
 }  # fmt: skip
 
 
@@ -29,6 +31,7 @@ class RunConfig:
         initial: Pool indices of the initial labeled set.
         batch_size: Samples labeled a round.
         rounds: Number of queries.
+        single_round: Whether that is one because all labels are asked for at once.
         model: Name, options and sizes of the task model.
         recipe: The training recipe, by field name.
         precision: Of the model's computations.
@@ -46,6 +49,8 @@ class RunConfig:
         n_wrong_labels: With label noise, how many of the pool's labels are wrong.
         scaling_reason: Why this scaling was chosen, where that was not obvious.
         plugin_options: Options of plugins that were given.
+        validation_set: Pool indices of the labeled samples that are held out for validation, if any.
+        validation_labels: Whether their labels are ``counted`` among the labeled ones, or ``free``.
         format_version: Of the file.
     """
 
@@ -71,6 +76,9 @@ class RunConfig:
     n_wrong_labels: int | None = None
     scaling_reason: str | None = None
     plugin_options: Mapping[str, Any] = field(default_factory=dict)
+    single_round: bool = False
+    validation_set: Sequence[int] | None = None
+    validation_labels: str | None = None
     format_version: int = FORMAT_VERSION
 
     @classmethod
@@ -120,16 +128,26 @@ class RunConfig:
             "pool_size",
             "n_wrong_labels",
             "initial",
+            "validation_set",
+            "validation_labels",
             "batch_size",
             "rounds",
+            "single_round",
         )
         ordered = {name: found[name] for name in (*head, *(name for name in found if name not in head))}
-        optional = ("gpu", "protocol", "n_wrong_labels", "scaling_reason")
+        optional = (
+            "gpu", "protocol", "n_wrong_labels", "scaling_reason", "validation_set", "validation_labels"
+        )  # fmt: skip
         return {
             name: value
             for name, value in ordered.items()
-            if not (name in optional and value is None) and not (name == "plugin_options" and not value)
+            if not (name in optional and value is None) and (value or name not in ("plugin_options", "single_round"))
         }
+
+    @property
+    def n_counted_for_validation(self) -> int:
+        """How many labels the validation set adds to those that are trained on."""
+        return len(self.validation_set or ()) if self.validation_labels == COUNTED else 0
 
     @property
     def recipe_defaults(self) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class SavedLearner:
         state: The learner's `state_dict`.
         audit: The audit's share of each batch and number of folds; None without one.
         class_names: Names of the classes; empty without.
+        validation: Pool indices and labels of the samples held out for validation; None without any.
     """
 
     strategy: Mapping[str, Any]
@@ -58,6 +59,7 @@ class SavedLearner:
     state: Mapping[str, Any]
     audit: tuple[float, int] | None = None
     class_names: tuple[str, ...] = ()
+    validation: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
 
     def write(self, path: Path) -> None:
         """Write the file, atomically.
@@ -82,6 +84,7 @@ class SavedLearner:
                 "state": self.state,
                 **({} if self.audit is None else {"audit": list(self.audit)}),
                 **({"class_names": list(self.class_names)} if self.class_names else {}),
+                **({} if self.validation is None else {"validation": list(self.validation)}),
             },
         )
 
@@ -118,6 +121,7 @@ class SavedLearner:
             state=saved["state"],
             audit=tuple(saved["audit"]) if "audit" in saved else None,
             class_names=tuple(saved.get("class_names", ())),
+            validation=tuple(saved["validation"]) if "validation" in saved else None,
         )
 
     def arguments(self, pool: Any, strategy: StrategyLike | None) -> dict[str, Any]:
@@ -140,6 +144,7 @@ class SavedLearner:
             "scaling": self.scaling or ("auto" if as_samples(pool, "pool").ndim == 4 else "feature"),
             **({"class_names": self.class_names} if self.class_names else {}),
             **({} if self.audit is None else {"audit": self.audit[0], "audit_folds": self.audit[1]}),
+            "validation": self.validation,
         }
 
 

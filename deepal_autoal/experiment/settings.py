@@ -24,7 +24,8 @@ DEFAULT_INITIAL = 50
 DEFAULT_BATCH_SIZE = 20
 DEFAULT_ROUNDS = 10
 MOST_THREADS = 1024
-_RECORDED_IF_GIVEN = ("audit", "audit_folds")
+COUNTED, FREE = "counted", "free"
+_RECORDED_IF_GIVEN = ("audit", "audit_folds", "single_round", "validation", "validation_labels")
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Settings(RunSettings):
         )
 
     def describe(self) -> dict[str, Any]:
-        """Return the settings as a JSON-able dict; those of an audit only if they were given."""
+        """Return the settings as a JSON-able dict; newer ones only if they were given."""
         return {
             name: value for name, value in asdict(self).items() if value is not None or name not in _RECORDED_IF_GIVEN
         }
@@ -175,22 +176,44 @@ def resolve_plugin_options(given: Mapping[str, Any]) -> dict[str, Any]:
     return resolved
 
 
+def check_validation(settings: RunSettings, pool_size: int) -> tuple[int, str | None]:
+    """Return how many samples are held out for validation, and whether their labels are counted; 0 and None without.
+
+    Raises:
+        InputError: If a setting is out of range, or says how the labels of a set are counted that there is not.
+    """
+    size, labels = settings.validation or 0, settings.validation_labels
+    if labels not in (None, COUNTED, FREE):
+        raise InputError(f"--validation-labels {labels}: give {COUNTED} or {FREE}")
+    if labels is not None and settings.validation is None:
+        raise InputError("--validation-labels has no effect without --validation: give the size of the set")
+    if not 0 <= size < pool_size:
+        raise InputError(f"--validation {size}: give 0 to {pool_size - 1}; the pool has {pool_size} samples")
+    return size, (labels or COUNTED) if size else None
+
+
 def check_budget(settings: Settings, pool_size: int) -> tuple[int, int, int]:
     """Return initial size, batch size and number of rounds; defaults shrink to fit a small pool.
+
+    With a single round, they are those of the one query that asks for the labels of all rounds. Samples that are held
+    out for validation cannot be queried.
 
     Raises:
         InputError: If they cannot be met; names the largest possible number of rounds.
     """
+    n_validation, _ = check_validation(settings, pool_size)
+    pool_size -= n_validation
     initial = min(DEFAULT_INITIAL, max(1, pool_size // 2)) if settings.initial is None else settings.initial
     batch_size = (
         min(DEFAULT_BATCH_SIZE, max(1, pool_size - initial)) if settings.batch_size is None else settings.batch_size
     )
     possible = max(0, (pool_size - initial) // batch_size) if batch_size > 0 else 0
     rounds = min(DEFAULT_ROUNDS, possible) if settings.rounds is None else settings.rounds
-    largest = f"the pool has {pool_size} samples, so with --initial {initial} --batch-size {batch_size} "
+    beside = f" beside --validation {n_validation}" if n_validation else ""
+    largest = f"the pool has {pool_size} samples{beside}, so with --initial {initial} --batch-size {batch_size} "
     if initial < 1 or initial > pool_size:
         shown = _largest_rounds(pool_size, max(1, min(initial, pool_size)), batch_size)
-        raise InputError(f"--initial {initial}: give 1 to {pool_size}, the pool's size; {shown}")
+        raise InputError(f"--initial {initial}: give 1 to {pool_size}, the pool's size{beside}; {shown}")
     if batch_size < 1:
         raise InputError(f"--batch-size {batch_size}: give at least 1; {_largest_rounds(pool_size, initial, 1)}")
     if settings.rounds is None and possible == 0 and settings.batch_size is not None:
@@ -199,6 +222,8 @@ def check_budget(settings: Settings, pool_size: int) -> tuple[int, int, int]:
         raise InputError(f"--rounds {rounds}: give 0 or more; {largest}at most --rounds {possible} is possible")
     if initial + rounds * batch_size > pool_size:
         raise InputError(f"--rounds {rounds} is too many: {largest}at most --rounds {possible} is possible")
+    if settings.single_round and rounds:
+        return initial, rounds * batch_size, 1
     return initial, batch_size, rounds
 
 

@@ -18,7 +18,7 @@ from deepal_autoal.isolation.process_state import global_seed
 from deepal_autoal.isolation.watchdog import watched
 from deepal_autoal.numerics.devices import bounded_memory
 from deepal_autoal.numerics.precision import deterministic
-from deepal_autoal.querying.context import damaged_results
+from deepal_autoal.querying.context import damaged_results, views_of
 from deepal_autoal.querying.strategy import Query, ScoringStrategy, Strategy, check_query, check_report
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _asking(strategy: Strategy, context: QueryContext, doing: str, seed: str) ->
             name,
             doing,
             context.model,
-            partial(damaged_results, (context.candidates, context.labeled)),
+            partial(damaged_results, views_of(context)),
             thorough=not builtin,
         ),
         blaming(name, doing),
@@ -177,7 +177,7 @@ def ask_probabilities(strategy: Strategy, context: QueryContext, batch_size: int
         QueryError: If it raises or returns anything else.
     """
     doing = "choice_probabilities"
-    damage = partial(damaged_results, (context.candidates, context.labeled))
+    damage = partial(damaged_results, views_of(context))
     with guarded(strategy, doing, context.model, damage), blaming(strategy, doing):
         given = strategy.choice_probabilities(context, batch_size)
         if given is None:

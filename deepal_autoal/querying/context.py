@@ -253,6 +253,8 @@ class QueryContext:
     Attributes:
         candidates: The samples that may be queried.
         labeled: The labeled samples, with their labels.
+        validation: Labeled samples that the model was not trained on, and that cannot be queried, with their labels:
+            the same for all strategies; None unless the run declares such a set.
         model: The fitted task model behind both views.
         round: Number of the round, from 0.
         device: The device of the views' tensors.
@@ -273,11 +275,14 @@ class QueryContext:
         round: int,
         n_rounds: int | None,
         key: tuple[int | str, ...],
+        validation: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
     ) -> None:
         outputs = cache.of(model)
         self.progress: Callable[[int, int], None] = cache.progress
         self.candidates = PoolView(candidates, outputs)
         self.labeled = LabeledView(labeled, labels, outputs)
+        self._validation_set = validation
+        self.validation = None if validation is None else LabeledView(*validation, outputs)
         self.model = model
         self._n_classes = n_classes
         self.round = round
@@ -446,6 +451,7 @@ class QueryContext:
             round=self.round,
             n_rounds=self._n_rounds,
             key=(*self._key, purpose),
+            validation=self._validation_set,
         )
         context._used = self._used
         return context
@@ -464,6 +470,11 @@ class QueryContext:
         if unknown:
             raise InputError(f"{len(unknown)} samples have no label in this context (for example index {unknown[0]})")
         return np.array([self._labels[index] for index in indices.tolist()], dtype=np.int64)
+
+
+def views_of(context: QueryContext) -> list[PoolView]:
+    """Return all views of a context."""
+    return [view for view in (context.candidates, context.labeled, context.validation) if view is not None]
 
 
 def has_read_n_rounds(context: QueryContext) -> bool:

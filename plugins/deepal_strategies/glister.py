@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from deepal_autoal import DeepALError, Strategy, top_scores
-from deepal_strategies.rambo.samples import labels_of, split_labeled
+from deepal_strategies.rambo.samples import labels_of, refuse_another_set, split_labeled
 from deepal_strategies.shared.option_checks import check_at_least, check_positive
 from deepal_strategies.shared.scaling import unit_of
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from deepal_autoal import QueryContext
+    from deepal_autoal import PoolView, QueryContext
 
 
 class GLISTER(Strategy):
@@ -29,19 +29,21 @@ class GLISTER(Strategy):
     largest g·g_V, and is added to the step. As the step is one of the last layer, the first picks decide most of a
     large batch. The regularized forms are not here.
 
-    By default the validation samples are the labeled ones and, with their predicted labels, the candidates. Given
-    ``validation``, they are that many random labeled samples, and all gradients are those of a further model, which
-    is trained without them: one that has learned them has no validation loss to speak of.
+    The validation samples are the run's validation set (``--validation``). Without one, they are the labeled samples
+    and, with their predicted labels, the candidates. Given ``validation``, they are that many random labeled samples,
+    and all gradients are those of a further model, which is trained without them: one that has learned them has no
+    validation loss to speak of.
 
     The round's record has the pool indices of the ``validation`` samples, if they were drawn, and the mean validation
     loss after the first and the last step.
 
     Args:
-        validation: Number of labeled samples that judge; 0 for all samples.
+        validation: Number of labeled samples that judge; 0 for all samples, or the run's validation set.
         learning_rate: η of the virtual steps; None for that of the run's recipe.
 
     Raises:
-        InputError: If an option is out of range, or ``validation`` leaves too few labeled samples.
+        InputError: If an option is out of range, or ``validation`` leaves too few labeled samples, or is given beside
+            the run's validation set.
     """
 
     requires = frozenset({"probabilities", "embeddings", "gradients"})
@@ -56,19 +58,23 @@ class GLISTER(Strategy):
     def query(self, context: QueryContext, batch_size: int) -> NDArray[np.int64]:
         """Return the batch, in the order in which it was chosen."""
         rate = context.model.recipe.learning_rate if self.learning_rate is None else self.learning_rate
-        judged = seen = context
-        if self.validation:
+        seen = context
+        judged: PoolView = context.candidates
+        if context.validation is not None:
+            refuse_another_set(self.validation)
+            judged, labels = context.validation, context.validation.labels
+        elif self.validation:
             known, validation = split_labeled(context, self.validation)
             with context.timed("training"):
                 model = context.fit(known, "without validation")
             seen = context.rebuild(labeled=known, model=model, purpose="without validation")
-            judged = seen.rebuild(candidates=validation, purpose="validation")
-            labels = labels_of(context, validation)
+            judged = seen.rebuild(candidates=validation, purpose="validation").candidates
+            labels = labels_of(context.labeled, validation)
             context.report(validation=validation)
         else:
-            labels = context.candidates.logits().argmax(dim=1)
-        parts = [ValidationPart(judged.candidates.logits(), judged.candidates.embeddings(), labels)]
-        if not self.validation and len(seen.labeled):
+            labels = judged.logits().argmax(dim=1)
+        parts = [ValidationPart(judged.logits(), judged.embeddings(), labels)]
+        if judged is context.candidates and len(seen.labeled):
             parts.append(ValidationPart(seen.labeled.logits(), seen.labeled.embeddings(), seen.labeled.labels))
         residuals, embeddings = seen.candidates.gradient_factors()
         unit_of(embeddings, residuals)  # refuses what is not finite

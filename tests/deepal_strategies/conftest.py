@@ -91,16 +91,19 @@ def build_round(
     embeddings: torch.Tensor | None = None,
     labels: np.ndarray | None = None,
     poison: int = 0,
+    n_validation: int = 0,
 ) -> Round:
     """Return a round over random tables, or over the given ones.
 
     Classes are blobs of embeddings, and logits are a random linear map of them. Labeled samples are scattered
-    among the unlabeled ones. ``poison`` is added to the labels of unlabeled samples.
+    among the unlabeled ones. ``poison`` is added to the labels of unlabeled samples. ``n_validation`` further samples
+    are the validation set of the run.
     """
     rng = np.random.default_rng(seed)
-    n = n_labeled + n_unlabeled
+    n = n_labeled + n_unlabeled + n_validation
     order = rng.permutation(n)
-    labeled, unlabeled = order[:n_labeled], np.sort(order[n_labeled:])
+    labeled, validation, unlabeled = np.split(order, [n_labeled, n_labeled + n_validation])
+    unlabeled = np.sort(unlabeled)
     if labels is None:
         labels = rng.integers(n_classes, size=n)
     centers = torch.as_tensor(rng.normal(size=(n_classes, n_features)), dtype=torch.float32)
@@ -126,6 +129,7 @@ def build_round(
         round=0,
         n_rounds=None,
         key=(seed, 0, "query"),
+        validation=(validation, labels[validation]) if n_validation else None,
     )
     return Round(context, trainer, labels)
 

@@ -39,9 +39,9 @@ def naive_picks(embeddings, logits, labeled, labels, candidates, validation, val
     return [int(candidates[place]) for place in chosen]
 
 
-@pytest.mark.parametrize("validation", [0, 6])
-def test_picks_are_those_of_automatic_differentiation(make_round, validation):
-    made = make_round(n_labeled=20, n_unlabeled=25, n_features=4)
+@pytest.mark.parametrize(("validation", "n_of_run"), [(0, 0), (6, 0), (0, 7)])
+def test_picks_are_those_of_automatic_differentiation(make_round, validation, n_of_run):
+    made = make_round(n_labeled=20, n_unlabeled=25, n_features=4, n_validation=n_of_run)
     context = made.context
     strategy = GLISTER(validation=validation, learning_rate=0.05)
     found = strategy.query(context, 6).tolist()
@@ -53,6 +53,9 @@ def test_picks_are_those_of_automatic_differentiation(make_round, validation):
         labeled = labeled[~np.isin(labeled, judges)]
         assert len(made.trainer.fits) == 2 and set(made.trainer.fits[1][0].indices) == set(labeled)
         judge_labels = made.labels[judges]
+    elif n_of_run:
+        assert len(made.trainer.fits) == 1 and "validation" not in context.reported
+        judges, judge_labels = context.validation.indices, context.validation.labels.tolist()
     else:
         assert len(made.trainer.fits) == 1 and "validation" not in context.reported
         judges = np.concatenate([labeled, candidates])

@@ -497,10 +497,29 @@ def test_validation_set_is_random_and_leaves_something_to_learn_from(make_round)
     assert len(validation) == 10 and sorted([*known, *validation]) == sorted(context.labeled.indices)
     assert split_labeled(context, 10)[1].tolist() != validation.tolist()
     by_index = dict(zip(context.labeled.indices.tolist(), context.labeled.labels.tolist(), strict=True))
-    assert labels_of(context, known).tolist() == [by_index[index] for index in known.tolist()]
+    assert labels_of(context.labeled, known).tolist() == [by_index[index] for index in known.tolist()]
     for strategy in (RAMBO(validation=37), DULO(validation=37), create_strategy("glister", validation=37)):
         with pytest.raises(InputError, match="validation is 37, but 40"):
             strategy.query(context, 3)
+
+
+@pytest.mark.parametrize("name", ["rambo", "dulo"])
+def test_the_runs_validation_set_judges_subsets_of_all_labeled_samples(make_round, name):
+    made = make_round(n_labeled=16, n_validation=9)
+    context = made.context
+    known, validation = split_labeled(context, None)
+    assert known.tolist() == sorted(context.labeled.indices) and validation is context.validation.indices
+    options = QUICK if name == "rambo" else {"pairs": 3}
+    query = create_strategy(name, **options).query(context, 11)
+    assert query.report["learned"] and "validation" not in query.report
+    learned = [set(labeled.indices.tolist()) for labeled, _, _ in made.trainer.fits[1:]]
+    assert set.union(*learned) == set(known)
+    judged = made.trainer.logits[context.validation.indices.tolist()].argmax(dim=1) == context.validation.labels
+    expected = judged.double().mean().item()  # the models of the table are all alike
+    measured = query.report["accuracies" if name == "rambo" else "utilities"]
+    assert list(measured) == pytest.approx([expected] * len(measured))
+    with pytest.raises(InputError, match="option validation is 4, but the run has a validation set"):
+        create_strategy(name, validation=4).query(context, 3)
 
 
 @pytest.mark.parametrize(

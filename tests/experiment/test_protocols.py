@@ -8,7 +8,7 @@ import pytest
 
 from deepal_autoal import create_strategy, plugin_host, run
 from deepal_autoal.datasets.base import Dataset
-from deepal_autoal.errors import RunFolderError, UnknownNameError
+from deepal_autoal.errors import InputError, RunFolderError, UnknownNameError
 from deepal_autoal.experiment.protocols import PROTOCOLS, find_protocol
 from deepal_autoal.training.recipe import IMAGE_DEFAULTS, VECTOR_DEFAULTS, Recipe
 
@@ -28,10 +28,10 @@ def test_protocols_name_existing_things(name):
     assert name == protocol.name and name.partition("/")[2] == protocol.dataset
     assert protocol.dataset in plugin_host().datasets
     recipe = Recipe(**protocol.recipe)
-    assert recipe.train_batch_size in (32, 128) and recipe.epochs in (10, 20, 30, 40, 200, 400)
-    known = {*protocol.defaults(), *(field.name for field in dataclasses.fields(Recipe)), "dropout"}
-    assert protocol.chosen <= known and {"dropout", "train_batch_size"} <= protocol.chosen
-    assert "dropout=0.5" in protocol.model
+    assert recipe.train_batch_size in (32, 128) and recipe.epochs in (10, 20, 30, 40, 100, 200, 400)
+    known = {*protocol.defaults(), *(field.name for field in dataclasses.fields(Recipe)), "dropout", "pairs"}
+    assert protocol.chosen <= known and "train_batch_size" in protocol.chosen
+    assert ("dropout=0.5" in protocol.model) == ("dropout" in protocol.chosen)
     for strategy, options in protocol.strategies.items():
         create_strategy(strategy, **options)
     assert json.loads(json.dumps(protocol.describe()))["chosen"] == sorted(protocol.chosen)
@@ -61,6 +61,15 @@ def test_settings_match_the_publications():
     for name in ("deepal+/breakhis", "deepal+/chestxray"):
         recipe = PROTOCOLS[name].recipe
         assert (recipe["optimizer"], recipe["momentum"], recipe["epochs"]) == ("sgd", 0.0, 10)
+    mnist, cifar10 = PROTOCOLS["rambo/mnist"], PROTOCOLS["rambo/cifar10"]
+    assert (mnist.initial, mnist.batch_size, mnist.rounds, mnist.model) == (200, 500, 1, "lenet[dropout=0]")
+    assert (cifar10.initial, cifar10.batch_size, cifar10.rounds) == (2_500, 5_000, 1)
+    for protocol, chunk, chunks, interpolated in ((mnist, 50, 3, 50), (cifar10, 1_000, 2, 30)):
+        options = protocol.strategies["rambo"]
+        assert (options["chunks"], options["interpolated"]) == (chunks, interpolated)
+        assert options["parts"] * chunk == protocol.batch_size
+        assert (protocol.validation, protocol.validation_labels) == (1_000, "free")
+        assert protocol.recipe["epochs"] == 100 and "99%" in protocol.note
     # Settings that no text states are marked.
     assert {"initial", "batch_size", "rounds"} <= PROTOCOLS["autoal/svhn"].chosen
 
@@ -77,6 +86,24 @@ def test_protocols_run_at_reduced_size(tmp_path, name):
     for key in ("optimizer", "learning_rate", "train_batch_size", "min_steps"):
         assert config["recipe"][key] == wanted[key]
     assert config["recipe"]["augmentation"] == list(wanted["augmentation"]) and config["recipe"]["epochs"] == 1
+
+
+def test_the_papers_validation_set_is_the_default_and_can_be_left_out(tmp_path, image_data):
+    settings = {**TINY, "protocol": "rambo/mnist"}
+    options = {"pairs": 1, "interpolated": 0, "epochs": 1, "steps": 1}
+    result = run("rambo", image_data, out=tmp_path / "run", validation=12, options=options, **settings)
+    assert len(result.config["validation_set"]) == 12 and result.config["validation_labels"] == "free"
+    assert [record["n_labeled"] for record in result.rounds] == [10, 15]
+    recorded = result.config["strategy"]["options"]
+    assert (recorded["pairs"], recorded["chunks"], recorded["parts"]) == (1, 3, 10)
+    assert result.config["recipe"]["stop_at_full_accuracy"] is True
+    with pytest.raises(InputError, match="--validation 1000: give 0 to 39"):
+        run("random", image_data, **settings)
+    for more, n_labeled in (({"validation": 12, "validation_labels": "counted"}, 22), ({"validation": 0}, 10)):
+        out = tmp_path / f"{n_labeled}"
+        found = run("random", image_data, out=out, **settings, **more)
+        assert found.rounds[0]["n_labeled"] == n_labeled
+        assert run(out=out, dataset=image_data, resume=True).rounds == found.rounds
 
 
 def test_given_settings_take_precedence_also_on_resume(tmp_path, image_data):
@@ -165,6 +192,9 @@ def test_commands(deepal):
     assert "strategy vaal       variant=paper, epochs=30\n" in out
     assert "dropout             in front of the classifier *" in out
     assert status == 0 and "initial             1000 *" in out and "epochs              30\n" in out
+    status, out, _ = deepal("protocols", "rambo/svhn")
+    assert "validation          1000\nvalidation labels   free\n" in out and "in front of the classifier" not in out
+    assert "note                The paper trains until 99% of the labels are learned" in out
     status, _, err = deepal("protocols", "deepal+/cifra10")
     assert status == 2 and "deepal+/cifar10" in err
     status, _, err = deepal("run", "--protocol", "cifar10")

@@ -160,7 +160,7 @@ def _weight(run: GridRun) -> float:
     if not formula:
         return 0.0
     setup = run.setup
-    n = setup.pool_size - setup.initial
+    n = setup.pool_size - setup.n_validation - setup.initial
     sizes = {
         **dict.fromkeys(SYMBOLS, 10), "N": n, "L": setup.initial, "b": setup.batch_size, "D": 100, "P": 1000,
         "E": 100, "ask": 1000 * n, "sweep": 1000 * n, "fit": 100_000 * n,

@@ -105,10 +105,10 @@ class Probe:
         self._is_reduced = _are_reduced(data, setup)
         self._show_images(_PROBED_PIXELS if self._is_reduced else None)
         members = in_play[draw_members(len(in_play), seed, settings.get("pool_size"))]
-        self._order = np.random.default_rng(seed).permutation(members)
+        self._validation, self._order = np.split(np.random.default_rng(seed).permutation(members), [setup.n_validation])
         # Of the middle round, which represents all.
         self._n_labeled = setup.initial + max(0, setup.n_rounds - 1) * setup.batch_size // 2
-        self._n_candidates = max(1, len(members) - self._n_labeled)
+        self._n_candidates = max(1, len(self._order) - self._n_labeled)
         with using_threads(self._threads), restored([]):
             self._few_steps = self._affordable_steps()
             self._plain = self._train(Strategy)
@@ -197,7 +197,9 @@ class Probe:
         rows = self._order[: self._n_labeled + min(n_candidates, self._n_candidates)]
         learner = ActiveLearner(
             self._x_train, strategy, data.n_classes, model=setup.model, recipe=setup.recipe, device=setup.device,
-            members=np.sort(rows), n_rounds=max(1, setup.n_rounds), scaling=setup.scaling,
+            members=np.sort(np.concatenate([rows, self._validation])), n_rounds=max(1, setup.n_rounds),
+            scaling=setup.scaling,
+            validation=(self._validation, data.y_train[self._validation]) if len(self._validation) else None,
         )  # fmt: skip
         labeled = rows[: self._n_labeled]
         learner.tell(labeled, data.y_train[labeled])

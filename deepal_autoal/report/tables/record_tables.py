@@ -228,6 +228,8 @@ def _shown_settings(configs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str,
         yield "image size", config["settings"]["image_size"]
     yield "pool", f"{config.get('pool_size')} samples"
     yield "initial labels", str(len(config["initial"]))
+    if config.get("validation_set"):
+        yield "validation", f"{len(config['validation_set'])} samples, their labels {config.get('validation_labels')}"
     yield "labels a round", str(config.get("batch_size"))
     yield "rounds", str(config.get("rounds"))
     model = config.get("model", {})

@@ -30,7 +30,7 @@ class DULO(Strategy):
     With fewer than eight labels nothing is learned, and the batch is random.
 
     Args:
-        validation: Number of labeled samples that judge; None for a quarter of them.
+        validation: Number of labeled samples that judge; None for a quarter of them, or the run's validation set.
         pairs: Pairs of subsets of equal size that models are trained on.
         blocks: Parts of the pool in which an equal part of the batch is chosen.
         precision: ε of the stochastic greedy choice: the smaller, the more samples are compared.
@@ -39,7 +39,8 @@ class DULO(Strategy):
         learning_rate: Of these steps.
 
     Raises:
-        InputError: If an option is out of range, or ``validation`` leaves too few labeled samples.
+        InputError: If an option is out of range, or ``validation`` leaves too few labeled samples, or is given beside
+            the run's validation set.
     """
 
     requires = frozenset({"probabilities", "embeddings"})
@@ -72,8 +73,9 @@ class DULO(Strategy):
     def query(self, context: QueryContext, batch_size: int) -> Query:
         """Return the batch, in the order in which it was chosen.
 
-        The report has whether the utility was ``learned``, and if so the pool indices of the ``validation`` samples,
-        the ``utilities`` of the subsets, the ``loss``, and ``ranking_accuracy``, as that of `RAMBO`.
+        The report has whether the utility was ``learned``, and if so the ``utilities`` of the subsets, the ``loss``,
+        and ``ranking_accuracy``, as that of `RAMBO`; and the pool indices of the ``validation`` samples unless they
+        are the run's.
         """
         candidates = context.candidates.indices
         if len(context.labeled) < MIN_LABELED:
@@ -94,7 +96,7 @@ class DULO(Strategy):
             candidates[order[places]],
             {
                 "learned": True,
-                "validation": validation,
+                **({"validation": validation} if context.validation is None else {}),
                 "utilities": utilities,
                 "loss": model.losses["inner"],
                 "ranking_accuracy": ranking_accuracy(model, samples),

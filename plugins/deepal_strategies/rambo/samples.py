@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from deepal_autoal import QueryContext
+    from deepal_autoal import LabeledView, QueryContext
 
     Numbers = NDArray[np.int64]
     Masks = NDArray[np.bool_]
@@ -85,16 +85,19 @@ def draw_pairs(members: Numbers, n_samples: int, n_pairs: int, rng: np.random.Ge
 
 
 def split_labeled(context: QueryContext, n_validation: int | None) -> tuple[Numbers, Numbers]:
-    """Return pool indices of S₀ and of the validation set, a random part of the labeled samples.
+    """Return pool indices of S₀ and of the validation set: the run's, or a random part of the labeled samples.
 
     Args:
         context: The round, with at least `MIN_LABELED` labeled samples.
-        n_validation: V; None for `VALIDATION_SHARE`.
+        n_validation: V; None for `VALIDATION_SHARE`, or for the run's own set.
 
     Raises:
-        InputError: If V leaves too few samples to learn from.
+        InputError: If V leaves too few samples to learn from, or the run has a set of its own.
     """
     indices = np.sort(context.labeled.indices)
+    if context.validation is not None:
+        refuse_another_set(n_validation)
+        return indices, context.validation.indices
     n = round(VALIDATION_SHARE * len(indices)) if n_validation is None else n_validation
     if len(indices) - n < MIN_LABELED // 2:
         raise InputError(
@@ -103,6 +106,19 @@ def split_labeled(context: QueryContext, n_validation: int | None) -> tuple[Numb
         )
     order = context.rng.permutation(len(indices))
     return np.sort(indices[order[n:]]), np.sort(indices[order[:n]])
+
+
+def refuse_another_set(n_validation: int | None) -> None:
+    """Refuse a strategy's own validation set beside that of the run.
+
+    Raises:
+        InputError: If a size is given.
+    """
+    if n_validation:
+        raise InputError(
+            f"option validation is {n_validation}, but the run has a validation set, which is used instead of labeled "
+            "samples: leave out one of the two"
+        )
 
 
 class Judge:
@@ -124,7 +140,7 @@ class Judge:
     def __init__(self, context: QueryContext, known: Numbers, validation: Numbers, n_models: int) -> None:
         self.n_trained = 0
         self._context, self._known, self._validation, self._n_models = context, known, validation, n_models
-        self._labels = labels_of(context, validation)
+        self._labels = labels_of(judges(context), validation)
         self._recipe = dataclasses.replace(
             context.model.recipe, augmentation=(), schedule="constant", stop_at_full_accuracy=True
         )
@@ -150,13 +166,18 @@ class Judge:
         return np.array([self.measure(one, f"subset {number}") for number, one in enumerate(memberships)])
 
 
-def labels_of(context: QueryContext, indices: Numbers) -> Tensor:
-    """Return the labels of labeled samples by pool index, (n,), on the device."""
-    return context.labeled.labels[positions_of(context, indices)]
+def judges(context: QueryContext) -> LabeledView:
+    """Return the view that validation samples are in: the run's set, or without one the labeled samples."""
+    return context.labeled if context.validation is None else context.validation
 
 
-def positions_of(context: QueryContext, indices: Numbers) -> Tensor:
-    """Return the rows of labeled samples in the labeled view by pool index, (n,), on the device."""
-    order = np.argsort(context.labeled.indices)
-    rows = order[np.searchsorted(context.labeled.indices[order], indices)]
-    return torch.as_tensor(rows, device=context.device)
+def labels_of(view: LabeledView, indices: Numbers) -> Tensor:
+    """Return the labels of samples by pool index, (n,), on the device."""
+    return view.labels[positions_of(view, indices)]
+
+
+def positions_of(view: LabeledView, indices: Numbers) -> Tensor:
+    """Return the rows of samples in a view by pool index, (n,), on the device."""
+    order = np.argsort(view.indices)
+    rows = order[np.searchsorted(view.indices[order], indices)]
+    return torch.as_tensor(rows, device=view.labels.device)

@@ -15,6 +15,7 @@ from deepal_strategies.rambo.samples import (
     Judge,
     UtilitySamples,
     draw_pairs,
+    judges,
     labels_of,
     positions_of,
     split_labeled,
@@ -48,9 +49,10 @@ class RAMBO(Strategy):
 
     Open in the paper, and chosen here (see also `equations`, `transport` and `acquisition`):
 
-    - Validation: ``validation`` random labeled samples, which count as labels like all others; the paper's 1,000 are
-      in addition to the budget. They are not in S₀, but the task model, whose margins and embeddings are used, learned
-      them too. Accuracy on few samples is coarse: with 25, two models differ by 0.04 or not at all. After the first
+    - Validation: the run's validation set (``--validation``), of which the task model has learned nothing. Without one,
+      ``validation`` random labeled samples, which count as labels like all others; the paper's 1,000 are in addition to
+      the budget. They are not in S₀, but the task model, whose margins and embeddings are used, learned them too.
+      Accuracy on few samples is coarse: with 25, two models differ by 0.04 or not at all. After the first
       round, labeled samples are those that a strategy chose, on which accuracies are not those of the pool.
     - û's features are the task model's embeddings, standardized; the paper trains an encoder of images, or takes
       frozen features. Embeddings of labeled samples, which a network has learned, differ from those of candidates, but
@@ -66,7 +68,7 @@ class RAMBO(Strategy):
     is trained, and the chunks are random ones of the same filter: the control.
 
     Args:
-        validation: Number of labeled samples that judge, V; None for a quarter of them.
+        validation: Number of labeled samples that judge, V; None for a quarter of them, or the run's validation set.
         pairs: Pairs of subsets that models are trained on.
         chunks: τ₁, parts of S₀ that are added to the start; fewer if S₀ is small.
         interpolated: Pairs with interpolated utilities for each of them, the paper's n; 0 for none.
@@ -86,7 +88,8 @@ class RAMBO(Strategy):
         learning_rate: Of the inner steps.
 
     Raises:
-        InputError: If an option is out of range, or ``validation`` leaves too few labeled samples.
+        InputError: If an option is out of range, or ``validation`` leaves too few labeled samples, or is given beside
+            the run's validation set.
     """
 
     requires = frozenset({"probabilities", "embeddings"})
@@ -130,10 +133,10 @@ class RAMBO(Strategy):
     def query(self, context: QueryContext, batch_size: int) -> Query:
         """Return the batch, in the order in which it was chosen.
 
-        The report has whether û was ``learned``, and if so the pool indices of the ``validation`` samples, the
-        ``trainings``, the ``accuracies`` of the start and after each chunk, û's ``losses`` and ``log_weights`` λ, and
-        ``ranking_accuracy``, the share of the trained pairs of different utility that û orders correctly (it has been
-        trained on some of them).
+        The report has whether û was ``learned``, and if so the ``trainings``, the ``accuracies`` of the start and after
+        each chunk, û's ``losses`` and ``log_weights`` λ, and ``ranking_accuracy``, the share of the trained pairs of
+        different utility that û orders correctly (it has been trained on some of them); and the pool indices of the
+        ``validation`` samples unless they are the run's.
         """
         n = n_considered(len(context.candidates), batch_size, self.parts, self.alternatives)
         margins = negative_margin(context.candidates.log_probabilities())
@@ -152,7 +155,7 @@ class RAMBO(Strategy):
         features, features_v, features_u = embeddings_of(context, known, validation, considered)
         transport = None
         if self.training.transport:
-            labels, labels_v = labels_of(context, known), labels_of(context, validation)
+            labels, labels_v = labels_of(context.labeled, known), labels_of(judges(context), validation)
             with context.timed("transport"):
                 transport = TransportToValidation(features, labels, features_v, labels_v)
 
@@ -184,7 +187,7 @@ class RAMBO(Strategy):
                     model.train(UtilitySamples.joined(data))
             before = after
         return score_of(model, features, features_u), {
-            "validation": validation,
+            **({"validation": validation} if context.validation is None else {}),
             "trainings": judge.n_trained,
             "accuracies": accuracies,
             "losses": model.losses,
@@ -219,10 +222,10 @@ def embeddings_of(
         validation: Pool indices of the validation set.
         considered: Positions of candidates, (n,).
     """
-    labeled, candidates = context.labeled.embeddings(), context.candidates.embeddings()
+    labeled, judging, candidates = context.labeled, judges(context), context.candidates.embeddings()
     parts = (
-        labeled[positions_of(context, known)],
-        labeled[positions_of(context, validation)],
+        labeled.embeddings()[positions_of(labeled, known)],
+        judging.embeddings()[positions_of(judging, validation)],
         candidates[considered.to(candidates.device)],
     )
     unit = unit_of(*parts)
