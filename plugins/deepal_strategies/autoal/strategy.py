@@ -15,7 +15,7 @@ from deepal_strategies.autoal.settings import OF_INPUTS, OF_OUTPUTS, VARIANTS, S
 from deepal_strategies.autoal.simulation import MIN_LABELED, simulate_cycle, vote_scores_of
 from deepal_strategies.autoal.threshold import top_quantile
 from deepal_strategies.shared.default_candidates import DEFAULT_CANDIDATES
-from deepal_strategies.shared.final_stage import POWER, FinalStage
+from deepal_strategies.shared.final_stage import POWER, UNCERTAINTY, FinalStage
 from deepal_strategies.shared.option_checks import check_choice
 from deepal_strategies.shared.votes import collect_votes
 
@@ -89,6 +89,7 @@ class AutoAL(SelectorStrategy):
         oversample: Width of the diverse stage's filter in batches; by default it follows the number of labels (see
             `budget_width`). With ``final="coverage"`` it only sets the pool's own ϑ.
         power: Of the ranks that are the weights of the coverage stage.
+        uncertainty: Power of the task model's calibrated uncertainty, a factor of these weights.
 
     Raises:
         InputError: If an option is out of range, or has no effect in this stage.
@@ -133,6 +134,7 @@ class AutoAL(SelectorStrategy):
         final: Literal["coverage", "diverse", "top"] | None = None,
         oversample: int | None = None,
         power: float = POWER,
+        uncertainty: float = UNCERTAINTY,
     ) -> None:
         super().__init__(candidates)
         check_choice("variant", variant, tuple(VARIANTS))
@@ -157,7 +159,7 @@ class AutoAL(SelectorStrategy):
             "final": final,
         }
         chosen = {**VARIANTS[variant], **{name: value for name, value in given.items() if value is not None}}
-        self.stage = FinalStage(chosen.pop("final"), oversample, power)
+        self.stage = FinalStage(chosen.pop("final"), oversample, power, uncertainty)
         self.stage.refuse_without_effect(uses_width=chosen["pool_threshold"] == "own")
         self.settings = Settings(
             n_cycles=n_cycles,

@@ -14,6 +14,7 @@ from deepal_strategies.shared.covering_batches import REFERENCE, Target, cover, 
 from deepal_strategies.shared.diverse_batches import cluster_members
 from deepal_strategies.shared.option_checks import check_at_least, check_choice
 from deepal_strategies.shared.ranks import mid_ranks
+from deepal_strategies.shared.uncertainty import negative_margin
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
     from deepal_autoal import QueryContext
 
 FINALS = ("coverage", "diverse", "top")
+# Of 1, so that something is left to choose by where the model is certain of everything.
+_LEAST_UNCERTAINTY = 1e-6
 # Of the ranks that are the weights of coverage. Of 0, 1, 2, 4, 8 and 16, the best in the mean over budgets for the vote
 # of AutoAL's candidates on development data (benchmarks/selectors).
 POWER = 2.0
+UNCERTAINTY = 0.0
 # The filter of the diverse stage, in batches: its width at this many labels per class, and its limits.
 WIDTH = 10.0
 LABELS_PER_CLASS = 20
@@ -44,6 +48,8 @@ class FinalStage:
         oversample: Width of the diverse stage's filter in batches; None for `budget_width`.
         power: Of the ranks that are the weights of coverage: with 0 all samples count alike, the higher, the more only
             those with the highest scores do.
+        uncertainty: Power of the task model's own calibrated uncertainty, a factor of these weights; 0 for none. It
+            needs probabilities, and, unless a candidate needs it too, three trainings for the temperature.
 
     Raises:
         InputError: If an option is out of range.
@@ -52,10 +58,12 @@ class FinalStage:
     final: str
     oversample: int | None = None
     power: float = POWER
+    uncertainty: float = UNCERTAINTY
 
     def __post_init__(self) -> None:
         check_choice("final", self.final, FINALS)
         check_at_least("power", self.power, 0.0)
+        check_at_least("uncertainty", self.uncertainty, 0.0)
         if self.oversample is not None:
             check_at_least("oversample", self.oversample, 1)
 
@@ -68,8 +76,11 @@ class FinalStage:
         Raises:
             InputError: If there is one.
         """
-        if self.final != "coverage" and self.power != POWER:
-            raise InputError(f"power has no effect with final={self.final}: leave it out, or choose final=coverage")
+        for name, value, default in (("power", self.power, POWER), ("uncertainty", self.uncertainty, UNCERTAINTY)):
+            if self.final != "coverage" and value != default:
+                raise InputError(
+                    f"{name} has no effect with final={self.final}: leave it out, or choose final=coverage"
+                )
         if self.oversample is not None and self.final != "diverse" and not (uses_width and self.final == "coverage"):
             raise InputError(f"oversample has no effect with final={self.final}: leave it out, or choose final=diverse")
 
@@ -102,7 +113,7 @@ class FinalStage:
         seed = context.stream_seed("final")
         if self.final == "coverage":
             generator = torch.Generator(context.device).manual_seed(seed)
-            return covering(context, scores, batch_size, self.power, generator)
+            return covering(context, scores, batch_size, (self.power, self.uncertainty), generator)
         generator = torch.Generator(scores.device).manual_seed(seed)
         width = self.width(context, batch_size)
         positions: NDArray[np.int64] = top_scores(scores, width, generator).cpu().numpy()
@@ -118,20 +129,23 @@ class FinalStage:
 
 
 def covering(
-    context: QueryContext, scores: Tensor, batch_size: int, power: float, generator: torch.Generator
+    context: QueryContext, scores: Tensor, batch_size: int, powers: tuple[float, float], generator: torch.Generator
 ) -> NDArray[np.int64]:
     """Return the batch that covers best what the scores point to, as pool indices, int64 (b,).
 
     Greedy maximization of Σ_x u(x)·max_{s ∈ L ∪ B} k(s, x) over batches B: k(s, x) = exp(-‖s - x‖²/σ²) of embeddings
     of length 1, L the labeled samples, σ their median distance to the nearest other (see `labeled_radius`), and
-    u = r^power, r the score's rank from 0, the lowest, to 1. It is UHerding's objective with the scores instead of
-    the model's uncertainty. While the labeled samples lie far apart, the batch covers the pool; as σ shrinks, samples
-    cover little but themselves, and the batch moves towards the highest scores. Above 5,000 candidates, the sum is
-    estimated from 5,000 draws of x in proportion to u; where samples cover nothing but themselves, the batch is then
-    drawn from those, and not the highest scores.
+    u = r^p·(1 - margin)^q with the powers p and q, r the score's rank from 0, the lowest, to 1, and the margin of
+    calibrated probabilities. With powers 0 and 1 it is UHerding's objective. While the labeled samples lie far apart,
+    the batch covers the pool; as σ shrinks, samples cover little but themselves, and the batch moves towards the
+    highest weights. Above 5,000 candidates, the sum is estimated from 5,000 draws of x in proportion to u; where
+    samples cover nothing but themselves, the batch is then drawn from those, and not the highest scores.
     """
     ranks = mid_ranks(scores).to(context.device)
-    weights = (ranks / ranks.max()).pow(power)
+    weights = (ranks / ranks.max()).pow(powers[0])
+    if powers[1]:
+        margins = negative_margin(context.candidates.calibrated_log_probabilities())
+        weights = weights * (1.0 + margins).clamp_(min=_LEAST_UNCERTAINTY).pow(powers[1])
     if len(weights) > REFERENCE:
         reference, shares = draw_in_proportion(weights, REFERENCE, generator), None
     else:
