@@ -154,3 +154,14 @@ def test_options_without_effect_are_refused(strategy, options, culprit):
         return
     with pytest.raises(InputError, match=culprit):
         create_strategy(strategy, ["entropy", "margin"], **options)
+
+
+def test_autoal_takes_the_temperature_from_its_held_out_half(make_round, monkeypatch):
+    def refuse(outputs):
+        raise AssertionError("three models were trained for a temperature")
+
+    monkeypatch.setattr(ModelOutputs, "temperature", refuse)
+    context = make_round(20, 80).context
+    query = create_strategy("autoal", ["entropy", "margin"], uncertainty=1.0).query(context, 10)
+    assert len(set(np.asarray(query.indices).tolist())) == 10
+    assert query.report["temperature"] == context.reported["temperature"] > 0

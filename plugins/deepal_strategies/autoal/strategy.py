@@ -12,7 +12,7 @@ from deepal_autoal import InputError, Query, SelectorStrategy, Strategy
 from deepal_strategies.autoal.score_pool import score_pool
 from deepal_strategies.autoal.search import LOSS_NAMES, Search
 from deepal_strategies.autoal.settings import OF_INPUTS, OF_OUTPUTS, VARIANTS, Settings
-from deepal_strategies.autoal.simulation import MIN_LABELED, simulate_cycle, vote_scores_of
+from deepal_strategies.autoal.simulation import MIN_LABELED, held_out_temperature, simulate_cycle, vote_scores_of
 from deepal_strategies.autoal.threshold import top_quantile
 from deepal_strategies.shared.default_candidates import DEFAULT_CANDIDATES
 from deepal_strategies.shared.final_stage import POWER, UNCERTAINTY, FinalStage
@@ -89,7 +89,8 @@ class AutoAL(SelectorStrategy):
         oversample: Width of the diverse stage's filter in batches; by default it follows the number of labels (see
             `budget_width`). With ``final="coverage"`` it only sets the pool's own ϑ.
         power: Of the ranks that are the weights of the coverage stage.
-        uncertainty: Power of the task model's calibrated uncertainty, a factor of these weights.
+        uncertainty: Power of the task model's calibrated uncertainty, a factor of these weights. The temperature is
+            that of the halves' models on their held-out halves, which costs no further training.
 
     Raises:
         InputError: If an option is out of range, or has no effect in this stage.
@@ -198,7 +199,7 @@ class AutoAL(SelectorStrategy):
         """
         scores, report = self.search_scores(context, batch_size)
         with context.timed("selection"):
-            indices = self.stage.choose(context, scores, batch_size)
+            indices = self.stage.choose(context, scores, batch_size, temperature=report.get("temperature"))
         return Query(indices, report)
 
     def search_scores(self, context: QueryContext, batch_size: int) -> tuple[Tensor, dict[str, Any]]:
@@ -245,6 +246,8 @@ class AutoAL(SelectorStrategy):
         threshold = sum(cycle.threshold for cycle in cycles) / len(cycles)
         report: dict[str, Any] = {name: [cycle_losses[name] for cycle_losses in losses] for name in LOSS_NAMES}
         report.update(diverged=search.divergence, threshold=threshold, rate=cycles[-1].rate)
+        if self.stage.uncertainty and self.settings.scorer == "half":
+            report["temperature"] = held_out_temperature(cycles)
         return search, threshold, {**report, "searched": True, "n_cycles": len(cycles)}
 
     def state_dict(self) -> dict[str, Any]:

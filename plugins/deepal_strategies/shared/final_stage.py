@@ -96,7 +96,12 @@ class FinalStage:
         return len(context.candidates) if self.final == "coverage" else self.width(context, batch_size)
 
     def choose(
-        self, context: QueryContext, scores: Tensor, batch_size: int, weights: Tensor | None = None
+        self,
+        context: QueryContext,
+        scores: Tensor,
+        batch_size: int,
+        weights: Tensor | None = None,
+        temperature: float | None = None,
     ) -> NDArray[np.int64]:
         """Return the batch as pool indices, int64 (b,).
 
@@ -109,11 +114,14 @@ class FinalStage:
             batch_size: Number of samples to choose, b.
             weights: How much each candidate counts in the k-means of the diverse stage, (N,), non-negative, in any
                 unit; all equal by default.
+            temperature: What logits are divided by for the uncertainty of the coverage stage; the engine's by default,
+                which costs three trainings.
         """
         seed = context.stream_seed("final")
         if self.final == "coverage":
             generator = torch.Generator(context.device).manual_seed(seed)
-            return covering(context, scores, batch_size, (self.power, self.uncertainty), generator)
+            weights = self._coverage_weights(context, scores, temperature)
+            return covering(context, weights, batch_size, generator)
         generator = torch.Generator(scores.device).manual_seed(seed)
         width = self.width(context, batch_size)
         positions: NDArray[np.int64] = top_scores(scores, width, generator).cpu().numpy()
@@ -127,25 +135,38 @@ class FinalStage:
             positions = positions[chosen]
         return context.candidates.indices[positions]
 
+    def _coverage_weights(self, context: QueryContext, scores: Tensor, temperature: float | None) -> Tensor:
+        """Return r^power·(1 - margin)^uncertainty, (N,), r the score's rank from 0, the lowest, to 1."""
+        ranks = mid_ranks(scores).to(context.device)
+        weights = (ranks / ranks.max()).pow(self.power)
+        if not self.uncertainty:
+            return weights
+        view = context.candidates
+        if temperature is None:
+            log_probabilities, temperature = view.calibrated_log_probabilities(), view.temperature()
+        else:
+            log_probabilities = (view.logits() / temperature).log_softmax(dim=1)
+        context.report(temperature=temperature)
+        uncertainty = (1.0 + negative_margin(log_probabilities)).clamp_(min=_LEAST_UNCERTAINTY)
+        return weights * uncertainty.to(weights.dtype).pow(self.uncertainty)
 
-def covering(
-    context: QueryContext, scores: Tensor, batch_size: int, powers: tuple[float, float], generator: torch.Generator
-) -> NDArray[np.int64]:
-    """Return the batch that covers best what the scores point to, as pool indices, int64 (b,).
+
+def covering(context: QueryContext, weights: Tensor, batch_size: int, generator: torch.Generator) -> NDArray[np.int64]:
+    """Return the batch that covers best what the weights point to, as pool indices, int64 (b,).
 
     Greedy maximization of Σ_x u(x)·max_{s ∈ L ∪ B} k(s, x) over batches B: k(s, x) = exp(-‖s - x‖²/σ²) of embeddings
-    of length 1, L the labeled samples, σ their median distance to the nearest other (see `labeled_radius`), and
-    u = r^p·(1 - margin)^q with the powers p and q, r the score's rank from 0, the lowest, to 1, and the margin of
-    calibrated probabilities. With powers 0 and 1 it is UHerding's objective. While the labeled samples lie far apart,
-    the batch covers the pool; as σ shrinks, samples cover little but themselves, and the batch moves towards the
-    highest weights. Above 5,000 candidates, the sum is estimated from 5,000 draws of x in proportion to u; where
-    samples cover nothing but themselves, the batch is then drawn from those, and not the highest scores.
+    of length 1, L the labeled samples, σ their median distance to the nearest other (see `labeled_radius`), u the
+    weights. With 1 - margin of calibrated probabilities as u, it is UHerding's objective. While the labeled samples
+    lie far apart, the batch covers the pool; as σ shrinks, samples cover little but themselves, and the batch moves
+    towards the highest weights. Above 5,000 candidates, the sum is estimated from 5,000 draws of x in proportion to u;
+    where samples cover nothing but themselves, the batch is then drawn from those, and not the highest weights.
+
+    Args:
+        context: The round.
+        weights: u of each candidate, (N,), non-negative, not all 0.
+        batch_size: b.
+        generator: On the context's device.
     """
-    ranks = mid_ranks(scores).to(context.device)
-    weights = (ranks / ranks.max()).pow(powers[0])
-    if powers[1]:
-        margins = negative_margin(context.candidates.calibrated_log_probabilities())
-        weights = weights * (1.0 + margins).clamp_(min=_LEAST_UNCERTAINTY).pow(powers[1])
     if len(weights) > REFERENCE:
         reference, shares = draw_in_proportion(weights, REFERENCE, generator), None
     else:
