@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from deepal_autoal import Query, SelectorStrategy, Strategy
 from deepal_strategies.shared.default_candidates import DEFAULT_CANDIDATES
-from deepal_strategies.shared.final_stage import POWER, FinalStage
+from deepal_strategies.shared.final_stage import POWER, UNCERTAINTY, FinalStage
 from deepal_strategies.shared.option_checks import check_choice
 from deepal_strategies.shared.votes import Votes, collect_votes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from deepal_autoal import QueryContext
+    from deepal_autoal import QueryContext, Requirement
 
 
 class Vote(SelectorStrategy):
@@ -28,6 +28,7 @@ class Vote(SelectorStrategy):
         oversample: Width of the diverse stage's filter in batches; by default it follows the number of labels (see
             `budget_width`).
         power: Of the ranks that are the weights of the coverage stage.
+        uncertainty: Power of the task model's calibrated uncertainty, a factor of these weights.
 
     Raises:
         InputError: If an option is out of range, or has no effect in this stage.
@@ -43,12 +44,19 @@ class Vote(SelectorStrategy):
         final: Literal["coverage", "diverse", "top"] = "coverage",
         oversample: int | None = None,
         power: float = POWER,
+        uncertainty: float = UNCERTAINTY,
     ) -> None:
         super().__init__(candidates)
         check_choice("scores", scores, ("ranks", "picks"))
         self.scores = scores
-        self.stage = FinalStage(final, oversample, power)
+        self.stage = FinalStage(final, oversample, power, uncertainty)
         self.stage.refuse_without_effect()
+
+    @property
+    def requires(self) -> frozenset[Requirement]:  # type: ignore[override]
+        """The candidates' requirements, the stage's embeddings, and its probabilities if it weighs by uncertainty."""
+        own: frozenset[Requirement] = frozenset({"probabilities"})
+        return super().requires | own if self.stage.uncertainty else super().requires
 
     def query(self, context: QueryContext, batch_size: int) -> Query:
         """Return the batch; the report holds the weights, which are all equal."""

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from deepal_autoal import InputError, create_strategy
+from deepal_autoal.querying.outputs import ModelOutputs
 from deepal_strategies.shared import final_stage
 from deepal_strategies.shared.final_stage import FinalStage, draw_in_proportion
 
 
-def naive_covering(rows, labeled, scores, power, n_chosen):
+def naive_covering(rows, labeled, scores, power, n_chosen, uncertainty=1.0):
     """Return the greedy positions by the full kernel matrix of rows without ties."""
     unit, known = (x.astype(np.float64) / np.linalg.norm(x, axis=1, keepdims=True) for x in (rows, labeled))
     apart = np.linalg.norm(known[:, None] - known[None], axis=2)
@@ -19,7 +20,7 @@ def naive_covering(rows, labeled, scores, power, n_chosen):
     sigma = np.median(apart.min(axis=1))
     kernel = np.exp(-(((unit[:, None] - unit[None]) / sigma) ** 2).sum(axis=2))
     covered = np.exp(-(((known[:, None] - unit[None]) / sigma) ** 2).sum(axis=2)).max(axis=0)
-    weights = (np.argsort(np.argsort(scores)) / (len(scores) - 1)) ** power
+    weights = (np.argsort(np.argsort(scores)) / (len(scores) - 1)) ** power * uncertainty
     chosen = []
     for _ in range(n_chosen):
         gains = np.maximum(kernel - covered, 0) @ weights
@@ -40,6 +41,31 @@ def test_the_coverage_stage_equals_the_full_matrix(make_round, power):
     assert set(np.searchsorted(context.candidates.indices, batch)) == set(expected)
     report = context.reported["coverage"]
     assert 0 < report["coverage_before"] < report["coverage_after"] <= 1
+
+
+@pytest.mark.parametrize(("power", "uncertainty"), [(0.0, 1.0), (1.0, 1.0), (2.0, 0.5)])
+def test_the_models_uncertainty_is_a_factor(make_round, monkeypatch, power, uncertainty):
+    monkeypatch.setattr(ModelOutputs, "temperature", lambda outputs: 1.7)
+    context = make_round(20, 90, seed=3).context
+    scores = torch.randn(90, generator=torch.Generator().manual_seed(2))
+    batch = FinalStage("coverage", power=power, uncertainty=uncertainty).choose(context, scores, 15)
+    rows, labeled = context.candidates.embeddings().numpy(), context.labeled.embeddings().numpy()
+    logits = context.candidates.logits().double().numpy() / 1.7
+    probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    top = np.sort(probabilities, axis=1)
+    factor = (1.0 - (top[:, -1] - top[:, -2])) ** uncertainty
+    expected = naive_covering(rows, labeled, scores.numpy(), power, 15, factor)
+    assert set(np.searchsorted(context.candidates.indices, batch)) == set(expected)
+
+
+def test_uncertainty_needs_probabilities_and_alone_is_uherding(make_round, monkeypatch):
+    monkeypatch.setattr(ModelOutputs, "temperature", lambda outputs: 1.7)
+    assert "probabilities" not in create_strategy("vote", ["kmeans", "coreset"]).requires
+    assert "probabilities" in create_strategy("vote", ["kmeans", "coreset"], uncertainty=1.0).requires
+    context = make_round(20, 90, seed=3).context
+    alone = FinalStage("coverage", power=0.0, uncertainty=1.0).choose(context, torch.zeros(90), 15)
+    assert set(alone) == set(create_strategy("uherding").query(make_round(20, 90, seed=3).context, 15).indices)
 
 
 def test_a_high_power_covers_what_the_scores_point_to(make_round):
@@ -100,7 +126,9 @@ def test_selectors_end_with_the_stage(make_round, strategy):
     assert context.reported["coverage"]["radius"] > 0
 
 
-@pytest.mark.parametrize("options", [{"final": "spread"}, {"power": -1.0}, {"power": float("nan")}, {"oversample": 0}])
+@pytest.mark.parametrize(
+    "options", [{"final": "spread"}, {"power": -1.0}, {"power": float("nan")}, {"uncertainty": -1.0}, {"oversample": 0}]
+)
 def test_bad_options_are_refused(options):
     with pytest.raises(InputError):
         create_strategy("vote", ["entropy"], **options)
@@ -112,6 +140,7 @@ def test_bad_options_are_refused(options):
         ("vote", {"oversample": 5}, "oversample has no effect with final=coverage"),
         ("vote", {"final": "top", "oversample": 5}, "oversample has no effect with final=top"),
         ("vote", {"final": "diverse", "power": 3.0}, "power has no effect with final=diverse"),
+        ("vote", {"final": "top", "uncertainty": 1.0}, "uncertainty has no effect with final=top"),
         ("vote", {"final": "diverse", "oversample": 5}, None),
         ("vote", {"power": 3.0}, None),
         ("autoal", {"variant": "paper", "power": 3.0}, "power has no effect with final=top"),
@@ -125,3 +154,14 @@ def test_options_without_effect_are_refused(strategy, options, culprit):
         return
     with pytest.raises(InputError, match=culprit):
         create_strategy(strategy, ["entropy", "margin"], **options)
+
+
+def test_autoal_takes_the_temperature_from_its_held_out_half(make_round, monkeypatch):
+    def refuse(outputs):
+        raise AssertionError("three models were trained for a temperature")
+
+    monkeypatch.setattr(ModelOutputs, "temperature", refuse)
+    context = make_round(20, 80).context
+    query = create_strategy("autoal", ["entropy", "margin"], uncertainty=1.0).query(context, 10)
+    assert len(set(np.asarray(query.indices).tolist())) == 10
+    assert query.report["temperature"] == context.reported["temperature"] > 0

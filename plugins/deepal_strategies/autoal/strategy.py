@@ -12,10 +12,10 @@ from deepal_autoal import InputError, Query, SelectorStrategy, Strategy
 from deepal_strategies.autoal.score_pool import score_pool
 from deepal_strategies.autoal.search import LOSS_NAMES, Search
 from deepal_strategies.autoal.settings import OF_INPUTS, OF_OUTPUTS, VARIANTS, Settings
-from deepal_strategies.autoal.simulation import MIN_LABELED, simulate_cycle, vote_scores_of
+from deepal_strategies.autoal.simulation import MIN_LABELED, held_out_temperature, simulate_cycle, vote_scores_of
 from deepal_strategies.autoal.threshold import top_quantile
 from deepal_strategies.shared.default_candidates import DEFAULT_CANDIDATES
-from deepal_strategies.shared.final_stage import POWER, FinalStage
+from deepal_strategies.shared.final_stage import POWER, UNCERTAINTY, FinalStage
 from deepal_strategies.shared.option_checks import check_choice
 from deepal_strategies.shared.votes import collect_votes
 
@@ -89,6 +89,8 @@ class AutoAL(SelectorStrategy):
         oversample: Width of the diverse stage's filter in batches; by default it follows the number of labels (see
             `budget_width`). With ``final="coverage"`` it only sets the pool's own ϑ.
         power: Of the ranks that are the weights of the coverage stage.
+        uncertainty: Power of the task model's calibrated uncertainty, a factor of these weights. The temperature is
+            that of the halves' models on their held-out halves, which costs no further training.
 
     Raises:
         InputError: If an option is out of range, or has no effect in this stage.
@@ -133,6 +135,7 @@ class AutoAL(SelectorStrategy):
         final: Literal["coverage", "diverse", "top"] | None = None,
         oversample: int | None = None,
         power: float = POWER,
+        uncertainty: float = UNCERTAINTY,
     ) -> None:
         super().__init__(candidates)
         check_choice("variant", variant, tuple(VARIANTS))
@@ -157,7 +160,7 @@ class AutoAL(SelectorStrategy):
             "final": final,
         }
         chosen = {**VARIANTS[variant], **{name: value for name, value in given.items() if value is not None}}
-        self.stage = FinalStage(chosen.pop("final"), oversample, power)
+        self.stage = FinalStage(chosen.pop("final"), oversample, power, uncertainty)
         self.stage.refuse_without_effect(uses_width=chosen["pool_threshold"] == "own")
         self.settings = Settings(
             n_cycles=n_cycles,
@@ -196,7 +199,7 @@ class AutoAL(SelectorStrategy):
         """
         scores, report = self.search_scores(context, batch_size)
         with context.timed("selection"):
-            indices = self.stage.choose(context, scores, batch_size)
+            indices = self.stage.choose(context, scores, batch_size, temperature=report.get("temperature"))
         return Query(indices, report)
 
     def search_scores(self, context: QueryContext, batch_size: int) -> tuple[Tensor, dict[str, Any]]:
@@ -243,6 +246,8 @@ class AutoAL(SelectorStrategy):
         threshold = sum(cycle.threshold for cycle in cycles) / len(cycles)
         report: dict[str, Any] = {name: [cycle_losses[name] for cycle_losses in losses] for name in LOSS_NAMES}
         report.update(diverged=search.divergence, threshold=threshold, rate=cycles[-1].rate)
+        if self.stage.uncertainty and self.settings.scorer == "half":
+            report["temperature"] = held_out_temperature(cycles)
         return search, threshold, {**report, "searched": True, "n_cycles": len(cycles)}
 
     def state_dict(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from deepal_strategies.shared.covering_batches import REFERENCE, Target, cover, 
 from deepal_strategies.shared.diverse_batches import cluster_members
 from deepal_strategies.shared.option_checks import check_at_least, check_choice
 from deepal_strategies.shared.ranks import mid_ranks
+from deepal_strategies.shared.uncertainty import negative_margin
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
     from deepal_autoal import QueryContext
 
 FINALS = ("coverage", "diverse", "top")
+# Of 1, so that something is left to choose by where the model is certain of everything.
+_LEAST_UNCERTAINTY = 1e-6
 # Of the ranks that are the weights of coverage. Of 0, 1, 2, 4, 8 and 16, the best in the mean over budgets for the vote
 # of AutoAL's candidates on development data (benchmarks/selectors).
 POWER = 2.0
+UNCERTAINTY = 0.0
 # The filter of the diverse stage, in batches: its width at this many labels per class, and its limits.
 WIDTH = 10.0
 LABELS_PER_CLASS = 20
@@ -44,6 +48,8 @@ class FinalStage:
         oversample: Width of the diverse stage's filter in batches; None for `budget_width`.
         power: Of the ranks that are the weights of coverage: with 0 all samples count alike, the higher, the more only
             those with the highest scores do.
+        uncertainty: Power of the task model's own calibrated uncertainty, a factor of these weights; 0 for none. It
+            needs probabilities, and, unless a candidate needs it too, three trainings for the temperature.
 
     Raises:
         InputError: If an option is out of range.
@@ -52,10 +58,12 @@ class FinalStage:
     final: str
     oversample: int | None = None
     power: float = POWER
+    uncertainty: float = UNCERTAINTY
 
     def __post_init__(self) -> None:
         check_choice("final", self.final, FINALS)
         check_at_least("power", self.power, 0.0)
+        check_at_least("uncertainty", self.uncertainty, 0.0)
         if self.oversample is not None:
             check_at_least("oversample", self.oversample, 1)
 
@@ -68,8 +76,11 @@ class FinalStage:
         Raises:
             InputError: If there is one.
         """
-        if self.final != "coverage" and self.power != POWER:
-            raise InputError(f"power has no effect with final={self.final}: leave it out, or choose final=coverage")
+        for name, value, default in (("power", self.power, POWER), ("uncertainty", self.uncertainty, UNCERTAINTY)):
+            if self.final != "coverage" and value != default:
+                raise InputError(
+                    f"{name} has no effect with final={self.final}: leave it out, or choose final=coverage"
+                )
         if self.oversample is not None and self.final != "diverse" and not (uses_width and self.final == "coverage"):
             raise InputError(f"oversample has no effect with final={self.final}: leave it out, or choose final=diverse")
 
@@ -85,7 +96,12 @@ class FinalStage:
         return len(context.candidates) if self.final == "coverage" else self.width(context, batch_size)
 
     def choose(
-        self, context: QueryContext, scores: Tensor, batch_size: int, weights: Tensor | None = None
+        self,
+        context: QueryContext,
+        scores: Tensor,
+        batch_size: int,
+        weights: Tensor | None = None,
+        temperature: float | None = None,
     ) -> NDArray[np.int64]:
         """Return the batch as pool indices, int64 (b,).
 
@@ -98,11 +114,14 @@ class FinalStage:
             batch_size: Number of samples to choose, b.
             weights: How much each candidate counts in the k-means of the diverse stage, (N,), non-negative, in any
                 unit; all equal by default.
+            temperature: What logits are divided by for the uncertainty of the coverage stage; the engine's by default,
+                which costs three trainings.
         """
         seed = context.stream_seed("final")
         if self.final == "coverage":
             generator = torch.Generator(context.device).manual_seed(seed)
-            return covering(context, scores, batch_size, self.power, generator)
+            weights = self._coverage_weights(context, scores, temperature)
+            return covering(context, weights, batch_size, generator)
         generator = torch.Generator(scores.device).manual_seed(seed)
         width = self.width(context, batch_size)
         positions: NDArray[np.int64] = top_scores(scores, width, generator).cpu().numpy()
@@ -116,22 +135,38 @@ class FinalStage:
             positions = positions[chosen]
         return context.candidates.indices[positions]
 
+    def _coverage_weights(self, context: QueryContext, scores: Tensor, temperature: float | None) -> Tensor:
+        """Return r^power·(1 - margin)^uncertainty, (N,), r the score's rank from 0, the lowest, to 1."""
+        ranks = mid_ranks(scores).to(context.device)
+        weights = (ranks / ranks.max()).pow(self.power)
+        if not self.uncertainty:
+            return weights
+        view = context.candidates
+        if temperature is None:
+            log_probabilities, temperature = view.calibrated_log_probabilities(), view.temperature()
+        else:
+            log_probabilities = (view.logits() / temperature).log_softmax(dim=1)
+        context.report(temperature=temperature)
+        uncertainty = (1.0 + negative_margin(log_probabilities)).clamp_(min=_LEAST_UNCERTAINTY)
+        return weights * uncertainty.to(weights.dtype).pow(self.uncertainty)
 
-def covering(
-    context: QueryContext, scores: Tensor, batch_size: int, power: float, generator: torch.Generator
-) -> NDArray[np.int64]:
-    """Return the batch that covers best what the scores point to, as pool indices, int64 (b,).
+
+def covering(context: QueryContext, weights: Tensor, batch_size: int, generator: torch.Generator) -> NDArray[np.int64]:
+    """Return the batch that covers best what the weights point to, as pool indices, int64 (b,).
 
     Greedy maximization of Σ_x u(x)·max_{s ∈ L ∪ B} k(s, x) over batches B: k(s, x) = exp(-‖s - x‖²/σ²) of embeddings
-    of length 1, L the labeled samples, σ their median distance to the nearest other (see `labeled_radius`), and
-    u = r^power, r the score's rank from 0, the lowest, to 1. It is UHerding's objective with the scores instead of
-    the model's uncertainty. While the labeled samples lie far apart, the batch covers the pool; as σ shrinks, samples
-    cover little but themselves, and the batch moves towards the highest scores. Above 5,000 candidates, the sum is
-    estimated from 5,000 draws of x in proportion to u; where samples cover nothing but themselves, the batch is then
-    drawn from those, and not the highest scores.
+    of length 1, L the labeled samples, σ their median distance to the nearest other (see `labeled_radius`), u the
+    weights. With 1 - margin of calibrated probabilities as u, it is UHerding's objective. While the labeled samples
+    lie far apart, the batch covers the pool; as σ shrinks, samples cover little but themselves, and the batch moves
+    towards the highest weights. Above 5,000 candidates, the sum is estimated from 5,000 draws of x in proportion to u;
+    where samples cover nothing but themselves, the batch is then drawn from those, and not the highest weights.
+
+    Args:
+        context: The round.
+        weights: u of each candidate, (N,), non-negative, not all 0.
+        batch_size: b.
+        generator: On the context's device.
     """
-    ranks = mid_ranks(scores).to(context.device)
-    weights = (ranks / ranks.max()).pow(power)
     if len(weights) > REFERENCE:
         reference, shares = draw_in_proportion(weights, REFERENCE, generator), None
     else:
