@@ -40,5 +40,6 @@ def test_the_snippets_of_a_section_run_in_order(folder, title):
             (folder / file[1]).write_text(code)
         else:
             exec(compile(code, f"{PAGE.name}: {title}", "exec"), names)
-    results = [value for value in names.values() if hasattr(value, "rounds") or hasattr(value, "failures")]
+    kinds = ("rounds", "failures", "learner_")
+    results = [value for value in names.values() if any(hasattr(value, kind) for kind in kinds)]
     assert results and not any(getattr(value, "failures", ()) for value in results)
