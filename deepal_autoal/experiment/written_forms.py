@@ -83,15 +83,17 @@ class WrittenForms:
         Raises:
             InputError: If a label is a text, but no class has this name.
         """
-        written = labels if isinstance(labels, np.ndarray) else np.asarray(labels, dtype=object)
-        if written.ndim != 1 or not any(isinstance(label, str) for label in written.tolist()):
+        # A tensor has no texts, and not every one of them becomes an array.
+        is_tensor = hasattr(labels, "is_sparse")
+        written = [] if is_tensor or not hasattr(labels, "__iter__") else list(labels)
+        if not any(isinstance(label, str) for label in written):
             return labels  # type: ignore[no-any-return]
         known = {name: number for number, name in enumerate(self.class_names)}
-        unknown = next((label for label in written.tolist() if label not in known), None)
+        unknown = next((label for label in written if not isinstance(label, str) or label not in known), None)
         if unknown is not None:
             shown = ", ".join(self.class_names[:10]) if known else "none: create the learner with class_names=[...]"
             raise InputError(f"the label {unknown!r} is the name of no class; the names are {shown}")
-        return [known[label] for label in written.tolist()]
+        return [known[label] for label in written]
 
     def written(self, classes: NDArray[np.int64]) -> NDArray[Any]:
         """Return classes by name, str (n,), if they have names, else as they are."""

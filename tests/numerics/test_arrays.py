@@ -56,7 +56,9 @@ def test_what_is_no_array_is_refused_in_one_line(door: str, kind: str) -> None:
     if not isinstance(values, np.ndarray) and door == "samples of a dataset":
         message = "give a numpy array"
     if door == "a run's dataset":
-        message = "give a name, a path or a Dataset"
+        message = "data: X has 1 samples" if kind == "ragged" else "the dataset is .*give a registered name or a path"
+    if kind.startswith("scipy") and door in ("pool", "predict"):
+        pytest.skip("a pool may be sparse: see tests/experiment/test_data_of_any_form.py")
     if kind == "objects" and door == "members":
         message = "distinct pool indices"
     with pytest.raises(InputError, match=message) as caught:
