@@ -26,10 +26,15 @@ def driver(tmp_path):
 
 def serve(port):
     """Start the command in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "deepal_autoal", "label", "serve", "p", "--port", str(port), "--no-browser"],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    # A shell's background job ignores the signal that ends the command, and its children inherit that.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "deepal_autoal", "label", "serve", "p", "--port", str(port), "--no-browser"],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def labels_of():
