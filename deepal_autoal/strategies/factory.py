@@ -12,7 +12,7 @@ from deepal_autoal.errors import DeepALError, InputError
 from deepal_autoal.isolation.blame import blaming
 from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.isolation.process_state import restored
-from deepal_autoal.plugins.code_digest import code_digest
+from deepal_autoal.plugins.code_digest import arguments_kept, code_digest
 from deepal_autoal.plugins.contract import check_requires
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.plugins.notation import Notation
@@ -92,7 +92,10 @@ def _create_given(
         if not given.name:
             given.name = own_name(type(given))
         if given.provider is None:
-            given._code = code_digest(given)
+            # What it has learned since it was given first is not what was given.
+            arguments = code_digest(arguments_kept(given))
+            if given._code_of_arguments != arguments:
+                given._code, given._code_of_arguments = code_digest(given), arguments
         return given
     created = from_function(given)
     created._code = code_digest(given)
