@@ -77,7 +77,7 @@ class _Digest:
         return sorted((self.of(key), self.of(value)) for key, value in values.items())
 
     def _parts(self, value: Any) -> tuple[Any, ...]:
-        if isinstance(value, (type, types.FunctionType)) and str(value.__module__).partition(".")[0] in _LIBRARIES:
+        if isinstance(value, type) and _is_of_library(value):
             return ("of a library", _name(value))
         for is_kind, parts in self._kinds():
             if is_kind(value):
@@ -124,7 +124,8 @@ class _Digest:
 
     def _parts_of_function(self, function: types.FunctionType) -> tuple[Any, ...]:
         cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
-        inner = (function.__code__, function.__defaults__, function.__kwdefaults__, cells)
+        code = _name(function) if _is_of_library(function) else function.__code__
+        inner = (code, function.__defaults__, function.__kwdefaults__, cells)
         return ("function", self._all(inner))
 
     def _parts_of_class(self, cls: type) -> tuple[Any, ...]:
@@ -174,6 +175,10 @@ class _Digest:
 
 def _hashed(*parts: Any) -> str:
     return hashlib.blake2b(repr(parts).encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
+
+
+def _is_of_library(value: Any) -> bool:
+    return str(value.__module__).partition(".")[0] in _LIBRARIES
 
 
 def _name(value: Any) -> str:
