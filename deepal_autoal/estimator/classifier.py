@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from deepal_autoal.errors import InputError
 from deepal_autoal.experiment.learner import ActiveLearner
-from deepal_autoal.strategies.factory import create_strategy
+from deepal_autoal.strategies.factory import create_copy
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -36,7 +37,7 @@ class ActiveLearningClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
         strategy: A registered name, a strategy, a subclass of `Strategy`, or a function of the context.
         candidates: Of a selector: names or strategies; its own by default.
         options: Of the strategy, by name.
-        model: A task model's name; ``auto`` chooses by the data.
+        model: A task model's name, or a model as `ActiveLearner` takes it; ``auto`` chooses by the data.
         recipe: Training settings by name, for models that are trained by gradient.
         scaling: Of the features; see `ActiveLearner`.
         random_state: An int for the same results each time, a generator, or None for new ones.
@@ -48,13 +49,15 @@ class ActiveLearningClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
         n_features_in_: Number of features.
     """
 
+    learner_: ActiveLearner | None
+
     def __init__(
         self,
         strategy: StrategyLike = "margin",
         *,
         candidates: Sequence[StrategyLike] | None = None,
         options: Mapping[str, Any] | None = None,
-        model: str = "auto",
+        model: Any = "auto",
         recipe: Mapping[str, Any] | None = None,
         scaling: str = "auto",
         random_state: Any = None,
@@ -81,10 +84,7 @@ class ActiveLearningClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
             InputError: If something cannot be used.
         """
         X, y = self._checked(X, y)
-        labeled = np.flatnonzero(~is_unlabeled(y))
-        if labeled.size:
-            check_classification_targets(y[labeled])
-        self.classes_ = np.unique(y[labeled])
+        self.classes_ = np.unique(y[~is_unlabeled(y)])
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self._pool = X
         self._labels = np.array(y)
@@ -113,7 +113,8 @@ class ActiveLearningClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
             labels: Their labels, (n,).
 
         Raises:
-            InputError: If a row has a label or is not in X, or a label is -1.
+            InputError: If a row has a label or is not in X, or a label is -1, NaN or infinity.
+            ValueError: If labels are fractions; then, and if training fails, nothing is added.
         """
         check_is_fitted(self)
         rows = np.asarray(rows)
@@ -125,7 +126,21 @@ class ActiveLearningClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
             raise InputError(f"rows must be among the unlabeled samples of the {len(is_open)} that were fitted")
         if len(np.unique(rows)) != len(rows) or is_unlabeled(given).any():
             raise InputError("a row is given twice, or has no label")
-        merged = np.asarray(self._labels, dtype=np.result_type(self._labels, given))
+        _check_labels(given)
+        before = self.__dict__.copy()
+        state = None if self.learner_ is None else self.learner_.state_dict()
+        try:
+            self._add(rows, given)
+        except BaseException:
+            self.__dict__.update(before)
+            if state is not None:  # it may have been told the labels
+                self.learner_ = self._new_learner()
+                self.learner_.load_state_dict(state)
+            raise
+        return self
+
+    def _add(self, rows: NDArray[Any], given: NDArray[Any]) -> None:
+        merged = np.array(self._labels, dtype=np.result_type(self._labels, given))
         merged[rows] = given
         self._labels = merged
         classes = np.unique(np.concatenate([self.classes_, given])) if len(self.classes_) else np.unique(given)
@@ -135,7 +150,6 @@ class ActiveLearningClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
         else:
             self.classes_ = classes
             self._start()
-        return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the predicted classes, (n,)."""
@@ -160,22 +174,25 @@ class ActiveLearningClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
         self.learner_ = None
         if len(self.classes_) < 2:
             return
-        strategy = create_strategy(self.strategy, self.candidates, **dict(self.options or {}))
-        self.learner_ = ActiveLearner(
-            self._pool, strategy, len(self.classes_), model=self.model, recipe=self.recipe, seed=self._seed,
-            scaling=self.scaling, device=self.device,
-        )  # fmt: skip
+        # Parameters may be set anew afterwards.
+        self._given = copy.deepcopy((self.strategy, self.candidates, dict(self.options or {}), self.model))
+        self.learner_ = self._new_learner()
         labeled = np.flatnonzero(~is_unlabeled(self._labels))
         self.learner_.tell(labeled, np.searchsorted(self.classes_, self._labels[labeled]))
         self.learner_.fit()
+
+    def _new_learner(self) -> ActiveLearner:
+        return ActiveLearner(
+            self._pool, create_copy(*self._given[:3]), len(self.classes_), model=self._given[3], recipe=self.recipe,
+            seed=self._seed, scaling=self.scaling, device=self.device,
+        )  # fmt: skip
 
     def _checked(self, X: Any, y: Any) -> tuple[NDArray[Any], NDArray[Any]]:
         X = self._features(X)
         if y is None:
             raise InputError("requires y to be passed, but the target y is None: give -1 for samples without a label")
         y = column_or_1d(y, warn=True)
-        if y.dtype.kind == "f" and not np.isfinite(y).all():
-            raise InputError("y contains NaN or infinity: samples without a label have -1")
+        _check_labels(y)
         if len(y) != len(X):
             raise InputError(f"X has {len(X)} samples, but y has {len(y)} labels")
         return X, y
@@ -202,7 +219,26 @@ class ActiveLearningClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder, "learner")
                 path.write_bytes(state["learner_"])
-                self.learner_ = ActiveLearner.load(path, self._pool, device=self.device)
+                strategy, candidates, options, model = self._given
+                made = None
+                if not isinstance(strategy, str) or not _are_names(candidates):
+                    made = create_copy(strategy, candidates, options)
+                self.learner_ = ActiveLearner.load(
+                    path, self._pool, device=self.device, strategy=made, model=None if isinstance(model, str) else model
+                )
+
+
+def _check_labels(y: NDArray[Any]) -> None:
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise InputError("y contains NaN or infinity: samples without a label have -1")
+    if y.size:
+        labeled = y[~is_unlabeled(y)]
+        if labeled.size:
+            check_classification_targets(labeled)
+
+
+def _are_names(candidates: Any) -> bool:
+    return candidates is None or isinstance(candidates, str) or all(isinstance(item, str) for item in candidates)
 
 
 def is_unlabeled(y: NDArray[Any]) -> NDArray[np.bool_]:

@@ -407,6 +407,7 @@ class ActiveLearner(PoolTraining):
             state=self.state_dict(),
             audit=None if self._audit is None else (self._audit.share, self._audit.n_folds),
             class_names=self.forms.class_names,
+            model_code=self.model_choice.describe().get("code", ""),
             validation=self._validation_set,
         )  # fmt: skip
         saved.write(user_path(path, "the file to save"))
@@ -433,11 +434,11 @@ class ActiveLearner(PoolTraining):
 
         Raises:
             RunFolderError: If the file cannot be read.
-            InputError: If it belongs to another pool.
+            InputError: If it belongs to another pool, strategy or model.
         """
-        saved = SavedLearner.read(user_path(path, "the saved file"))
-        arguments = saved.arguments(pool, strategy) | ({} if model is None else {"model": model})
-        learner = cls(**arguments, device=device)
+        path = user_path(path, "the saved file")
+        saved = SavedLearner.read(path)
+        learner = cls(**saved.arguments(pool, strategy, model, path), device=device)
         if learner._inputs.fingerprint() != saved.pool:
             raise InputError(f"{path} was saved with another pool; give the same samples in the same order")
         newer = [name for name in learner.model_choice.describe()["options"] if name not in saved.model.options]

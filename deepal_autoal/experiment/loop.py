@@ -36,6 +36,7 @@ from deepal_autoal.experiment.resume_checks import (
     check_given_matches,
     check_objects_are_given,
     check_same_settings,
+    has_chosen,
 )
 from deepal_autoal.experiment.run_config import RunConfig, describe_recipe
 from deepal_autoal.experiment.run_files import require_run
@@ -413,6 +414,8 @@ def _continued(folder: RunFolder, recorded: RunConfig, current: RunConfig) -> tu
         )
     settings = {**recorded.settings, **moved, **({"rounds": current.rounds} if is_extended else {})}
     config = replace(recorded, rounds=current.rounds, settings=settings)
+    if (not records or (is_extended and not is_stopped)) and not has_chosen(folder.path, recorded.to_json()):
+        config = replace(config, strategy=current.strategy)  # which may have been repaired
     is_short = summary is not None and summary["status"] == "finished" and records[-1]["round"] < config.rounds
     if is_short or (is_extended and not is_stopped):
         folder.check_extendable(config, records)

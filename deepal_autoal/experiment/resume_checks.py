@@ -13,6 +13,7 @@ from typing import Any
 
 from deepal_autoal.errors import InputError, RunFolderError
 from deepal_autoal.experiment.run_config import RunConfig, recorded_value
+from deepal_autoal.experiment.run_files import read_rounds
 from deepal_autoal.experiment.settings import Settings
 from deepal_autoal.jsonable import to_jsonable
 from deepal_autoal.plugins.host import plugin_host
@@ -26,6 +27,8 @@ from deepal_autoal.strategies.factory import defined_name
 def check_same_settings(recorded: Mapping[str, Any], current: Mapping[str, Any], folder: Path) -> None:
     """Refuse to resume a run under other settings; more rounds, and another name of the same data, are none.
 
+    Nor is another digest of a strategy's code before it has chosen a batch: it was repaired since it failed.
+
     Raises:
         RunFolderError: With every difference.
     """
@@ -36,6 +39,10 @@ def check_same_settings(recorded: Mapping[str, Any], current: Mapping[str, Any],
     if _is_extended(recorded.get("rounds"), now.get("rounds")):
         now["rounds"] = recorded["rounds"]
     compared = [(key, recorded_value(recorded, key), recorded_value(now, key)) for key in COMPARED]
+    strategies = recorded.get("strategy"), now.get("strategy")
+    if strategies[0] != strategies[1] and not has_chosen(folder, recorded):
+        plain = [("strategy", *map(_without_code, strategies))]
+        compared = [*(item for item in compared if item[0] != "strategy"), *plain]
     _refuse([line for name, one, other in compared for line in _differences(name, one, other)], folder)
     before, gpu = recorded.get("gpu"), now.get("gpu")
     changes = _differences("gpu", before, gpu) if before and gpu else []  # earlier versions did not record it
@@ -130,6 +137,27 @@ def check_objects_are_given(
         )
 
 
+def has_chosen(folder: Path, recorded: Mapping[str, Any]) -> bool:
+    """Return whether a run's strategy has chosen a batch, or changed how a recorded round's model was trained.
+
+    Args:
+        folder: The run folder.
+        recorded: Its settings.
+    """
+    records = read_rounds(folder)
+    is_trained = bool(records) and (recorded.get("strategy") or {}).get("changes_training")
+    return bool(is_trained) or any(record["queried"] for record in records)
+
+
+def _without_code(strategy: Any) -> Any:
+    if not isinstance(strategy, Mapping):
+        return strategy
+    plain = {key: value for key, value in strategy.items() if key != "code"}
+    if isinstance(plain.get("candidates"), list):
+        plain["candidates"] = [*map(_without_code, plain["candidates"])]
+    return plain
+
+
 def _same_data(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return one.get("fingerprint") is not None and one["fingerprint"] == other.get("fingerprint")
 
@@ -159,6 +187,8 @@ def differences(name: str, one: Any, other: Any) -> list[tuple[str, str, str]]:
         skipped = {"source", "version", "distribution"}
         if name == "dataset":
             skipped.add("augmentation")  # the default; what was applied is the recipe's
+        if one.get("code") and other.get("code"):
+            skipped.add("given")  # the text of an object, of which the digest says whether it is another
         return [
             found
             for key in keys

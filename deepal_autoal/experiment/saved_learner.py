@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,10 @@ from deepal_autoal.errors import InputError
 from deepal_autoal.files import encode, read_tensors, write_tensors
 from deepal_autoal.isolation.blame import blaming
 from deepal_autoal.isolation.guards import guarded
-from deepal_autoal.models import ModelChoice
+from deepal_autoal.models import ModelChoice, same_model
 from deepal_autoal.models.pretrained import replaced_weights
-from deepal_autoal.strategies.factory import recreate_strategy
+from deepal_autoal.plugins.references import is_reference
+from deepal_autoal.strategies.factory import recreate_from, recreate_strategy
 from deepal_autoal.training.fitted_model import FittedModel
 from deepal_autoal.training.recipe import Recipe
 from deepal_autoal.training.samples import as_samples
@@ -44,6 +45,7 @@ class SavedLearner:
         state: The learner's `state_dict`.
         audit: The audit's share of each batch and number of folds; None without one.
         class_names: Names of the classes; empty without.
+        model_code: Digest of the model, if it was given as an object or by where it is defined; else empty.
         validation: Pool indices and labels of the samples held out for validation; None without any.
     """
 
@@ -59,6 +61,7 @@ class SavedLearner:
     state: Mapping[str, Any]
     audit: tuple[float, int] | None = None
     class_names: tuple[str, ...] = ()
+    model_code: str = ""
     validation: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
 
     def write(self, path: Path) -> None:
@@ -76,6 +79,7 @@ class SavedLearner:
                 "n_rounds": self.n_rounds,
                 "model": self.model.name,
                 "model_options": self.model.describe()["options"],
+                "model_code": self.model_code,
                 "recipe": asdict(self.recipe),
                 "scaling": self.scaling,
                 "seed": self.seed,
@@ -121,21 +125,38 @@ class SavedLearner:
             state=saved["state"],
             audit=tuple(saved["audit"]) if "audit" in saved else None,
             class_names=tuple(saved.get("class_names", ())),
+            model_code=saved.get("model_code", ""),
             validation=tuple(saved["validation"]) if "validation" in saved else None,
         )
 
-    def arguments(self, pool: Any, strategy: StrategyLike | None) -> dict[str, Any]:
+    def arguments(self, pool: Any, strategy: StrategyLike | None, model: Any, path: Path) -> dict[str, Any]:
         """Return the arguments, except the device, with which the learner is created again.
 
         Args:
             pool: The same samples.
             strategy: The strategy; by default it is created by its name.
+            model: Likewise.
+            path: The file, for messages.
+
+        Raises:
+            InputError: If the strategy or model is another one, or the model must be given.
         """
+        choice: Any = self.model
+        if model is not None and not isinstance(model, str):
+            choice = replace(
+                same_model(model, {"name": choice.name, "code": self.model_code}, path), options=choice.options
+            )
+        elif model is not None:
+            choice = model
+        elif self.model_code and not is_reference(choice.name):
+            raise InputError(f"{path} was saved with a model given as an object; pass model=")
         return {
             "pool": pool,
-            "strategy": recreate_strategy(self.strategy) if strategy is None else strategy,
+            "strategy": recreate_strategy(self.strategy)
+            if strategy is None
+            else recreate_from(strategy, self.strategy, path),
             "n_classes": self.n_classes,
-            "model": self.model,
+            "model": choice,
             "recipe": self.recipe,
             "seed": self.seed,
             "members": self.members,

@@ -21,10 +21,10 @@ from deepal_autoal.experiment.run_files import (
 )
 from deepal_autoal.files import checksum_of_file, read_tensors
 from deepal_autoal.isolation.engine_calls import engine_call
-from deepal_autoal.models import ModelChoice, build_model, own_model
+from deepal_autoal.models import ModelChoice, build_model, same_model
 from deepal_autoal.models.pretrained import replaced_weights
 from deepal_autoal.numerics.devices import resolve_device
-from deepal_autoal.strategies.factory import create_strategy, recreate_strategy
+from deepal_autoal.strategies.factory import recreate_from, recreate_strategy
 from deepal_autoal.training.fitted_model import FittedModel
 from deepal_autoal.training.inputs import Normalization
 from deepal_autoal.training.predictor import Predictor
@@ -53,6 +53,7 @@ def load_model(
 
     Raises:
         RunFolderError: If the folder holds no finished run, or a file of it is damaged.
+        InputError: If the model or strategy is not the one of the run.
     """
     path = user_path(folder, "the run folder")
     for name in (CONFIG, MODEL, SUMMARY):
@@ -75,7 +76,7 @@ def load_model(
     recipe = Recipe(**{**config.recipe, "augmentation": tuple(config.recipe["augmentation"])})
     if model is None and config.settings.get("model") is None:
         raise RunFolderError(f"{path} was run with a model given as a Python object; pass model=")
-    choice = ModelChoice.recorded(config.model) if model is None else own_model(model)
+    choice = ModelChoice.recorded(config.model) if model is None else same_model(model, config.model, path)
     choice = replace(choice, options=config.model.get("options") or {})
     trainer = Trainer(lambda: build_model(choice, shape, n_classes), recipe, target)
     if config.strategy["changes_training"]:
@@ -83,7 +84,8 @@ def load_model(
             raise RunFolderError(
                 f"{path} was run with a strategy created in Python that changes training; pass strategy="
             )
-        wrapping = recreate_strategy(config.strategy) if strategy is None else create_strategy(strategy)
+        described = config.strategy
+        wrapping = recreate_strategy(described) if strategy is None else recreate_from(strategy, described, path)
         trainer = rebuilding_trainer(wrapping.wrap_trainer(trainer), trainer)
     with replaced_weights():
         module = load_weights(trainer.new_objective().model, weights)

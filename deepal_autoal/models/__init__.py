@@ -12,6 +12,7 @@ from deepal_autoal.models.names import (
     read_model,
     recorded_model,
     resolve_model,
+    same_model,
 )
 from deepal_autoal.run_settings import whole_number
 
@@ -71,4 +72,5 @@ __all__ = [
     "read_model",
     "recorded_model",
     "resolve_model",
+    "same_model",
 ]

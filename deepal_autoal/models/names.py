@@ -129,6 +129,25 @@ def own_model(given: Any) -> ModelChoice:
     return ModelChoice(entry.name, {}, entry)
 
 
+def same_model(given: Any, recorded: Mapping[str, Any], where: object) -> ModelChoice:
+    """Return the choice of a model that is given as an object again.
+
+    Args:
+        given: The object.
+        recorded: What `ModelChoice.describe` returned.
+        where: What that was recorded in, for messages.
+
+    Raises:
+        InputError: If it is no model, or another one.
+    """
+    choice = own_model(given)
+    now = choice.describe()
+    key = "code" if recorded.get("code") else "name"
+    if now[key] != recorded[key]:
+        raise InputError(f"{where} is of another model than the given {choice.name}: give the one it began with")
+    return choice
+
+
 def recorded_model(written: str, model: Mapping[str, Any]) -> str:
     """Return a model as users write it, with ``auto`` replaced by the model it selected in a recorded run.
 

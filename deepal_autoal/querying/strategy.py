@@ -61,6 +61,8 @@ class Strategy:
     provider: Provider | None = None
     # Digest of what it does, if it was given as an object: then no version says that it has changed.
     _code: str = ""
+    # Digest of the attributes with its constructor's arguments, when `_code` was computed.
+    _code_of_arguments: str = ""
     # Where it is defined, as ``file.py:Name``, if it was asked for so.
     _source: str = ""
 

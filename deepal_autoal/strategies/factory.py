@@ -12,7 +12,8 @@ from deepal_autoal.errors import DeepALError, InputError
 from deepal_autoal.isolation.blame import blaming
 from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.isolation.process_state import restored
-from deepal_autoal.plugins.code_digest import code_digest
+from deepal_autoal.jsonable import to_jsonable
+from deepal_autoal.plugins.code_digest import arguments_kept, code_digest
 from deepal_autoal.plugins.contract import check_requires
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.plugins.notation import Notation
@@ -92,7 +93,10 @@ def _create_given(
         if not given.name:
             given.name = own_name(type(given))
         if given.provider is None:
-            given._code = code_digest(given)
+            # What it has learned since it was given first is not what was given.
+            arguments = code_digest(arguments_kept(given))
+            if given._code_of_arguments != arguments:
+                given._code, given._code_of_arguments = code_digest(given), arguments
         return given
     created = from_function(given)
     created._code = code_digest(given)
@@ -195,6 +199,41 @@ def recreate_strategy(described: Mapping[str, Any]) -> Strategy:
     candidates = described.get("candidates")
     names = None if candidates is None else [_where(candidate) for candidate in candidates]
     return create_with_options(_where(described), names, described_options(described))
+
+
+def recreate_from(given: StrategyLike, described: Mapping[str, Any], where: object) -> Strategy:
+    """Create the strategy that `describe_strategy` described from what it was created from, a class with its options.
+
+    Args:
+        given: What is said to be the same strategy.
+        described: The strategy of before.
+        where: What it was described in, for messages.
+
+    Raises:
+        InputError: If it is another one.
+    """
+    if isinstance(given, type):
+        candidates = described.get("candidates")
+        names = None if candidates is None else [_where(candidate) for candidate in candidates]
+        created = create_with_options(given, names, described_options(described))
+    else:
+        created = create_strategy(given)
+    now = to_jsonable(describe_strategy(created), strict=False)
+    if not _is_as_described(now, to_jsonable(described, strict=False)):
+        raise InputError(f"{where} is of another strategy than the given {created.name}: give the one it began with")
+    return created
+
+
+def _is_as_described(now: Mapping[str, Any], described: Mapping[str, Any]) -> bool:
+    if now.get("code") != described.get("code") or now["options"] != described["options"]:
+        return False
+    if not described.get("code") and now["name"] != described["name"]:
+        return False
+    candidates = {candidate["name"]: candidate for candidate in now.get("candidates") or ()}
+    return all(
+        candidate["name"] in candidates and _is_as_described(candidates[candidate["name"]], candidate)
+        for candidate in described.get("candidates") or ()
+    )
 
 
 def _where(described: Mapping[str, Any]) -> str:

@@ -154,7 +154,12 @@ def test_a_kill_in_the_middle_loses_at_most_one_round(grid, tmp_path):
 
 
 def test_a_failing_run_is_reported_and_stops_no_other(grid, tmp_path, plugins, monkeypatch):
+    def fails(self, context):
+        raise ZeroDivisionError("nothing to divide by")
+
     outcomes = []
+    cls = plugin_host().strategies.load("broken")
+    monkeypatch.setattr(cls, "score", fails)
     result = grid("broken,random", on_run=outcomes.append)
     out = tmp_path / "out"
     assert [outcome.failure is None for outcome in outcomes] == [False, True, False, True]
@@ -164,12 +169,19 @@ def test_a_failing_run_is_reported_and_stops_no_other(grid, tmp_path, plugins, m
     assert runs_of(out) == ["blobs/random/seed-0", "blobs/random/seed-1"]
     assert {row["strategy"] for row in read_csv(out / "summary.csv")} == {"random"}
     # Once the plugin is fixed, the same call continues where it failed.
-    cls = plugin_host().strategies.load("broken")
     monkeypatch.setattr(cls, "score", lambda self, context: context.candidates.probabilities()[:, 0])
     rounds = []
     result = grid("broken,random", on_round=lambda planned, record: rounds.append(record["round"]))
-    assert result.failures == () and rounds == [1, 2, 3, 1, 2, 3]
+    assert result.failures == () and rounds == [0, 1, 2, 3, 0, 1, 2, 3]
     assert {row["strategy"] for row in read_csv(out / "summary.csv")} == {"broken", "random"}
+
+
+def test_a_strategy_that_chose_batches_with_other_code_is_not_continued(grid, plugins, monkeypatch):
+    assert len(grid("broken", seeds=1).failures) == 1  # in round 1
+    cls = plugin_host().strategies.load("broken")
+    monkeypatch.setattr(cls, "score", lambda self, context: context.candidates.probabilities()[:, 0])
+    with pytest.raises(RunFolderError, match=r"strategy\.code was"):
+        grid("broken", seeds=1)
 
 
 @pytest.mark.parametrize("error", [MemoryError("too large"), SystemExit(3), KeyError("x"), RunFolderError("no\nroom")])

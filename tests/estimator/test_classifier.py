@@ -9,13 +9,15 @@ import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from deepal_autoal import ActiveLearner, ActiveLearningClassifier, InputError
+from deepal_autoal import ActiveLearner, ActiveLearningClassifier, InputError, ScoringStrategy, create_strategy
 from deepal_autoal.estimator.classifier import is_unlabeled
+from deepal_autoal.plugins.code_digest import code_digest
 
 
 def without_by_design(estimator):
@@ -109,6 +111,66 @@ def test_pickle_keeps_the_batch(iris):
     assert np.array_equal(again.query(4), batch) and np.array_equal(again.predict(x), classifier.predict(x))
 
 
+def gini(context):
+    return 1 - (context.candidates.probabilities() ** 2).sum(dim=1)
+
+
+class Powered(ScoringStrategy):
+    def __init__(self, power: int = 2):
+        self.power = power
+
+    def score(self, context):
+        return -(context.candidates.probabilities() ** self.power).sum(dim=1)
+
+
+@pytest.mark.parametrize("given", [
+    {"strategy": gini}, {"strategy": Powered}, {"strategy": Powered, "options": {"power": 3}},
+    {"strategy": Powered(3)}, {"strategy": "vote", "candidates": [gini, Powered(3), "entropy"]},
+    {"model": LogisticRegression(C=0.1)}, {"strategy": Powered(3), "model": make_pipeline(LogisticRegression())},
+])  # fmt: skip
+def test_pickle_takes_objects(iris, given):
+    x, y = iris
+    classifier = ActiveLearningClassifier(**{"model": "linear", **given}, random_state=0).fit(x, partly(y, 20))
+    batch = classifier.query(4)
+    again = pickle.loads(pickle.dumps(classifier))
+    assert np.array_equal(again.query(4), batch) and np.array_equal(again.predict_proba(x), classifier.predict_proba(x))
+    classifier.set_params(strategy="entropy", candidates=None, options=None)  # for the next fit
+    assert np.array_equal(pickle.loads(pickle.dumps(classifier)).query(4), batch)
+
+
+def test_fit_forgets_what_a_given_strategy_learned(iris):
+    x, y = iris
+    strategy = create_strategy("albl")
+    before = code_digest(strategy.state_dict())
+    classifier = ActiveLearningClassifier(strategy, model="linear", random_state=0)
+    batches = []
+    for _ in range(2):
+        classifier.fit(x, partly(y, 20))
+        for _ in range(2):
+            rows = classifier.query(4)
+            classifier.teach(rows, y[rows])
+            batches.append(rows.tolist())
+    assert batches[:2] == batches[2:] and classifier.strategy is strategy
+    assert code_digest(strategy.state_dict()) == before
+
+
+def test_a_failed_teach_keeps_nothing(iris, monkeypatch):
+    x, y = iris
+    classifier = ActiveLearningClassifier(model="linear", random_state=0).fit(x, partly(y, 20))
+    expected, probabilities = classifier.query(3), classifier.predict_proba(x)
+    classes, labels = classifier.classes_, classifier._labels.copy()
+    other = {"same classes": y[expected], "a new class": np.array([7, 7, 7])}
+    for given in other.values():
+        with monkeypatch.context() as patched:
+            patched.setattr(ActiveLearner, "fit", lambda self, *given: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                classifier.teach(expected, given)
+        assert np.array_equal(classifier._labels, labels) and np.array_equal(classifier.classes_, classes)
+        assert np.array_equal(classifier.predict_proba(x), probabilities)
+        assert np.array_equal(classifier.query(3), expected)
+    assert len(classifier.teach(expected, y[expected]).learner_.labels) == 23
+
+
 def test_what_cannot_be_used_is_said(iris):
     x, y = iris
     classifier = ActiveLearningClassifier(model="linear", random_state=0)
@@ -122,8 +184,10 @@ def test_what_cannot_be_used_is_said(iris):
         ([30], [-1], "no label"),
         ([30, 31], [1], "one label for each"),
         ([0.5], [1], "whole numbers"),
+        ([30], [np.nan], "NaN"),
+        ([30, 31], [0.5, 1.7], "label type"),
     ):
-        with pytest.raises(InputError, match=words):
+        with pytest.raises(ValueError, match=words):
             classifier.teach(rows, labels)
     with pytest.raises(InputError, match="give 1 to 130"):
         classifier.query(131)

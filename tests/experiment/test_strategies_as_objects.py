@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from deepal_autoal import InputError, RunFolderError, ScoringStrategy, create_strategy, run
+from deepal_autoal import InputError, QueryError, RunFolderError, ScoringStrategy, create_strategy, run
 from deepal_autoal.benchmark import run_benchmark
 from deepal_autoal.plugins.code_digest import code_digest
 
@@ -59,8 +59,8 @@ def test_a_resumed_class_has_its_recorded_options(blob_data, tmp_path):
 def test_a_digest_is_that_of_what_is_done():
     assert code_digest(make(1)) == code_digest(make(1)) != code_digest(make(2))
     used = Mine()
-    used.n_queries = 7  # not an argument
-    assert code_digest(used) == code_digest(Mine()) != code_digest(Mine(3))
+    used.n_queries = 7
+    assert code_digest(used) != code_digest(Mine()) != code_digest(Mine(3))
     assert code_digest(Mine) != code_digest(ScoringStrategy)
 
 
@@ -113,3 +113,30 @@ def test_a_recorded_run_keeps_its_options_under_a_protocol(image_data, tmp_path)
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     result = run(dataset=image_data, out=tmp_path, resume=True)
     assert result.config["strategy"]["options"]["pca"] is None
+
+
+def fails(context):
+    raise ZeroDivisionError("not yet")
+
+
+def test_a_strategy_that_chose_nothing_yet_may_be_repaired(blob_data, blob_file, tmp_path):
+    repaired = make(1)
+    repaired.__name__ = "fails"
+    expected = run(repaired, blob_data, rounds=2, **TINY)
+    with pytest.raises(QueryError, match="not yet"):
+        run(fails, blob_data, out=tmp_path / "run", rounds=2, **TINY)
+    found = run(repaired, blob_data, out=tmp_path / "run", resume=True, **TINY)
+    assert [item["queried"] for item in found.rounds] == [item["queried"] for item in expected.rounds]
+    assert found.config["strategy"]["code"] == code_digest(repaired)
+    assert run(repaired, blob_data, out=tmp_path / "run", resume=True, rounds=3, **TINY).rounds[-1]["round"] == 3
+    with pytest.raises(RunFolderError, match=r"strategy\.code was"):
+        run(fails, blob_data, out=tmp_path / "run", resume=True, rounds=4, **TINY)
+    # A run without rounds has chosen nothing either.
+    run(make(-1), blob_data, out=tmp_path / "none", rounds=0, **TINY)
+    found = run(make(1), blob_data, out=tmp_path / "none", resume=True, rounds=2, **TINY)
+    assert [item["queried"] for item in found.rounds] == [item["queried"] for item in expected.rounds]
+    shared = {"datasets": str(blob_file), "out": tmp_path / "study", "rounds": 1, **TINY}
+    assert len(run_benchmark({"mine": fails}, seeds=1, **shared).failures) == 1
+    assert not run_benchmark({"mine": repaired}, seeds=1, **shared).failures
+    with pytest.raises(RunFolderError, match=r"strategy\.code was"):
+        run_benchmark({"mine": fails}, seeds=2, **shared)

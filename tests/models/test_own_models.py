@@ -85,6 +85,9 @@ def test_runs_are_recorded_resumed_and_reproduced(model, blob_data, small, tmp_p
     assert np.mean(predictor.predict(blob_data.x_test) == blob_data.y_test) == resumed.accuracy
     with pytest.raises(RunFolderError, match="pass model="):
         load_model(tmp_path / "run")
+    for other in (LogisticRegression(C=100), Net(width=9)):
+        with pytest.raises(InputError, match="is of another model than the given"):
+            load_model(tmp_path / "run", model=other)
     with pytest.raises(InputError, match=r"with a model created in Python, .* run\(model=\.\.\., out"):
         run("margin", blob_data, out=tmp_path / "run", resume=True, rounds=3)
     other = LogisticRegression(C=3)
@@ -112,6 +115,13 @@ def test_a_single_class_and_saving(blob_data, tmp_path):
     restored = ActiveLearner.load(tmp_path / "learner.pt", blob_data.x_train, model=GaussianNB())
     assert np.array_equal(restored.predict_proba(blob_data.x_test), learner.predict_proba(blob_data.x_test))
     assert restored.ask(3).tolist() == asked.tolist()
+    for model, message in (
+        (None, "pass model="),
+        (GaussianNB(var_smoothing=0.1), "of another model"),
+        (Net, "another"),
+    ):
+        with pytest.raises(InputError, match=message):
+            ActiveLearner.load(tmp_path / "learner.pt", blob_data.x_train, model=model)
 
 
 @pytest.mark.parametrize(("strategy", "model", "message"), [

@@ -255,6 +255,9 @@ def test_a_saved_learner_is_loaded_with_a_class(tmp_path, blob_data):
     learner = ActiveLearner(blob_data.x_train, Lowest, 3, model="linear", recipe={"epochs": 1, "min_steps": 2})
     learner.tell(np.arange(6), blob_data.y_train[:6])
     learner.save(tmp_path / "learner.pt")
+    for other in (lambda context: context.candidates.probabilities()[:, 0], "margin", type("Other", (Lowest,), {})):
+        with pytest.raises(InputError, match="is of another strategy than the given"):
+            ActiveLearner.load(tmp_path / "learner.pt", blob_data.x_train, strategy=other)
     loaded = ActiveLearner.load(tmp_path / "learner.pt", blob_data.x_train, strategy=Lowest)
     assert loaded.ask(4).tolist() == learner.ask(4).tolist()
     with pytest.raises(InputError, match="unknown strategy 'Lowest'"):
