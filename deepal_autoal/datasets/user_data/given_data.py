@@ -87,8 +87,6 @@ def prepared_dataset(
         rows, test_rows = held_out_split(len(x), name)
         x, x_test, y, y_test = x.take(rows), x.take(test_rows), y[rows], y[test_rows]
         ids = None if ids is None else ids[rows]
-    note_of_numbers = _note_of_numbers(x)
-    x, x_test = _as_features(x), _as_features(x_test)
     preparation = Preparation(x, name)
     y_train, y_held, names = _encoded(y, y_test, class_names, name)
     x_train, x_held = (as_samples(preparation.transform(part), f"{name}: {which}")
@@ -96,19 +94,7 @@ def prepared_dataset(
     note = "given" if test is not None else HELD_OUT_NOTE
     return Dataset(name, x_train, y_train, x_held, y_held, names, source={**source, "test split": note}, ids_train=ids,
                    rows_train=rows if ids is None else None, is_embeddings=preparation.is_embeddings,
-                   preparation=preparation.description or note_of_numbers)  # fmt: skip
-
-
-def _as_features(samples: RawSamples) -> RawSamples:
-    """Return vectors of whole numbers as float32; images have more axes."""
-    if samples.form == ARRAY and samples.values.ndim == 2 and samples.values.dtype.kind in "iub":
-        return RawSamples(ARRAY, samples.values.astype(np.float32))
-    return samples
-
-
-def _note_of_numbers(samples: RawSamples) -> dict[str, str]:
-    changed = _as_features(samples) is not samples
-    return {"array": f"{samples.values.dtype} as float32"} if changed else {}
+                   preparation=preparation.description)  # fmt: skip
 
 
 Parts = tuple[RawSamples, np.ndarray, "tuple[RawSamples, np.ndarray] | None", Sequence[str] | None]

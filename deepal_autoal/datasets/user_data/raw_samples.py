@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,11 +30,13 @@ class RawSamples:
         values: The array (N, ...); the columns by name, each a float64 array with NaN for missing values or an object
             array of texts with None for missing ones; the matrix (N, D); or the list of texts.
         is_category: Of `COLUMNS`: the names of those that are categories by their type.
+        dtype: Of `COLUMNS`: that of the features that are made of them, float64 or float32.
     """
 
     form: str
     values: Any
     is_category: frozenset[str] = frozenset()
+    dtype: type[np.floating[Any]] = np.float32
 
     def __len__(self) -> int:
         if self.form == COLUMNS:
@@ -50,7 +52,7 @@ class RawSamples:
             values = [values[row] for row in rows]
         else:
             values = values[rows]
-        return RawSamples(self.form, values, self.is_category)
+        return replace(self, values=values)
 
 
 def is_frame(given: object) -> bool:
@@ -112,7 +114,7 @@ def _texts(given: Any) -> list[str] | None:
 
 
 def frame_samples(frame: Any, what: str, excluded: Sequence[str] = ()) -> RawSamples:
-    """Return a data frame's columns as samples; a frame of plain numbers only is an array.
+    """Return a data frame's columns as samples; only of float64 columns are features float64.
 
     Raises:
         InputError: If there are no columns or rows, two have one name, or one holds neither numbers nor texts.
@@ -132,11 +134,9 @@ def frame_samples(frame: Any, what: str, excluded: Sequence[str] = ()) -> RawSam
         columns[text] = column_values(series, f"{what}: column {text!r}")
         if kind.startswith(("category", "categorical", "enum", "bool")):
             categories.add(text)
-    plain = [column for text, column in columns.items() if column.dtype != object and text not in categories]
-    if len(plain) == len(columns) and all(np.isfinite(column).all() for column in plain):
-        is_float64 = all(str(frame[name].dtype).lower() == "float64" for name in names)
-        return RawSamples(ARRAY, np.stack(plain, axis=1).astype(np.float64 if is_float64 else np.float32))
-    return RawSamples(COLUMNS, columns, frozenset(categories))
+    # By the columns' types alone: the same frame with other cells has the same form.
+    is_float64 = all(str(frame[name].dtype).lower() == "float64" for name in names)
+    return RawSamples(COLUMNS, columns, frozenset(categories), np.float64 if is_float64 else np.float32)
 
 
 def column_values(column: Any, what: str) -> np.ndarray:
