@@ -3,8 +3,9 @@
 import numpy as np
 import pandas
 import pytest
+import scipy.sparse
 
-from deepal_autoal import ActiveLearner, InputError
+from deepal_autoal import ActiveLearner, InputError, load_dataset
 from deepal_autoal.datasets.user_data.given_data import dataset_of
 from deepal_autoal.datasets.user_data.preparation import Preparation
 from deepal_autoal.datasets.user_data.raw_samples import raw_samples
@@ -60,3 +61,41 @@ class TestColumns:
         assert ActiveLearner(integers, "random", 2).forms.samples.dtype == np.float32
         assert dataset_of((integers, Y, X, Y)).x_test.dtype == np.float32
         assert dataset_of((X, Y, X.astype("float32"), Y)).x_test.dtype == np.float64
+
+
+class TestLabels:
+    @pytest.mark.parametrize("of", [np.array, list, pandas.Series, lambda y: pandas.Series(y, dtype="Int64")])
+    def test_large_integers_stay_distinct(self, of):
+        large = [2**60, 2**60 + 1, 2**53 + 1, 2**53] * 10
+        assert dataset_of((X, of(large))).class_names == tuple(map(str, sorted(set(large))))
+
+    @pytest.mark.parametrize(("labels", "message"), [
+        (np.ma.masked_array(Y, Y > 0), "y is a masked array with 20 masked values"),
+        (np.ma.masked_array(Y.astype(str), Y > 0), "y is a masked array with 20 masked values"),
+        (np.full(N, 2**64 - 1, np.uint64), "label 18446744073709551615 is too large for a class number"),
+        (np.full(N, 1e30), r"label 1e\+30 is too large"),
+        (np.full(N, np.inf), "inf is not a class"),
+        (scipy.sparse.csr_matrix(Y[:, None]), "y is a sparse csr_matrix; give a dense array"),
+        (np.full(N, -3), "label -3 in row 0 is negative"),
+    ])  # fmt: skip
+    def test_what_is_no_class(self, labels, message):
+        with pytest.raises(InputError, match=message):
+            dataset_of((X, labels))
+
+    @pytest.mark.parametrize(("written", "names"), [
+        (["01", "1", "10"], ("01", "1", "10")), (["10", "2", "x"], ("10", "2", "x")),
+        (["10", "2", "0"], ("0", "2", "10")), (["1.0", "0.0"], ("0", "1")),
+        (["1_0", "10"], ("10", "1_0")), ([str(2**53), str(2**53 + 1)], (str(2**53), str(2**53 + 1))),
+        ([str(10**30), str(10**30 + 1)], (str(10**30), str(10**30 + 1))),
+    ])  # fmt: skip
+    def test_labels_in_files_are_as_they_are_written(self, tmp_path, written, names):
+        assert read_table(tmp_path, {"label": [written[row % len(written)] for row in range(N)]}).class_names == names
+
+    def test_a_number_with_an_exponent_is_no_class(self, tmp_path):
+        with pytest.raises(InputError, match="label 1e1 is not a class"):
+            read_table(tmp_path, {"label": ["1e1", "10"] * (N // 2)})
+
+
+def read_table(folder, columns):
+    pandas.DataFrame({"a": X[:, 0], **columns}).to_csv(folder / "table.csv", index=False)
+    return load_dataset(folder / "table.csv")

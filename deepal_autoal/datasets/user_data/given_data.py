@@ -11,12 +11,11 @@ import numpy as np
 from deepal_autoal.datasets.base import Dataset
 from deepal_autoal.datasets.splits import HELD_OUT_NOTE, held_out_split
 from deepal_autoal.datasets.user_data.hugging_face import hugging_face_parts, is_hugging_face
-from deepal_autoal.datasets.user_data.labels import check_written_labels, encode_integers, encode_names
+from deepal_autoal.datasets.user_data.labels import encode_integers, encode_names
 from deepal_autoal.datasets.user_data.preparation import Preparation
 from deepal_autoal.datasets.user_data.raw_samples import (
     ARRAY,
     RawSamples,
-    column_values,
     frame_samples,
     is_frame,
     is_sparse,
@@ -24,6 +23,7 @@ from deepal_autoal.datasets.user_data.raw_samples import (
     raw_samples,
     torch_items,
 )
+from deepal_autoal.datasets.user_data.written_labels import written_labels
 from deepal_autoal.errors import InputError
 from deepal_autoal.training.samples import as_samples
 
@@ -166,38 +166,6 @@ def _class_names(dataset: Any) -> Sequence[str] | None:
     if isinstance(names, list | tuple) and names and all(isinstance(item, str) for item in names):
         return list(names)
     return None
-
-
-def written_labels(given: Any, what: str) -> np.ndarray:
-    """Return labels as they are written: int64 (N,), or objects, texts (N,).
-
-    Raises:
-        InputError: If one is missing, or they are neither integers nor texts.
-    """
-    shape = getattr(given, "shape", None)
-    if shape is not None and len(shape) == 2 and shape[1] == 1:
-        given = given.to_numpy()[:, 0] if is_frame(given) else given.reshape(-1)
-    elif (shape is not None and len(shape) != 1) or isinstance(given, str | bytes):
-        raise InputError(f"{what} has shape {tuple(shape or ())}; give one class a sample, (N,)")
-    if callable(getattr(given, "detach", None)):
-        given = given.detach().cpu().numpy()
-    values = column_values(given, what)
-    if values.dtype == object:
-        texts = ["" if value is None else value for value in values.tolist()]
-        check_written_labels(texts, what)
-        return values
-    if not len(values):
-        raise InputError(f"{what} is empty")
-    if np.isnan(values).any():
-        raise InputError(
-            f"{what}: the label in row {int(np.isnan(values).argmax())} is missing; leave out such samples"
-        )
-    if (values != np.trunc(values)).any():
-        raise InputError(
-            f"{what}: {values[values != np.trunc(values)][0]:g} is not a class: these are numbers with fractions, and "
-            "labels must be integers or names"
-        )
-    return values.astype(np.int64)
 
 
 def _encoded(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepal_autoal.datasets.user_data.raw_samples import ARRAY, COLUMNS, SPARSE, TEXTS, RawSamples
+from deepal_autoal.datasets.user_data.raw_samples import ARRAY, COLUMNS, SPARSE, TEXTS, RawSamples, value_text
 from deepal_autoal.errors import InputError, error_message
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class _Categories(_Column):
 def _filled(values: NDArray[Any]) -> NDArray[Any]:
     """Return texts (N, 1), numbers written out and missing values empty."""
     if values.dtype != object:
-        values = np.array([None if np.isnan(value) else f"{value:g}" for value in values], dtype=object)
+        values = np.array([None if np.isnan(value) else value_text(value) for value in values], dtype=object)
     return np.array([["" if value is None else value] for value in values], dtype=object)
 
 

@@ -157,24 +157,32 @@ def column_values(column: Any, what: str) -> np.ndarray:
             f"{what} holds dates or times ({kind}); give numbers, such as days since a date, or leave it out"
         )
     values = column.to_list() if callable(getattr(column, "to_list", None)) else list(column)
-    kept = [None if _is_missing(value) else value for value in values]
+    kept = [None if is_missing_value(value) else value for value in values]
     present = [value for value in kept if value is not None]
     is_bool = all(isinstance(value, bool | np.bool_) for value in present)
-    if is_bool and present:
-        return np.array([None if value is None else str(bool(value)) for value in kept], dtype=object)
-    if all(isinstance(value, int | float | np.integer | np.floating) for value in present):
+    if not (is_bool and present) and all(map(is_number, present)):
         return np.array([math.nan if value is None else float(value) for value in kept])
-    if all(isinstance(value, str) or _is_number(value) for value in present):
-        return np.array([None if value is None else str(value) for value in kept], dtype=object)
-    other = next(value for value in present if not isinstance(value, str) and not _is_number(value))
-    raise InputError(f"{what} holds {type(other).__name__}; give numbers or texts, or leave it out")
+    other = next((value for value in present if not isinstance(value, str) and not is_number(value)), None)
+    if other is not None:
+        raise InputError(f"{what} holds {type(other).__name__}; give numbers or texts, or leave it out")
+    return np.array([None if value is None else value_text(value) for value in kept], dtype=object)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: object) -> bool:
+    """Return whether a value is a number or a boolean."""
     return isinstance(value, bool | int | float | np.integer | np.floating | np.bool_)
 
 
-def _is_missing(value: Any) -> bool:
+def value_text(value: Any) -> str:
+    """Return a value as a category's text: 7 of 7 and 7.0, for a column gets fractions where some are missing."""
+    if isinstance(value, bool | np.bool_):
+        return str(bool(value))
+    if isinstance(value, float | np.floating):
+        return str(int(value)) if float(value).is_integer() else repr(float(value))
+    return str(int(value)) if isinstance(value, int | np.integer) else str(value)
+
+
+def is_missing_value(value: Any) -> bool:
     """Return whether a value is None, NaN or pandas' NA and NaT, of which none equals itself."""
     if value is None:
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import numpy as np
 from deepal_autoal.datasets.base import Dataset
 from deepal_autoal.datasets.files.decoding import IMAGE_SUFFIXES
 from deepal_autoal.datasets.files.tables import read_csv, read_parquet_frame
-from deepal_autoal.datasets.user_data.given_data import TARGETS, prepared_dataset, target_of, written_labels
+from deepal_autoal.datasets.user_data.given_data import TARGETS, prepared_dataset, target_of
 from deepal_autoal.datasets.user_data.raw_samples import COLUMNS, RawSamples, frame_samples
+from deepal_autoal.datasets.user_data.written_labels import written_labels
 from deepal_autoal.errors import InputError
 
 ID, SPLIT = "id", "split"
+_INTEGERS = (re.compile(r"0|-?[1-9][0-9]{0,18}"), re.compile(r"(0|-?[1-9][0-9]{0,15})\.0"))
 _SPLITS = {"train", "test"}
 
 
@@ -63,8 +66,8 @@ def load_table(path: Path, target: str | None = None) -> Dataset:
         x = _features(path, {name: table[name] for name in table.names if name not in (target, ID, SPLIT)})
     if not len(x):
         raise InputError(f"{path} holds no samples")
-    labels = [value.strip() for value in columns[target]] if isinstance(columns[target], list) else columns[target]
-    y = written_labels(_as_numbers(labels) if isinstance(labels, list) else labels, f"{path}: column {target!r}")
+    labels = _labels(columns[target]) if isinstance(columns[target], list) else columns[target]
+    y = written_labels(labels, f"{path}: column {target!r}")
     ids = _ids(path, columns.get(ID))
     source = {"kind": "table", "path": str(path), "labels": target}
     if SPLIT not in columns:
@@ -90,6 +93,16 @@ def _features(path: Path, columns: Mapping[str, Sequence[str]]) -> RawSamples:
             raise InputError(f"{path}: column {name!r} holds numbers with decimal commas; save them with points")
         values[name] = read if isinstance(read, np.ndarray) else np.array([cell or None for cell in read], dtype=object)
     return RawSamples(COLUMNS, values)
+
+
+def _labels(cells: Sequence[str]) -> list[str] | list[int]:
+    """Return cells as integers if all are written as Python or, of floats, pandas writes them, else as texts."""
+    stripped = [cell.strip() for cell in cells]
+    for form in _INTEGERS:
+        if all(map(form.fullmatch, stripped)):
+            integers = [int(cell.partition(".")[0]) for cell in stripped]
+            return integers if max(map(abs, integers)) < 1 << 63 else stripped
+    return stripped
 
 
 def _as_numbers(cells: Sequence[str]) -> np.ndarray | list[str]:
