@@ -4,6 +4,8 @@ import numpy as np
 import pandas
 import pytest
 import scipy.sparse
+import torch
+from PIL import Image
 
 from deepal_autoal import ActiveLearner, InputError, load_dataset
 from deepal_autoal.datasets.user_data.given_data import dataset_of
@@ -99,3 +101,70 @@ class TestLabels:
 def read_table(folder, columns):
     pandas.DataFrame({"a": X[:, 0], **columns}).to_csv(folder / "table.csv", index=False)
     return load_dataset(folder / "table.csv")
+
+
+class Items(torch.utils.data.Dataset):
+    def __init__(self, samples, labels=Y, classes=None):
+        self.samples, self.labels = samples, labels
+        if classes:
+            self.classes = classes
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, row):
+        return self.samples[row], self.labels[row]
+
+
+IMAGES = RNG.integers(0, 256, (N, 8, 6, 3), dtype=np.uint8)
+
+
+class TestItems:
+    def test_class_names_are_matched(self):
+        train, test = Items(X, Y + 1, ["a", "b", "c"]), Items(X, Y, ["b", "c"])
+        data = dataset_of((train, test))
+        assert data.class_names == ("a", "b", "c") and np.array_equal(data.y_test, Y + 1)
+        for labels, classes, message in (
+            (Y, ["b", "x"], "samples of class 'x', which is none of the training part's"),
+            (Y + 1, ["b", "c"], "label 2 of the test part is the number of none of its 2 classes"),
+        ):
+            with pytest.raises(InputError, match=message):
+                dataset_of((train, Items(X, labels, classes)))
+        assert dataset_of((train, Items(X, Y, ["b", "c", "unused"]))).n_classes == 3
+
+    @pytest.mark.parametrize("form", [np.asarray, lambda image: image.transpose(2, 0, 1), lambda image: image / 255])
+    def test_arrays_with_channels_first_or_last(self, form):
+        assert np.array_equal(dataset_of((Items(list(map(form, IMAGES))),) * 2).x_train, IMAGES)
+
+    @pytest.mark.parametrize("shape", [(3, 8, 3), (8, 6, 5), (4, 4, 1)])
+    def test_arrays_whose_channels_are_not_clear(self, shape):
+        with pytest.raises(InputError, match="channels may be the first or the last axis"):
+            dataset_of(Items(np.zeros((N, *shape), np.uint8)))
+
+    @pytest.mark.parametrize(("mode", "read"), [
+        ("P", "RGB"), ("RGBA", "RGB"), ("CMYK", "RGB"), ("HSV", "RGB"), ("LA", "L"), ("1", "L"), ("L", "L"),
+    ])  # fmt: skip
+    def test_pil_images_are_read_as_files_are(self, mode, read):
+        images = [Image.fromarray(image).convert(mode) for image in IMAGES]
+        expected = np.array([np.asarray(image.convert(read)).reshape(8, 6, -1) for image in images])
+        assert np.array_equal(dataset_of((Items(images),) * 2).x_train, expected)
+
+    def test_pil_images_of_more_bits(self):
+        with pytest.raises(InputError, match="mode I;16, which has more than 8 bits"):
+            dataset_of(Items([Image.new("I;16", (4, 4))] * N))
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_rare_random_augmentation_is_noticed(self, seed):
+        generator = np.random.default_rng(seed)
+
+        class Flipped(Items):
+            def __getitem__(self, row):
+                image = self.samples[row]
+                return torch.tensor(image[:, ::-1].copy() if generator.random() < 0.5 else image).permute(2, 0, 1), 0
+
+        with pytest.raises(InputError, match="leave out random augmentation"):
+            dataset_of(Flipped(IMAGES))
+
+    def test_labels_of_several_values(self):
+        with pytest.raises(InputError, match=r"item 0: its label has shape \(2,\); give one class a sample"):
+            dataset_of(Items(X, torch.eye(2)[Y]))

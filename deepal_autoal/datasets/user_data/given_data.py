@@ -23,7 +23,7 @@ from deepal_autoal.datasets.user_data.raw_samples import (
     raw_samples,
     torch_items,
 )
-from deepal_autoal.datasets.user_data.written_labels import written_labels
+from deepal_autoal.datasets.user_data.written_labels import numbered_as, written_labels
 from deepal_autoal.errors import InputError
 from deepal_autoal.training.samples import as_samples
 
@@ -115,7 +115,9 @@ def _parts(given: Any, target: str | None, name: str) -> Parts:
         return *_of_torch(given, name), None, _class_names(given)
     if isinstance(given, tuple | list):
         if len(given) == 2 and all(map(is_torch_dataset, given)):
-            return *_of_torch(given[0], name), _of_torch(given[1], f"{name}: the test part"), _class_names(given[0])
+            (x, y), (x_test, y_test) = _of_torch(given[0], name), _of_torch(given[1], f"{name}: the test part")
+            names, test_names = map(_class_names, given)
+            return x, y, (x_test, numbered_as(names, y, test_names, y_test, name)), names
         if len(given) in (2, 4) and not any(map(_is_single, given)):
             x, y, *rest = given
             held = (

@@ -15,7 +15,7 @@ from deepal_autoal.datasets.user_data.raw_samples import (
     raw_samples,
     torch_items,
 )
-from deepal_autoal.datasets.user_data.written_labels import written_labels
+from deepal_autoal.datasets.user_data.written_labels import numbered_as, written_labels
 from deepal_autoal.errors import InputError
 
 _TEST_SPLITS = ("test", "validation")
@@ -45,10 +45,18 @@ def hugging_face_parts(given: Any, target: str | None, name: str) -> tuple[Part,
         test = next((given[split] for split in _TEST_SPLITS if split in given), None)
         given = given["train"]
     target = _target(given, target, name)
-    names = getattr(given.features[target], "names", None)
-    parts = _part(given, target, name)
-    held = None if test is None else _part(test, target, f"{name}: the test part")
-    return parts, held, list(names) if names else None
+    names, (x, y) = _class_names(given, target), _part(given, target, name)
+    held = None
+    if test is not None:
+        if target not in test.column_names:
+            raise InputError(f"{name}: the test part has no column {target!r}, which holds the labels")
+        x_test, y_test = _part(test, target, f"{name}: the test part")
+        held = x_test, numbered_as(names, y, _class_names(test, target), y_test, name)
+    return (x, y), held, names
+
+
+def _class_names(dataset: Any, target: str) -> list[str] | None:
+    return list(getattr(dataset.features[target], "names", None) or ()) or None
 
 
 def _target(dataset: Any, target: str | None, name: str) -> str:

@@ -18,7 +18,8 @@ from deepal_autoal.errors import InputError, format_error
 from deepal_autoal.numerics.arrays import as_array
 
 ARRAY, COLUMNS, SPARSE, TEXTS = "array", "columns", "sparse", "texts"
-_MOST_SAMPLES = 1 << 40
+_N_REREAD = 16
+_USUAL_CHANNELS = (1, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -197,8 +198,8 @@ def is_missing_value(value: Any) -> bool:
 def torch_items(dataset: Any, what: str) -> tuple[np.ndarray, list[Any]]:
     """Return the samples of a torch dataset, and the second parts of its items; empty if items have one part.
 
-    Samples become images uint8 (N, H, W, C) or vectors float32 (N, D). Images may be PIL's, uint8 tensors
-    (C, H, W), or what ``ToTensor`` makes of uint8.
+    Samples become images uint8 (N, H, W, C) or vectors float32 (N, D). Images may be PIL's, uint8 tensors (C, H, W),
+    what ``ToTensor`` makes of uint8, or arrays of which one of the first and the last axis has 1, 3 or 4 channels.
 
     Raises:
         InputError: If it has no length, its items have other forms, or they change when they are read again, as under
@@ -228,26 +229,37 @@ def torch_items(dataset: Any, what: str) -> tuple[np.ndarray, list[Any]]:
             )
         samples.append(sample)
         if len(parts) > 1:
-            labels.append(parts[1].item() if hasattr(parts[1], "item") else parts[1])
-    again = dataset[0]
-    again = again[0] if isinstance(again, tuple | list) else again
-    if not np.array_equal(_sample(again, what), samples[0]):
-        raise InputError(
-            f"{what}: item 0 is another when it is read again: leave out random augmentation; runs have theirs"
-        )
+            labels.append(_label(parts[1], f"{what}: item {row}"))
+    for row in np.unique(np.linspace(0, number - 1, _N_REREAD).astype(int)).tolist():
+        again = dataset[row]
+        again = again[0] if isinstance(again, tuple | list) else again
+        if not np.array_equal(_sample(again, what), samples[row], equal_nan=True):
+            raise InputError(
+                f"{what}: item {row} is another when it is read again: leave out random augmentation; runs have theirs"
+            )
     return np.stack(samples), labels
+
+
+def _label(given: Any, what: str) -> Any:
+    if not hasattr(given, "item"):
+        return given
+    try:
+        return given.item()
+    except (RuntimeError, ValueError):
+        raise InputError(f"{what}: its label has shape {tuple(given.shape)}; give one class a sample") from None
 
 
 def _sample(given: Any, what: str) -> np.ndarray:
     """Return a sample as uint8 (H, W, C) or float32 (D,)."""
-    is_pil = hasattr(given, "getbands")
-    array = np.asarray(given if is_pil else as_array(given, what))
-    if is_pil and array.dtype == np.uint8 and array.ndim in (2, 3):
-        return array.reshape(*array.shape[:2], -1)
+    if hasattr(given, "getbands"):
+        return _pil_pixels(given, what)
+    array = as_array(given, what)
     if array.ndim <= 1 and array.dtype.kind in "iufb":
         return array.reshape(-1).astype(np.float32)
     if array.ndim == 2:
         array = array[np.newaxis]
+    elif array.ndim == 3 and isinstance(given, np.ndarray):
+        array = _channels_first(array, what)
     if array.ndim == 3 and array.dtype.kind == "f":  # (C, H, W) in [0, 1]
         pixels = np.rint(array * 255)
         if array.min() < 0 or array.max() > 1 or np.abs(array * 255 - pixels).max() > 1e-2:
@@ -259,3 +271,28 @@ def _sample(given: Any, what: str) -> np.ndarray:
     if array.ndim == 3 and array.dtype == np.uint8:
         return np.ascontiguousarray(array.transpose(1, 2, 0))
     raise InputError(f"{what} is {array.dtype} {array.shape}; give an image (C, H, W) or a vector (D,)")
+
+
+def _pil_pixels(image: Any, what: str) -> np.ndarray:
+    """Return a PIL image as image files are read: uint8 (H, W, 1) if it is gray, else RGB, uint8 (H, W, 3)."""
+    mode = image.mode
+    if mode.startswith(("I", "F")):
+        raise InputError(f"{what} is a PIL image of mode {mode}, which has more than 8 bits; convert it to L")
+    if mode in ("P", "PA"):
+        image = image.convert("RGBA")  # Pillow warns if a palette's transparency is dropped directly
+    try:
+        pixels = np.asarray(image.convert("L" if mode in ("1", "L", "LA", "La") else "RGB"))
+    except ValueError as error:
+        raise InputError(f"{what} is a PIL image of mode {mode}, which does not convert to RGB ({error})") from error
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def _channels_first(array: np.ndarray, what: str) -> np.ndarray:
+    """Return an image of numpy as (C, H, W), as tensors are."""
+    is_first, is_last = (array.shape[axis] in _USUAL_CHANNELS for axis in (0, 2))
+    if is_first == is_last:
+        raise InputError(
+            f"{what} is an array {array.shape}, of which the channels may be the first or the last axis; give PIL "
+            "images, or tensors (C, H, W)"
+        )
+    return array if is_first else array.transpose(2, 0, 1)

@@ -59,3 +59,35 @@ def _integers(values: Sequence[Any], what: str) -> np.ndarray:
         if abs(value) > (_LARGEST_FLOAT if isinstance(value, float | np.floating) else _LARGEST_INTEGER):
             raise InputError(f"{what}: label {value} is too large for a class number; give names, such as its text")
     return np.array([int(value) for value in values], dtype=np.int64)
+
+
+def numbered_as(
+    names: Sequence[str] | None, y: np.ndarray, test_names: Sequence[str] | None, y_test: np.ndarray, what: str
+) -> np.ndarray:
+    """Return a test part's labels in the training part's numbers, where each part has its own names of the numbers.
+
+    Args:
+        names, y: Of the training part: class names by number, if it has them, and labels.
+        test_names, y_test: Of the test part.
+        what: Their name in messages.
+
+    Raises:
+        InputError: If the names differ and the labels cannot be matched by them.
+    """
+    if names is None or test_names is None or list(names) == list(test_names) or object in (y.dtype, y_test.dtype):
+        return y_test
+    for labels, known, part in ((y, names, "training"), (y_test, test_names, "test")):
+        outside = labels[(labels < 0) | (labels >= len(known))]
+        if len(outside):
+            raise InputError(
+                f"{what}: label {outside[0]} of the {part} part is the number of none of its {len(known)} classes, and "
+                "the parts name their classes differently"
+            )
+    numbers = {name: number for number, name in enumerate(names)}
+    unknown = [test_names[label] for label in np.unique(y_test) if test_names[label] not in numbers]
+    if unknown:
+        raise InputError(
+            f"{what}: the test part has samples of class {unknown[0]!r}, which is none of the training part's "
+            f"({', '.join(map(str, names[:10]))}{', ...' if len(names) > 10 else ''})"
+        )
+    return np.array([numbers[test_names[label]] for label in y_test], dtype=np.int64)
