@@ -1,5 +1,7 @@
 """What a form of data must not depend on: cells, other rows, the order of columns, the way numbers are written."""
 
+import types
+
 import numpy as np
 import pandas
 import pytest
@@ -12,6 +14,7 @@ from deepal_autoal.datasets.user_data.given_data import dataset_of
 from deepal_autoal.datasets.user_data.preparation import Preparation
 from deepal_autoal.datasets.user_data.raw_samples import raw_samples
 from deepal_autoal.training.scaling import resolve_scaling
+from tests.datasets.test_given_data import Table
 
 N = 40
 RNG = np.random.default_rng(1)
@@ -63,6 +66,21 @@ class TestColumns:
         assert ActiveLearner(integers, "random", 2).forms.samples.dtype == np.float32
         assert dataset_of((integers, Y, X, Y)).x_test.dtype == np.float32
         assert dataset_of((X, Y, X.astype("float32"), Y)).x_test.dtype == np.float64
+
+    @pytest.mark.parametrize("values", [[3, 1, 2, None], [0.5, 2.0, None, 1e20], [True, False, True, None],
+                                        pandas.cut([1, 2, 3, 4], 3).tolist(), [2**60, 2**60 + 1, 5, 6]])  # fmt: skip
+    def test_columns_of_categories_are_categories_whatever_their_values(self, values):
+        pool = pandas.DataFrame({"c": pandas.Categorical(values), "b": 1})
+        features = prepared(pool, pool)
+        assert features.shape == (4, len(set(values)) + 1)
+        assert len(np.unique(features, axis=0)) == len(set(values))
+
+    @pytest.mark.parametrize("values", [["K1A", 1234567, 7654321, 1.5], ["x", 1.0, 2, True], ["x", 1, 2.0, 1e-7]])
+    def test_a_categorys_text_does_not_depend_on_other_rows(self, values):
+        pool = pandas.DataFrame({"c": values})
+        whole = prepared(pool, pool)
+        assert whole.tolist() == [prepared(pool, pool.iloc[[row]].infer_objects())[0].tolist() for row in range(4)]
+        assert whole.any(axis=1).all()
 
 
 class TestLabels:
@@ -131,6 +149,18 @@ class TestItems:
             with pytest.raises(InputError, match=message):
                 dataset_of((train, Items(X, labels, classes)))
         assert dataset_of((train, Items(X, Y, ["b", "c", "unused"]))).n_classes == 3
+
+    def test_class_names_of_hugging_face_parts_are_matched(self):
+        def part(names, numbers):
+            label = types.SimpleNamespace(names=names)
+            columns = {"text": [f"word {row}" for row in range(len(numbers))], "label": numbers}
+            return Table(columns, {"text": types.SimpleNamespace(), "label": label})
+
+        numbers = [0, 1] * 30
+        data = dataset_of({"train": part(["a", "b"], numbers), "test": part(["b", "a"], numbers)})
+        assert data.y_train.tolist() == numbers and data.y_test.tolist() == [1, 0] * 30
+        with pytest.raises(InputError, match="samples of class 'c', which is none"):
+            dataset_of({"train": part(["a", "b"], numbers), "test": part(["c", "a"], numbers)})
 
     @pytest.mark.parametrize("form", [np.asarray, lambda image: image.transpose(2, 0, 1), lambda image: image / 255])
     def test_arrays_with_channels_first_or_last(self, form):

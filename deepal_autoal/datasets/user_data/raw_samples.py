@@ -132,8 +132,9 @@ def frame_samples(frame: Any, what: str, excluded: Sequence[str] = ()) -> RawSam
     for name, text in zip(names, texts, strict=True):
         series = frame[name]
         kind = str(series.dtype).lower()
-        columns[text] = column_values(series, f"{what}: column {text!r}")
-        if kind.startswith(("category", "categorical", "enum", "bool")):
+        is_category = kind.startswith(("category", "categorical", "enum"))
+        columns[text] = _category_values(series) if is_category else column_values(series, f"{what}: column {text!r}")
+        if is_category or kind.startswith("bool"):
             categories.add(text)
     # By the columns' types alone: the same frame with other cells has the same form.
     is_float64 = all(str(frame[name].dtype).lower() == "float64" for name in names)
@@ -167,6 +168,12 @@ def column_values(column: Any, what: str) -> np.ndarray:
     if other is not None:
         raise InputError(f"{what} holds {type(other).__name__}; give numbers or texts, or leave it out")
     return np.array([None if value is None else value_text(value) for value in kept], dtype=object)
+
+
+def _category_values(column: Any) -> np.ndarray:
+    """Return the values of a column of categories, whatever they are, as texts, with None for missing ones."""
+    values = column.to_list()
+    return np.array([None if is_missing_value(value) else value_text(value) for value in values], dtype=object)
 
 
 def is_number(value: object) -> bool:
