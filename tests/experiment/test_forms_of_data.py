@@ -198,3 +198,31 @@ class TestItems:
     def test_labels_of_several_values(self):
         with pytest.raises(InputError, match=r"item 0: its label has shape \(2,\); give one class a sample"):
             dataset_of(Items(X, torch.eye(2)[Y]))
+
+
+class TestTables:
+    @pytest.mark.parametrize("names", [("id", "split"), ("Id", "Split"), ("ID", "SPLIT")])
+    def test_names_and_splits_of_samples(self, tmp_path, names):
+        table = FRAME.assign(
+            **{names[0]: [f"s{row}" for row in range(N)], names[1]: ["train"] * 30 + ["test"] * 10, "y": Y}
+        )
+        table.to_csv(tmp_path / "table.csv", index=False)
+        for data in (dataset_of(table), load_dataset(tmp_path / "table.csv")):
+            assert data.x_train.shape == (30, 3) and data.ids_train[0] == "s0" and data.source["test split"] == "given"
+        with pytest.raises(InputError, match="are both 'id'; rename one"):
+            dataset_of(table.assign(iD=0))
+
+    @pytest.mark.parametrize("missing", ["NA", "NaN", "?", "", "n/a", " null "])
+    def test_a_missing_cell_is_no_category(self, tmp_path, missing):
+        data = read_table(tmp_path, {"b": [missing if row == 5 else str(row) for row in range(N)], "label": Y})
+        assert data.x_train.shape[1] == 3 and "1 missing ones are" in data.preparation["b"]
+
+    def test_a_text_with_an_underscore_is_no_number(self, tmp_path):
+        data = read_table(tmp_path, {"b": ["1_0", "10"] * (N // 2), "label": Y})
+        assert data.preparation["b"] == "category; one-hot of 2 values"
+
+    def test_the_column_of_labels(self):
+        numbered = pandas.DataFrame(np.c_[X, Y])
+        assert dataset_of(numbered, target=3).class_names == ("0", "1")
+        with pytest.raises(InputError, match="two columns are called 'y'"):
+            dataset_of(pandas.DataFrame(np.c_[X, Y], columns=["a", "b", "y", "y"]), target="y")
