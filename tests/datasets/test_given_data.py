@@ -47,7 +47,8 @@ def test_samples_and_labels(given):
     assert data.class_names == ("cat", "dog", "emu")
     assert np.array_equal(data.x_train, X[TRAIN]) and np.array_equal(data.x_test, X[TEST])
     assert data.y_train.tolist() == NUMBERS[TRAIN].tolist() and data.rows_train.tolist() == TRAIN.tolist()
-    assert "held out" in data.source["test split"] and "preparation" not in data.describe()
+    assert "held out" in data.source["test split"]
+    assert ("preparation" in data.describe()) == isinstance(given[0], pandas.DataFrame)
 
 
 def test_a_test_part_is_kept():

@@ -11,12 +11,11 @@ import numpy as np
 from deepal_autoal.datasets.base import Dataset
 from deepal_autoal.datasets.splits import HELD_OUT_NOTE, held_out_split
 from deepal_autoal.datasets.user_data.hugging_face import hugging_face_parts, is_hugging_face
-from deepal_autoal.datasets.user_data.labels import check_written_labels, encode_integers, encode_names
+from deepal_autoal.datasets.user_data.labels import encode_integers, encode_names
 from deepal_autoal.datasets.user_data.preparation import Preparation
 from deepal_autoal.datasets.user_data.raw_samples import (
     ARRAY,
     RawSamples,
-    column_values,
     frame_samples,
     is_frame,
     is_sparse,
@@ -24,6 +23,7 @@ from deepal_autoal.datasets.user_data.raw_samples import (
     raw_samples,
     torch_items,
 )
+from deepal_autoal.datasets.user_data.written_labels import numbered_as, written_labels
 from deepal_autoal.errors import InputError
 from deepal_autoal.training.samples import as_samples
 
@@ -35,6 +35,8 @@ WHAT_TO_GIVE = (
 )
 TARGETS = ("label", "target", "y")
 """Names of columns that hold the labels if no other is named."""
+ID, SPLIT = "id", "split"
+"""Names of columns, in any case, that name the samples and say ``train`` or ``test``."""
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +59,89 @@ def dataset_of(given: Any, target: str | None = None, name: str = "data") -> Dat
         if target is not None:
             raise InputError(f"target={target!r}: dataset {given.name!r} has its labels already; leave it out")
         return given
+    source = {"kind": type(given).__name__}
+    if is_frame(given):
+        return frame_dataset(given, target, name, source)
     x, y, test, class_names = _parts(given, target, name)
-    return prepared_dataset(name, x, y, test, class_names, {"kind": type(given).__name__})
+    return prepared_dataset(name, x, y, test, class_names, source)
+
+
+def frame_dataset(
+    frame: Any, target: str | None, name: str, source: Mapping[str, str], what: str | None = None
+) -> Dataset:
+    """Return the dataset of a data frame with a column of labels (see `table_dataset`).
+
+    Args:
+        frame: Of pandas or polars.
+        target: The column of labels, as in `dataset_of`.
+        name, source: The dataset's name, and where it came from.
+        what: Its name in messages; by default ``name``.
+
+    Raises:
+        InputError: If it cannot be used.
+    """
+    what = what or name
+    columns = [str(column) for column in frame.columns]
+    target = target_of(columns, target, what)
+    roles = roles_of(columns, target, what)
+    own = dict(zip(columns, frame.columns, strict=True))
+    x = frame_samples(frame, what, [own[column] for column in (target, *roles.values())])
+    y = written_labels(frame[own[target]], f"{what}: column {target!r}")
+    return table_dataset(name, x, y, {role: (column, list(frame[own[column]])) for role, column in roles.items()},
+                         source, what)  # fmt: skip
+
+
+def roles_of(columns: Sequence[str], target: str, what: str) -> dict[str, str]:
+    """Return which columns name samples (`ID`) and say whether they are training or test samples (`SPLIT`).
+
+    Raises:
+        InputError: If two columns have one role.
+    """
+    roles = {}
+    for role in (ID, SPLIT):
+        found = [column for column in columns if column.lower() == role and column != target]
+        if len(found) > 1:
+            raise InputError(f"{what}: the columns {', '.join(map(repr, found))} are both {role!r}; rename one")
+        if found:
+            roles[role] = found[0]
+    return roles
+
+
+def table_dataset(
+    name: str, x: RawSamples, y: np.ndarray, columns: Mapping[str, tuple[str, Sequence[Any]]],
+    source: Mapping[str, str], what: str,
+) -> Dataset:  # fmt: skip
+    """Return the dataset of a table's features and labels.
+
+    Args:
+        name: The dataset's name.
+        x, y: Samples, and their labels as `written_labels` returns them.
+        columns: By role, `ID` or `SPLIT`: the column's name and its values.
+        source: Where the data came from, for the record.
+        what: The table's name in messages.
+
+    Raises:
+        InputError: If two samples have one name, or a split is neither ``train`` nor ``test``.
+    """
+    ids = None
+    if ID in columns:
+        column, values = columns[ID]
+        ids = np.array([str(value).strip() for value in values])
+        if len(np.unique(ids)) < len(ids):
+            raise InputError(
+                f"{what}: column {column!r} names two samples alike; give each its own, or rename the column"
+            )
+    if SPLIT not in columns:
+        return prepared_dataset(name, x, y, None, None, source, ids)
+    column, values = columns[SPLIT]
+    splits = np.array([str(value).strip() for value in values])
+    if set(splits.tolist()) != {"train", "test"}:
+        raise InputError(
+            f"{what}: column {column!r} must say train or test, both at least once; rename it if it is a feature"
+        )
+    train, test = np.flatnonzero(splits == "train"), np.flatnonzero(splits == "test")
+    return prepared_dataset(name, x.take(train), y[train], (x.take(test), y[test]), None, source,
+                            None if ids is None else ids[train])  # fmt: skip
 
 
 def prepared_dataset(
@@ -87,8 +170,6 @@ def prepared_dataset(
         rows, test_rows = held_out_split(len(x), name)
         x, x_test, y, y_test = x.take(rows), x.take(test_rows), y[rows], y[test_rows]
         ids = None if ids is None else ids[rows]
-    note_of_numbers = _note_of_numbers(x)
-    x, x_test = _as_features(x), _as_features(x_test)
     preparation = Preparation(x, name)
     y_train, y_held, names = _encoded(y, y_test, class_names, name)
     x_train, x_held = (as_samples(preparation.transform(part), f"{name}: {which}")
@@ -96,19 +177,7 @@ def prepared_dataset(
     note = "given" if test is not None else HELD_OUT_NOTE
     return Dataset(name, x_train, y_train, x_held, y_held, names, source={**source, "test split": note}, ids_train=ids,
                    rows_train=rows if ids is None else None, is_embeddings=preparation.is_embeddings,
-                   preparation=preparation.description or note_of_numbers)  # fmt: skip
-
-
-def _as_features(samples: RawSamples) -> RawSamples:
-    """Return vectors of whole numbers as float32; images have more axes."""
-    if samples.form == ARRAY and samples.values.ndim == 2 and samples.values.dtype.kind in "iub":
-        return RawSamples(ARRAY, samples.values.astype(np.float32))
-    return samples
-
-
-def _note_of_numbers(samples: RawSamples) -> dict[str, str]:
-    changed = _as_features(samples) is not samples
-    return {"array": f"{samples.values.dtype} as float32"} if changed else {}
+                   preparation=preparation.description)  # fmt: skip
 
 
 Parts = tuple[RawSamples, np.ndarray, "tuple[RawSamples, np.ndarray] | None", Sequence[str] | None]
@@ -116,8 +185,6 @@ Parts = tuple[RawSamples, np.ndarray, "tuple[RawSamples, np.ndarray] | None", Se
 
 def _parts(given: Any, target: str | None, name: str) -> Parts:
     """Return samples and written labels, those of the test part if there is one, and class names if they are known."""
-    if is_frame(given):
-        return *_of_frame(given, target, name), None, None
     if is_hugging_face(given):
         train, test, class_names = hugging_face_parts(given, target, name)
         return *train, test, class_names
@@ -129,7 +196,9 @@ def _parts(given: Any, target: str | None, name: str) -> Parts:
         return *_of_torch(given, name), None, _class_names(given)
     if isinstance(given, tuple | list):
         if len(given) == 2 and all(map(is_torch_dataset, given)):
-            return *_of_torch(given[0], name), _of_torch(given[1], f"{name}: the test part"), _class_names(given[0])
+            (x, y), (x_test, y_test) = _of_torch(given[0], name), _of_torch(given[1], f"{name}: the test part")
+            names, test_names = map(_class_names, given)
+            return x, y, (x_test, numbered_as(names, y, test_names, y_test, name)), names
         if len(given) in (2, 4) and not any(map(_is_single, given)):
             x, y, *rest = given
             held = (
@@ -145,22 +214,18 @@ def _is_single(part: Any) -> bool:
     return not (is_sparse(part) or is_torch_dataset(part) or hasattr(part, "__len__")) or isinstance(part, str | bytes)
 
 
-def _of_frame(frame: Any, target: str | None, name: str) -> tuple[RawSamples, np.ndarray]:
-    target = target_of([str(column) for column in frame.columns], target, name)
-    column = next(column for column in frame.columns if str(column) == target)
-    return frame_samples(frame, name, [column]), written_labels(frame[column], f"{name}: column {target!r}")
-
-
 def target_of(columns: Sequence[str], target: str | None, name: str) -> str:
     """Return the column that holds the labels.
 
     Raises:
         InputError: If there is none of this name, or it is not clear.
     """
-    found = [column for column in columns if column in (TARGETS if target is None else (target,))]
+    found = [column for column in columns if column in (TARGETS if target is None else (str(target),))]
     if len(found) == 1:
         return found[0]
     shown = ", ".join(columns[:20])
+    if len(found) > len(set(found)):
+        raise InputError(f"{name}: two columns are called {found[0]!r}; rename one")
     if target is not None:
         raise InputError(f"{name} has no column {target!r}; its columns are {shown}")
     raise InputError(f"{name}: say which column holds the labels: target='...' (--target); its columns are {shown}")
@@ -180,38 +245,6 @@ def _class_names(dataset: Any) -> Sequence[str] | None:
     if isinstance(names, list | tuple) and names and all(isinstance(item, str) for item in names):
         return list(names)
     return None
-
-
-def written_labels(given: Any, what: str) -> np.ndarray:
-    """Return labels as they are written: int64 (N,), or objects, texts (N,).
-
-    Raises:
-        InputError: If one is missing, or they are neither integers nor texts.
-    """
-    shape = getattr(given, "shape", None)
-    if shape is not None and len(shape) == 2 and shape[1] == 1:
-        given = given.to_numpy()[:, 0] if is_frame(given) else given.reshape(-1)
-    elif (shape is not None and len(shape) != 1) or isinstance(given, str | bytes):
-        raise InputError(f"{what} has shape {tuple(shape or ())}; give one class a sample, (N,)")
-    if callable(getattr(given, "detach", None)):
-        given = given.detach().cpu().numpy()
-    values = column_values(given, what)
-    if values.dtype == object:
-        texts = ["" if value is None else value for value in values.tolist()]
-        check_written_labels(texts, what)
-        return values
-    if not len(values):
-        raise InputError(f"{what} is empty")
-    if np.isnan(values).any():
-        raise InputError(
-            f"{what}: the label in row {int(np.isnan(values).argmax())} is missing; leave out such samples"
-        )
-    if (values != np.trunc(values)).any():
-        raise InputError(
-            f"{what}: {values[values != np.trunc(values)][0]:g} is not a class: these are numbers with fractions, and "
-            "labels must be integers or names"
-        )
-    return values.astype(np.int64)
 
 
 def _encoded(

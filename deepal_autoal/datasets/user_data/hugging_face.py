@@ -15,6 +15,7 @@ from deepal_autoal.datasets.user_data.raw_samples import (
     raw_samples,
     torch_items,
 )
+from deepal_autoal.datasets.user_data.written_labels import numbered_as, written_labels
 from deepal_autoal.errors import InputError
 
 _TEST_SPLITS = ("test", "validation")
@@ -44,10 +45,18 @@ def hugging_face_parts(given: Any, target: str | None, name: str) -> tuple[Part,
         test = next((given[split] for split in _TEST_SPLITS if split in given), None)
         given = given["train"]
     target = _target(given, target, name)
-    names = getattr(given.features[target], "names", None)
-    parts = _part(given, target, name)
-    held = None if test is None else _part(test, target, f"{name}: the test part")
-    return parts, held, list(names) if names else None
+    names, (x, y) = _class_names(given, target), _part(given, target, name)
+    held = None
+    if test is not None:
+        if target not in test.column_names:
+            raise InputError(f"{name}: the test part has no column {target!r}, which holds the labels")
+        x_test, y_test = _part(test, target, f"{name}: the test part")
+        held = x_test, numbered_as(names, y, _class_names(test, target), y_test, name)
+    return (x, y), held, names
+
+
+def _class_names(dataset: Any, target: str) -> list[str] | None:
+    return list(getattr(dataset.features[target], "names", None) or ()) or None
 
 
 def _target(dataset: Any, target: str | None, name: str) -> str:
@@ -68,15 +77,9 @@ def _target(dataset: Any, target: str | None, name: str) -> str:
 def _part(dataset: Any, target: str, name: str) -> Part:
     dataset = dataset.with_format(None)
     columns = [column for column in dataset.column_names if column != target]
-    labels = column_values(list(dataset[target]), f"{name}: column {target!r}")
-    if labels.dtype != object:
-        if not len(labels) or np.isnan(labels).any() or (labels < 0).any() or (labels != np.trunc(labels)).any():
-            raise InputError(
-                f"{name}: column {target!r} holds what is no class, such as -1 for a missing label; filter it"
-            )
-        labels = labels.astype(np.int64)
-    elif None in labels.tolist():
-        raise InputError(f"{name}: column {target!r} lacks labels; filter out such samples")
+    labels = written_labels(list(dataset[target]), f"{name}: column {target!r}")
+    if labels.dtype != object and (labels < 0).any():
+        raise InputError(f"{name}: column {target!r} holds {labels.min()}, which stands for no label; filter it")
     images = [column for column in columns if type(dataset.features[column]).__name__ == "Image"]
     if len(images) > 1:
         raise InputError(f"{name} has several image columns ({', '.join(images)}); keep one: select_columns([...])")

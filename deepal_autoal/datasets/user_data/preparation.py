@@ -3,7 +3,8 @@
 They are fitted on the pool without its labels, and applied to it, to test data and to samples that are predicted
 later. What was done is part of the run's record.
 
-- *Numbers*: missing ones become the median of the pool, and an indicator is added (`SimpleImputer`).
+- *Numbers*: missing ones become the median of the pool, and an indicator is added if the pool lacks some, as by
+  `SimpleImputer`.
 - *Categories*, columns of few texts: one-hot; a missing value is a category, and one that the pool lacks is all zeros
   (`OneHotEncoder`). Of more than 100 values, the rarest share one.
 - *Texts*, columns of many different texts of several words, and one called ``text``: TF-IDF of words and pairs of
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepal_autoal.datasets.user_data.raw_samples import ARRAY, COLUMNS, SPARSE, TEXTS, RawSamples
+from deepal_autoal.datasets.user_data.raw_samples import ARRAY, COLUMNS, SPARSE, TEXTS, RawSamples, value_text
 from deepal_autoal.errors import InputError, error_message
 
 if TYPE_CHECKING:
@@ -52,9 +53,13 @@ class Preparation:
         self.form = pool.form
         self._what = what
         self._columns: dict[str, _Column] = {}
+        self._dtype: np.dtype[Any] = np.dtype(pool.dtype)
         self.is_embeddings = False
         self.description: dict[str, Any] = {}
         if pool.form == ARRAY:
+            self._dtype = _dtype_of_features(pool.values)
+            if self._dtype != pool.values.dtype:
+                self.description = {"array": f"{pool.values.dtype} as {self._dtype}"}
             return
         if pool.form == TEXTS:
             self._columns = {"text": _Texts(np.array(pool.values, dtype=object), what)}
@@ -72,23 +77,33 @@ class Preparation:
         }
 
     def transform(self, samples: RawSamples) -> NDArray[Any]:
-        """Return features, float32 (N, D); of an array, the array.
+        """Return features, float (N, D); of an array of images, the array.
+
+        Columns are matched by name, in the pool's order. Where only one of pool and samples has names and all are
+        numbers, they are matched by position.
 
         Raises:
             InputError: If the samples have another form or other columns than the pool.
         """
+        samples = self._in_the_pools_form(samples)
         if samples.form != self.form:
             raise InputError(
                 f"{self._what}: the pool is {_FORMS[self.form]}, but these samples are {_FORMS[samples.form]}"
             )
         if samples.form == ARRAY:
-            return np.asarray(samples.values) if not isinstance(samples.values, np.ndarray) else samples.values
+            is_number = samples.values.ndim == 2 and samples.values.dtype.kind in "iufb"
+            with np.errstate(over="ignore"):  # what is infinite then is refused later
+                return samples.values.astype(self._dtype, copy=False) if is_number else samples.values
         values: Mapping[str, Any] = (
             samples.values if samples.form == COLUMNS else {next(iter(self._columns)): samples.values}
         )
         missing = [name for name in self._columns if name not in values]
-        if missing:
-            raise InputError(f"{self._what}: the column {missing[0]!r} is missing; give the columns of the pool")
+        additional = [name for name in values if name not in self._columns]
+        if missing or additional:
+            found = [
+                f"{_listed(names)} {how}" for names, how in ((missing, "missing"), (additional, "additional")) if names
+            ]
+            raise InputError(f"{self._what}: {' and '.join(found)}; give the columns of the pool")
         parts = []
         for name, column in self._columns.items():
             try:
@@ -97,7 +112,35 @@ class Preparation:
                 raise
             except (TypeError, ValueError) as error:
                 raise InputError(f"{self._what}: {name} does not fit the pool's ({error_message(error)})") from error
-        return np.concatenate(parts, axis=1).astype(np.float32)
+        return np.concatenate(parts, axis=1).astype(self._dtype)
+
+    def _in_the_pools_form(self, samples: RawSamples) -> RawSamples:
+        if samples.form == self.form:
+            return samples
+        if self.form == ARRAY and samples.form == COLUMNS and not samples.is_category:
+            columns = list(samples.values.values())
+            if all(column.dtype != object for column in columns):
+                return RawSamples(ARRAY, np.stack(columns, axis=1))
+        is_table = samples.form == ARRAY and samples.values.ndim == 2 and samples.values.dtype.kind in "iufb"
+        if is_table and self.form == COLUMNS and all(isinstance(column, _Numbers) for column in self._columns.values()):
+            if samples.values.shape[1] != len(self._columns):
+                raise InputError(
+                    f"{self._what}: these samples have {samples.values.shape[1]} columns, the pool has "
+                    f"{len(self._columns)}; give the columns of the pool"
+                )
+            return RawSamples(COLUMNS, dict(zip(self._columns, samples.values.T.astype(np.float64), strict=True)))
+        return samples
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"the column {names[0]!r} is"
+    return f"the columns {', '.join(map(repr, names[:10]))}{', ...' if len(names) > 10 else ''} are"
+
+
+def _dtype_of_features(array: NDArray[Any]) -> np.dtype[Any]:
+    """Return float32 for vectors of whole numbers; images have more axes."""
+    return np.dtype(np.float32) if array.ndim == 2 and array.dtype.kind in "iub" else array.dtype
 
 
 _FORMS = {ARRAY: "an array", COLUMNS: "a table", SPARSE: "a sparse matrix", TEXTS: "texts"}
@@ -125,25 +168,21 @@ def _column(name: str, values: NDArray[Any], is_category: bool, what: str) -> _C
 
 class _Numbers(_Column):
     def __init__(self, values: NDArray[np.float64], what: str) -> None:
-        from sklearn.impute import SimpleImputer
-
         self._what = what
-
-        self._imputer = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
-        self._imputer.fit(self._finite(values))
-        missing = int(np.isnan(values).sum())
+        is_missing = np.isnan(values)
+        self._median = float(np.median(values[~is_missing])) if not is_missing.all() else 0.0
+        self._is_marked = bool(is_missing.any())
         self.description = "number"
-        if missing:
-            self.description += f"; {missing} missing ones are {self._imputer.statistics_[0]:g}, the median, and marked"
+        if self._is_marked:
+            self.description += f"; {is_missing.sum()} missing ones are {self._median:g}, the median, and marked"
 
     def transform(self, values: Any) -> NDArray[Any]:
-        return np.asarray(self._imputer.transform(self._finite(np.asarray(values, dtype=np.float64))))
-
-    def _finite(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        large = np.abs(values) > np.finfo(np.float32).max  # infinite ones too; missing ones are not
-        if large.any():
+        values = np.asarray(values, dtype=np.float64)
+        if (np.abs(values) > np.finfo(np.float32).max).any():  # infinite ones too; missing ones are not
             raise InputError(f"{self._what} holds infinite or beyond-float32 values; remove or replace them")
-        return values.reshape(-1, 1)
+        is_missing = np.isnan(values)
+        filled = np.where(is_missing, self._median, values)
+        return np.stack([filled, is_missing] if self._is_marked else [filled], axis=1)
 
 
 class _Categories(_Column):
@@ -168,7 +207,7 @@ class _Categories(_Column):
 def _filled(values: NDArray[Any]) -> NDArray[Any]:
     """Return texts (N, 1), numbers written out and missing values empty."""
     if values.dtype != object:
-        values = np.array([None if np.isnan(value) else f"{value:g}" for value in values], dtype=object)
+        values = np.array([None if np.isnan(value) else value_text(value) for value in values], dtype=object)
     return np.array([["" if value is None else value] for value in values], dtype=object)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ from deepal_autoal.errors import InputError, format_error
 from deepal_autoal.numerics.arrays import as_array
 
 ARRAY, COLUMNS, SPARSE, TEXTS = "array", "columns", "sparse", "texts"
-_MOST_SAMPLES = 1 << 40
+_N_REREAD = 16
+_USUAL_CHANNELS = (1, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,13 @@ class RawSamples:
         values: The array (N, ...); the columns by name, each a float64 array with NaN for missing values or an object
             array of texts with None for missing ones; the matrix (N, D); or the list of texts.
         is_category: Of `COLUMNS`: the names of those that are categories by their type.
+        dtype: Of `COLUMNS`: that of the features that are made of them, float64 or float32.
     """
 
     form: str
     values: Any
     is_category: frozenset[str] = frozenset()
+    dtype: type[np.floating[Any]] = np.float32
 
     def __len__(self) -> int:
         if self.form == COLUMNS:
@@ -50,7 +53,7 @@ class RawSamples:
             values = [values[row] for row in rows]
         else:
             values = values[rows]
-        return RawSamples(self.form, values, self.is_category)
+        return replace(self, values=values)
 
 
 def is_frame(given: object) -> bool:
@@ -112,7 +115,7 @@ def _texts(given: Any) -> list[str] | None:
 
 
 def frame_samples(frame: Any, what: str, excluded: Sequence[str] = ()) -> RawSamples:
-    """Return a data frame's columns as samples; a frame of plain numbers only is an array.
+    """Return a data frame's columns as samples; only of float64 columns are features float64.
 
     Raises:
         InputError: If there are no columns or rows, two have one name, or one holds neither numbers nor texts.
@@ -129,14 +132,13 @@ def frame_samples(frame: Any, what: str, excluded: Sequence[str] = ()) -> RawSam
     for name, text in zip(names, texts, strict=True):
         series = frame[name]
         kind = str(series.dtype).lower()
-        columns[text] = column_values(series, f"{what}: column {text!r}")
-        if kind.startswith(("category", "categorical", "enum", "bool")):
+        is_category = kind.startswith(("category", "categorical", "enum"))
+        columns[text] = _category_values(series) if is_category else column_values(series, f"{what}: column {text!r}")
+        if is_category or kind.startswith("bool"):
             categories.add(text)
-    plain = [column for text, column in columns.items() if column.dtype != object and text not in categories]
-    if len(plain) == len(columns) and all(np.isfinite(column).all() for column in plain):
-        is_float64 = all(str(frame[name].dtype).lower() == "float64" for name in names)
-        return RawSamples(ARRAY, np.stack(plain, axis=1).astype(np.float64 if is_float64 else np.float32))
-    return RawSamples(COLUMNS, columns, frozenset(categories))
+    # By the columns' types alone: the same frame with other cells has the same form.
+    is_float64 = all(str(frame[name].dtype).lower() == "float64" for name in names)
+    return RawSamples(COLUMNS, columns, frozenset(categories), np.float64 if is_float64 else np.float32)
 
 
 def column_values(column: Any, what: str) -> np.ndarray:
@@ -157,24 +159,38 @@ def column_values(column: Any, what: str) -> np.ndarray:
             f"{what} holds dates or times ({kind}); give numbers, such as days since a date, or leave it out"
         )
     values = column.to_list() if callable(getattr(column, "to_list", None)) else list(column)
-    kept = [None if _is_missing(value) else value for value in values]
+    kept = [None if is_missing_value(value) else value for value in values]
     present = [value for value in kept if value is not None]
     is_bool = all(isinstance(value, bool | np.bool_) for value in present)
-    if is_bool and present:
-        return np.array([None if value is None else str(bool(value)) for value in kept], dtype=object)
-    if all(isinstance(value, int | float | np.integer | np.floating) for value in present):
+    if not (is_bool and present) and all(map(is_number, present)):
         return np.array([math.nan if value is None else float(value) for value in kept])
-    if all(isinstance(value, str) or _is_number(value) for value in present):
-        return np.array([None if value is None else str(value) for value in kept], dtype=object)
-    other = next(value for value in present if not isinstance(value, str) and not _is_number(value))
-    raise InputError(f"{what} holds {type(other).__name__}; give numbers or texts, or leave it out")
+    other = next((value for value in present if not isinstance(value, str) and not is_number(value)), None)
+    if other is not None:
+        raise InputError(f"{what} holds {type(other).__name__}; give numbers or texts, or leave it out")
+    return np.array([None if value is None else value_text(value) for value in kept], dtype=object)
 
 
-def _is_number(value: Any) -> bool:
+def _category_values(column: Any) -> np.ndarray:
+    """Return the values of a column of categories, whatever they are, as texts, with None for missing ones."""
+    values = column.to_list()
+    return np.array([None if is_missing_value(value) else value_text(value) for value in values], dtype=object)
+
+
+def is_number(value: object) -> bool:
+    """Return whether a value is a number or a boolean."""
     return isinstance(value, bool | int | float | np.integer | np.floating | np.bool_)
 
 
-def _is_missing(value: Any) -> bool:
+def value_text(value: Any) -> str:
+    """Return a value as a category's text: 7 of 7 and 7.0, for a column gets fractions where some are missing."""
+    if isinstance(value, bool | np.bool_):
+        return str(bool(value))
+    if isinstance(value, float | np.floating):
+        return str(int(value)) if float(value).is_integer() else repr(float(value))
+    return str(int(value)) if isinstance(value, int | np.integer) else str(value)
+
+
+def is_missing_value(value: Any) -> bool:
     """Return whether a value is None, NaN or pandas' NA and NaT, of which none equals itself."""
     if value is None:
         return True
@@ -189,8 +205,8 @@ def _is_missing(value: Any) -> bool:
 def torch_items(dataset: Any, what: str) -> tuple[np.ndarray, list[Any]]:
     """Return the samples of a torch dataset, and the second parts of its items; empty if items have one part.
 
-    Samples become images uint8 (N, H, W, C) or vectors float32 (N, D). Images may be PIL's, uint8 tensors
-    (C, H, W), or what ``ToTensor`` makes of uint8.
+    Samples become images uint8 (N, H, W, C) or vectors float32 (N, D). Images may be PIL's, uint8 tensors (C, H, W),
+    what ``ToTensor`` makes of uint8, or arrays of which one of the first and the last axis has 1, 3 or 4 channels.
 
     Raises:
         InputError: If it has no length, its items have other forms, or they change when they are read again, as under
@@ -220,26 +236,37 @@ def torch_items(dataset: Any, what: str) -> tuple[np.ndarray, list[Any]]:
             )
         samples.append(sample)
         if len(parts) > 1:
-            labels.append(parts[1].item() if hasattr(parts[1], "item") else parts[1])
-    again = dataset[0]
-    again = again[0] if isinstance(again, tuple | list) else again
-    if not np.array_equal(_sample(again, what), samples[0]):
-        raise InputError(
-            f"{what}: item 0 is another when it is read again: leave out random augmentation; runs have theirs"
-        )
+            labels.append(_label(parts[1], f"{what}: item {row}"))
+    for row in np.unique(np.linspace(0, number - 1, _N_REREAD).astype(int)).tolist():
+        again = dataset[row]
+        again = again[0] if isinstance(again, tuple | list) else again
+        if not np.array_equal(_sample(again, what), samples[row], equal_nan=True):
+            raise InputError(
+                f"{what}: item {row} is another when it is read again: leave out random augmentation; runs have theirs"
+            )
     return np.stack(samples), labels
+
+
+def _label(given: Any, what: str) -> Any:
+    if not hasattr(given, "item"):
+        return given
+    try:
+        return given.item()
+    except (RuntimeError, ValueError):
+        raise InputError(f"{what}: its label has shape {tuple(given.shape)}; give one class a sample") from None
 
 
 def _sample(given: Any, what: str) -> np.ndarray:
     """Return a sample as uint8 (H, W, C) or float32 (D,)."""
-    is_pil = hasattr(given, "getbands")
-    array = np.asarray(given if is_pil else as_array(given, what))
-    if is_pil and array.dtype == np.uint8 and array.ndim in (2, 3):
-        return array.reshape(*array.shape[:2], -1)
+    if hasattr(given, "getbands"):
+        return _pil_pixels(given, what)
+    array = as_array(given, what)
     if array.ndim <= 1 and array.dtype.kind in "iufb":
         return array.reshape(-1).astype(np.float32)
     if array.ndim == 2:
         array = array[np.newaxis]
+    elif array.ndim == 3 and isinstance(given, np.ndarray):
+        array = _channels_first(array, what)
     if array.ndim == 3 and array.dtype.kind == "f":  # (C, H, W) in [0, 1]
         pixels = np.rint(array * 255)
         if array.min() < 0 or array.max() > 1 or np.abs(array * 255 - pixels).max() > 1e-2:
@@ -251,3 +278,28 @@ def _sample(given: Any, what: str) -> np.ndarray:
     if array.ndim == 3 and array.dtype == np.uint8:
         return np.ascontiguousarray(array.transpose(1, 2, 0))
     raise InputError(f"{what} is {array.dtype} {array.shape}; give an image (C, H, W) or a vector (D,)")
+
+
+def _pil_pixels(image: Any, what: str) -> np.ndarray:
+    """Return a PIL image as image files are read: uint8 (H, W, 1) if it is gray, else RGB, uint8 (H, W, 3)."""
+    mode = image.mode
+    if mode.startswith(("I", "F")):
+        raise InputError(f"{what} is a PIL image of mode {mode}, which has more than 8 bits; convert it to L")
+    if mode in ("P", "PA"):
+        image = image.convert("RGBA")  # Pillow warns if a palette's transparency is dropped directly
+    try:
+        pixels = np.asarray(image.convert("L" if mode in ("1", "L", "LA", "La") else "RGB"))
+    except ValueError as error:
+        raise InputError(f"{what} is a PIL image of mode {mode}, which does not convert to RGB ({error})") from error
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def _channels_first(array: np.ndarray, what: str) -> np.ndarray:
+    """Return an image of numpy as (C, H, W), as tensors are."""
+    is_first, is_last = (array.shape[axis] in _USUAL_CHANNELS for axis in (0, 2))
+    if is_first == is_last:
+        raise InputError(
+            f"{what} is an array {array.shape}, of which the channels may be the first or the last axis; give PIL "
+            "images, or tensors (C, H, W)"
+        )
+    return array if is_first else array.transpose(2, 0, 1)
