@@ -226,3 +226,20 @@ class TestTables:
         assert dataset_of(numbered, target=3).class_names == ("0", "1")
         with pytest.raises(InputError, match="two columns are called 'y'"):
             dataset_of(pandas.DataFrame(np.c_[X, Y], columns=["a", "b", "y", "y"]), target="y")
+
+
+@pytest.mark.parametrize(("samples", "message"), [
+    (scipy.sparse.coo_array(np.arange(N)), r"X is a sparse array of shape \(40,\)"),
+    (scipy.sparse.csr_matrix(np.where(X > 120, np.nan, X)), "X holds NaN, infinite"),
+    (pandas.Series(["some words", None] * (N // 2)), r"X holds texts, but .* in row 1"),
+    (Table({"text": ["a"] * N}, {"text": None}), "X is a Hugging Face dataset; give its samples alone"),
+])  # fmt: skip
+def test_samples_that_cannot_be_used(samples, message):
+    with pytest.raises(InputError, match=message):
+        dataset_of((samples, Y))
+    with pytest.raises(InputError, match=message.replace("X ", "pool ")):
+        ActiveLearner(samples, "random", 2)
+
+
+def test_an_array_of_number_objects():
+    assert np.array_equal(dataset_of((X.astype(object), Y)).x_train, dataset_of((X, Y)).x_train)

@@ -93,7 +93,7 @@ class Preparation:
         if samples.form == ARRAY:
             is_number = samples.values.ndim == 2 and samples.values.dtype.kind in "iufb"
             with np.errstate(over="ignore"):  # what is infinite then is refused later
-                return samples.values.astype(self._dtype, copy=False) if is_number else samples.values
+                return np.asarray(samples.values, dtype=self._dtype if is_number else None)
         values: Mapping[str, Any] = (
             samples.values if samples.form == COLUMNS else {next(iter(self._columns)): samples.values}
         )

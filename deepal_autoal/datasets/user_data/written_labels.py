@@ -33,7 +33,7 @@ def written_labels(given: Any, what: str) -> np.ndarray:
     if isinstance(given, np.ndarray):
         given = as_array(given, what)  # refuses masked labels
         if given.dtype.kind in "bi" and len(given):
-            return given.astype(np.int64)
+            return np.asarray(given, dtype=np.int64)
         given = given.tolist()
     values = given.to_list() if callable(getattr(given, "to_list", None)) else list(given)
     if not values:
