@@ -96,6 +96,7 @@ class TestLabels:
         (np.full(N, 1e30), r"label 1e\+30 is too large"),
         (np.full(N, np.inf), "inf is not a class"),
         (scipy.sparse.csr_matrix(Y[:, None]), "y is a sparse csr_matrix; give a dense array"),
+        ([10**400] * N, "label 1000000"), (np.full(N, "2020-01-01", "datetime64[ns]"), "y holds datetime64"),
         (np.full(N, -3), "label -3 in row 0 is negative"),
     ])  # fmt: skip
     def test_what_is_no_class(self, labels, message):

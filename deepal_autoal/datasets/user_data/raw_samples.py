@@ -184,8 +184,8 @@ def column_values(column: Any, what: str) -> np.ndarray:
         InputError: If it holds something else than numbers and texts, such as dates.
     """
     kind = str(getattr(column, "dtype", "")).lower()
-    if isinstance(column, np.ndarray) and column.dtype.kind in "iufb":
-        return column.astype(np.float64)
+    if is_of_numbers(column) or (isinstance(column, np.ndarray) and column.dtype.kind == "b"):
+        return np.asarray(column, dtype=np.float64)
     if kind.startswith(("date", "time", "duration", "period")):
         raise InputError(
             f"{what} holds dates or times ({kind}); give numbers, such as days since a date, or leave it out"
@@ -195,7 +195,10 @@ def column_values(column: Any, what: str) -> np.ndarray:
     present = [value for value in kept if value is not None]
     is_bool = all(isinstance(value, bool | np.bool_) for value in present)
     if not (is_bool and present) and all(map(is_number, present)):
-        return np.array([math.nan if value is None else float(value) for value in kept])
+        try:
+            return np.array([math.nan if value is None else float(value) for value in kept])
+        except OverflowError:
+            raise InputError(f"{what} holds integers beyond what floats hold; remove or replace them") from None
     other = next((value for value in present if not isinstance(value, str) and not is_number(value)), None)
     if other is not None:
         raise InputError(f"{what} holds {type(other).__name__}; give numbers or texts, or leave it out")
@@ -206,6 +209,12 @@ def _category_values(column: Any) -> np.ndarray:
     """Return the values of a column of categories, whatever they are, as texts, with None for missing ones."""
     values = column.to_list()
     return np.array([None if is_missing_value(value) else value_text(value) for value in values], dtype=object)
+
+
+def is_of_numbers(column: object) -> bool:
+    """Return whether an array or a series holds numbers by its type, as numpy has them."""
+    dtype = getattr(column, "dtype", None)
+    return isinstance(dtype, np.dtype) and dtype.kind in "iuf"
 
 
 def is_number(value: object) -> bool:
