@@ -9,7 +9,7 @@ import scipy.sparse
 import torch
 from PIL import Image
 
-from deepal_autoal import ActiveLearner, InputError, load_dataset
+from deepal_autoal import ActiveLearner, InputError, load_dataset, load_model, run
 from deepal_autoal.datasets.user_data.given_data import dataset_of
 from deepal_autoal.datasets.user_data.preparation import Preparation
 from deepal_autoal.datasets.user_data.raw_samples import raw_samples
@@ -60,6 +60,17 @@ class TestColumns:
         learner = ActiveLearner(HOLED, "random", 2, model="linear", recipe={"epochs": 2, "min_steps": 1})
         learner.tell(np.arange(20), Y[:20])
         assert learner.predict(FRAME[["b", "c", "a"]]).tolist() == learner.predict(FRAME).tolist()
+
+    def test_the_model_of_a_run_matches_columns_by_name(self, tmp_path):
+        settings = {"model": "linear", "recipe": {"epochs": 2, "min_steps": 1}, "rounds": 0, "initial": 8}
+        run("random", (FRAME, Y), out=tmp_path / "numbers", progress=False, **settings)
+        model = load_model(tmp_path / "numbers")
+        assert np.array_equal(model.predict_proba(FRAME[["c", "b", "a"]]), model.predict_proba(X))
+        with pytest.raises(InputError, match="the column 'z' is additional"):
+            model.predict(FRAME.assign(z=1))
+        run("random", (HOLED, Y), out=tmp_path / "holed", progress=False, **settings)
+        with pytest.raises(InputError, match="features were made of the column 'c'"):
+            load_model(tmp_path / "holed").predict(FRAME)
 
     def test_arrays_take_the_pools_type(self):
         integers = (X * 10).astype(int)
