@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from deepal_autoal.datasets.user_data.preparation import features_as_recorded
 from deepal_autoal.errors import RunFolderError
 from deepal_autoal.experiment.run_config import RunConfig
 from deepal_autoal.experiment.run_files import (
@@ -92,4 +94,5 @@ def load_model(
     # The precision in which the run measured its test accuracy, where that is possible.
     precision = config.precision if torch.device(config.device).type == target.type else "float32"
     fitted = FittedModel(module, device=target, recipe=recipe, seed=config.seed, precision=precision)
-    return Predictor(fitted, normalization, shape, tuple(config.dataset["class_names"]))
+    prepare = partial(features_as_recorded, recorded=config.dataset.get("preparation") or {})
+    return Predictor(fitted, normalization, shape, tuple(config.dataset["class_names"]), prepare)

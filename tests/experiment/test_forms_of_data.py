@@ -9,7 +9,7 @@ import scipy.sparse
 import torch
 from PIL import Image
 
-from deepal_autoal import ActiveLearner, InputError, load_dataset
+from deepal_autoal import ActiveLearner, InputError, load_dataset, load_model, run
 from deepal_autoal.datasets.user_data.given_data import dataset_of
 from deepal_autoal.datasets.user_data.preparation import Preparation
 from deepal_autoal.datasets.user_data.raw_samples import raw_samples
@@ -61,6 +61,17 @@ class TestColumns:
         learner.tell(np.arange(20), Y[:20])
         assert learner.predict(FRAME[["b", "c", "a"]]).tolist() == learner.predict(FRAME).tolist()
 
+    def test_the_model_of_a_run_matches_columns_by_name(self, tmp_path):
+        settings = {"model": "linear", "recipe": {"epochs": 2, "min_steps": 1}, "rounds": 0, "initial": 8}
+        run("random", (FRAME, Y), out=tmp_path / "numbers", progress=False, **settings)
+        model = load_model(tmp_path / "numbers")
+        assert np.array_equal(model.predict_proba(FRAME[["c", "b", "a"]]), model.predict_proba(X))
+        with pytest.raises(InputError, match="the column 'z' is additional"):
+            model.predict(FRAME.assign(z=1))
+        run("random", (HOLED, Y), out=tmp_path / "holed", progress=False, **settings)
+        with pytest.raises(InputError, match="features were made of the column 'c'"):
+            load_model(tmp_path / "holed").predict(FRAME)
+
     def test_arrays_take_the_pools_type(self):
         integers = (X * 10).astype(int)
         assert ActiveLearner(integers, "random", 2).forms.samples.dtype == np.float32
@@ -96,6 +107,7 @@ class TestLabels:
         (np.full(N, 1e30), r"label 1e\+30 is too large"),
         (np.full(N, np.inf), "inf is not a class"),
         (scipy.sparse.csr_matrix(Y[:, None]), "y is a sparse csr_matrix; give a dense array"),
+        ([10**400] * N, "label 1000000"), (np.full(N, "2020-01-01", "datetime64[ns]"), "y holds datetime64"),
         (np.full(N, -3), "label -3 in row 0 is negative"),
     ])  # fmt: skip
     def test_what_is_no_class(self, labels, message):
@@ -226,3 +238,20 @@ class TestTables:
         assert dataset_of(numbered, target=3).class_names == ("0", "1")
         with pytest.raises(InputError, match="two columns are called 'y'"):
             dataset_of(pandas.DataFrame(np.c_[X, Y], columns=["a", "b", "y", "y"]), target="y")
+
+
+@pytest.mark.parametrize(("samples", "message"), [
+    (scipy.sparse.coo_array(np.arange(N)), r"X is a sparse array of shape \(40,\)"),
+    (scipy.sparse.csr_matrix(np.where(X > 120, np.nan, X)), "X holds NaN, infinite"),
+    (pandas.Series(["some words", None] * (N // 2)), r"X holds texts, but .* in row 1"),
+    (Table({"text": ["a"] * N}, {"text": None}), "X is a Hugging Face dataset; give its samples alone"),
+])  # fmt: skip
+def test_samples_that_cannot_be_used(samples, message):
+    with pytest.raises(InputError, match=message):
+        dataset_of((samples, Y))
+    with pytest.raises(InputError, match=message.replace("X ", "pool ")):
+        ActiveLearner(samples, "random", 2)
+
+
+def test_an_array_of_number_objects():
+    assert np.array_equal(dataset_of((X.astype(object), Y)).x_train, dataset_of((X, Y)).x_train)

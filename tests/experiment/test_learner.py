@@ -75,7 +75,7 @@ def test_invalid_calls(blob_data):
         learner.predict(np.zeros((3, 4, 5)))
     for pool, message in [
         (np.full((5, 2), np.nan), "NaN"),
-        (np.zeros((5, 2), dtype=int), "int64"),
+        (np.zeros((5, 2), dtype=complex), "complex128"),
         (np.zeros((0, 2)), "empty"),
         (np.zeros(5), "shape"),
     ]:

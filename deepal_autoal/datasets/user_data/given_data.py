@@ -10,7 +10,7 @@ import numpy as np
 
 from deepal_autoal.datasets.base import Dataset
 from deepal_autoal.datasets.splits import HELD_OUT_NOTE, held_out_split
-from deepal_autoal.datasets.user_data.hugging_face import hugging_face_parts, is_hugging_face
+from deepal_autoal.datasets.user_data.hugging_face import hugging_face_parts
 from deepal_autoal.datasets.user_data.labels import encode_integers, encode_names
 from deepal_autoal.datasets.user_data.preparation import Preparation
 from deepal_autoal.datasets.user_data.raw_samples import (
@@ -18,6 +18,7 @@ from deepal_autoal.datasets.user_data.raw_samples import (
     RawSamples,
     frame_samples,
     is_frame,
+    is_hugging_face,
     is_sparse,
     is_torch_dataset,
     raw_samples,

@@ -22,13 +22,6 @@ _TEST_SPLITS = ("test", "validation")
 Part = tuple[RawSamples, np.ndarray]
 
 
-def is_hugging_face(given: object) -> bool:
-    """Return whether an object is a ``datasets.Dataset`` or ``DatasetDict``."""
-    if isinstance(given, Mapping):
-        return bool(given) and all(map(is_hugging_face, given.values()))
-    return hasattr(given, "column_names") and hasattr(given, "features") and hasattr(given, "__getitem__")
-
-
 def hugging_face_parts(given: Any, target: str | None, name: str) -> tuple[Part, Part | None, Sequence[str] | None]:
     """Return samples with their labels, those of the test part if there is one, and the names of the classes.
 

@@ -19,7 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepal_autoal.datasets.user_data.raw_samples import ARRAY, COLUMNS, SPARSE, TEXTS, RawSamples, value_text
+from deepal_autoal.datasets.user_data.raw_samples import (
+    ARRAY,
+    COLUMNS,
+    SPARSE,
+    TEXTS,
+    RawSamples,
+    frame_samples,
+    is_frame,
+    value_text,
+)
 from deepal_autoal.errors import InputError, error_message
 
 if TYPE_CHECKING:
@@ -29,6 +38,7 @@ TEXT = "text"
 MOST_CATEGORIES = 100
 TEXT_DIMENSIONS = 128
 MOST_DENSE_COLUMNS = 4096
+_FITTED_ON, _NUMBER = "fitted on", "number"
 _LEAST_WORDS = 3.0
 _VOCABULARY = 50_000
 
@@ -72,7 +82,7 @@ class Preparation:
             }
         self.is_embeddings = all(isinstance(column, _Texts) for column in self._columns.values())
         self.description = {
-            "fitted on": "the pool, without labels",
+            _FITTED_ON: "the pool, without labels",
             **{name: column.description for name, column in self._columns.items()},
         }
 
@@ -93,17 +103,11 @@ class Preparation:
         if samples.form == ARRAY:
             is_number = samples.values.ndim == 2 and samples.values.dtype.kind in "iufb"
             with np.errstate(over="ignore"):  # what is infinite then is refused later
-                return samples.values.astype(self._dtype, copy=False) if is_number else samples.values
+                return np.asarray(samples.values, dtype=self._dtype if is_number else None)
         values: Mapping[str, Any] = (
             samples.values if samples.form == COLUMNS else {next(iter(self._columns)): samples.values}
         )
-        missing = [name for name in self._columns if name not in values]
-        additional = [name for name in values if name not in self._columns]
-        if missing or additional:
-            found = [
-                f"{_listed(names)} {how}" for names, how in ((missing, "missing"), (additional, "additional")) if names
-            ]
-            raise InputError(f"{self._what}: {' and '.join(found)}; give the columns of the pool")
+        _check_columns(list(self._columns), values, self._what)
         parts = []
         for name, column in self._columns.items():
             try:
@@ -130,6 +134,40 @@ class Preparation:
                 )
             return RawSamples(COLUMNS, dict(zip(self._columns, samples.values.T.astype(np.float64), strict=True)))
         return samples
+
+
+def features_as_recorded(samples: Any, recorded: Mapping[str, Any]) -> Any:
+    """Return samples for a model of which only the description of its `Preparation` is at hand.
+
+    The columns of a frame are matched by name if all are numbers that were used as they are; anything but a frame is
+    returned.
+
+    Raises:
+        InputError: If it is a frame with other columns, or if features were made of some.
+    """
+    if _FITTED_ON not in recorded or not is_frame(samples):
+        return samples
+    names = [name for name in recorded if name != _FITTED_ON]
+    columns = frame_samples(samples, "samples").values
+    _check_columns(names, columns, "samples")
+    made = next((name for name in names if recorded[name] != _NUMBER or columns[name].dtype == object), None)
+    if made is not None:
+        raise InputError(
+            f"samples: features were made of the column {made!r} ({recorded[made]}), which a run folder cannot repeat; "
+            "give the features as an array, or predict with an ActiveLearner"
+        )
+    return np.stack([columns[name] for name in names], axis=1)
+
+
+def _check_columns(expected: Sequence[str], given: Mapping[str, Any], what: str) -> None:
+    known = set(expected)
+    both = (
+        ([name for name in expected if name not in given], "missing"),
+        ([name for name in given if name not in known], "additional"),
+    )
+    found = " and ".join(f"{_listed(names)} {how}" for names, how in both if names)
+    if found:
+        raise InputError(f"{what}: {found}; give the columns of the pool")
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -172,7 +210,7 @@ class _Numbers(_Column):
         is_missing = np.isnan(values)
         self._median = float(np.median(values[~is_missing])) if not is_missing.all() else 0.0
         self._is_marked = bool(is_missing.any())
-        self.description = "number"
+        self.description = _NUMBER
         if self._is_marked:
             self.description += f"; {is_missing.sum()} missing ones are {self._median:g}, the median, and marked"
 

@@ -77,6 +77,13 @@ def is_torch_dataset(given: object) -> bool:
     return package is not None and isinstance(given, package.Dataset)
 
 
+def is_hugging_face(given: object) -> bool:
+    """Return whether an object is a ``datasets.Dataset`` or ``DatasetDict``."""
+    if isinstance(given, Mapping):
+        return bool(given) and all(map(is_hugging_face, given.values()))
+    return hasattr(given, "column_names") and hasattr(given, "features") and hasattr(given, "__getitem__")
+
+
 def raw_samples(given: Any, what: str) -> RawSamples:
     """Return samples in one of the forms.
 
@@ -90,8 +97,13 @@ def raw_samples(given: Any, what: str) -> RawSamples:
     """
     if is_frame(given):
         return frame_samples(given, what)
+    if is_hugging_face(given):
+        raise InputError(
+            f"{what} is a Hugging Face dataset; give its samples alone: the column of texts as a list, or the features "
+            "as a frame (select_columns, to_pandas)"
+        )
     if is_sparse(given):
-        return RawSamples(SPARSE, given.tocsr())
+        return RawSamples(SPARSE, _usable_rows(given, what))
     if is_torch_dataset(given):
         return RawSamples(ARRAY, torch_items(given, what)[0])
     if not isinstance(given, np.ndarray):
@@ -100,7 +112,27 @@ def raw_samples(given: Any, what: str) -> RawSamples:
             return RawSamples(TEXTS, texts)
     elif given.ndim == 1 and given.dtype.kind in "UO" and len(given) and all(isinstance(item, str) for item in given):
         return RawSamples(TEXTS, given.tolist())
-    return RawSamples(ARRAY, as_array(given, what))
+    array = as_array(given, what)
+    if array.dtype == object:
+        items = array.ravel().tolist()
+        if array.ndim == 1 and any(isinstance(item, str) for item in items):
+            row = next(row for row, item in enumerate(items) if not isinstance(item, str))
+            raise InputError(f"{what} holds texts, but {items[row]!r} in row {row}; fill in or leave out such samples")
+        if array.ndim == 2 and all(map(is_number, items)):
+            array = array.astype(np.float64)
+    return RawSamples(ARRAY, array)
+
+
+def _usable_rows(matrix: Any, what: str) -> Any:
+    """Return a sparse matrix by rows."""
+    if matrix.ndim != 2:
+        raise InputError(f"{what} is a sparse array of shape {matrix.shape}; give one row a sample, (N, D)")
+    matrix = matrix.tocsr()
+    with np.errstate(over="ignore"):
+        is_usable = matrix.dtype.kind in "iub" or np.isfinite(matrix.data.astype(np.float32)).all()
+    if not is_usable:
+        raise InputError(f"{what} holds NaN, infinite or beyond-float32 values; remove or replace them")
+    return matrix
 
 
 def _texts(given: Any) -> list[str] | None:
@@ -152,8 +184,8 @@ def column_values(column: Any, what: str) -> np.ndarray:
         InputError: If it holds something else than numbers and texts, such as dates.
     """
     kind = str(getattr(column, "dtype", "")).lower()
-    if isinstance(column, np.ndarray) and column.dtype.kind in "iufb":
-        return column.astype(np.float64)
+    if is_of_numbers(column) or (isinstance(column, np.ndarray) and column.dtype.kind == "b"):
+        return np.asarray(column, dtype=np.float64)
     if kind.startswith(("date", "time", "duration", "period")):
         raise InputError(
             f"{what} holds dates or times ({kind}); give numbers, such as days since a date, or leave it out"
@@ -163,7 +195,10 @@ def column_values(column: Any, what: str) -> np.ndarray:
     present = [value for value in kept if value is not None]
     is_bool = all(isinstance(value, bool | np.bool_) for value in present)
     if not (is_bool and present) and all(map(is_number, present)):
-        return np.array([math.nan if value is None else float(value) for value in kept])
+        try:
+            return np.array([math.nan if value is None else float(value) for value in kept])
+        except OverflowError:
+            raise InputError(f"{what} holds integers beyond what floats hold; remove or replace them") from None
     other = next((value for value in present if not isinstance(value, str) and not is_number(value)), None)
     if other is not None:
         raise InputError(f"{what} holds {type(other).__name__}; give numbers or texts, or leave it out")
@@ -174,6 +209,12 @@ def _category_values(column: Any) -> np.ndarray:
     """Return the values of a column of categories, whatever they are, as texts, with None for missing ones."""
     values = column.to_list()
     return np.array([None if is_missing_value(value) else value_text(value) for value in values], dtype=object)
+
+
+def is_of_numbers(column: object) -> bool:
+    """Return whether an array or a series holds numbers by its type, as numpy has them."""
+    dtype = getattr(column, "dtype", None)
+    return isinstance(dtype, np.dtype) and dtype.kind in "iuf"
 
 
 def is_number(value: object) -> bool:

@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 from deepal_autoal.datasets.user_data.labels import check_written_labels
-from deepal_autoal.datasets.user_data.raw_samples import column_values, is_frame, is_missing_value, is_number, is_sparse
+from deepal_autoal.datasets.user_data.raw_samples import (
+    column_values,
+    is_frame,
+    is_missing_value,
+    is_number,
+    is_of_numbers,
+    is_sparse,
+)
 from deepal_autoal.errors import InputError
 from deepal_autoal.numerics.arrays import as_array
 
@@ -30,11 +37,11 @@ def written_labels(given: Any, what: str) -> np.ndarray:
         raise InputError(f"{what} has shape {tuple(shape or ())}; give one class a sample, (N,)")
     if callable(getattr(given, "detach", None)):
         given = given.detach().cpu().numpy()
-    if isinstance(given, np.ndarray):
+    if isinstance(given, np.ndarray) or is_of_numbers(given):
         given = as_array(given, what)  # refuses masked labels
         if given.dtype.kind in "bi" and len(given):
-            return given.astype(np.int64)
-        given = given.tolist()
+            return np.asarray(given, dtype=np.int64)
+        given = given if given.dtype.kind in "mM" else given.tolist()  # of dates it makes integers
     values = given.to_list() if callable(getattr(given, "to_list", None)) else list(given)
     if not values:
         raise InputError(f"{what} is empty")
@@ -51,13 +58,16 @@ def _integers(values: Sequence[Any], what: str) -> np.ndarray:
     for row, value in enumerate(values):
         if is_missing_value(value):
             raise InputError(f"{what}: the label in row {row} is missing; leave out such samples")
-        if not float(value).is_integer():
+        is_float = isinstance(value, float | np.floating)
+        if is_float and not float(value).is_integer():
             raise InputError(
                 f"{what}: {value:g} is not a class: these are numbers with fractions or infinite, and labels must be "
                 "integers or names"
             )
-        if abs(value) > (_LARGEST_FLOAT if isinstance(value, float | np.floating) else _LARGEST_INTEGER):
-            raise InputError(f"{what}: label {value} is too large for a class number; give names, such as its text")
+        if abs(value) > (_LARGEST_FLOAT if is_float else _LARGEST_INTEGER):
+            raise InputError(
+                f"{what}: label {str(value)[:40]} is too large for a class number; give names, such as its text"
+            )
     return np.array([int(value) for value in values], dtype=np.int64)
 
 
