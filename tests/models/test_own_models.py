@@ -175,6 +175,8 @@ class Other(nn.Module):
     (Net(n_features=5), r"cannot take inputs \(n, 6\)"), (Net(n_classes=4), r"returns shape \(1, 4\) for one input"),
     (Other("softmax"), "ends in Softmax: leave it out"), (Other("double"), "does not end in an nn.Linear"),
     (Other("dict"), "returns dict for one input"), (lambda a, b, c: Net(), "takes a, b, c: let it take input_shape"),
+    (lambda hidden, depth: Net(), "takes hidden, depth: let it"),
+    (lambda n_classes, n_features: Net(), "takes n_features: let it"),
     (lambda: 3, "returned int; return a torch.nn.Module"),
 ])  # fmt: skip
 def test_what_cannot_be_a_model(model, message, blob_data, small):
