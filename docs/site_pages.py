@@ -9,6 +9,7 @@ The page of the API lists what the stubs of the public packages name.
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,23 @@ EXPORT = re.compile(r"^from \.(\S+) import (\w+) as (\w+)$", re.MULTILINE)
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the repository's pages."""
+    tracked = tracked_files()
     for pattern in PAGES:
         for path in sorted(ROOT.glob(pattern)):
             name = path.relative_to(ROOT).as_posix()
-            if name not in files.src_uris:
+            if name not in files.src_uris and (tracked is None or name in tracked):
                 files.append(File(name, str(ROOT), config["site_dir"], config["use_directory_urls"]))
     return files
+
+
+def tracked_files() -> set[str] | None:
+    """Return what git tracks, so that notes and results of the working tree are not published; None without git."""
+    try:
+        found = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    names = found.stdout.decode("utf-8", "surrogateescape").split("\0")
+    return {*names} - {""} or None  # nothing of an unpacked archive inside another repository
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:

@@ -55,7 +55,7 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield _row("system", python["platform"])
     memory = "" if machine["memory_gib"] is None else f", {machine['memory_gib']:g} GiB of memory"
     load = "" if machine["load"] is None else f", load {machine['load'][0]:g}"
-    yield _row("machine", f"{machine['usable_cores']:g} of {machine['cores']} cores{memory}{load}")
+    yield _row("machine", f"{_cores(machine)}{memory}{load}")
     if torch["error"] is None:
         build = f"CUDA {torch['cuda_build']}" if torch["cuda_build"] else "CPU build"
         yield _row("torch", f"{build}, {torch['threads']} threads, {torch['cpu']}")
@@ -89,3 +89,10 @@ def _row(name: str, text: str) -> str:
 def _wrapped(name: str, text: str) -> list[str]:
     lines = textwrap.wrap(text, _WIDTH - 18, break_on_hyphens=False)
     return [_row(name if not number else "", line) for number, line in enumerate(lines)]
+
+
+def _cores(machine: Mapping[str, Any]) -> str:
+    usable, cores = machine["usable_cores"], machine["cores"]
+    if usable is None:
+        return "an unknown number of cores"
+    return f"{usable:g} cores" if cores is None else f"{usable:g} of {cores} cores"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -34,18 +35,18 @@ def examine() -> dict[str, Any]:
     found: dict[str, Any] = {
         "deepal": {
             "version": version("deepal_autoal"),
-            "folder": without_home(Path(__file__).parents[1]),
+            "folder": str(Path(__file__).parents[1]),
             "is_from_sources": is_from_sources(),
         },
         "python": {
             "version": platform.python_version(),
-            "executable": without_home(sys.executable),
+            "executable": sys.executable,
             "platform": platform.platform(),
         },
         "machine": machine(),
         "packages": {name: installed(name) for name in PACKAGES},
         "environment": {
-            name: without_home(value)
+            name: value
             for name, value in sorted(os.environ.items())
             if name.startswith("DEEPAL_") or name in THREAD_VARIABLES
         },
@@ -63,14 +64,22 @@ def examine() -> dict[str, Any]:
         "temporary": folder(Path(tempfile.gettempdir())),
         "published weights": folder(weights_folder()),
     }
+    return without_home(found)  # type: ignore[no-any-return]
+
+
+def without_home(found: Any) -> Any:
+    """Return a text, or the lists and dicts around texts, with ``~`` for the user's home folder wherever it occurs."""
+    if isinstance(found, dict):
+        return {key: without_home(value) for key, value in found.items()}
+    if isinstance(found, (list, tuple)):
+        return [*map(without_home, found)]
+    if not isinstance(found, str):
+        return found
+    home = os.path.expanduser("~")
+    for folder in (home, os.path.realpath(home)):
+        if len(folder) > 1:
+            found = re.sub(rf"(?<!\w){re.escape(folder)}(?!\w|[.-]\w)", "~", found)
     return found
-
-
-def without_home(path: str | os.PathLike[str]) -> str:
-    """Return a path with ``~`` for the user's home folder."""
-    text, home = os.fspath(path), os.path.expanduser("~")
-    is_inside = len(home) > 1 and (text == home or text.startswith(home + os.sep))
-    return "~" + text[len(home) :] if is_inside else text
 
 
 def is_from_sources() -> bool:
@@ -199,7 +208,7 @@ def folder(path: Path) -> dict[str, Any]:
     except OSError:
         free = None
     return {
-        "path": without_home(path),
+        "path": str(path),
         "exists": path.is_dir(),
         "is_writable": os.access(there, os.W_OK | os.X_OK),
         "free_gib": free,

@@ -70,9 +70,9 @@ def _torch(found: Mapping[str, Any]) -> Iterator[Remark]:
         if torch["cuda_build"] is None:
             yield Remark("slow", "the machine has an NVIDIA driver, but this torch computes on CPUs only: install a "
                          "CUDA build (pytorch.org/get-started)")  # fmt: skip
-        elif found["environment"].get("CUDA_VISIBLE_DEVICES") not in (None, ""):
-            yield Remark("note", "torch sees no GPU: CUDA_VISIBLE_DEVICES is "
-                         f"{found['environment']['CUDA_VISIBLE_DEVICES']}")  # fmt: skip
+        elif "CUDA_VISIBLE_DEVICES" in found["environment"]:
+            visible = found["environment"]["CUDA_VISIBLE_DEVICES"] or "empty, which hides all"
+            yield Remark("note", f"torch sees no GPU: CUDA_VISIBLE_DEVICES is {visible}")
         else:
             yield Remark("slow", "the machine has an NVIDIA driver, but torch sees no GPU: the driver may be older "
                          f"than CUDA {torch['cuda_build']}, or the container has no GPU")  # fmt: skip

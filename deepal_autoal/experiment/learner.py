@@ -79,7 +79,8 @@ class ActiveLearner(PoolTraining):
         audit: Share of each batch that is drawn uniformly instead, for `estimate`; 0 for none.
         audit_folds: Number of models that `estimate` trains without a part of the labels each; by default 10. With 0 it
             trains none: for models that take long to train, at the price of a wider interval.
-        class_names: Names of the classes: `tell` takes them, and `predict` returns them.
+        class_names: Names of the classes: `tell` takes them, and `predict` returns them, as texts. If all are whole
+            numbers, such as ``[1, 2, 5]``, whole numbers as labels are names too; else they are class numbers.
         validation: Pool indices and labels of samples on which strategies may judge models: ``context.validation``.
             They are neither trained on nor asked for.
 

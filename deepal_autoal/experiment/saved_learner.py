@@ -165,8 +165,15 @@ class SavedLearner:
             "scaling": self.scaling or ("auto" if as_samples(pool, "pool").ndim == 4 else "feature"),
             **({"class_names": self.class_names} if self.class_names else {}),
             **({} if self.audit is None else {"audit": self.audit[0], "audit_folds": self.audit[1]}),
-            "validation": self.validation,
+            "validation": self._written_validation(),
         }
+
+    def _written_validation(self) -> tuple[Any, Any] | None:
+        """Return the validation set with labels by name, where there are names: numbers could be names too."""
+        if self.validation is None or not self.class_names:
+            return self.validation
+        rows, labels = self.validation
+        return rows, [self.class_names[label] for label in labels.tolist()]
 
 
 def model_state(model: FittedModel) -> dict[str, Any]:

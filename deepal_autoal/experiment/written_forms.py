@@ -10,6 +10,7 @@ import numpy as np
 from deepal_autoal.datasets.user_data.preparation import Preparation
 from deepal_autoal.datasets.user_data.raw_samples import raw_samples
 from deepal_autoal.errors import InputError
+from deepal_autoal.numerics.arrays import as_array
 from deepal_autoal.run_settings import whole_number
 from deepal_autoal.training.samples import CheckedSamples, as_samples
 
@@ -42,6 +43,8 @@ class WrittenForms:
         self.class_names = () if class_names is None else tuple(map(str, class_names))
         if n_classes is None and not self.class_names:
             raise InputError("give n_classes, the number of classes, or class_names")
+        # Class numbers by name, if all names are whole numbers.
+        self._whole_names = _whole_names(self.class_names)
         self.n_classes = len(self.class_names) if n_classes is None else whole_number("n_classes", n_classes)
         if self.n_classes < 2:
             raise InputError(f"n_classes is {self.n_classes}; at least two are needed")
@@ -80,21 +83,36 @@ class WrittenForms:
     def numbers(self, labels: Any) -> ArrayLike:
         """Return labels as class numbers; those that are no names are returned as they are.
 
+        A whole number is a name where all names are whole numbers or their texts, else a class number.
+
         Raises:
-            InputError: If a label is a text, but no class has this name.
+            InputError: If a label is a name, but no class has it.
         """
+        if self._whole_names:
+            labels = np.atleast_1d(as_array(labels, "labels")).tolist()
         # A tensor has no texts, and not every one of them becomes an array.
         is_tensor = hasattr(labels, "is_sparse")
         written = [] if is_tensor or not hasattr(labels, "__iter__") else list(labels)
-        if not any(isinstance(label, str) for label in written):
+        if not self._whole_names and not any(isinstance(label, str) for label in written):
             return labels  # type: ignore[no-any-return]
-        known = {name: number for number, name in enumerate(self.class_names)}
-        unknown = next((label for label in written if not isinstance(label, str) or label not in known), None)
-        if unknown is not None:
+        known: dict[str | int, int] = {name: number for number, name in enumerate(self.class_names)}
+        known.update(self._whole_names)
+        unknown = [
+            label for label in written if type(label) is bool or not isinstance(label, str | int) or label not in known
+        ]
+        if unknown:
             shown = ", ".join(self.class_names[:10]) if known else "none: create the learner with class_names=[...]"
-            raise InputError(f"the label {unknown!r} is the name of no class; the names are {shown}")
+            raise InputError(f"the label {unknown[0]!r} is the name of no class; the names are {shown}")
         return [known[label] for label in written]
 
     def written(self, classes: NDArray[np.int64]) -> NDArray[Any]:
         """Return classes by name, str (n,), if they have names, else as they are."""
         return np.array(self.class_names)[classes] if self.class_names else classes
+
+
+def _whole_names(names: Sequence[str]) -> dict[int, int]:
+    try:
+        found = {int(name): number for number, name in enumerate(names)}
+    except ValueError:
+        return {}
+    return found if len(found) == len(names) else {}

@@ -105,7 +105,7 @@ def check_class_name(name: str, where: str) -> None:
         raise InputError(f"{where}: a class has an empty name; give it one")
     if name.casefold() == SKIP:
         raise InputError(f"{where}: {name!r} cannot be a class, as it says that nobody can tell; rename the class")
-    if is_missing(name):
+    if is_missing(name) or name.strip() == "-1":
         raise InputError(
             f"{where}: the label {name!r} stands for a missing one; leave it empty where there is none, or rename the "
             "class"

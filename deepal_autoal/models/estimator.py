@@ -78,7 +78,17 @@ class ClassifierHead(SizedByData):
         names = [name for name in estimator.get_params() if name == "random_state" or name.endswith("__random_state")]
         estimator.set_params(**dict.fromkeys(names, seed % 2**32))
         # Classes without a label in between are left out: nets take labels for column numbers.
-        labels = np.unique(self.labels.cpu().numpy(), return_inverse=True)[1].reshape(-1).astype(np.int64)
+        classes, labels = np.unique(self.labels.cpu().numpy(), return_inverse=True)
+        labels = labels.reshape(-1).astype(np.int64)
+        weights = {
+            name: {
+                **_other_keys(value, self._n_classes),
+                **{position: value[number] for position, number in enumerate(classes.tolist()) if number in value},
+            }
+            for name, value in estimator.get_params().items()
+            if name.rpartition("__")[2] == "class_weight" and isinstance(value, dict)
+        }
+        estimator.set_params(**weights)
         before = np.random.get_state()
         try:
             np.random.seed(seed % 2**32)
@@ -96,6 +106,11 @@ class ClassifierHead(SizedByData):
     def _load_from_state_dict(self, *arguments: Any, **named: Any) -> None:
         super()._load_from_state_dict(*arguments, **named)
         self._fitted = None
+
+
+def _other_keys(weights: dict[Any, Any], n_classes: int) -> dict[Any, Any]:
+    """Return the weights of what is no class number, which the classifier refuses."""
+    return {key: weight for key, weight in weights.items() if key not in range(n_classes)}
 
 
 class Classifier(SolvedModel):

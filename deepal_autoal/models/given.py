@@ -111,10 +111,10 @@ def _network_factory(given: Callable[..., Any], name: str) -> Callable[..., Any]
     required = [key for key, item in parameters.items()
                 if item.default is item.empty and item.kind not in (item.VAR_POSITIONAL, item.VAR_KEYWORD)]  # fmt: skip
     known = (*_SHAPES, *_CLASSES)
-    in_order = not set(required) <= set(known)
-    if in_order and len(required) != 2:
+    unknown = [key for key in required if key not in known]
+    if unknown:
         raise InputError(
-            f"model {name} takes {', '.join(required)}: let it take input_shape, which is (C, H, W) or (D,), "
+            f"model {name} takes {', '.join(unknown)}: let it take input_shape, which is (C, H, W) or (D,), "
             "and n_classes, one of them, or nothing; give all others a default"
         )
     own = [item for key, item in parameters.items() if key not in (*required, *known)]
@@ -126,8 +126,7 @@ def _network_factory(given: Callable[..., Any], name: str) -> Callable[..., Any]
 
         named: dict[str, Any] = {key: input_shape for key in _SHAPES if key in parameters}
         named |= {key: n_classes for key in _CLASSES if key in parameters}
-        network = given(input_shape, n_classes, **chosen) if in_order else given(**named, **chosen)
-        return as_task_model(name, network, input_shape, n_classes)
+        return as_task_model(name, given(**named, **chosen), input_shape, n_classes)
 
     both = [inspect.Parameter(key, inspect.Parameter.POSITIONAL_OR_KEYWORD) for key in ("input_shape", "n_classes")]
     build.__signature__ = inspect.Signature([*both, *options])  # type: ignore[attr-defined]

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from deepal_autoal import DeepALError, Strategy, top_scores
-from deepal_strategies.rambo.samples import labels_of, refuse_another_set, split_labeled
 from deepal_strategies.shared.option_checks import check_at_least, check_positive
 from deepal_strategies.shared.scaling import unit_of
+from deepal_strategies.shared.validation import labels_of, refuse_another_set, split_labeled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,7 +16,7 @@ from deepal_strategies.rambo import equations
 from deepal_strategies.rambo.acquisition import greedy_margin, n_considered, stochastic_greedy
 from deepal_strategies.rambo.bilevel import Iterate, adam_step, descend, hypergradient
 from deepal_strategies.rambo.dulo import DULO
-from deepal_strategies.rambo.samples import UtilitySamples, draw_pairs, labels_of, split_labeled
+from deepal_strategies.rambo.samples import UtilitySamples, draw_pairs
 from deepal_strategies.rambo.set_network import POOLINGS, SetNetwork
 from deepal_strategies.rambo.strategy import RAMBO, ranking_accuracy
 from deepal_strategies.rambo.transport import (
@@ -28,6 +28,7 @@ from deepal_strategies.rambo.transport import (
     sinkhorn,
 )
 from deepal_strategies.rambo.utility_model import Training, UtilityModel
+from deepal_strategies.shared.validation import labels_of, split_labeled
 
 K = 40
 QUICK = {"pairs": 3, "interpolated": 4, "epochs": 2, "steps": 2, "width": 8}

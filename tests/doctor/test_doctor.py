@@ -114,7 +114,9 @@ def test_faults_come_first(found):
 
 def test_the_home_folder_is_not_shown(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert without_home(tmp_path / "data") == "~/data" and without_home(tmp_path) == "~"
+    assert without_home(f"{tmp_path}/data") == "~/data" and without_home(str(tmp_path)) == "~"
+    error = {"plugins": [{"problems": [f"no file '{tmp_path}/x.py' in {tmp_path}."]}], "free": 1.5, "device": None}
+    assert without_home(error) == {**error, "plugins": [{"problems": ["no file '~/x.py' in ~."]}]}
     assert without_home(f"{tmp_path}-other/data") == f"{tmp_path}-other/data"
     assert examination.weights_folder() == tmp_path / ".cache" / "torch" / "hub" / "checkpoints"
 
@@ -132,3 +134,17 @@ def test_command(deepal, monkeypatch):
     assert status == 0 and not err and out.endswith("Nothing is wrong or slow.\n") and "GFLOP/s" in out
     status, out, _ = deepal("doctor", "--json")
     assert status == 0 and json.loads(out)["deepal"]["version"] and json.loads(out)["remarks"] == []
+
+
+def test_a_hidden_gpu_and_unknown_cores_are_said(found, monkeypatch, deepal):
+    state = healthy(found)
+    state["machine"]["has_nvidia_driver"] = True
+    state["torch"].update(devices=[{"device": "cpu", "error": None}], cuda_build="12.4")
+    for value, shown in (("", "empty, which hides all"), ("7", "7")):
+        state["environment"] = {"CUDA_VISIBLE_DEVICES": value}
+        (remark,) = judge(state)
+        assert (remark.kind, remark.text) == ("note", f"torch sees no GPU: CUDA_VISIBLE_DEVICES is {shown}")
+    monkeypatch.setattr(examination, "usable_cores", lambda: None)
+    monkeypatch.setattr("deepal_autoal.doctor.examination.examine", lambda: found | {"machine": examination.machine()})
+    status, out, _ = deepal("doctor")
+    assert status in (0, 1) and "an unknown number of cores" in out

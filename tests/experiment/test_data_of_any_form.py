@@ -6,6 +6,7 @@ import numpy as np
 import pandas
 import pytest
 import scipy.sparse
+import torch
 
 from deepal_autoal import ActiveLearner, InputError, RunFolderError, run
 from deepal_autoal.benchmark import run_benchmark
@@ -88,6 +89,26 @@ def test_parquet(deepal, tmp_path):
     assert deepal("run", "--dataset", "animals.csv", "--target", "kind", "--out", "other", *RUN)[0] == 0
     one, other = (json.loads((tmp_path / name / "config.json").read_text())["dataset"] for name in ("run", "other"))
     assert one["fingerprint"] == other["fingerprint"]
+
+
+@pytest.mark.parametrize("names", [[1, 2, 3], ["1", "2", "3"], np.array([1, 2, 3])])
+def test_whole_numbers_as_names_are_not_positions(names, tmp_path):
+    x = np.random.default_rng(0).normal(size=(30, 2)) + 5 * np.arange(30)[:, None] % 15
+    learner = ActiveLearner(x, "margin", class_names=names, model="linear", validation=([27, 28, 29], [3, 1, 2]))
+    learner.tell([0, 1, 2], np.array([1, 2, 3]))
+    learner.tell([3, 4, 5], torch.tensor([1, 2, 3]))
+    learner.tell([6, 7, 8], ["1", "2", "3"])
+    assert learner.labels.tolist() == [0, 1, 2] * 3 and set(learner.predict(x)) == {"1", "2", "3"}
+    for label in (0, 4, 1.0, True):
+        with pytest.raises(InputError, match=f"the label {label} is the name of no class; the names are 1, 2, 3"):
+            learner.tell([9], [label])
+    learner.save(tmp_path / "learner.pt")
+    restored = ActiveLearner.load(tmp_path / "learner.pt", x)
+    for one in (learner, restored):
+        assert one.labels.tolist() == [0, 1, 2] * 3 and one._validation.labels.tolist() == [2, 0, 1]
+    positions = ActiveLearner(x, "margin", class_names=["1", "b", "3"], model="linear")
+    positions.tell([0, 1], [0, 2])
+    assert positions.labels.tolist() == [0, 2]
 
 
 def test_a_learner_on_a_frame_with_class_names(tmp_path):

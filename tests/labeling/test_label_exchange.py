@@ -141,7 +141,8 @@ def test_classes_are_renamed_joined_and_removed(deepal, vectors):
     assert status == 0 and out.split()[-4:] == ["a", "2", "bee", "1"]
     for arguments, part in (
         (("--remove", "c"), "unknown class 'c'"), (("--rename", "aa", "a"), "unknown class 'aa'"),
-        (("--rename", "a", "skip"), "cannot be a class"), (("--rename", "a", "a"), "two different"),
+        (("--rename", "a", "skip"), "cannot be a class"),
+        (("--rename", "a", "-1"), "stands for a missing one"), (("--rename", "a", "a"), "two different"),
         (("--rename", "a", "bee", "--remove", "bee"), "two steps"),
     ):  # fmt: skip
         status, _, err = deepal("label", "classes", "p", *arguments)

@@ -105,6 +105,21 @@ def test_a_classifier_is_what_scikit_learn_fits(blob_data):
     assert len(set(learner.ask(5).tolist())) == 5
 
 
+def test_weights_are_those_of_their_classes(blob_data):
+    weights = {0: 1.0, 1: 5.0, 2: 50.0}
+    x, rows = blob_data.x_train, np.flatnonzero(blob_data.y_train != 1)[:20]
+    labels = blob_data.y_train[rows]
+    for model in (LogisticRegression(class_weight=weights), make_pipeline(LogisticRegression(class_weight=weights))):
+        learner = ActiveLearner(x, "margin", 3, model=model, scaling="none")
+        learner.tell(rows, labels)
+        expected = LogisticRegression(class_weight={0: 1.0, 2: 50.0}).fit(x[rows], labels).predict_proba(x)
+        assert np.allclose(learner.predict_proba(x)[:, [0, 2]], expected, atol=1e-6)
+    learner = ActiveLearner(x, "margin", 3, model=LogisticRegression(class_weight={0: 1.0, "2": 3.0}))
+    learner.tell(rows, labels)
+    with pytest.raises(Exception, match="class_weight"):
+        learner.fit()
+
+
 def test_a_single_class_and_saving(blob_data, tmp_path):
     learner = ActiveLearner(blob_data.x_train, "entropy", 3, model=GaussianNB())
     learner.tell([1, 4], [1, 1])
@@ -160,6 +175,8 @@ class Other(nn.Module):
     (Net(n_features=5), r"cannot take inputs \(n, 6\)"), (Net(n_classes=4), r"returns shape \(1, 4\) for one input"),
     (Other("softmax"), "ends in Softmax: leave it out"), (Other("double"), "does not end in an nn.Linear"),
     (Other("dict"), "returns dict for one input"), (lambda a, b, c: Net(), "takes a, b, c: let it take input_shape"),
+    (lambda hidden, depth: Net(), "takes hidden, depth: let it"),
+    (lambda n_classes, n_features: Net(), "takes n_features: let it"),
     (lambda: 3, "returned int; return a torch.nn.Module"),
 ])  # fmt: skip
 def test_what_cannot_be_a_model(model, message, blob_data, small):

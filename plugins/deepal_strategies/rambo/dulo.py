@@ -9,10 +9,11 @@ import torch
 
 from deepal_autoal import InputError, Query, Strategy
 from deepal_strategies.rambo.acquisition import stochastic_greedy
-from deepal_strategies.rambo.samples import MIN_LABELED, Judge, UtilitySamples, draw_pairs, split_labeled
+from deepal_strategies.rambo.samples import Judge, UtilitySamples, draw_pairs
 from deepal_strategies.rambo.strategy import embeddings_of, ranking_accuracy, score_of
 from deepal_strategies.rambo.utility_model import Training, UtilityModel
 from deepal_strategies.shared.option_checks import check_at_least, check_positive
+from deepal_strategies.shared.validation import MIN_LABELED, split_labeled
 
 if TYPE_CHECKING:
     from deepal_autoal import QueryContext

@@ -10,22 +10,14 @@ import torch
 from deepal_autoal import DeepALError, Query, Strategy, top_scores
 from deepal_strategies.rambo import equations
 from deepal_strategies.rambo.acquisition import greedy_margin, n_considered
-from deepal_strategies.rambo.samples import (
-    MIN_LABELED,
-    Judge,
-    UtilitySamples,
-    draw_pairs,
-    judges,
-    labels_of,
-    positions_of,
-    split_labeled,
-)
+from deepal_strategies.rambo.samples import Judge, UtilitySamples, draw_pairs
 from deepal_strategies.rambo.transport import TransportToValidation
 from deepal_strategies.rambo.utility_model import Training, UtilityModel
 from deepal_strategies.shared.option_checks import check_at_least, check_choice
 from deepal_strategies.shared.scaling import scaled, unit_of
 from deepal_strategies.shared.standardize import Standardize
 from deepal_strategies.shared.uncertainty import negative_margin
+from deepal_strategies.shared.validation import MIN_LABELED, judges, labels_of, positions_of, split_labeled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
