@@ -96,7 +96,7 @@ class WrittenForms:
         if not self._whole_names and not any(isinstance(label, str) for label in written):
             return labels  # type: ignore[no-any-return]
         known: dict[str | int, int] = {name: number for number, name in enumerate(self.class_names)}
-        known.update(self._whole_names)
+        known.update((whole, number) for whole, number in self._whole_names.items())
         unknown = [
             label for label in written if type(label) is bool or not isinstance(label, str | int) or label not in known
         ]
