@@ -95,8 +95,8 @@ class WrittenForms:
         written = [] if is_tensor or not hasattr(labels, "__iter__") else list(labels)
         if not self._whole_names and not any(isinstance(label, str) for label in written):
             return labels  # type: ignore[no-any-return]
-        known: dict[str | int, int] = {name: number for number, name in enumerate(self.class_names)}
-        known.update((whole, number) for whole, number in self._whole_names.items())
+        known: dict[Any, int] = {name: number for number, name in enumerate(self.class_names)}
+        known.update(self._whole_names)
         unknown = [
             label for label in written if type(label) is bool or not isinstance(label, str | int) or label not in known
         ]
