@@ -34,7 +34,7 @@ def register_strategy(
         card: Further details (see `Registrar.add`).
 
     Raises:
-        InputError: If it is neither, or the name cannot be had.
+        InputError: If it is neither, or the name is taken or not allowed.
     """
     if isinstance(strategy, Strategy):
         raise InputError(

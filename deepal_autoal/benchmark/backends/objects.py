@@ -35,7 +35,7 @@ def of_this_process(settings: Mapping[str, Any]) -> list[Any]:
 
 
 def why_not_sent(settings: Mapping[str, Any]) -> str:
-    """Return why a run's objects cannot be had in another process; empty if they can."""
+    """Return why another process cannot import a run's objects; empty if it can."""
     for item in of_this_process(settings):
         target, name = (item.target, item.name) if isinstance(item, Entry) else (item, own_name(item))
         try:
