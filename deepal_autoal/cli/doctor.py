@@ -62,8 +62,8 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
     for device in torch["devices"]:
         if device["error"] is None:
             size = f", {device['free_gib']:g} of {device['memory_gib']:g} GiB free" if "memory_gib" in device else ""
-            named = ", ".join(str(device[key]) for key in ("name",) if key in device)
-            yield _row(device["device"], f"{named}{size}{', ' if named or size else ''}{device['gflops']:,} GFLOP/s")
+            named = f"{device['name']}{size}, " if "name" in device else ""
+            yield _row(device["device"], f"{named}{device['gflops']:,} GFLOP/s")
     there = {name: version for name, version in found["packages"].items() if version is not None}
     yield from _wrapped("packages", ", ".join(f"{name} {version}" for name, version in there.items()))
     yield from _wrapped("not installed", ", ".join(name for name in found["packages"] if name not in there))

@@ -160,7 +160,7 @@ def torch_state() -> dict[str, Any]:
 
 
 def device_state(name: str) -> dict[str, Any]:
-    """Return a device's name, memory in GiB, precision of training on large images, and speed; or its ``error``."""
+    """Return a device's name, memory in GiB and speed; or its ``error``."""
     import torch
 
     from deepal_autoal.numerics.devices import describe_gpu

@@ -90,7 +90,8 @@ class AutoAL(SelectorStrategy):
             `budget_width`). With ``final="coverage"`` it only sets the pool's own ϑ.
         power: Of the ranks that are the weights of the coverage stage.
         uncertainty: Power of the task model's calibrated uncertainty, a factor of these weights. The temperature is
-            that of the halves' models on their held-out halves, which costs no further training.
+            that of the halves' models on their held-out halves, which costs no further training; where there are
+            none (``scorer="task"``, a random search, fewer than four labels), it is the engine's, by three trainings.
 
     Raises:
         InputError: If an option is out of range, or has no effect in this stage.

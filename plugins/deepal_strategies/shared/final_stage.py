@@ -120,8 +120,7 @@ class FinalStage:
         seed = context.stream_seed("final")
         if self.final == "coverage":
             generator = torch.Generator(context.device).manual_seed(seed)
-            weights = self._coverage_weights(context, scores, temperature)
-            return covering(context, weights, batch_size, generator)
+            return covering(context, self._coverage_weights(context, scores, temperature), batch_size, generator)
         generator = torch.Generator(scores.device).manual_seed(seed)
         width = self.width(context, batch_size)
         positions: NDArray[np.int64] = top_scores(scores, width, generator).cpu().numpy()
