@@ -60,8 +60,8 @@ class DropQuery(Strategy):
         context.report(changing=len(positions))
         chosen = positions
         if len(positions) > batch_size:
-            kept = context.candidates.embeddings()[torch.as_tensor(positions, device=context.device)]
-            members, clustering = cluster_members(unit_rows(kept), batch_size, context.rng)
+            kept = unit_rows(context.candidates.embeddings(), chosen=torch.as_tensor(positions, device=context.device))
+            members, clustering = cluster_members(kept, batch_size, context.rng)
             context.report(clustering=clustering)
             chosen = positions[members]
         elif len(positions) < batch_size:

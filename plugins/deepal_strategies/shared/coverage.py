@@ -42,22 +42,23 @@ def ball(exponents: Tensor) -> Tensor:
     return exponents.gt_(-1.0)
 
 
-def unit_rows(embeddings: Tensor, precise: bool = False) -> Tensor:
+def unit_rows(embeddings: Tensor, precise: bool = False, chosen: Tensor | None = None) -> Tensor:
     """Return rows scaled to length 1, (n, D), float32 or, where the device has it, float64; zero rows stay zero.
 
     Args:
-        embeddings: Shape (n, D), of any magnitude.
+        embeddings: Shape (N, D), of any magnitude.
         precise: Whether to use double precision.
+        chosen: Row numbers, int64 (n,), on the embeddings' device; all rows by default.
 
     Raises:
         QueryError: If an entry is not finite.
     """
     unit_of(embeddings)
     dtype = torch.float64 if precise and embeddings.device.type != "mps" else torch.float32
-    rows = embeddings.new_empty(embeddings.shape, dtype=dtype)
+    rows = embeddings.new_empty(len(embeddings if chosen is None else chosen), embeddings.shape[1], dtype=dtype)
     tiny = torch.finfo(dtype).tiny
     for part in SQUARES.blocks(len(rows), rows.shape[1], rows.device):
-        block = embeddings[part].to(dtype)
+        block = embeddings[part if chosen is None else chosen[part]].to(dtype)
         # By the largest entry first, so that no square overflows or vanishes.
         block = block / block.abs().amax(dim=1, keepdim=True).clamp_(min=tiny)
         rows[part] = block / torch.linalg.vector_norm(block, dim=1, keepdim=True).clamp_(min=tiny)
