@@ -24,6 +24,7 @@ from .plugins.host import plugin_host as plugin_host
 from .plugins.registry import Registrar as Registrar
 from .plugins.run_view import ActiveRun as ActiveRun
 from .querying.asking import Answer as Answer
+from .querying.asking import ask as ask
 from .querying.context import LabeledView as LabeledView
 from .querying.context import PoolView as PoolView
 from .querying.context import QueryContext as QueryContext

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepal_autoal import InputError, LabeledData, Query, Requirement, Strategy, create_strategy
+from deepal_autoal import InputError, LabeledData, Query, Requirement, Strategy, ask, create_strategy
 from deepal_strategies.shared.option_checks import check_at_least
 from deepal_strategies.shared.uncertainty import entropy
 
@@ -65,13 +65,11 @@ class CEAL(Strategy):
 
     def query(self, context: QueryContext, batch_size: int) -> Query:
         """Return the base strategy's batch, and keep the pseudo-labels."""
-        answer = self.base.query(context, batch_size)
-        if not isinstance(answer, Query):
-            answer = Query(answer)
+        answer = ask(self.base, context, batch_size)
         threshold = max(0.0, self.threshold - self.decay * context.round)
         log_probabilities = context.candidates.log_probabilities()
         is_sure = (entropy(log_probabilities) < threshold).cpu().numpy()
-        sure = np.flatnonzero(is_sure & ~np.isin(context.candidates.indices, np.asarray(answer.indices)))
+        sure = np.flatnonzero(is_sure & ~np.isin(context.candidates.indices, answer.indices))
         order = np.argsort(context.candidates.indices[sure])
         self._indices = context.candidates.indices[sure[order]]
         self._classes = log_probabilities.argmax(dim=1).cpu().numpy()[sure[order]]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from deepal_autoal import InputError, Query, Requirement, SelectorStrategy, Strategy, create_strategy
+from deepal_autoal import InputError, Query, Requirement, SelectorStrategy, Strategy, ask, create_strategy
 from deepal_strategies.shared.option_checks import check_at_least
 
 if TYPE_CHECKING:
@@ -93,11 +93,9 @@ class Refine(SelectorStrategy):
                 pool = np.sort(context.rng.choice(pool, cap, replace=False))
             sizes.append(len(pool))
         filtered = context.rebuild(candidates=pool, purpose="last")
-        given = self.last.query(filtered, batch_size)
-        answer = given if isinstance(given, Query) else Query(given)
-        chosen = np.asarray(answer.indices)
-        proposed = {name: int(np.isin(chosen, batch).sum()) for name, batch in proposals.items()}
-        return Query(chosen, {"pool": sizes, "proposed": proposed, "last": {**filtered.reported, **answer.report}})
+        answer = ask(self.last, filtered, batch_size)
+        proposed = {name: int(np.isin(answer.indices, batch).sum()) for name, batch in proposals.items()}
+        return Query(answer.indices, {"pool": sizes, "proposed": proposed, "last": dict(answer.report)})
 
     def _proposals(
         self, context: QueryContext, number: int, pool: NDArray[np.int64], size: int, batch_size: int

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from deepal_autoal import ActiveLearner, InputError, Trainer, create_strategy, run
+from deepal_autoal import ActiveLearner, InputError, QueryError, Strategy, Trainer, create_strategy, run
 from deepal_autoal.training.trainer import LabeledData
 from deepal_strategies.ceal import CEAL
 
@@ -79,6 +79,18 @@ def test_samples_labeled_meanwhile_have_their_label_alone(trained):
     learner.tell(given, labels[given])
     learner.fit()
     assert len(np.unique(trained[-1].indices)) == len(trained[-1].indices) == 20 + len(pseudo) - 3
+
+
+def test_a_base_with_a_wrong_answer_is_named():
+    class Labeled(Strategy):
+        def query(self, context, batch_size):
+            return context.labeled.indices[:batch_size]
+
+    strategy = CEAL()
+    strategy.base = Labeled()
+    learner, _, _ = learner_of(strategy)
+    with pytest.raises(QueryError, match="Labeled"):
+        learner.ask(3)
 
 
 def test_a_threshold_below_zero_takes_none():

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from deepal_autoal import ActiveLearner, InputError, Query, Strategy, UnknownNameError, create_strategy
+from deepal_autoal import ActiveLearner, InputError, Query, QueryError, Strategy, UnknownNameError, create_strategy
 from deepal_autoal.numerics.calibration import best_temperature
 from deepal_autoal.querying.strategy import check_query
 from deepal_strategies.herding import UHerding
@@ -201,6 +201,17 @@ def test_memories_are_kept(make_round):
     restored.load_state_dict(outside.state_dict())
     for key, value in outside.last.state_dict().items():
         np.testing.assert_array_equal(restored.last.state_dict()[key], value)
+
+
+def test_a_last_strategy_with_a_wrong_answer_is_named(make_round):
+    class Repeating(Strategy):
+        def query(self, context, batch_size):
+            return np.repeat(context.candidates.indices[:1], batch_size)
+
+    refine = Refine({"up": ByKey(up), "repeating": Repeating()}, "repeating", batches=2)
+    refine.candidates["repeating"] = ByKey(down)  # the filter's queries are right, so the last one is at fault
+    with pytest.raises(QueryError, match="Repeating"):
+        refine.query(make_round().context, 3)
 
 
 @pytest.mark.parametrize(
