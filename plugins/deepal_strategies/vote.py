@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from deepal_autoal import Query, SelectorStrategy, Strategy
 from deepal_strategies.shared.default_candidates import DEFAULT_CANDIDATES
-from deepal_strategies.shared.final_stage import POWER, UNCERTAINTY, FinalStage
+from deepal_strategies.shared.final_stage import FinalStage
 from deepal_strategies.shared.option_checks import check_choice
 from deepal_strategies.shared.votes import Votes, collect_votes
 
@@ -27,8 +27,9 @@ class Vote(SelectorStrategy):
         final: How the batch follows from the votes: ``"coverage"``, ``"diverse"`` or ``"top"`` (see `FinalStage`).
         oversample: Width of the diverse stage's filter in batches; by default it follows the number of labels (see
             `budget_width`).
-        power: Of the ranks that are the weights of the coverage stage.
-        uncertainty: Power of the task model's calibrated uncertainty, a factor of these weights.
+        power: Of the ranks that are the weights of the coverage stage; 2 by default.
+        uncertainty: Power of the task model's calibrated uncertainty, a factor of these weights; 0 by default, as it
+            costs three trainings a round. AutoAL's stage has ``power=0.5`` and ``uncertainty=1.5``.
 
     Raises:
         InputError: If an option is out of range, or has no effect in this stage.
@@ -43,8 +44,8 @@ class Vote(SelectorStrategy):
         scores: Literal["ranks", "picks"] = "ranks",
         final: Literal["coverage", "diverse", "top"] = "coverage",
         oversample: int | None = None,
-        power: float = POWER,
-        uncertainty: float = UNCERTAINTY,
+        power: float | None = None,
+        uncertainty: float | None = None,
     ) -> None:
         super().__init__(candidates)
         check_choice("scores", scores, ("ranks", "picks"))
@@ -52,11 +53,15 @@ class Vote(SelectorStrategy):
         self.stage = FinalStage(final, oversample, power, uncertainty)
         self.stage.refuse_without_effect()
 
+    def describe_options(self) -> dict[str, Any]:
+        """Return the options, with the stage's weights."""
+        return {**super().describe_options(), **self.stage.describe_options()}
+
     @property
     def requires(self) -> frozenset[Requirement]:  # type: ignore[override]
         """The candidates' requirements, the stage's embeddings, and its probabilities if it weighs by uncertainty."""
         own: frozenset[Requirement] = frozenset({"probabilities"})
-        return super().requires | own if self.stage.uncertainty else super().requires
+        return super().requires | own if self.stage.uses_uncertainty else super().requires
 
     def query(self, context: QueryContext, batch_size: int) -> Query:
         """Return the batch; the report holds the weights, which are all equal."""

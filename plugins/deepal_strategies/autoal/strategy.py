@@ -15,7 +15,7 @@ from deepal_strategies.autoal.settings import OF_INPUTS, OF_OUTPUTS, VARIANTS, S
 from deepal_strategies.autoal.simulation import MIN_LABELED, held_out_temperature, simulate_cycle, vote_scores_of
 from deepal_strategies.autoal.threshold import top_quantile
 from deepal_strategies.shared.default_candidates import DEFAULT_CANDIDATES
-from deepal_strategies.shared.final_stage import POWER, UNCERTAINTY, FinalStage
+from deepal_strategies.shared.final_stage import BY_UNCERTAINTY, FinalStage
 from deepal_strategies.shared.option_checks import check_choice
 from deepal_strategies.shared.votes import collect_votes
 
@@ -88,10 +88,11 @@ class AutoAL(SelectorStrategy):
         final: ``"coverage"``, ``"diverse"`` or ``"top"``; see `FinalStage`.
         oversample: Width of the diverse stage's filter in batches; by default it follows the number of labels (see
             `budget_width`). With ``final="coverage"`` it only sets the pool's own ϑ.
-        power: Of the ranks that are the weights of the coverage stage.
-        uncertainty: Power of the task model's calibrated uncertainty, a factor of these weights. The temperature is
-            that of the halves' models on their held-out halves, which costs no further training; where there are
-            none (``scorer="task"``, a random search, fewer than four labels), it is the engine's, by three trainings.
+        power: Of the ranks that are the weights of the coverage stage; 0.5 by default.
+        uncertainty: Power of the task model's calibrated uncertainty, a factor of these weights; 1.5 by default. The
+            temperature is that of the halves' models on their held-out halves, which costs no further training; where
+            there are none (``scorer="task"``, a random search, fewer than four labels), it is the engine's, by three
+            trainings.
 
     Raises:
         InputError: If an option is out of range, or has no effect in this stage.
@@ -135,8 +136,8 @@ class AutoAL(SelectorStrategy):
         carry: float | None = None,
         final: Literal["coverage", "diverse", "top"] | None = None,
         oversample: int | None = None,
-        power: float = POWER,
-        uncertainty: float = UNCERTAINTY,
+        power: float | None = None,
+        uncertainty: float | None = None,
     ) -> None:
         super().__init__(candidates)
         check_choice("variant", variant, tuple(VARIANTS))
@@ -161,7 +162,7 @@ class AutoAL(SelectorStrategy):
             "final": final,
         }
         chosen = {**VARIANTS[variant], **{name: value for name, value in given.items() if value is not None}}
-        self.stage = FinalStage(chosen.pop("final"), oversample, power, uncertainty)
+        self.stage = FinalStage(chosen.pop("final"), oversample, power, uncertainty, BY_UNCERTAINTY)
         self.stage.refuse_without_effect(uses_width=chosen["pool_threshold"] == "own")
         self.settings = Settings(
             n_cycles=n_cycles,
@@ -184,7 +185,7 @@ class AutoAL(SelectorStrategy):
 
     def describe_options(self) -> dict[str, Any]:
         """Return the options, with the values that the variant sets."""
-        described = {**super().describe_options(), "final": self.stage.final}
+        described = {**super().describe_options(), "final": self.stage.final, **self.stage.describe_options()}
         return {key: getattr(self.settings, key, value) for key, value in described.items()}
 
     @property
@@ -247,7 +248,7 @@ class AutoAL(SelectorStrategy):
         threshold = sum(cycle.threshold for cycle in cycles) / len(cycles)
         report: dict[str, Any] = {name: [cycle_losses[name] for cycle_losses in losses] for name in LOSS_NAMES}
         report.update(diverged=search.divergence, threshold=threshold, rate=cycles[-1].rate)
-        if self.stage.uncertainty and self.settings.scorer == "half":
+        if self.stage.uses_uncertainty and self.settings.scorer == "half":
             report["temperature"] = held_out_temperature(cycles)
         return search, threshold, {**report, "searched": True, "n_cycles": len(cycles)}
 

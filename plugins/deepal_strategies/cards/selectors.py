@@ -21,7 +21,7 @@ def add_all(add: Callable[..., None]) -> None:
     add(
         "vote",
         "deepal_strategies.vote:Vote",
-        summary="Uniform vote of the candidate strategies: AutoAL without its search",
+        summary="Uniform vote of the candidate strategies (-o power=0.5 -o uncertainty=1.5: autoal without its search)",
         family="selector",
         requires={"probabilities", "embeddings", "mc_dropout"},
         time="ask + K*N + (5000 + L + b)*N*D + L*L*D",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -25,15 +25,30 @@ if TYPE_CHECKING:
 FINALS = ("coverage", "diverse", "top")
 # Of 1, so that something is left to choose by where the model is certain of everything.
 _LEAST_UNCERTAINTY = 1e-6
-# Of the ranks that are the weights of coverage. Of 0, 1, 2, 4, 8 and 16, the best in the mean over budgets for the vote
-# of AutoAL's candidates on development data (benchmarks/selectors).
-POWER = 2.0
-UNCERTAINTY = 0.0
 # The filter of the diverse stage, in batches: its width at this many labels per class, and its limits.
 WIDTH = 10.0
 LABELS_PER_CLASS = 20
 NARROWEST = 3.0
 WIDEST = 30.0
+
+
+class CoverageWeights(NamedTuple):
+    """How much a candidate sample counts in the coverage stage: r^power·(1 - margin)^uncertainty, r its rank in [0, 1].
+
+    Attributes:
+        power: With 0 all ranks count alike, the higher, the more only those with the highest scores do.
+        uncertainty: Power of the task model's own calibrated uncertainty; 0 for none. It needs probabilities, and,
+            unless a candidate needs it too, three trainings for the temperature.
+    """
+
+    power: float
+    uncertainty: float
+
+
+# Weights of coverage, the best of those tried on development data, in the mean over budgets, for the vote of AutoAL's
+# candidates (benchmarks/selectors): by ranks alone, which costs nothing, and with the task model's uncertainty.
+BY_RANK = CoverageWeights(power=2.0, uncertainty=0.0)
+BY_UNCERTAINTY = CoverageWeights(power=0.5, uncertainty=1.5)
 
 
 @dataclass(frozen=True)
@@ -46,10 +61,8 @@ class FinalStage:
             samples with high scores (see `covering`). The b highest resemble each other; in our measurements this
             stage matters more than how the scores are combined.
         oversample: Width of the diverse stage's filter in batches; None for `budget_width`.
-        power: Of the ranks that are the weights of coverage: with 0 all samples count alike, the higher, the more only
-            those with the highest scores do.
-        uncertainty: Power of the task model's own calibrated uncertainty, a factor of these weights; 0 for none. It
-            needs probabilities, and, unless a candidate needs it too, three trainings for the temperature.
+        power, uncertainty: Those of `CoverageWeights`; None for the default.
+        default: The selector's own.
 
     Raises:
         InputError: If an option is out of range.
@@ -57,15 +70,34 @@ class FinalStage:
 
     final: str
     oversample: int | None = None
-    power: float = POWER
-    uncertainty: float = UNCERTAINTY
+    power: float | None = None
+    uncertainty: float | None = None
+    default: CoverageWeights = BY_RANK
 
     def __post_init__(self) -> None:
         check_choice("final", self.final, FINALS)
-        check_at_least("power", self.power, 0.0)
-        check_at_least("uncertainty", self.uncertainty, 0.0)
+        check_at_least("power", self.weights.power, 0.0)
+        check_at_least("uncertainty", self.weights.uncertainty, 0.0)
         if self.oversample is not None:
             check_at_least("oversample", self.oversample, 1)
+
+    @property
+    def weights(self) -> CoverageWeights:
+        """The weights of the coverage stage."""
+        return CoverageWeights(
+            self.default.power if self.power is None else self.power,
+            self.default.uncertainty if self.uncertainty is None else self.uncertainty,
+        )
+
+    @property
+    def uses_uncertainty(self) -> bool:
+        """Whether the stage needs probabilities and their temperature."""
+        return self.final == "coverage" and self.weights.uncertainty > 0.0
+
+    def describe_options(self) -> dict[str, float | None]:
+        """Return power and uncertainty for the record: None where the stage does not cover."""
+        covers = self.final == "coverage"
+        return {name: value if covers else None for name, value in self.weights._asdict().items()}
 
     def refuse_without_effect(self, uses_width: bool = False) -> None:
         """Refuse options that change nothing in this stage.
@@ -76,8 +108,8 @@ class FinalStage:
         Raises:
             InputError: If there is one.
         """
-        for name, value, default in (("power", self.power, POWER), ("uncertainty", self.uncertainty, UNCERTAINTY)):
-            if self.final != "coverage" and value != default:
+        for name, value in (("power", self.power), ("uncertainty", self.uncertainty)):
+            if self.final != "coverage" and value is not None:
                 raise InputError(
                     f"{name} has no effect with final={self.final}: leave it out, or choose final=coverage"
                 )
@@ -135,10 +167,11 @@ class FinalStage:
         return context.candidates.indices[positions]
 
     def _coverage_weights(self, context: QueryContext, scores: Tensor, temperature: float | None) -> Tensor:
-        """Return r^power·(1 - margin)^uncertainty, (N,), r the score's rank from 0, the lowest, to 1."""
+        """Return the weights, (N,) (see `CoverageWeights`)."""
+        power, exponent = self.weights
         ranks = mid_ranks(scores).to(context.device)
-        weights = (ranks / ranks.max()).pow(self.power)
-        if not self.uncertainty:
+        weights = (ranks / ranks.max()).pow(power)
+        if not self.uses_uncertainty:
             return weights
         view = context.candidates
         if temperature is None:
@@ -147,7 +180,7 @@ class FinalStage:
             log_probabilities = (view.logits() / temperature).log_softmax(dim=1)
         context.report(temperature=temperature)
         uncertainty = (1.0 + negative_margin(log_probabilities)).clamp_(min=_LEAST_UNCERTAINTY)
-        return weights * uncertainty.to(weights.dtype).pow(self.uncertainty)
+        return weights * uncertainty.to(weights.dtype).pow(exponent)
 
 
 def covering(context: QueryContext, weights: Tensor, batch_size: int, generator: torch.Generator) -> NDArray[np.int64]:
