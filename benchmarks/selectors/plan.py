@@ -12,7 +12,9 @@ POOLS: Mapping[str, tuple[str, ...]] = {
 }
 # What every selector has to beat: the candidate that would have been drawn.
 CONTROL = "random-candidate"
-SELECTORS = ("vote", "autoal", "albl", "tailor", "refine", CONTROL)
+SELECTORS = ("vote", "autoal", "albl", "tailor", "refine", "round-robin", CONTROL)
+# `vote` with other final stages, by the ending of the label: AutoAL's own, the control for its search, and k-means.
+STAGES: Mapping[str, str] = {"autoal-stage": "power=0.5,uncertainty=1.5", "diverse": "final=diverse"}
 # Of its paper's 100 batches in each pass; a query takes a fifth of the time.
 REFINE = "batches=20"
 # Selectors with candidates by role.
@@ -79,7 +81,8 @@ def contenders(setting: Setting) -> dict[str, str]:
             own = ("random", *POOLS[pool]) if selector == "albl" and "random" not in POOLS[pool] else POOLS[pool]
             options = f",{REFINE}" if selector == "refine" else ""
             found[f"{selector}-{pool}"] = f"{selector}[candidates=[{','.join(own)}]{options}]"
-        found[f"vote-{pool}-diverse"] = f"vote[candidates=[{','.join(POOLS[pool])}],final=diverse]"
+        for ending, options in STAGES.items():
+            found[f"vote-{pool}-{ending}"] = f"vote[candidates=[{','.join(POOLS[pool])}],{options}]"
     size = setting.sub_pool
     return {**found, **FIXED, f"uherding-{size}": f"sub-pool[candidates=[uherding],size={size}]"}
 

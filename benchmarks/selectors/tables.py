@@ -2,7 +2,8 @@
 
     python benchmarks/selectors/tables.py --study study
 
-Writes results/runs.csv and results/tables.md beside this file. Without --study, the tables are made from runs.csv.
+Writes results/runs.csv and results/tables.md beside this file. Settings that the study's folder does not have keep
+their rows. Without --study, the tables are made from runs.csv.
 """
 
 import argparse
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from plan import CONTROL, FIXED, POOLS, SELECTORS, SETTINGS
+from plan import CONTROL, FIXED, POOLS, SELECTORS, SETTINGS, STAGES
 
 from deepal_autoal.experiment.results import read_results
 from deepal_autoal.statistics import Difference, compare, holm
@@ -44,17 +45,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def write_runs(path: Path, study: Path) -> None:
-    """Write one row per finished run of all settings."""
+    """Write one row per finished run; settings that the study does not have keep the rows that they had."""
+    kept: dict[str, list[list[str]]] = {}
+    if path.exists():
+        with open(path, newline="", encoding="utf-8") as file:
+            for row in list(csv.reader(file))[1:]:
+                kept.setdefault(row[0], []).append(row)
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for setting in SETTINGS:
             table = study / setting / "results.csv"
-            if table.exists():
-                for run in read_results(table).runs:
-                    seconds = [f"{run.phase_seconds(phase) or 0.0:.2f}" for phase in ("train", "query")]
-                    scores = [f"{run.aubc:.6f}", f"{run.final_accuracy:.6f}"]
-                    writer.writerow([setting, run.strategy, run.seed, *scores, *seconds])
+            if not table.exists():
+                writer.writerows(kept.get(setting, []))
+                continue
+            for run in read_results(table).runs:
+                seconds = [f"{run.phase_seconds(phase) or 0.0:.2f}" for phase in ("train", "query")]
+                scores = [f"{run.aubc:.6f}", f"{run.final_accuracy:.6f}"]
+                writer.writerow([setting, run.strategy, run.seed, *scores, *seconds])
 
 
 def read_runs(path: Path) -> tuple[Areas, dict[str, dict[str, list[float]]]]:
@@ -89,12 +97,11 @@ def selectors_table(areas: Areas, pool: str) -> str:
     best = {name: best_single(areas[name], POOLS[pool]) for name in settings}
     named = ", ".join(f"{name} `{found}`" for name, found in best.items())
     parts = [f"## Candidates: {pool} ({', '.join(POOLS[pool])})\n"]
-    ours = [f"{selector}-{pool}" for selector in SELECTORS]
+    ours = [f"{selector}-{pool}" for selector in SELECTORS] + [f"vote-{pool}-{ending}" for ending in STAGES]
     text = f"Minus the best single candidate of the setting, chosen in hindsight ({named})"
     parts.append(_differences(areas, settings, ours, best, text))
-    for control in ("vote", CONTROL):
-        theirs = dict.fromkeys(settings, f"{control}-{pool}")
-        parts.append(_differences(areas, settings, ours, theirs, f"Minus `{control}-{pool}`"))
+    for control in (f"vote-{pool}", f"vote-{pool}-autoal-stage", f"{CONTROL}-{pool}"):
+        parts.append(_differences(areas, settings, ours, dict.fromkeys(settings, control), f"Minus `{control}`"))
     return "\n".join(parts)
 
 
