@@ -86,7 +86,10 @@ def test_the_labels_have_no_part_in_it():
 
 
 def test_the_target_is_found_or_asked_for():
-    assert dataset_of(frame().rename(columns={"kind": "label"})).n_classes == 3
+    for name in ("label", "Label", "TARGET", "y"):
+        assert dataset_of(frame().rename(columns={"kind": name})).n_classes == 3
+    with pytest.raises(InputError, match="which column holds the labels"):
+        dataset_of(frame().rename(columns={"kind": "Y"}))
     with pytest.raises(InputError, match=r"which column holds the labels: target='...' .* columns are size, count"):
         dataset_of(frame())
     with pytest.raises(InputError, match="no column 'kin'"):

@@ -24,7 +24,7 @@ from deepal_autoal.datasets.user_data.raw_samples import (
     raw_samples,
     torch_items,
 )
-from deepal_autoal.datasets.user_data.written_labels import numbered_as, written_labels
+from deepal_autoal.datasets.user_data.written_labels import is_usual_target, numbered_as, written_labels
 from deepal_autoal.errors import InputError
 from deepal_autoal.training.samples import as_samples
 
@@ -34,8 +34,6 @@ WHAT_TO_GIVE = (
     "target='column'; a torch dataset of (sample, label), or a pair (train, test) of them; a Hugging Face dataset; or "
     "a deepal_autoal.Dataset"
 )
-TARGETS = ("label", "target", "y")
-"""Names of columns that hold the labels if no other is named."""
 ID, SPLIT = "id", "split"
 """Names of columns, in any case, that name the samples and say ``train`` or ``test``."""
 
@@ -221,7 +219,7 @@ def target_of(columns: Sequence[str], target: str | None, name: str) -> str:
     Raises:
         InputError: If there is none of this name, or it is not clear.
     """
-    found = [column for column in columns if column in (TARGETS if target is None else (str(target),))]
+    found = [column for column in columns if (is_usual_target(column) if target is None else column == str(target))]
     if len(found) == 1:
         return found[0]
     shown = ", ".join(columns[:20])

@@ -15,7 +15,7 @@ from deepal_autoal.datasets.user_data.raw_samples import (
     raw_samples,
     torch_items,
 )
-from deepal_autoal.datasets.user_data.written_labels import numbered_as, written_labels
+from deepal_autoal.datasets.user_data.written_labels import is_usual_target, numbered_as, written_labels
 from deepal_autoal.errors import InputError
 
 _TEST_SPLITS = ("test", "validation")
@@ -59,7 +59,7 @@ def _target(dataset: Any, target: str | None, name: str) -> str:
             raise InputError(f"{name} has no column {target!r}; its columns are {', '.join(columns)}")
         return target
     classes = [column for column in columns if getattr(dataset.features[column], "names", None)]
-    found = classes if len(classes) == 1 else [column for column in columns if column in ("label", "target", "y")]
+    found = classes if len(classes) == 1 else list(filter(is_usual_target, columns))
     if len(found) != 1:
         raise InputError(
             f"{name}: say which column holds the labels: target='...'; its columns are {', '.join(columns)}"

@@ -11,10 +11,10 @@ import numpy as np
 from deepal_autoal.datasets.base import Dataset
 from deepal_autoal.datasets.files.decoding import IMAGE_SUFFIXES
 from deepal_autoal.datasets.files.tables import read_csv, read_parquet_frame
-from deepal_autoal.datasets.user_data.given_data import TARGETS, frame_dataset, roles_of, table_dataset, target_of
+from deepal_autoal.datasets.user_data.given_data import frame_dataset, roles_of, table_dataset, target_of
 from deepal_autoal.datasets.user_data.labels import is_missing
 from deepal_autoal.datasets.user_data.raw_samples import COLUMNS, RawSamples
-from deepal_autoal.datasets.user_data.written_labels import written_labels
+from deepal_autoal.datasets.user_data.written_labels import is_usual_target, written_labels
 from deepal_autoal.errors import InputError
 
 _INTEGERS = (re.compile(r"0|-?[1-9][0-9]{0,18}"), re.compile(r"(0|-?[1-9][0-9]{0,15})\.0"))
@@ -35,7 +35,7 @@ def is_feature_table(path: Path, target: str | None) -> bool:
     cells = [cell.strip().strip('"').lower() for cell in row.split(mark)]
     if "path" in map(str.lower, names) or any(cell.endswith(tuple(IMAGE_SUFFIXES)) for cell in cells):
         return False
-    return target is not None or bool(set(TARGETS) & set(names))
+    return target is not None or any(map(is_usual_target, names))
 
 
 def load_table(path: Path, target: str | None = None) -> Dataset:

@@ -20,6 +20,13 @@ from deepal_autoal.errors import InputError
 from deepal_autoal.numerics.arrays import as_array
 
 _LARGEST_FLOAT, _LARGEST_INTEGER = 2.0**53, 2**63 - 1
+TARGETS = ("label", "target", "y")
+"""Names of columns that hold the labels if no other is named."""
+
+
+def is_usual_target(column: str) -> bool:
+    """Return whether a column holds the labels where none is named: `TARGETS`, words in any case; ``Y`` may be data."""
+    return column in TARGETS or column.lower() in TARGETS[:2]
 
 
 def written_labels(given: Any, what: str) -> np.ndarray:
