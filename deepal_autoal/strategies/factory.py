@@ -195,7 +195,10 @@ def recreate_strategy(described: Mapping[str, Any]) -> Strategy:
 
     Raises:
         UnknownNameError: If it, or a candidate, is not registered here.
+        InputError: If it was given as an object.
     """
+    if described.get("code") and not described.get("source") and described["name"] not in plugin_host().strategies:
+        raise InputError(f"the strategy {described['name']!r} was given as an object; give it again: strategy=...")
     candidates = described.get("candidates")
     names = None if candidates is None else [_where(candidate) for candidate in candidates]
     return create_with_options(_where(described), names, described_options(described))
