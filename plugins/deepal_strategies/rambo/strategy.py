@@ -135,13 +135,13 @@ class RAMBO(Strategy):
         # In the order of margins; ties are broken at random.
         considered = top_scores(margins, n, context.generator)
         learned = self.choice == "utility" and len(context.labeled) >= MIN_LABELED
-        score, report = self._learn(context, considered) if learned else (None, {})
+        score, report = self.learn(context, considered) if learned else (None, {})
         with context.timed("selection"):
             places = greedy_margin(n, batch_size, self.parts, self.alternatives, score, context.rng)
         positions = considered.cpu().numpy()[places]
         return Query(context.candidates.indices[positions], {"learned": learned, **report})
 
-    def _learn(self, context: QueryContext, considered: Tensor) -> tuple[Score, dict[str, Any]]:
+    def learn(self, context: QueryContext, considered: Tensor) -> tuple[Score, dict[str, Any]]:
         """Return û as a function that scores chunks of the considered candidates, and the report."""
         known, validation = split_labeled(context, self.validation)
         features, features_v, features_u = embeddings_of(context, known, validation, considered)
