@@ -1,3 +1,5 @@
+from .activeml.conversion import from_activeml as from_activeml
+from .activeml.conversion import to_activeml as to_activeml
 from .datasets import Dataset as Dataset
 from .datasets import load_dataset as load_dataset
 from .errors import DeepALError as DeepALError

@@ -90,6 +90,18 @@ def require_capabilities(strategy: Strategy, model_name: str, new_module: Callab
             )
 
 
+def require_classes(strategy: Strategy, n_classes: int) -> None:
+    """Check that a strategy and its candidates can choose among samples of so many classes.
+
+    Raises:
+        InputError: If one cannot.
+    """
+    strategy._check_classes(n_classes)
+    if isinstance(strategy, SelectorStrategy):
+        for candidate in strategy.candidates.values():
+            require_classes(candidate, n_classes)
+
+
 def _lacked(module: TaskModel) -> list[Requirement]:
     has: dict[Requirement, bool] = {"mc_dropout": module.has_passes, "differentiable": module.is_differentiable}
     return [need for need in has if not has[need]]

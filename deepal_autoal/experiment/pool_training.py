@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from deepal_autoal.errors import InputError, QueryError
-from deepal_autoal.experiment.capabilities import leave_out_unable_candidates, require_capabilities
+from deepal_autoal.experiment.capabilities import leave_out_unable_candidates, require_capabilities, require_classes
 from deepal_autoal.experiment.pool import Pool
 from deepal_autoal.experiment.saved_learner import restored_model
 from deepal_autoal.experiment.written_forms import WrittenForms
@@ -107,6 +107,7 @@ class PoolTraining:
         self._plain = plain
         self._rebuilding = rebuilding_trainer(self._trainer, plain)
         require_capabilities(self.strategy, self.model_name, lambda: self._untrained(self._rebuilding))
+        require_classes(self.strategy, n_classes)
 
     @property
     def model_name(self) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from deepal_autoal.datasets.user_data.labels import class_order, is_missing
 from deepal_autoal.datasets.user_data.number_files import read_labeled, read_numbers
 from deepal_autoal.errors import InputError
-from deepal_autoal.experiment.capabilities import leave_out_candidates
+from deepal_autoal.experiment.capabilities import leave_out_candidates, require_classes
 from deepal_autoal.experiment.saved_learner import load_strategy_state, strategy_state
 from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.numerics.arrays import as_array
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import ArrayLike, NDArray
 
+    from deepal_autoal.querying.asking import Answer
     from deepal_autoal.querying.strategy import Requirement
     from deepal_autoal.strategies.candidate_selection import Candidates
 
@@ -41,6 +42,8 @@ _SOURCES: dict[str, tuple[str, ...]] = {
     "embeddings": ("embeddings",),
     "gradients": ("probabilities", "embeddings"),
 }
+# How they are given on the command line, for messages.
+_WRITTEN = {"embeddings": "--embeddings", "probabilities": "--probabilities"}
 _BEYOND: tuple[Requirement, ...] = ("mc_dropout", "ensemble", "inputs", "differentiable")
 # How far a row of probabilities may be from 1, as rounded ones are; such rows are divided by their sum.
 _TOLERANCE = 0.01
@@ -91,9 +94,50 @@ def select(
     seed, batch_size = whole_number("seed", seed), whole_number("batch_size", batch_size)
     if seed < 0:
         raise InputError(f"seed {seed}: give a whole number of at least 0")
-    given = {"embeddings": embeddings, "probabilities": probabilities}
     made = create_with_options(strategy, candidates, options) if options else create_strategy(strategy, candidates)
-    made = _require_given(made, {name for name, value in given.items() if value is not None})
+    given = {"embeddings": embeddings, "probabilities": probabilities}
+    made = require_given(made, {name for name, value in given.items() if value is not None})
+    answer = answer_from_outputs(
+        made, batch_size, embeddings, probabilities, labeled, labels, seed, n_classes, resolve_device(device)
+    )
+    if not isinstance(strategy, Strategy):
+        warn_of_memory(made)
+    return np.array(answer.indices)
+
+
+def warn_of_memory(strategy: Strategy) -> None:
+    """Warn that what a strategy remembers is lost with it, if it remembers anything."""
+    if strategy_state(strategy):
+        logger.warning(
+            "%s remembers things from round to round, and forgets them after this query; in Python, give the same "
+            "instance every time", strategy,
+        )  # fmt: skip
+
+
+def answer_from_outputs(
+    strategy: Strategy,
+    batch_size: int,
+    embeddings: Any,
+    probabilities: Any,
+    labeled: Any,
+    labels: Any,
+    seed: int,
+    n_classes: int | None,
+    device: torch.device,
+) -> Answer:
+    """Return a strategy's answer from given outputs, as in `select`; scores are of the rows that have no label.
+
+    If the strategy fails, it has the memory of before.
+
+    Args:
+        strategy: The strategy; `require_given` has returned it.
+        batch_size, embeddings, probabilities, labeled, labels, seed, n_classes: As in `select`.
+        device: Where.
+
+    Raises:
+        InputError: If something that is given cannot be used.
+        QueryError: If the strategy fails, or needs more than it says.
+    """
     vectors, shares, column_names = _read_outputs(embeddings, probabilities)
     n = len(vectors if vectors is not None else shares)  # type: ignore[arg-type]
     rows, written = _read_labeled(labeled, labels, n)
@@ -108,24 +152,24 @@ def select(
     classes = np.full(len(rows), UNKNOWN)
     if written is not None:
         classes, n_classes = _numbered(written, n_classes, column_names, shares is not None)
-    where = resolve_device(device)
-    context = given_context(Strategy.__str__(made), vectors, shares, rows, classes, n_classes, seed, where)
-    memory = strategy_state(made)
+    if n_classes is not None:
+        require_classes(strategy, n_classes)
+    context = given_context(Strategy.__str__(strategy), vectors, shares, rows, classes, n_classes, seed, device)
+    memory = strategy_state(strategy)
     try:
-        answer = ask(made, context, batch_size)
+        return ask(strategy, context, batch_size)
     except BaseException:
-        load_strategy_state(made, memory)
+        load_strategy_state(strategy, memory)
         raise
-    if not isinstance(strategy, Strategy) and strategy_state(made):
-        logger.warning(
-            "%s remembers things from round to round, and forgets them after this query; in Python, give `select` the "
-            "same instance every time", made,
-        )  # fmt: skip
-    return np.array(answer.indices)
 
 
-def _require_given(strategy: Strategy, given: set[str]) -> Strategy:
+def require_given(strategy: Strategy, given: Collection[str], written: Mapping[str, str] = _WRITTEN) -> Strategy:
     """Return the strategy, without optional candidates that need more than is given.
+
+    Args:
+        strategy: The strategy.
+        given: Which of ``embeddings`` and ``probabilities`` there are.
+        written: How each is given, for messages.
 
     Raises:
         InputError: If the strategy itself does; the message says what to give or to choose.
@@ -134,7 +178,7 @@ def _require_given(strategy: Strategy, given: set[str]) -> Strategy:
         raise InputError("give --embeddings, --probabilities or both: the outputs of your model, a row for each sample")
     lacks: dict[Requirement, str] = dict.fromkeys(_BEYOND, "outputs alone do not give that")
     for need, sources in _SOURCES.items():
-        missing = [f"--{source}" for source in sources if source not in given]
+        missing = [written[source] for source in sources if source not in given]
         if missing:
             lacks[need] = f"there are no {' and '.join(missing)}"  # type: ignore[index]
     strategy = leave_out_candidates(strategy, lacks)
@@ -147,14 +191,20 @@ def _require_given(strategy: Strategy, given: set[str]) -> Strategy:
         return strategy
     for need in lacks:
         if need in strategy.requires:
-            raise InputError(f"{strategy} requires {need}{_advice(strategy, need, given, lacks)}")
+            raise InputError(f"{strategy} requires {need}{_advice(strategy, need, given, lacks, written)}")
     return strategy
 
 
-def _advice(strategy: Strategy, need: Requirement, given: set[str], lacks: Collection[Requirement]) -> str:
+def _advice(
+    strategy: Strategy,
+    need: Requirement,
+    given: Collection[str],
+    lacks: Collection[Requirement],
+    written: Mapping[str, str],
+) -> str:
     """Return the end of a message: whose requirement it is, and what to do."""
     sources = _SOURCES.get(need, ())
-    missing = " and ".join(f"--{source}" for source in sources if source not in given)
+    missing = " and ".join(written[source] for source in sources if source not in given)
     if missing:
         return f": give {missing}" if sources == (need,) else f", computed from {' and '.join(sources)}: give {missing}"
     beyond = "which embeddings and probabilities do not give: "

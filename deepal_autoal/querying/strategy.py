@@ -128,6 +128,9 @@ class Strategy:
         if state:
             raise InputError(f"{self} keeps no state, but was given a state with {sorted(state)}")
 
+    def _check_classes(self, n_classes: int) -> None:
+        """Raise an InputError if the strategy cannot choose among samples of so many classes."""
+
     @property
     def changes_training(self) -> bool:
         """Whether the strategy overrides `wrap_trainer`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
@@ -9,6 +10,7 @@ from deepal_autoal.errors import InputError, PluginError
 from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.plugins.registry import IN_PROCESS, Registrar, commit
+from deepal_autoal.querying.selector import SelectorStrategy
 from deepal_autoal.querying.strategy import Strategy
 from deepal_autoal.strategies.given import FunctionStrategy, check_given
 
@@ -20,7 +22,11 @@ if TYPE_CHECKING:
 
 @engine_call()
 def register_strategy(
-    name: str, strategy: type[Strategy] | Callable[[QueryContext], ArrayLike], *, summary: str = "", **card: Any
+    name: str,
+    strategy: type[Strategy] | Strategy | Callable[[QueryContext], ArrayLike],
+    *,
+    summary: str = "",
+    **card: Any,
 ) -> None:
     """Give a strategy a name in this process, as a plugin does in every one.
 
@@ -29,20 +35,20 @@ def register_strategy(
 
     Args:
         name: Letters, digits, ``-`` and ``_``, starting with a letter; no strategy of a distribution has it.
-        strategy: A subclass of `Strategy`, or a function of the context that returns one score per candidate.
+        strategy: A subclass of `Strategy`; an instance, of which every use is a copy that has no options; or a function
+            of the context that returns one score per candidate.
         summary: One line for listings; by default the first of the docstring.
         card: Further details (see `Registrar.add`).
 
     Raises:
         InputError: If it is neither, or the name is taken or not allowed.
     """
-    if isinstance(strategy, Strategy):
-        raise InputError(
-            f"strategy {name!r}: give its class, {type(strategy).__name__}, which is created anew for every run; "
-            "its options are given with the name"
-        )
+    if isinstance(strategy, SelectorStrategy):
+        raise InputError(f"strategy {name!r}: a selector gets its candidates with its name: give its class")
     check_given(strategy, f"strategy {name!r}")
-    if not isinstance(strategy, type):
+    if isinstance(strategy, Strategy):
+        strategy = _class_of_instance(name, strategy)
+    elif not isinstance(strategy, type):
         summary = summary or (strategy.__doc__ or "").strip().partition("\n")[0]
         strategy = _class_of(name, strategy)
     registry = plugin_host().strategies
@@ -56,6 +62,19 @@ def register_strategy(
     commit(registrar)
     if registrar.problems:
         raise InputError("; ".join(registrar.problems))
+
+
+def _class_of_instance(name: str, instance: Strategy) -> type[Strategy]:
+    """Return a class of copies of an instance, created without arguments."""
+    kept = copy.deepcopy(instance)
+
+    def create(self: Strategy) -> None:
+        vars(self).update(copy.deepcopy(vars(kept)))
+
+    return type(name, (type(instance),), {
+        "__init__": create, "__module__": type(instance).__module__, "__doc__": type(instance).__doc__,
+        "requires": instance.requires,
+    })  # fmt: skip
 
 
 def _class_of(name: str, function: Callable[[QueryContext], ArrayLike]) -> type[Strategy]:

@@ -36,7 +36,7 @@ LAYERS = (
     ("strategies", "models", "datasets"),
     ("oracles",),
     ("experiment",),
-    ("estimator", "statistics", "testing", "scaffold"),
+    ("activeml", "estimator", "statistics", "testing", "scaffold"),
     ("benchmark", "doctor", "labeling", "report"),
     ("cli",),
 )

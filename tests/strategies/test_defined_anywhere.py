@@ -185,10 +185,25 @@ def test_a_registered_strategy_is_as_good_as_any(names, blob_data, quick, tmp_pa
         run(out=tmp_path, dataset=blob_data, resume=True, rounds=9)
 
 
+def test_a_registered_instance_is_copied(names, blob_data, quick, tmp_path):
+    instance = First(power=2)
+    register_strategy("first", instance)
+    instance.power = 3
+    copies = [create_strategy("first") for _ in range(2)]
+    assert [copied.power for copied in copies] == [2, 2] and copies[0] is not copies[1] and copies[0].name == "first"
+    assert create_strategy("vote", ["first", "margin"]).candidates["first"].power == 2
+    run("first", blob_data, out=tmp_path, **quick)
+    with pytest.raises(InputError, match="power"):
+        create_strategy("first", power=3)
+    register_strategy("first", First(power=3))
+    with pytest.raises(RunFolderError, match="code was"):
+        run(out=tmp_path, dataset=blob_data, resume=True, rounds=9)
+
+
 @pytest.mark.parametrize(("name", "given", "message"), [
     ("margin", First, "already provided by deepal_autoal"),
     ("all-mine", First, "reserved for sets"),
-    ("mine", First(), "give its class, First"),
+    ("mine", create_strategy("vote", ["margin"]), "give its class"),
     ("mine", int, "not a subclass of Strategy"),
     ("mine", 3, "is 3 of type int"),
     ("a b", First, "use letters, digits"),
