@@ -207,10 +207,13 @@ def label_serve(project: Path, port: int, host: str, no_browser: bool) -> None:
     is in use.
     """
     opened = _opened(project)
+    from deepal_autoal.labeling.pool import check_sources
     from deepal_autoal.labeling.server.http_server import LabelServer
     from deepal_autoal.labeling.server.session import Session
+    from deepal_autoal.labeling.status import estimate_hint
 
     with opened.changing():
+        check_sources(opened)
         session = Session(opened)
         with LabelServer(session, host, port) as server:
             click.echo(f"Label at {server.url} (Ctrl+C ends it)")
@@ -224,6 +227,8 @@ def label_serve(project: Path, port: int, host: str, no_browser: bool) -> None:
             with suppress(KeyboardInterrupt):
                 session.join()
         click.echo(_progress_of(len(opened.state.labels), len(opened.state.ids)))
+        if hint := estimate_hint(opened):
+            click.echo(hint)
 
 
 @label_group.command("status")
@@ -318,9 +323,13 @@ def label_review(project: Path) -> None:
     from deepal_autoal.labeling.review import write_review
 
     with opened.changing():
-        path, number = write_review(opened)
+        path, number, agreement = write_review(opened)
     click.echo(f"{counted(number, 'label')} to look at again" if number else "No label looks wrong")
     if number:
+        click.echo(
+            f"The models agree with {agreement:.0%} of all labels: the lower this is, the more of their doubts are "
+            "mistaken. The strongest come first"
+        )
         click.echo(f"{path} (pictures: {path.with_suffix('.html')}): correct them there, then:")
         click.echo(command("submit", project, path))
 
@@ -412,6 +421,8 @@ def _show_classes(counts: Mapping[str, int]) -> None:
 
 def _after(project: Project, taken: Taken) -> int:
     """Say what was taken, choose the next batch, and return the exit status."""
+    from deepal_autoal.labeling.project import command
+
     parts = [f"{taken.new} new"]
     parts += [f"{taken.corrected} corrected"] if taken.corrected else []
     parts += [f"{taken.skipped} skipped"] if taken.skipped else []
@@ -422,7 +433,13 @@ def _after(project: Project, taken: Taken) -> int:
     click.echo(f"Labels taken: {', '.join(parts)}")
     if taken.classes:
         click.echo(f"New classes: {', '.join(taken.classes)}")
-    if taken.is_change:
+    for name, other in taken.alike:
+        click.echo(
+            f"Warning: {name!r} is a new class, much like {other!r}; if it is a mistake: "
+            f"{command('classes', project.path, '--rename', name, other)}", err=True,
+        )  # fmt: skip
+    # Also where all is known already: the command may have been interrupted before.
+    if taken.is_change or taken.unchanged:
         from deepal_autoal.labeling.batches import prepare_next
 
         try:

@@ -110,6 +110,19 @@ def checked_source(project: Project, source: SourceRecord) -> Source:
     return read_source(path)
 
 
+def check_sources(project: Project) -> None:
+    """Check that the data are where they were; image files also by their sizes.
+
+    Raises:
+        InputError: If not.
+    """
+    for source in project.state.sources:
+        if project.settings.form == FILES:
+            check_files(project, source)
+        else:
+            project.locate(source)
+
+
 def check_files(project: Project, source: SourceRecord) -> None:
     """Check that a source's image files are there, and have the sizes that they had.
 

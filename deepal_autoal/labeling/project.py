@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from deepal_autoal.datasets.user_data.labels import class_order
-from deepal_autoal.errors import InputError, RunFolderError, UnknownNameError
+from deepal_autoal.errors import InputError, RunFolderError, UnknownNameError, error_message
 from deepal_autoal.files import (
     LOCK,
     TEMPORARY_SUFFIX,
@@ -365,7 +365,10 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         RunFolderError: If another process holds it, or the folder cannot be written.
     """
-    in_use = f"{folder} is in use by another process; wait until it is done, then try again"
+    in_use = (
+        f"{folder} is in use by another process; wait until it is done, or end it (deepal label serve: with Ctrl+C), "
+        "then try again"
+    )
     lock = lock_folder(folder, in_use, seconds=_LOCK_SECONDS)
     try:
         # Of a killed process: we hold the lock.
@@ -452,6 +455,8 @@ def place_of(folder: Path, path: Path) -> dict[str, str]:
 
 def _read_source(folder: Path, event: Mapping[str, Any], start: int) -> SourceRecord:
     file = folder / SAMPLES / f"{event['number']}.json"
+    if not os.path.lexists(file):
+        raise RunFolderError(f"{file} is missing; put back a copy of the file")
     if checksum_of_file(file) != event["samples"]:
         raise RunFolderError(f"{file} is damaged or was edited; put back a copy of the file")
     content, size = read_json(file), event["size"]
@@ -463,7 +468,10 @@ def _read_source(folder: Path, event: Mapping[str, Any], start: int) -> SourceRe
 
 
 def _read_settings(path: Path) -> ProjectSettings:
-    content = read_json(path)
+    try:
+        content = read_json(path)
+    except RunFolderError as error:
+        raise RunFolderError(f"{error_message(error)}; put back a copy of the file") from error
     version = content.pop("format_version", None) if isinstance(content, dict) else None
     names = {item.name for item in fields(ProjectSettings)}
     if version != FORMAT_VERSION or set(content) != names:

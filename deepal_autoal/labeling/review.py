@@ -46,8 +46,10 @@ class Doubt:
     reason: str
 
 
-def doubts_of(project: Project) -> list[Doubt]:
-    """Return the labels to look at again: by the model, the least likely first, then those with different answers.
+def doubts_of(project: Project) -> tuple[list[Doubt], float]:
+    """Return the labels to look at again, and which part of all labels the models agree with.
+
+    First those that the models doubt, the least likely first, then those with different answers.
 
     A label is doubted if the model that was trained on the other parts of the labels prefers another class, with more
     than that class's mean confidence in its own samples (confident learning: Northcutt, Jiang & Chuang 2021).
@@ -85,7 +87,7 @@ def doubts_of(project: Project) -> list[Doubt]:
         if row in state.labels and others and row not in seen:
             story = ", ".join(f"{answer.label or 'skip'} ({answer.source} {answer.at[:10]})" for answer in given)
             doubts.append(Doubt(row, state.labels[row], str(others[-1]), None, f"changed: {story}"))
-    return doubts
+    return doubts, float((best == labels)[judged].mean()) if judged.any() else 0.0
 
 
 def held_out_probabilities(
@@ -112,13 +114,13 @@ def held_out_probabilities(
     return probabilities
 
 
-def write_review(project: Project) -> tuple[Path, int]:
+def write_review(project: Project) -> tuple[Path, int, float]:
     """Write the labels to look at again as a CSV file that can be corrected and submitted, and a contact sheet.
 
     Returns:
-        The CSV file, and how many there are.
+        The CSV file, how many there are, and which part of all labels the models agree with.
     """
-    doubts = doubts_of(project)
+    doubts, agreement = doubts_of(project)
     path = project.path / CSV
     write_bytes(path, csv_for_people(COLUMNS, [
         (project.state.ids[doubt.row], doubt.label, doubt.suggested,
@@ -129,4 +131,4 @@ def write_review(project: Project) -> tuple[Path, int]:
     rows = [doubt.row for doubt in doubts]
     lead = f"Where a label is wrong, correct it in {CSV}, then submit that file."
     write_bytes(project.path / PAGE, contact_sheet(project, rows, "Labels to look at again", lead, notes))
-    return path, len(doubts)
+    return path, len(doubts), agreement

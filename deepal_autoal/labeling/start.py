@@ -48,7 +48,8 @@ from deepal_autoal.labeling.project import (
     write_settings,
     write_source,
 )
-from deepal_autoal.models.names import AUTO, PATCHES
+from deepal_autoal.models.names import AUTO, PATCHES, read_model
+from deepal_autoal.numerics.devices import resolve_device
 from deepal_autoal.plugins.references import absolute_reference
 from deepal_autoal.run_settings import split_names
 
@@ -97,6 +98,10 @@ def start_project(
     _refuse_begun(folder)
     _check_classes(classes)
     _check_apart(folder, data)
+    # Before the images are read, which takes long.
+    resolve_device(device)
+    if embed is not None and data.is_dir() and embed.casefold() not in (AUTO, NONE) and _embedding_path(embed) is None:
+        read_model(embed)
     source = read_source(data, classes, skip_bad=skip_bad)
     _check_labels(data, source, classes)
     if None not in source.labels:
@@ -163,10 +168,7 @@ def _embeddings(source: Source, embed: str, size: str | None) -> list[_Embedding
     if word == NONE or (word == AUTO and not is_image):
         return [of(None)]
     if word != AUTO:
-        path = os.path.abspath(os.path.expanduser(embed))
-        # A run folder or a dictionary of patches, wherever later commands are called.
-        is_path = os.path.isdir(path) or (path.endswith(".npz") and os.path.isfile(path))
-        return [of(path if is_path else embed)]
+        return [of(_embedding_path(embed) or embed)]
     if source.array is not None:
         height, width = source.array.shape[1:3]
     else:
@@ -174,6 +176,12 @@ def _embeddings(source: Source, embed: str, size: str | None) -> list[_Embedding
             int(np.median([one[1] for one in sizes])), int(np.median([one[0] for one in sizes])))  # fmt: skip
     chosen = choose_embedding(height, width, f"--embed '{BETTER}'")
     return [of(chosen.model, chosen.reason), of(None, "none, the pixels themselves")]
+
+
+def _embedding_path(embed: str) -> str | None:
+    """Return the absolute path of a run or a dictionary of patches, for commands called elsewhere; None for a name."""
+    path = os.path.abspath(os.path.expanduser(embed))
+    return path if os.path.isdir(path) or (path.endswith(".npz") and os.path.isfile(path)) else None
 
 
 def _write(

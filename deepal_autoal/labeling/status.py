@@ -15,11 +15,12 @@ def status_of(project: Project) -> dict[str, Any]:
 
     ``open_batch`` is the number of samples of the last batch that wait for an answer. ``accuracy`` and
     ``equivalent_random_labels`` are what the audit said when it was estimated last; None before that, or if it could
-    not tell.
+    not tell. ``labeled`` in ``accuracy`` is the number of labels at that time.
     """
     state, settings = project.state, project.settings
     counts = Counter(state.labels.values())
     audit = read_estimate(project) or {}
+    accuracy = audit.get("accuracy")
     model = next((batch.model for batch in reversed(state.batches) if batch.model), settings.model)
     return {
         "pool": len(state.ids),
@@ -29,9 +30,9 @@ def status_of(project: Project) -> dict[str, Any]:
         "by_class": {name: counts[name] for name in project.classes},
         "strategy": settings.strategy,
         "model": model,
-        "accuracy": audit.get("accuracy"),
+        "accuracy": None if accuracy is None else {**accuracy, "labeled": audit["labeled"]},
         "equivalent_random_labels": audit.get("equivalent_random_labels"),
-        "advice": " ".join(filter(None, [audit.get("advice"), advice_for(project)])),
+        "advice": " ".join(filter(None, [audit.get("advice"), estimate_hint(project), advice_for(project)])),
     }
 
 
@@ -45,6 +46,17 @@ def audit_text(project: Project) -> str:
         f"Accuracy with {counted(audit['labeled'], 'label')}: {100 * audit['accuracy']['estimate']:.1f}% "
         f"({low} to {high}), from {counted(audit['accuracy']['audited'], 'audited sample')}. {audit['verdict']}"
     )
+
+
+def estimate_hint(project: Project) -> str:
+    """Return how to learn the accuracy if many labels came since it was estimated last, or it never was; else empty."""
+    state, settings = project.state, project.settings
+    audit = read_estimate(project)
+    new = len(state.labels) - (audit["labeled"] if audit else 0)
+    if not settings.audit or new < settings.batch_size or len(set(state.labels.values())) < 2:
+        return ""
+    why = f"{counted(new, 'label')} came since accuracy was estimated" if audit else "Accuracy is not estimated yet"
+    return f"{why}; do it now: {command('status', project.path, '--estimate')}."
 
 
 def advice_for(project: Project) -> str:

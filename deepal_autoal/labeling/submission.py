@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,9 @@ from deepal_autoal.errors import InputError
 from deepal_autoal.labeling.data import SKIP, check_class_name, plain_name
 from deepal_autoal.labeling.predictions import MODEL, PERSON
 from deepal_autoal.labeling.project import Project
+
+# How alike names must be: a letter more, less or changed in seven, as difflib counts.
+_ALIKE = 0.85
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Taken:
         skipped: Samples that cannot be labeled.
         unchanged: Answers that were known already.
         classes: Names that are classes from now on.
+        alike: Of these, those that may be typing errors, each with the class that may be meant.
     """
 
     new: int = 0
@@ -31,6 +35,7 @@ class Taken:
     skipped: int = 0
     unchanged: int = 0
     classes: tuple[str, ...] = ()
+    alike: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_change(self) -> bool:
@@ -135,6 +140,30 @@ def doubt_about(project: Project, label: str) -> str | None:
     return f"{label!r} is no class of this project; {which}"
 
 
+def much_alike(
+    names: Iterable[str], known: Collection[str], confirmed: Collection[str] = ()
+) -> Iterator[tuple[str, str]]:  # fmt: skip
+    """Yield new names that may be typing errors, each with the earlier one that may be meant.
+
+    Numbered classes, such as ``type 1`` and ``type 2``, are no errors.
+
+    Args:
+        names: The new ones.
+        known: Those that were there.
+        confirmed: New ones that are no errors.
+    """
+    earlier = list(known)
+    for name in names:
+        near = difflib.get_close_matches(name, earlier, n=1, cutoff=_ALIKE)
+        if near and name not in confirmed and _without_digits(name) != _without_digits(near[0]):
+            yield name, near[0]
+        earlier.append(name)
+
+
+def _without_digits(name: str) -> str:
+    return "".join(character for character in name if not character.isdigit())
+
+
 def take(
     project: Project, answers: Mapping[int, str | None], source: str, new_classes: Collection[str] = ()
 ) -> Taken:  # fmt: skip
@@ -161,7 +190,10 @@ def take(
         project.add_event("classes", names=list(used))
     corrected = sum(label is not None and row in state.history for row, label in changed.items())
     skipped = sum(label is None for label in changed.values())
-    taken = Taken(len(changed) - corrected - skipped, corrected, skipped, len(answers) - len(changed), tuple(used))
+    taken = Taken(
+        len(changed) - corrected - skipped, corrected, skipped, len(answers) - len(changed), tuple(used),
+        tuple(much_alike(used, before, new_classes)),
+    )  # fmt: skip
     if changed:
         project.add_event("answers", source=source, answers={state.ids[row]: label for row, label in changed.items()})
     return taken

@@ -54,7 +54,8 @@ def test_status_says_what_the_learner_does(deepal, audited, vectors):
     rows = [int(name) for name in label_batch(deepal)] + [int(name) for name in label_batch(deepal)]
     status = status_of(deepal)
     found = status["accuracy"]
-    assert set(found) == {"estimate", "low", "high", "audited"} and found["audited"] == 10
+    assert set(found) == {"estimate", "low", "high", "audited", "labeled"}
+    assert (found["audited"], found["labeled"]) == (10, 16)
     learner = ActiveLearner(np.load(vectors), "margin", 3, model="linear", audit=0.25)
     learner.load_state_dict({
         "labeled": rows, "labels": ["abc".index(truth(row)) for row in rows], "round": 1, "is_current": False,
@@ -81,6 +82,37 @@ def test_estimate_is_computed_once_and_status_trains_nothing(deepal, audited, mo
     assert status_of(deepal)["accuracy"] is None
     assert deepal("label", "status", "p", "--estimate")[0] == 0
     assert status_of(deepal)["accuracy"] == before["accuracy"]
+
+
+def test_an_interrupted_submission_is_completed_by_its_repetition(deepal, audited, monkeypatch):
+    path = ask(deepal)
+    write_answers(path, [(name, truth(name)) for name in ids_of(path)])
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Learning, "next_rows", killed)
+        assert deepal("label", "submit", "p", path)[0] == 130
+    assert status_of(deepal)["labeled"] == 8 and status_of(deepal)["accuracy"] is None
+    assert deepal("label", "submit", "p", path)[0] == 0
+    assert status_of(deepal)["accuracy"]["labeled"] == 8 and (audited / "learner.pt").exists()
+
+
+def test_advice_to_estimate_once_many_labels_came_without_it(deepal, audited, monkeypatch):
+    """As from the page, which only chooses batches."""
+    hint = "deepal label status p --estimate"
+    with monkeypatch.context() as patched:
+        patched.setattr(Learning, "estimate", lambda *arguments: None)
+        label_batch(deepal)
+    assert f"Accuracy is not estimated yet; do it now: {hint}." in status_of(deepal)["advice"]
+    assert deepal("label", "status", "p", "--estimate")[0] == 0 and hint not in status_of(deepal)["advice"]
+    with monkeypatch.context() as patched:
+        patched.setattr(Learning, "estimate", lambda *arguments: None)
+        label_batch(deepal)
+    status = status_of(deepal)
+    assert f"8 labels came since accuracy was estimated; do it now: {hint}." in status["advice"]
+    assert (status["labeled"], status["accuracy"]["labeled"]) == (16, 8)
 
 
 def test_networks_for_images_are_audited_on_demand(deepal, audited, monkeypatch):

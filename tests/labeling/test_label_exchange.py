@@ -122,6 +122,18 @@ def test_new_classes(deepal, vectors):
     assert status == 2 and "cut off" in err and not labels_of("q")
 
 
+def test_new_classes_much_like_others_are_pointed_out(deepal, project):
+    write_answers("a.csv", [("0", "truck"), ("1", "type 1"), ("2", "type 2"), ("3", "trucks"), ("4", "deer")])
+    status, _, err = deepal("label", "submit", "p", "a.csv")
+    assert status == 0 and err.count("Warning") == 1
+    assert "'trucks' is a new class, much like 'truck'" in err
+    assert "deepal label classes p --rename trucks truck" in err
+    assert deepal("label", "classes", "p", "--rename", "trucks", "truck")[0] == 0
+    write_answers("b.csv", [("5", "deeer"), ("6", "house")])
+    status, _, err = deepal("label", "submit", "p", "b.csv", "--new-class", "deeer")
+    assert status == 0 and not err, "it was confirmed"
+
+
 def test_classes_are_renamed_joined_and_removed(deepal, vectors):
     deepal("label", "init", "p", "--data", vectors, "--classes", "a,b", *QUICK)
     write_answers("a.csv", [("1", "aa"), ("2", "b"), ("3", "a"), ("4", "c")])
@@ -557,6 +569,7 @@ def test_review_finds_a_wrong_label_and_a_changed_one(deepal, project, vectors):
         assert deepal("label", "classes", "p", "--rename", old, new)[0] == 0
     status, out, err = deepal("label", "review", "p")
     assert status == 0, err
+    assert "The models agree with 9" in out and "The strongest come first" in out
     with open("p/review.csv", newline="") as file:
         rows = {row["id"]: row for row in csv.DictReader(file)}
     assert (rows["4"]["label"], rows["4"]["suggested"], rows["4"]["reason"]) == ("a", "b", "model")
@@ -567,7 +580,9 @@ def test_review_finds_a_wrong_label_and_a_changed_one(deepal, project, vectors):
     text = Path("p/review.csv").read_text().replace("4,a,b,", "4,b,b,")
     Path("p/review.csv").write_text(text)
     deepal("label", "submit", "p", "p/review.csv")
-    assert labels_of()["4"] == "b" and not [doubt for doubt in doubts_of(Project(Path("p"))) if doubt.reason == "model"]
+    doubts, agreement = doubts_of(Project(Path("p")))
+    assert labels_of()["4"] == "b" and not [doubt for doubt in doubts if doubt.reason == "model"]
+    assert agreement > 0.9
 
 
 def test_held_out_probabilities_do_not_see_the_label(deepal, project):

@@ -174,6 +174,10 @@ def test_damaged_files_are_noticed(deepal, project, name):
     path.write_bytes(path.read_bytes().replace(b"2", b"3", 1).replace(b"null", b"[]  ", 1))
     status, _, err = deepal("label", "status", "p")
     assert status == 2 and "damaged or was edited" in err and err.count("\n") == 1
+    assert "put back a copy" in err
+    path.write_bytes(b"{")
+    status, _, err = deepal("label", "status", "p")
+    assert status == 2 and str(path) in err and "put back a copy" in err and err.count("\n") == 1
 
 
 def test_two_processes(deepal, project, monkeypatch):
@@ -235,6 +239,26 @@ def test_a_part_of_a_batch_is_taken_without_the_data(deepal, project):
     shutil.move("vectors.npy", "moved.npy")
     status, _, err = deepal("label", "submit", "p", write_answers("a.csv", [(names[0], "a")]))
     assert status == 0 and not err
+
+
+def test_lost_names_of_samples_are_noticed(deepal, project):
+    Path("p/samples/1.json").unlink()
+    status, _, err = deepal("label", "status", "p")
+    assert status == 2 and "p/samples/1.json is missing; put back a copy" in err and err.count("\n") == 1
+
+
+def test_no_server_without_the_data(deepal, project):
+    shutil.move("vectors.npy", "moved.npy")
+    status, out, err = deepal("label", "serve", "p", "--no-browser", "--port", "0")
+    assert status == 2 and not out and "the data of p are not at" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("option", "value"), [("--embed", "foo"), ("--device", "gpu")])
+def test_typing_errors_are_found_before_images_are_read(deepal, tmp_path, monkeypatch, option, value):
+    monkeypatch.setattr("deepal_autoal.labeling.start.read_source", lambda *arguments: pytest.fail("read"))
+    (tmp_path / "images").mkdir()
+    status, _, err = deepal("label", "init", "q", "--data", "images", option, value)
+    assert status == 2 and f"'{value}'" in err and err.count("\n") == 1 and not Path("q").exists()
 
 
 def test_changed_data_are_noticed(deepal, project):
