@@ -15,12 +15,11 @@ def status_of(project: Project) -> dict[str, Any]:
 
     ``open_batch`` is the number of samples of the last batch that wait for an answer. ``accuracy`` and
     ``equivalent_random_labels`` are what the audit said when it was estimated last; None before that, or if it could
-    not tell. ``labeled`` in ``accuracy`` is the number of labels at that time.
+    not tell; ``advice`` says so where many labels came since.
     """
     state, settings = project.state, project.settings
     counts = Counter(state.labels.values())
     audit = read_estimate(project) or {}
-    accuracy = audit.get("accuracy")
     model = next((batch.model for batch in reversed(state.batches) if batch.model), settings.model)
     return {
         "pool": len(state.ids),
@@ -30,7 +29,7 @@ def status_of(project: Project) -> dict[str, Any]:
         "by_class": {name: counts[name] for name in project.classes},
         "strategy": settings.strategy,
         "model": model,
-        "accuracy": None if accuracy is None else {**accuracy, "labeled": audit["labeled"]},
+        "accuracy": audit.get("accuracy"),
         "equivalent_random_labels": audit.get("equivalent_random_labels"),
         "advice": " ".join(filter(None, [audit.get("advice"), estimate_hint(project), advice_for(project)])),
     }

@@ -54,8 +54,8 @@ def test_status_says_what_the_learner_does(deepal, audited, vectors):
     rows = [int(name) for name in label_batch(deepal)] + [int(name) for name in label_batch(deepal)]
     status = status_of(deepal)
     found = status["accuracy"]
-    assert set(found) == {"estimate", "low", "high", "audited", "labeled"}
-    assert (found["audited"], found["labeled"]) == (10, 16)
+    assert set(found) == {"estimate", "low", "high", "audited"}
+    assert found["audited"] == 10
     learner = ActiveLearner(np.load(vectors), "margin", 3, model="linear", audit=0.25)
     learner.load_state_dict({
         "labeled": rows, "labels": ["abc".index(truth(row)) for row in rows], "round": 1, "is_current": False,
@@ -96,7 +96,7 @@ def test_an_interrupted_submission_is_completed_by_its_repetition(deepal, audite
         assert deepal("label", "submit", "p", path)[0] == 130
     assert status_of(deepal)["labeled"] == 8 and status_of(deepal)["accuracy"] is None
     assert deepal("label", "submit", "p", path)[0] == 0
-    assert status_of(deepal)["accuracy"]["labeled"] == 8 and (audited / "learner.pt").exists()
+    assert status_of(deepal)["accuracy"] is not None and (audited / "learner.pt").exists()
 
 
 def test_advice_to_estimate_once_many_labels_came_without_it(deepal, audited, monkeypatch):
@@ -112,7 +112,7 @@ def test_advice_to_estimate_once_many_labels_came_without_it(deepal, audited, mo
         label_batch(deepal)
     status = status_of(deepal)
     assert f"8 labels came since accuracy was estimated; do it now: {hint}." in status["advice"]
-    assert (status["labeled"], status["accuracy"]["labeled"]) == (16, 8)
+    assert status["labeled"] == 16
 
 
 def test_networks_for_images_are_audited_on_demand(deepal, audited, monkeypatch):
