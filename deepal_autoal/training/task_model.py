@@ -89,6 +89,11 @@ class TaskModel(nn.Module):
         return cast("Tensor", self.head(self.dropout(self.features(inputs))))
 
     @property
+    def is_solved(self) -> bool:
+        """Whether it is fitted directly, whatever the recipe says (see `SolvedModel`)."""
+        return False
+
+    @property
     def has_posterior(self) -> bool:
         """Whether passes are drawn from a posterior of the logits instead of by dropout (see `SolvedModel`)."""
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ class TableModel:
     recipe: Recipe = field(default_factory=Recipe)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     swept: list[list[int]] = field(default_factory=list)
-    module: Any = None
+    module: Any = field(default_factory=lambda: SimpleNamespace(is_solved=False))
     objective: torch.nn.Module = field(default_factory=torch.nn.Module)
 
     def sweep(

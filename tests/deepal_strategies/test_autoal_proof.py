@@ -49,9 +49,7 @@ def planted_candidates(place, seed):
 
 def weights_of(make_round, place, seed=0, **options):
     """Return the weights of one round after three cycles, without shrinkage to those of earlier rounds."""
-    # Weights do not depend on the final stage; without its uncertainty, no model is trained for a temperature.
-    settings = {"n_cycles": 3, "shrinkage": 0.0, "uncertainty": 0.0, **options}
-    strategy = AutoAL(planted_candidates(place, seed), **settings)
+    strategy = AutoAL(planted_candidates(place, seed), **{"n_cycles": 3, "shrinkage": 0.0, **options})
     return list(strategy.query(planted_round(make_round, seed).context, 20).report["weights"].values())
 
 

@@ -71,8 +71,7 @@ class Remembering(RandomSampling):
 
 @pytest.mark.parametrize("variant", ["default", "printed"])
 @pytest.mark.parametrize("n_labeled", [1, 3, 4, 5, 9, 60])
-def test_any_number_of_labels(make_round, monkeypatch, variant, n_labeled):
-    monkeypatch.setattr(ModelOutputs, "temperature", lambda outputs: 1.0)  # of the engine, where there is no half
+def test_any_number_of_labels(make_round, variant, n_labeled):
     strategy = quick(variant=variant)
     query = ask(strategy, make_round(n_labeled, 60))
     assert query.report["searched"] == (n_labeled >= 4)
@@ -342,17 +341,16 @@ def test_requires_joins_candidates_and_networks():
 
 def test_with_random_weights_nothing_is_searched(make_round):
     round_ = make_round(40, 60)
-    query = ask(quick(search="random", uncertainty=0.0), round_)
+    query = ask(quick(search="random"), round_)
     assert query.report["searched"] is False and len(round_.trainer.fits) == 1
     weights = list(query.report["weights"].values())
     assert sum(weights) == pytest.approx(1.0) and max(weights) - min(weights) > 0.05
-    other = ask(quick(search="random", uncertainty=0.0), make_round(40, 60, seed=1))
-    assert other.report["weights"] != query.report["weights"]
+    assert ask(quick(search="random"), make_round(40, 60, seed=1)).report["weights"] != query.report["weights"]
 
 
 def test_the_task_model_can_replace_the_halfs_model(make_round):
     counting, round_ = Counting(), make_round(40, 60)
-    query = ask(quick({"counting": counting}, scorer="task", n_cycles=2, uncertainty=0.0), round_)
+    query = ask(quick({"counting": counting}, scorer="task", n_cycles=2), round_)
     assert query.report["searched"] and len(round_.trainer.fits) == 1
     assert {id(model) for _, _, model in counting.asked} == {id(round_.task_model)}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepal_autoal import InputError, create_strategy
+from deepal_autoal import ActiveLearner, InputError, create_strategy
 from deepal_autoal.querying.outputs import ModelOutputs
 from deepal_strategies.shared import final_stage
 from deepal_strategies.shared.final_stage import FinalStage, draw_in_proportion
@@ -156,12 +156,27 @@ def test_options_without_effect_are_refused(strategy, options, culprit):
         create_strategy(strategy, ["entropy", "margin"], **options)
 
 
-def test_autoal_takes_the_temperature_from_its_held_out_half(make_round, monkeypatch):
-    def refuse(outputs):
-        raise AssertionError("three models were trained for a temperature")
+@pytest.mark.parametrize("is_solved", [True, False])
+@pytest.mark.parametrize("options", [{}, {"uncertainty": 1.0}, {"half_effort": 1.0}, {"scorer": "task"}], ids=str)
+def test_autoal_weighs_by_uncertainty_where_halves_are_calibrated_alike(make_round, monkeypatch, is_solved, options):
+    """Models of halves that are trained with less effort than the task model give no temperature for it."""
+    asked = []
+    monkeypatch.setattr(ModelOutputs, "temperature", lambda outputs: asked.append(outputs) or 1.7)
+    world = make_round(20, 80)
+    world.task_model.module.is_solved = is_solved
+    query = create_strategy("autoal", ["entropy", "margin"], **options).query(world.context, 10)
+    reported = {**world.context.reported, **query.report}
+    is_alike = options.get("scorer") != "task" and (is_solved or "half_effort" in options)
+    power, uncertainty = (0.5, 1.5) if is_alike else (2.0, 0.0)
+    uncertainty = options.get("uncertainty", uncertainty)
+    assert reported["coverage_weights"] == {"power": power, "uncertainty": uncertainty}
+    assert bool(asked) == (uncertainty > 0 and not is_alike)  # else no model is trained for it
+    assert ("temperature" in reported) == (uncertainty > 0)
+    if is_alike:
+        assert reported["temperature"] != 1.7
 
-    monkeypatch.setattr(ModelOutputs, "temperature", refuse)
-    context = make_round(20, 80).context
-    query = create_strategy("autoal", ["entropy", "margin"], uncertainty=1.0).query(context, 10)
-    assert len(set(np.asarray(query.indices).tolist())) == 10
-    assert query.report["temperature"] == context.reported["temperature"] > 0
+
+def test_which_models_are_solved():
+    for name, is_solved in (("linear", True), ("gp", True), ("forest", True), ("tabular", True), ("mlp", False)):
+        learner = ActiveLearner(np.zeros((6, 3), dtype=np.float32), "margin", 2, model=name)
+        assert learner.new_module().is_solved == is_solved

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -15,7 +16,7 @@ from deepal_strategies.autoal.settings import OF_INPUTS, OF_OUTPUTS, VARIANTS, S
 from deepal_strategies.autoal.simulation import MIN_LABELED, held_out_temperature, simulate_cycle, vote_scores_of
 from deepal_strategies.autoal.threshold import top_quantile
 from deepal_strategies.shared.default_candidates import DEFAULT_CANDIDATES
-from deepal_strategies.shared.final_stage import BY_UNCERTAINTY, FinalStage
+from deepal_strategies.shared.final_stage import BY_RANK, BY_UNCERTAINTY, FinalStage
 from deepal_strategies.shared.option_checks import check_choice
 from deepal_strategies.shared.votes import collect_votes
 
@@ -88,11 +89,13 @@ class AutoAL(SelectorStrategy):
         final: ``"coverage"``, ``"diverse"`` or ``"top"``; see `FinalStage`.
         oversample: Width of the diverse stage's filter in batches; by default it follows the number of labels (see
             `budget_width`). With ``final="coverage"`` it only sets the pool's own ϑ.
-        power: Of the ranks that are the weights of the coverage stage; 0.5 by default.
-        uncertainty: Power of the task model's calibrated uncertainty, a factor of these weights; 1.5 by default. The
-            temperature is that of the halves' models on their held-out halves, which costs no further training; where
-            there are none (``scorer="task"``, a random search, fewer than four labels), it is the engine's, by three
-            trainings.
+        power: Of the ranks that are the weights of the coverage stage; by default 0.5 with uncertainty, 2 without.
+        uncertainty: Power of the task model's calibrated uncertainty, a factor of these weights. By default 1.5 where
+            models of halves are trained as the task model is (``linear`` and other solved models, ``half_effort=1``):
+            they are calibrated alike, and the temperature on the held-out halves costs nothing. Else 0: networks of
+            less effort are less sure of themselves, and the engine's temperature costs three trainings, which any
+            value given here pays for them, as well as without halves (``scorer="task"``, a random search, fewer than
+            four labels).
 
     Raises:
         InputError: If an option is out of range, or has no effect in this stage.
@@ -162,7 +165,7 @@ class AutoAL(SelectorStrategy):
             "final": final,
         }
         chosen = {**VARIANTS[variant], **{name: value for name, value in given.items() if value is not None}}
-        self.stage = FinalStage(chosen.pop("final"), oversample, power, uncertainty, BY_UNCERTAINTY)
+        self.stage = FinalStage(chosen.pop("final"), oversample, power, uncertainty)
         self.stage.refuse_without_effect(uses_width=chosen["pool_threshold"] == "own")
         self.settings = Settings(
             n_cycles=n_cycles,
@@ -185,7 +188,7 @@ class AutoAL(SelectorStrategy):
 
     def describe_options(self) -> dict[str, Any]:
         """Return the options, with the values that the variant sets."""
-        described = {**super().describe_options(), "final": self.stage.final, **self.stage.describe_options()}
+        described = {**super().describe_options(), "final": self.stage.final}
         return {key: getattr(self.settings, key, value) for key, value in described.items()}
 
     @property
@@ -201,7 +204,9 @@ class AutoAL(SelectorStrategy):
         """
         scores, report = self.search_scores(context, batch_size)
         with context.timed("selection"):
-            indices = self.stage.choose(context, scores, batch_size, temperature=report.get("temperature"))
+            indices = self._stage_for(context).choose(
+                context, scores, batch_size, temperature=report.get("temperature")
+            )
         return Query(indices, report)
 
     def search_scores(self, context: QueryContext, batch_size: int) -> tuple[Tensor, dict[str, Any]]:
@@ -248,9 +253,18 @@ class AutoAL(SelectorStrategy):
         threshold = sum(cycle.threshold for cycle in cycles) / len(cycles)
         report: dict[str, Any] = {name: [cycle_losses[name] for cycle_losses in losses] for name in LOSS_NAMES}
         report.update(diverged=search.divergence, threshold=threshold, rate=cycles[-1].rate)
-        if self.stage.uses_uncertainty and self.settings.scorer == "half":
+        if self._has_calibrated_halves(context) and self._stage_for(context).uses_uncertainty:
             report["temperature"] = held_out_temperature(cycles)
         return search, threshold, {**report, "searched": True, "n_cycles": len(cycles)}
+
+    def _has_calibrated_halves(self, context: QueryContext) -> bool:
+        """Return whether the models of halves are trained as the task model is, so that one temperature suits both."""
+        return self.settings.scorer == "half" and (self.settings.half_effort >= 1.0 or context.model.module.is_solved)
+
+    def _stage_for(self, context: QueryContext) -> FinalStage:
+        """Return the final stage with the weights that suit the task model."""
+        default = BY_UNCERTAINTY if self._has_calibrated_halves(context) else BY_RANK
+        return dataclasses.replace(self.stage, default=default)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the candidates' memories, the weights of earlier rounds, and SearchNet's with ``memory="warm"``."""

@@ -171,6 +171,7 @@ class FinalStage:
         power, exponent = self.weights
         ranks = mid_ranks(scores).to(context.device)
         weights = (ranks / ranks.max()).pow(power)
+        context.report(coverage_weights=self.weights._asdict())
         if not self.uses_uncertainty:
             return weights
         view = context.candidates
