@@ -13,6 +13,9 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+# The policy is in docs/upgrading.md: two minor versions with a warning.
+REMOVED_IN = "0.4.0"
+
 MOVED = {
     "asking": "querying.asking",
     "augmentation": "training.augmentation",
@@ -163,7 +166,8 @@ class Finder(MetaPathFinder, Loader):
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Return a module that passes on the names of the new one."""
         old = spec.name.partition(".")[2]
-        warnings.warn(f"{spec.name} is now {__package__}.{MOVED[old]}", DeprecationWarning, stacklevel=2)
+        message = f"{spec.name} is now {__package__}.{MOVED[old]}; the former path is removed in {REMOVED_IN}"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
         return _OldModule(spec.name, old)
 
     def exec_module(self, module: ModuleType) -> None:

@@ -357,5 +357,5 @@ def _sharpen(model: FittedModel) -> FittedModel:
 def _file_of(cls: type) -> str | None:
     try:
         return inspect.getsourcefile(cls)
-    except TypeError:  # a class defined in an interactive session
+    except (OSError, TypeError):  # a class defined in an interactive session
         return None

@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
 import torch
 
-from deepal_autoal import InputError, UnknownNameError, hookimpl, plugin_host
+from deepal_autoal import InputError, ScoringStrategy, UnknownNameError, hookimpl, plugin_host
 from deepal_autoal.testing import check_strategy, conformance_test
 from deepal_autoal.testing.checks import CHECKS
 from deepal_autoal.testing.evidence import close
@@ -290,3 +291,10 @@ def test_pytest_items_fail_and_skip():
         test(BY_NAME["batch-is-exact"])
     with pytest.raises(pytest.skip.Exception, match="not a selector"):
         test(BY_NAME["candidates-can-be-chosen"])
+
+
+def test_a_class_of_an_interactive_session_has_no_file(monkeypatch):
+    """Python's inspect raises OSError for it, not TypeError."""
+    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))  # which has no file
+    session = type("Session", (ScoringStrategy,), {"__module__": "__main__", "score": lambda self, context: None})
+    assert Subject(session, None, {}).home is None
