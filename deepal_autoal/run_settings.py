@@ -69,6 +69,8 @@ class RunSettings:
         dataset: A registered name or a path.
         data_dir: Directory of named datasets.
         target: Of a table of features: the column that holds the labels (see `load_dataset` and `dataset_of`).
+        text_model: What makes vectors of texts: the name or folder of a model of sentence-transformers, ``tf-idf``, or
+            ``auto`` (see `resolve_text_model`); for a recorded run, what did.
         model: A model's name, with options as in ``resnet18[stem=cifar]``.
         initial: Size of the initial labeled set (M).
         batch_size: Samples per round (B).
@@ -119,6 +121,10 @@ class RunSettings:
     target: str | None = setting(
         None, group="data", metavar="COLUMN",
         help="Of a .csv or .parquet of features: the column of labels; default label, target or y.",
+    )  # fmt: skip
+    text_model: str | None = setting(
+        None, group="data", metavar="NAME",
+        help="Of texts: a model of sentence-transformers, or tf-idf; default auto, a model on this machine or tf-idf.",
     )  # fmt: skip
     model: str | None = setting(
         None,
@@ -242,6 +248,7 @@ class RunArguments(TypedDict, total=False):
     options: Mapping[str, Any] | None
     data_dir: str | Path | None
     target: str | None
+    text_model: str | None
     model: Any
     initial: int | None
     batch_size: int | None

@@ -3,7 +3,8 @@
     pip install -e '.[docs]'
     mkdocs serve
 
-The page of the API lists what the stubs of the public packages name.
+The page of the API lists what the stubs of the public packages name. Notebooks become pages with the outputs that they
+were saved with, so the site's build executes nothing.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ PAGES = (
     "benchmarks/**/*.html", "benchmarks/**/*.py", "benchmarks/**/*.svg", "benchmarks/**/*.toml",
     "deepal_autoal/**/*.py",
 )  # fmt: skip
+NOTEBOOKS = "docs/notebooks/*.ipynb"
 PUBLIC = ("deepal_autoal", "deepal_autoal.benchmark", "deepal_autoal.plugins", "deepal_autoal.testing")
 EXPORT = re.compile(r"^from \.(\S+) import (\w+) as (\w+)$", re.MULTILINE)
 
@@ -35,7 +37,32 @@ def on_files(files: Files, config: Any) -> Files:
             name = path.relative_to(ROOT).as_posix()
             if name not in files.src_uris and (tracked is None or name in tracked):
                 files.append(File(name, str(ROOT), config["site_dir"], config["use_directory_urls"]))
+    for path in sorted(ROOT.glob(NOTEBOOKS)):
+        if tracked is None or path.relative_to(ROOT).as_posix() in tracked:
+            for file in notebook_files(path, config):
+                files.append(file)
     return files
+
+
+class Notebook(File):
+    """A notebook as a page, under its own name, so that links to it work in the repository and on the site."""
+
+    def is_documentation_page(self) -> bool:
+        """Return True: its content is Markdown by now."""
+        return True
+
+
+def notebook_files(path: Path, config: Any) -> list[File]:
+    """Return the page of a notebook and its pictures."""
+    from nbconvert import MarkdownExporter
+
+    page, resources = MarkdownExporter().from_filename(path, resources={"output_files_dir": f"{path.stem}_files"})
+    folder = path.parent.relative_to(ROOT).as_posix()
+    page = page.replace("![png](", "![Output of the cell above](").replace("\n```python\n", "\n```ipython3\n")
+    made: list[File] = [Notebook.generated(config, f"{folder}/{path.name}", content=page)]
+    for name, content in resources["outputs"].items():
+        made.append(File.generated(config, f"{folder}/{name}", content=content))
+    return made
 
 
 def tracked_files() -> set[str] | None:

@@ -18,6 +18,7 @@ from deepal_autoal.cli.logging_setup import LOGGERS
 from deepal_autoal.cli.main import main
 from deepal_autoal.datasets.base import Dataset
 from tests.pretended_cuda import pretended_cuda
+from tests.text_models import PACKAGES, FakePackage
 
 torch.set_num_threads(1)  # the tests' tensors are small
 
@@ -142,3 +143,18 @@ def deepal(capsys, monkeypatch, tmp_path):
 def mypy_cache():
     """A folder for mypy's cache that is kept: without one, mypy takes a quarter of a minute."""
     return Path(__file__).resolve().parents[1] / ".mypy_cache" / "tests"
+
+
+@pytest.fixture
+def no_sentence_transformers(monkeypatch):
+    """As if it were not installed."""
+    for name in PACKAGES:
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+@pytest.fixture
+def sentence_transformers(tmp_path_factory, monkeypatch):
+    """A stand-in for sentence-transformers, of which no model is on this machine yet."""
+    package = FakePackage(tmp_path_factory.mktemp("packages"), monkeypatch)
+    yield package
+    package.remove()

@@ -13,6 +13,7 @@ import torch
 
 from deepal_autoal.benchmark.notation import Contender
 from deepal_autoal.datasets import Dataset, load_dataset
+from deepal_autoal.datasets.user_data.sentence_models import AUTO as TEXT_AUTO
 from deepal_autoal.errors import DeepALError, InputError, QueryError, RunFolderError
 from deepal_autoal.experiment.auditing import check_audit
 from deepal_autoal.experiment.learner import ActiveLearner
@@ -154,6 +155,9 @@ def admit(
     configs = {folder: read_config(folder) for folder in earlier}
     threads = settings.get("threads")
     check_threads(threads)
+    text_model = settings.get("text_model")
+    for config in list(configs.values())[:1]:
+        text_model = config.text_model if text_model in (None, TEXT_AUTO) else text_model
     if data is None:
         data = load_dataset(
             dataset,
@@ -161,6 +165,7 @@ def admit(
             settings.get("image_size"),
             skip_bad=settings.get("skip_bad"),
             target=settings.get("target"),
+            text_model=text_model,
         )
     given: dict[str, Any] = {name: settings.get(name) for name in SHARED}
     given["recipe"] = recipe_changes(settings)
@@ -240,6 +245,7 @@ def admit(
         contender.label: {
             **{name: value for name, value in settings.items() if name not in definitions(Recipe)},
             "recipe": given["recipe"], "scaling": given["scaling"], "dataset": dataset,
+            "text_model": data.text_model or None,
             "model": model,
             "strategy": contender.strategy,
             "candidates": _candidates(contender, created[contender.label]),

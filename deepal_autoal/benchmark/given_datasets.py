@@ -13,6 +13,7 @@ from deepal_autoal.datasets import load_dataset
 from deepal_autoal.datasets.base import Dataset
 from deepal_autoal.datasets.files.npz_writer import write_npz
 from deepal_autoal.datasets.user_data.given_data import dataset_of
+from deepal_autoal.datasets.user_data.sentence_models import AUTO, TF_IDF
 from deepal_autoal.errors import InputError, RunFolderError
 from deepal_autoal.isolation.engine_calls import engine_call
 
@@ -34,13 +35,16 @@ def has_objects(datasets: Any) -> bool:
 
 
 @engine_call()
-def keep_datasets(datasets: Mapping[str, Any], folder: Path, target: str | None = None) -> list[str | Path]:
+def keep_datasets(
+    datasets: Mapping[str, Any], folder: Path, target: str | None = None, text_model: str | None = None
+) -> list[str | Path]:
     """Return names and paths of a benchmark's datasets; objects are written to files first.
 
     Args:
         datasets: By label: names, paths, or what `dataset_of` takes. A name or path keeps its own label.
         folder: Where the files are, ``<label>.npz``.
         target: Of data frames: the column that holds the labels.
+        text_model: What embeds texts; by default what embedded those that are kept already.
 
     Raises:
         InputError: If one of them cannot be used.
@@ -53,11 +57,13 @@ def keep_datasets(datasets: Mapping[str, Any], folder: Path, target: str | None 
             continue
         if not isinstance(label, str) or not label.replace("-", "").replace("_", "").isalnum():
             raise InputError(f"datasets: the label {label!r} names a folder; use letters, digits, - and _")
-        data = dataset_of(given, None if isinstance(given, Dataset | tuple | list) else target, label)
         path = folder / f"{label}.npz"
-        if not path.exists():
+        kept = load_dataset(path) if path.exists() else None
+        wanted = kept.text_model or TF_IDF if kept is not None and text_model in (None, AUTO) else text_model
+        data = dataset_of(given, None if isinstance(given, Dataset | tuple | list) else target, label, wanted)
+        if kept is None:
             write_dataset(path, data)
-        elif load_dataset(path).fingerprint != data.fingerprint:
+        elif kept.fingerprint != data.fingerprint:
             raise RunFolderError(f"{path} holds other data: give the same, another label, or choose another --out")
         found.append(path)
     return found
@@ -77,5 +83,6 @@ def write_dataset(path: Path, data: Dataset) -> None:
         "kind": np.array("embeddings") if data.is_embeddings else None,
         "skipped": np.array(data.skipped) if data.skipped else None,
         "preparation": np.array(json.dumps(dict(data.preparation))) if data.preparation else None,
+        "text_model": np.array(data.text_model) if data.text_model else None,
     }  # fmt: skip
     write_npz(path, {name: array for name, array in arrays.items() if array is not None})

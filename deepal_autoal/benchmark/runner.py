@@ -152,7 +152,9 @@ def run_benchmark(
     if has_objects(datasets):
         scratch = tempfile.TemporaryDirectory() if dry_run else None  # which goes with this call
         place = folder / FOLDER if scratch is None else Path(scratch.name)
-        datasets = keep_datasets(cast("Mapping[str, Any]", datasets), place, settings.pop("target", None))
+        datasets = keep_datasets(
+            cast("Mapping[str, Any]", datasets), place, settings.pop("target", None), settings.get("text_model")
+        )
     grid = plan_grid(
         strategies, cast("Any", datasets), seeds, folder, candidates, settings, models=models, protocols=protocols,
         oracle=oracle, default_threads=default_threads, is_remote=chosen.is_remote,

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from deepal_autoal.cli.class_counts import format_classes
 from deepal_autoal.cli.listings import format_table
 from deepal_autoal.datasets.files.image_files import FOLDER, MANIFEST
+from deepal_autoal.datasets.user_data.sentence_models import TF_IDF
 from deepal_autoal.experiment.progress_bar import PhaseText
 from deepal_autoal.measuring.profile_tables import PROFILE_TEXT, remarks, total_rows
 from deepal_autoal.measuring.resources import format_seconds
@@ -73,6 +74,8 @@ class RunDisplay:
             height, width = dataset["input_shape"][1:]
             _say(f"images of {height}x{width} pixels take long on a CPU: --dry-run shows how long, and what a smaller "
                  "--image-size saves")  # fmt: skip
+        if config["settings"].get("text_model"):
+            _say(f"texts: {_texts_by(config['settings']['text_model'])}")
         if dataset["kind"] == "vectors":
             reason = config.get("scaling_reason")
             _say(f"scaling {config['scaling']}{f' ({reason})' if reason else ''}")
@@ -144,6 +147,12 @@ class RunDisplay:
             click.echo(f"\nAUBC {result.aubc:.4f}   final accuracy {result.accuracy:.4f}"
                        + (f"   stopped: {result.stop_reason}" if result.stop_reason else ""))  # fmt: skip
         click.echo(f"{'' if self._quiet else 'Run folder: '}{result.folder}")
+
+
+def _texts_by(model: str) -> str:
+    if model == TF_IDF:
+        return "TF-IDF of words and pairs; --text-model NAME takes embeddings of sentence-transformers"
+    return f"embeddings of {model} (sentence-transformers); --text-model {TF_IDF} does without"
 
 
 def _could_be_smaller(dataset: Mapping[str, Any]) -> bool:

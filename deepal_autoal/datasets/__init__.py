@@ -33,6 +33,7 @@ def load_dataset(
     *,
     skip_bad: bool | None = False,
     target: str | None = None,
+    text_model: str | None = None,
 ) -> Dataset:
     """Load a registered dataset by name, or the user's own data by path.
 
@@ -52,6 +53,8 @@ def load_dataset(
         skip_bad: For the same: whether to go on without image files that cannot be used; the dataset lists them as
             ``skipped``. For other data it has no effect, and a warning says so.
         target: Of a table of features: the column that holds the labels; by default ``label``, ``target`` or ``y``.
+        text_model: Of a table: what makes vectors of texts, the name or folder of a model of sentence-transformers, or
+            ``"tf-idf"``; by default such a model if one is on this machine (see ``docs/data.md``), else TF-IDF.
 
     Raises:
         UnknownNameError: If it is neither a registered name nor an existing path.
@@ -74,7 +77,7 @@ def load_dataset(
         if os.path.exists(path):
             from deepal_autoal.datasets.user_data.load_path import load_path
 
-            return load_path(path, size, skip_bad=bool(skip_bad), target=target)
+            return load_path(path, size, skip_bad=bool(skip_bad), target=target, text_model=text_model)
         if isinstance(name_or_path, Path) or _looks_like_path(name_or_path):
             raise InputError(f"there is no file or folder {path}; give an existing path or a registered name")
     entry = registry.get(str(name_or_path))

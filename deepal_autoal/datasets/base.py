@@ -68,6 +68,8 @@ class Dataset:
         is_embeddings: Whether the vectors are a model's embeddings: features of one kind, which must not be scaled
             individually.
         preparation: How the features were made of the data, by column, for the record; empty if they are the data.
+        text_model: The name of what made vectors of texts, ``tf-idf`` or a model of sentence-transformers; empty
+            without texts.
         skipped: Files of the data that could not be used and were left out on request.
 
     Raises:
@@ -90,6 +92,7 @@ class Dataset:
     groups_test: np.ndarray | None = None
     group_names: tuple[str, ...] = ()
     preparation: Mapping[str, Any] = field(default_factory=dict)
+    text_model: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", tuple(str(name) for name in self.class_names))

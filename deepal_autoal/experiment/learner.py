@@ -83,6 +83,9 @@ class ActiveLearner(PoolTraining):
             numbers, such as ``[1, 2, 5]``, whole numbers as labels are names too; else they are class numbers.
         validation: Pool indices and labels of samples on which strategies may judge models: ``context.validation``.
             They are neither trained on nor asked for.
+        text_model: For a pool of texts, or a frame with some: the name or folder of a model of sentence-transformers,
+            ``tf-idf``, or ``auto``, such a model if one is on this machine, else TF-IDF (see ``docs/data.md``); what it
+            came to is ``learner.forms.text_model``.
 
     Attributes:
         forms: How samples and classes are written.
@@ -120,11 +123,13 @@ class ActiveLearner(PoolTraining):
         audit_folds: int | None = None,
         class_names: Sequence[str] | None = None,
         validation: tuple[ArrayLike, ArrayLike] | None = None,
+        text_model: str = "auto",
     ) -> None:
         share, n_folds = check_audit(audit, audit_folds)
         super().__init__(
             pool, strategy, n_classes, model=model, recipe=recipe, seed=seed, device=device, members=members,
             n_rounds=n_rounds, scaling=scaling, class_names=class_names, validation=validation,
+            text_model=text_model,
         )  # fmt: skip
         self._audit = Audit(share, n_folds, self.seed, self._pool.members) if share else None
         self.round = -1
@@ -410,6 +415,7 @@ class ActiveLearner(PoolTraining):
             class_names=self.forms.class_names,
             model_code=self.model_choice.describe().get("code", ""),
             validation=self._validation_set,
+            text_model=self.forms.text_model,
         )  # fmt: skip
         saved.write(user_path(path, "the file to save"))
 

@@ -25,6 +25,8 @@ from deepal_autoal.datasets.files.image_size import (
     warn_of_no_files_to_skip,
 )
 from deepal_autoal.datasets.user_data.given_data import dataset_of
+from deepal_autoal.datasets.user_data.sentence_models import AUTO as TEXT_AUTO
+from deepal_autoal.datasets.user_data.sentence_models import TF_IDF
 from deepal_autoal.errors import InputError, UnknownNameError
 from deepal_autoal.experiment.auditing import check_audit
 from deepal_autoal.experiment.learner import ActiveLearner
@@ -39,7 +41,7 @@ from deepal_autoal.experiment.resume_checks import (
     has_chosen,
 )
 from deepal_autoal.experiment.run_config import RunConfig, describe_recipe
-from deepal_autoal.experiment.run_files import require_run
+from deepal_autoal.experiment.run_files import CONFIG, read_config, require_run
 from deepal_autoal.experiment.saved_learner import load_strategy_state, strategy_state
 from deepal_autoal.experiment.settings import (
     Settings,
@@ -159,7 +161,8 @@ def run(
     changes = {"candidates": words, "model": model if own is None else None}
     given = _read_settings(strategy, dataset, {**settings, **changes})
     if not isinstance(dataset, str | Path | None):
-        dataset = dataset_of(dataset, given.target)
+        texts_by = given.text_model if given.text_model not in (None, TEXT_AUTO) else _recorded_text_model(out, resume)
+        dataset = dataset_of(dataset, given.target, text_model=texts_by)
     if isinstance(dataset, Dataset) and given.image_size is not None:
         raise no_image_files(given.image_size, f"dataset {dataset.name}")
     if isinstance(dataset, Dataset) and given.skip_bad:
@@ -185,6 +188,8 @@ def run(
             )  # fmt: skip
             kept = replace(kept, recipe={**recorded.recipe_defaults, **kept.recipe})
             _check_data_is_there(given, kept, folder.path)
+            if given.text_model in (None, TEXT_AUTO):
+                given = replace(given, text_model=recorded.text_model)  # chosen once
             given = given.fill_from(kept)
             if isinstance(strategy, type) and not options and given.options:
                 made = create_with_options(strategy, candidates, given.options)
@@ -242,6 +247,13 @@ def run(
                 if folder is not None:
                     write_profile(measured, folder.path)
             return replace(result, profile=measured)
+
+
+def _recorded_text_model(out: str | Path | None, resume: bool) -> str | None:
+    """Return what embedded the texts of the run that is to be continued; None where there is none."""
+    if out is None or not resume or not os.path.exists(path := user_path(out, "--out") / CONFIG):
+        return None
+    return RunConfig.from_json(read_config(path.parent), path).text_model
 
 
 def _signature() -> inspect.Signature:
@@ -303,7 +315,10 @@ def _prepare(
                 settings.image_size,
                 skip_bad=settings.skip_bad,
                 target=settings.target,
+                text_model=settings.text_model,
             )
+    if settings.text_model not in (None, TEXT_AUTO, TF_IDF) and not data.text_model:
+        logger.warning("--text-model %s has no effect: dataset %s has no texts", settings.text_model, data.name)
     with section("normalization"):
         # Of all rows, so that runs of all seeds and pool sizes decide alike.
         scaling = resolve_scaling(settings.scaling, data.x_train, data.is_embeddings)
@@ -354,6 +369,7 @@ def _prepare(
         "threads": torch.get_num_threads(),
         "recipe": {**settings.recipe, "precision": learner.recipe.precision},
         "scaling": scaling.name,
+        **({"text_model": data.text_model} if data.text_model else {}),
         "strategy": settings.strategy if by_name else None,
         "candidates": getattr(created, "candidate_words", None) or settings.candidates,
         "dataset": None if data is dataset else settings.dataset,

@@ -62,8 +62,9 @@ class PoolTraining:
         scaling: str,
         class_names: Sequence[str] | None,
         validation: tuple[ArrayLike, ArrayLike] | None,
+        text_model: str | None,
     ) -> None:
-        self.forms = WrittenForms(pool, n_classes, class_names)
+        self.forms = WrittenForms(pool, n_classes, class_names, text_model)
         samples, n_classes, seed = self.forms.samples, self.forms.n_classes, whole_number("seed", seed)
         if seed < 0:
             raise InputError(f"seed {seed}: give a whole number of at least 0")

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from deepal_autoal.datasets.user_data.sentence_models import AUTO
 from deepal_autoal.errors import InputError, RunFolderError
 from deepal_autoal.experiment.run_config import RunConfig, recorded_value
 from deepal_autoal.experiment.run_files import read_rounds
@@ -77,11 +78,14 @@ def check_given_matches(recorded: RunConfig, given: Settings, folder: Path) -> N
         "duplicates": changes.get("duplicates") or 1,
         "scaling": recorded.scaling,
         "image_size": recorded.settings.get("image_size"),
+        "text_model": recorded.text_model,
     }
     if given.strategy is not None:
         given = replace(given, strategy=defined_name(given.strategy))
     if given.scaling == "auto":
         given = replace(given, scaling=None)
+    if given.text_model == AUTO:
+        given = replace(given, text_model=None)
     if given.candidates is not None:
         asked_for = [*given.candidates]
         if isinstance(given.candidates, Mapping):

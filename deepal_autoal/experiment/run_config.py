@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
+from deepal_autoal.datasets.user_data.sentence_models import TF_IDF
 from deepal_autoal.errors import RunFolderError
 from deepal_autoal.experiment.run_files import CONFIG, FORMAT_VERSION, check_format, recorded_scaling
 from deepal_autoal.experiment.settings import COUNTED
@@ -148,6 +149,11 @@ class RunConfig:
     def n_counted_for_validation(self) -> int:
         """How many labels the validation set adds to those that are trained on."""
         return len(self.validation_set or ()) if self.validation_labels == COUNTED else 0
+
+    @property
+    def text_model(self) -> str:
+        """What made vectors of texts, if there are any; before it was a choice, TF-IDF did."""
+        return str(self.settings.get("text_model") or TF_IDF)
 
     @property
     def recipe_defaults(self) -> dict[str, Any]:

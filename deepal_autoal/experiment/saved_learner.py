@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepal_autoal.datasets.user_data.sentence_models import TF_IDF
 from deepal_autoal.errors import InputError
 from deepal_autoal.files import encode, read_tensors, write_tensors
 from deepal_autoal.isolation.blame import blaming
@@ -47,6 +48,7 @@ class SavedLearner:
         class_names: Names of the classes; empty without.
         model_code: Digest of the model, if it was given as an object or by where it is defined; else empty.
         validation: Pool indices and labels of the samples held out for validation; None without any.
+        text_model: What made vectors of texts, TF-IDF in files from before it was a choice; empty without texts.
     """
 
     strategy: Mapping[str, Any]
@@ -63,6 +65,7 @@ class SavedLearner:
     class_names: tuple[str, ...] = ()
     model_code: str = ""
     validation: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+    text_model: str = ""
 
     def write(self, path: Path) -> None:
         """Write the file, atomically.
@@ -89,6 +92,7 @@ class SavedLearner:
                 **({} if self.audit is None else {"audit": list(self.audit)}),
                 **({"class_names": list(self.class_names)} if self.class_names else {}),
                 **({} if self.validation is None else {"validation": list(self.validation)}),
+                **({"text_model": self.text_model} if self.text_model else {}),
             },
         )
 
@@ -127,6 +131,7 @@ class SavedLearner:
             class_names=tuple(saved.get("class_names", ())),
             model_code=saved.get("model_code", ""),
             validation=tuple(saved["validation"]) if "validation" in saved else None,
+            text_model=saved.get("text_model", TF_IDF),
         )
 
     def arguments(self, pool: Any, strategy: StrategyLike | None, model: Any, path: Path) -> dict[str, Any]:
@@ -166,6 +171,7 @@ class SavedLearner:
             **({"class_names": self.class_names} if self.class_names else {}),
             **({} if self.audit is None else {"audit": self.audit[0], "audit_folds": self.audit[1]}),
             "validation": self._written_validation(),
+            "text_model": self.text_model or TF_IDF,
         }
 
     def _written_validation(self) -> tuple[Any, Any] | None:

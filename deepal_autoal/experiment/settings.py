@@ -25,7 +25,7 @@ DEFAULT_BATCH_SIZE = 20
 DEFAULT_ROUNDS = 10
 MOST_THREADS = 1024
 COUNTED, FREE = "counted", "free"
-_RECORDED_IF_GIVEN = ("audit", "audit_folds", "single_round", "validation", "validation_labels")
+_RECORDED_IF_GIVEN = ("audit", "audit_folds", "single_round", "text_model", "validation", "validation_labels")
 
 
 @dataclass(frozen=True)

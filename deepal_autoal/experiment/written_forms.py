@@ -25,6 +25,7 @@ class WrittenForms:
         pool: The pool as it was given: an array, a data frame, a sparse matrix, texts or a torch dataset.
         n_classes: Number of classes; by default that of the names.
         class_names: Their names, if labels are given and predicted by name.
+        text_model: What embeds texts (see `resolve_text_model`).
 
     Attributes:
         samples: The pool's samples: images uint8 (N, H, W, C), or vectors (N, D).
@@ -37,8 +38,11 @@ class WrittenForms:
         InputError: If the pool cannot be used, or the names are not one a class.
     """
 
-    def __init__(self, pool: Any, n_classes: int | None, class_names: Sequence[str] | None) -> None:
+    def __init__(
+        self, pool: Any, n_classes: int | None, class_names: Sequence[str] | None, text_model: str | None = None
+    ) -> None:
         self._preparation: Preparation | None = None
+        self._wanted_text_model = text_model
         self.samples = self._read(pool)
         self.class_names = () if class_names is None else tuple(map(str, class_names))
         if n_classes is None and not self.class_names:
@@ -63,12 +67,17 @@ class WrittenForms:
         """Whether the features are of one kind, which must not be scaled individually."""
         return self._preparation is not None and self._preparation.is_embeddings
 
+    @property
+    def text_model(self) -> str:
+        """What made vectors of texts; empty without texts."""
+        return "" if self._preparation is None else self._preparation.text_model
+
     def _read(self, pool: Any) -> NDArray[Any]:
         if isinstance(pool, CheckedSamples):
             return pool.array
         raw = raw_samples(pool, "pool")
-        self._preparation = Preparation(raw, "pool")
-        return as_samples(self._preparation.transform(raw), "pool")
+        self._preparation = Preparation(raw, "pool", self._wanted_text_model)
+        return as_samples(self._preparation.transform(raw, is_kept=True), "pool")
 
     def prepare(self, samples: Any) -> Any:
         """Return features of samples in the pool's form.

@@ -6,7 +6,6 @@ from the first source, by which the images of later ones are embedded.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import zipfile
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from deepal_autoal.datasets.files.image_size import USUAL_SIDE, read_image_size
 from deepal_autoal.datasets.files.npz_members import member_names, read_members, verify_member
 from deepal_autoal.datasets.files.npz_writer import write_npz
 from deepal_autoal.datasets.user_data.preparation import TextVectors
+from deepal_autoal.datasets.user_data.sentence_models import SentenceModel
 from deepal_autoal.errors import InputError, error_message
 from deepal_autoal.experiment.embedding import embed_samples, load_patches, write_patches
 from deepal_autoal.files import checksum_of_file, checksum_of_value
@@ -232,17 +232,9 @@ def _tf_idf(texts: Sequence[str], seed: int) -> NDArray[np.float32]:
 
 def _sentence_embeddings(texts: Sequence[str], model: str) -> NDArray[np.float32]:
     try:
-        package = importlib.import_module("sentence_transformers")
-    except ImportError:
-        raise InputError(
-            f"--embed {model}: embeddings of texts need sentence-transformers: pip install 'deepal_autoal[text]'; or "
-            "leave --embed out"
-        ) from None
-    try:
-        vectors = package.SentenceTransformer(model).encode(list(texts), show_progress_bar=False)
-    except Exception as error:  # of another package: anything
-        raise InputError(f"--embed {model}: sentence-transformers failed: {error_message(error)[:200]}") from error
-    return np.asarray(vectors, dtype=np.float32)
+        return SentenceModel(model).embed(texts)
+    except InputError as error:
+        raise InputError(f"--embed {model}: {error}; or leave --embed out") from error
 
 
 def _as_embeddings(array: NDArray[Any]) -> Samples:

@@ -1,8 +1,6 @@
 """What can be labeled, and every kind of data that cannot."""
 
 import os
-import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -268,18 +266,18 @@ def test_texts_to_the_second_batch(deepal):
         assert np.mean(right) > 0.9
 
 
-def test_texts_by_sentence_transformers(tmp_path, monkeypatch):
-    class Model:
-        def __init__(self, name):
-            assert name == "some-model"
+def test_texts_by_sentence_transformers(tmp_path, sentence_transformers, caplog):
+    vectors = text_vectors(tmp_path, ["a", "b c"], "some-model", 0)
+    assert vectors.shape == (2, 12) and vectors.dtype == np.float32
+    assert "some-model is not on this machine, and is downloaded now" in caplog.text
+    sentence_transformers.go_offline()
+    with pytest.raises(
+        InputError, match=r"--embed other: text model other cannot be loaded \(.*; or leave --embed out"
+    ):
+        text_vectors(tmp_path, ["a", "b"], "other", 0)
 
-        def encode(self, texts, show_progress_bar):
-            return np.array([[len(text), 1.0] for text in texts])
 
-    monkeypatch.setitem(sys.modules, "sentence_transformers", types.SimpleNamespace(SentenceTransformer=Model))
-    vectors = text_vectors(tmp_path, ["a", "bcd"], "some-model", 0)
-    assert vectors.tolist() == [[1, 1], [3, 1]] and vectors.dtype == np.float32
-    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+def test_texts_without_sentence_transformers(tmp_path, no_sentence_transformers):
     with pytest.raises(InputError, match=r"pip install 'deepal_autoal\[text\]'"):
         text_vectors(tmp_path, ["a", "b"], "some-model", 0)
     with pytest.raises(InputError, match="no words"):

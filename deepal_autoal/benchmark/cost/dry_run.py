@@ -118,6 +118,7 @@ def estimate_run(settings: Mapping[str, Any], dataset: str, progress: Callable[[
             settings.get("image_size"),
             skip_bad=settings.get("skip_bad"),
             target=settings.get("target"),
+            text_model=settings.get("text_model"),
         )
     admission = admit(data.name, dataset, contenders, shared, (), data=data)
     wanted = [pair for label, call in admission.calls.items() for pair in _with_candidates(label, call)]

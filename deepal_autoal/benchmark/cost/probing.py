@@ -65,6 +65,7 @@ class Probes:
                 data = load_dataset(
                     settings["dataset"], settings.get("data_dir"), settings.get("image_size"),
                     skip_bad=settings.get("skip_bad"), target=settings.get("target"),
+                    text_model=settings.get("text_model"),
                 )  # fmt: skip
                 self._probe = Probe(data, setup, settings, seconds)
             except Exception as error:

@@ -40,7 +40,7 @@ ID, SPLIT = "id", "split"
 logger = logging.getLogger(__name__)
 
 
-def dataset_of(given: Any, target: str | None = None, name: str = "data") -> Dataset:
+def dataset_of(given: Any, target: str | None = None, name: str = "data", text_model: str | None = None) -> Dataset:
     """Return what is given as a dataset.
 
     Without a test part, 20 % are held out by a fixed stream, as of files.
@@ -50,6 +50,7 @@ def dataset_of(given: Any, target: str | None = None, name: str = "data") -> Dat
         target: Of a data frame or Hugging Face dataset: the column that holds the labels; by default ``label``,
             ``target`` or ``y``, whichever there is.
         name: The dataset's name.
+        text_model: What embeds texts (see `resolve_text_model`).
 
     Raises:
         InputError: If it is nothing of this, or cannot be used; the message shows the accepted forms.
@@ -60,14 +61,15 @@ def dataset_of(given: Any, target: str | None = None, name: str = "data") -> Dat
         return given
     source = {"kind": type(given).__name__}
     if is_frame(given):
-        return frame_dataset(given, target, name, source)
+        return frame_dataset(given, target, name, source, text_model=text_model)
     x, y, test, class_names = _parts(given, target, name)
-    return prepared_dataset(name, x, y, test, class_names, source)
+    return prepared_dataset(name, x, y, test, class_names, source, text_model=text_model)
 
 
 def frame_dataset(
-    frame: Any, target: str | None, name: str, source: Mapping[str, str], what: str | None = None
-) -> Dataset:
+    frame: Any, target: str | None, name: str, source: Mapping[str, str], what: str | None = None,
+    text_model: str | None = None,
+) -> Dataset:  # fmt: skip
     """Return the dataset of a data frame with a column of labels (see `table_dataset`).
 
     Args:
@@ -75,6 +77,7 @@ def frame_dataset(
         target: The column of labels, as in `dataset_of`.
         name, source: The dataset's name, and where it came from.
         what: Its name in messages; by default ``name``.
+        text_model: As in `dataset_of`.
 
     Raises:
         InputError: If it cannot be used.
@@ -87,7 +90,7 @@ def frame_dataset(
     x = frame_samples(frame, what, [own[column] for column in (target, *roles.values())])
     y = written_labels(frame[own[target]], f"{what}: column {target!r}")
     return table_dataset(name, x, y, {role: (column, list(frame[own[column]])) for role, column in roles.items()},
-                         source, what)  # fmt: skip
+                         source, what, text_model)  # fmt: skip
 
 
 def roles_of(columns: Sequence[str], target: str, what: str) -> dict[str, str]:
@@ -108,7 +111,7 @@ def roles_of(columns: Sequence[str], target: str, what: str) -> dict[str, str]:
 
 def table_dataset(
     name: str, x: RawSamples, y: np.ndarray, columns: Mapping[str, tuple[str, Sequence[Any]]],
-    source: Mapping[str, str], what: str,
+    source: Mapping[str, str], what: str, text_model: str | None = None,
 ) -> Dataset:  # fmt: skip
     """Return the dataset of a table's features and labels.
 
@@ -118,6 +121,7 @@ def table_dataset(
         columns: By role, `ID` or `SPLIT`: the column's name and its values.
         source: Where the data came from, for the record.
         what: The table's name in messages.
+        text_model: As in `dataset_of`.
 
     Raises:
         InputError: If two samples have one name, or a split is neither ``train`` nor ``test``.
@@ -131,7 +135,7 @@ def table_dataset(
                 f"{what}: column {column!r} names two samples alike; give each its own, or rename the column"
             )
     if SPLIT not in columns:
-        return prepared_dataset(name, x, y, None, None, source, ids)
+        return prepared_dataset(name, x, y, None, None, source, ids, text_model)
     column, values = columns[SPLIT]
     splits = np.array([str(value).strip() for value in values])
     if set(splits.tolist()) != {"train", "test"}:
@@ -140,12 +144,13 @@ def table_dataset(
         )
     train, test = np.flatnonzero(splits == "train"), np.flatnonzero(splits == "test")
     return prepared_dataset(name, x.take(train), y[train], (x.take(test), y[test]), None, source,
-                            None if ids is None else ids[train])  # fmt: skip
+                            None if ids is None else ids[train], text_model)  # fmt: skip
 
 
 def prepared_dataset(
     name: str, x: RawSamples, y: np.ndarray, test: tuple[RawSamples, np.ndarray] | None,
     class_names: Sequence[str] | None, source: Mapping[str, str], ids: np.ndarray | None = None,
+    text_model: str | None = None,
 ) -> Dataset:  # fmt: skip
     """Return the dataset of samples and written labels: held out, prepared and encoded.
 
@@ -156,6 +161,7 @@ def prepared_dataset(
         class_names: By number, if they are known.
         source: Where the data came from, for the record.
         ids: Names of the samples, str (N,).
+        text_model: As in `dataset_of`.
 
     Raises:
         InputError: If they do not fit each other, or cannot be used.
@@ -169,14 +175,14 @@ def prepared_dataset(
         rows, test_rows = held_out_split(len(x), name)
         x, x_test, y, y_test = x.take(rows), x.take(test_rows), y[rows], y[test_rows]
         ids = None if ids is None else ids[rows]
-    preparation = Preparation(x, name)
+    preparation = Preparation(x, name, text_model)
     y_train, y_held, names = _encoded(y, y_test, class_names, name)
-    x_train, x_held = (as_samples(preparation.transform(part), f"{name}: {which}")
+    x_train, x_held = (as_samples(preparation.transform(part, is_kept=True), f"{name}: {which}")
                        for part, which in ((x, "X"), (x_test, "X_test")))  # fmt: skip
     note = "given" if test is not None else HELD_OUT_NOTE
     return Dataset(name, x_train, y_train, x_held, y_held, names, source={**source, "test split": note}, ids_train=ids,
                    rows_train=rows if ids is None else None, is_embeddings=preparation.is_embeddings,
-                   preparation=preparation.description)  # fmt: skip
+                   preparation=preparation.description, text_model=preparation.text_model)  # fmt: skip
 
 
 Parts = tuple[RawSamples, np.ndarray, "tuple[RawSamples, np.ndarray] | None", Sequence[str] | None]

@@ -16,8 +16,9 @@ MANIFEST, ARRAYS, PARQUET = ".csv", ".npz", ".parquet"
 
 
 def load_path(
-    path: Path, image_size: tuple[int, int] | None = None, *, skip_bad: bool = False, target: str | None = None
-) -> Dataset:
+    path: Path, image_size: tuple[int, int] | None = None, *, skip_bad: bool = False, target: str | None = None,
+    text_model: str | None = None,
+) -> Dataset:  # fmt: skip
     """Load an image folder, a CSV manifest, a table of features or an ``.npz`` file.
 
     Args:
@@ -26,6 +27,7 @@ def load_path(
         skip_bad: Whether to go on without image files that cannot be used; for other data, without effect but for a
             warning.
         target: Of a table: the column that holds the labels (see `load_table`).
+        text_model: Of a table: what embeds texts.
 
     Raises:
         InputError: If the path is none of these, or its data cannot be used.
@@ -47,4 +49,4 @@ def load_path(
         raise no_image_files(image_size, str(path))
     if skip_bad:
         warn_of_no_files_to_skip(str(path))
-    return load_table(path, target) if is_table else load_npz(path)
+    return load_table(path, target, text_model) if is_table else load_npz(path)

@@ -20,7 +20,8 @@ from deepal_autoal.errors import InputError
 from deepal_autoal.numerics.row_blocks import read_rows
 from deepal_autoal.training.samples import check_channels_last
 
-ARRAYS = ("x", "y", "x_test", "y_test", "ids", "ids_test", "class_names", "kind", "skipped", "preparation")
+ARRAYS = ("x", "y", "x_test", "y_test", "ids", "ids_test", "class_names", "kind", "skipped", "preparation",
+          "text_model")  # fmt: skip
 EMBEDDINGS = "embeddings"
 PATCHES_PREFIX = "patches_"
 """Arrays whose names begin with this are the dictionary with which embeddings were made; not part of the dataset."""
@@ -39,8 +40,8 @@ def load_npz(path: Path) -> Dataset:
     It holds ``x``, ``y`` and optionally ``x_test``, ``y_test``, the samples' names, ``ids`` and ``ids_test``, and
     ``class_names``, one string per class, which ``y`` and ``y_test`` then number from 0. A string ``kind`` of
     ``"embeddings"`` marks the vectors as a model's embeddings; any other kind is ignored with a warning. ``skipped``
-    names files that were left out when the arrays were computed, and a string ``preparation`` says in JSON how, for the
-    record.
+    names files that were left out when the arrays were computed, a string ``preparation`` says in JSON how, and
+    ``text_model`` by what texts were embedded, for the record.
 
     ``x`` holds images, uint8 (N, H, W) or (N, H, W, C), or vectors, float (N, D); ``y`` integers or strings (N,).
     Uncompressed members (`numpy.savez`) are memory-mapped. Without ``x_test`` a fifth is held out; if ``x`` is mapped
@@ -97,7 +98,8 @@ def load_npz(path: Path) -> Dataset:
         return Dataset(path.resolve().stem, x, y, x_test, y_test, class_names, source=source, ids_train=ids,
                        ids_test=ids_test, is_embeddings=_is_embeddings(path, arrays.get("kind"), x),
                        rows_train=rows_train, skipped=_skipped(path, arrays.get("skipped")),
-                       preparation=_preparation(path, arrays.get("preparation")))  # fmt: skip
+                       preparation=_preparation(path, arrays.get("preparation")),
+                       text_model=str(arrays.get("text_model", "")))  # fmt: skip
     except NonFiniteError as error:
         name, original = rows[error.array]
         row = error.row if original is None else int(original[error.row])

@@ -8,13 +8,15 @@ later. What was done is part of the run's record.
 - *Categories*, columns of few texts: one-hot; a missing value is a category, and one that the pool lacks is all zeros
   (`OneHotEncoder`). Of more than 100 values, the rarest share one.
 - *Texts*, columns of many different texts of several words, and one called ``text``: TF-IDF of words and pairs of
-  words, reduced to at most 128 dimensions by a truncated SVD (LSA).
+  words, reduced to at most 128 dimensions by a truncated SVD (LSA), or the embeddings of a model of
+  sentence-transformers (see `sentence_models`).
 - *Sparse matrices*: dense up to 4096 columns, else reduced by the same SVD.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +31,7 @@ from deepal_autoal.datasets.user_data.raw_samples import (
     is_frame,
     value_text,
 )
+from deepal_autoal.datasets.user_data.sentence_models import TF_IDF, SentenceModel, resolve_text_model
 from deepal_autoal.errors import InputError, error_message
 
 if TYPE_CHECKING:
@@ -49,9 +52,11 @@ class Preparation:
     Args:
         pool: The pool's samples.
         what: Their name in messages.
+        text_model: What embeds texts (see `resolve_text_model`).
 
     Attributes:
         form: The form of samples that it takes.
+        text_model: Its name, or `TF_IDF`; empty if there are no texts.
         description: What is done, JSON-able; empty if nothing is.
         is_embeddings: Whether its features are of one kind, which must not be scaled individually.
 
@@ -59,11 +64,13 @@ class Preparation:
         InputError: If a column or the texts hold nothing to learn from.
     """
 
-    def __init__(self, pool: RawSamples, what: str) -> None:
+    def __init__(self, pool: RawSamples, what: str, text_model: str | None = None) -> None:
         self.form = pool.form
+        self.text_model = ""
         self._what = what
         self._columns: dict[str, _Column] = {}
         self._dtype: np.dtype[Any] = np.dtype(pool.dtype)
+        self._sentence_model: SentenceModel | None = None
         self.is_embeddings = False
         self.description: dict[str, Any] = {}
         if pool.form == ARRAY:
@@ -72,25 +79,38 @@ class Preparation:
                 self.description = {"array": f"{pool.values.dtype} as {self._dtype}"}
             return
         if pool.form == TEXTS:
-            self._columns = {"text": _Texts(np.array(pool.values, dtype=object), what)}
+            self._columns = {"text": self._texts(text_model)(np.array(pool.values, dtype=object), what)}
         elif pool.form == SPARSE:
             self._columns = {"matrix": _Sparse(pool.values)}
         else:
-            self._columns = {
-                name: _column(name, values, name in pool.is_category, f"{what}: column {name!r}")
-                for name, values in pool.values.items()
-            }
-        self.is_embeddings = all(isinstance(column, _Texts) for column in self._columns.values())
+            for name, values in pool.values.items():
+                kind = _kind_of(name, values, name in pool.is_category)
+                made = self._texts(text_model) if kind is _Texts else kind
+                self._columns[name] = made(values, f"{what}: column {name!r}")
+        self.is_embeddings = all(isinstance(column, _Texts | _Sentences) for column in self._columns.values())
         self.description = {
             _FITTED_ON: "the pool, without labels",
             **{name: column.description for name, column in self._columns.items()},
         }
 
-    def transform(self, samples: RawSamples) -> NDArray[Any]:
+    def _texts(self, text_model: str | None) -> Callable[[NDArray[Any], str], _Column]:
+        """Return what makes features of a column of texts, and note what it is."""
+        self.text_model = self.text_model or resolve_text_model(text_model)
+        if self.text_model == TF_IDF:
+            return _Texts
+        if self._sentence_model is None:
+            self._sentence_model = SentenceModel(self.text_model)
+        return partial(_Sentences, self._sentence_model)
+
+    def transform(self, samples: RawSamples, is_kept: bool = False) -> NDArray[Any]:
         """Return features, float (N, D); of an array of images, the array.
 
         Columns are matched by name, in the pool's order. Where only one of pool and samples has names and all are
         numbers, they are matched by position.
+
+        Args:
+            samples: In the pool's form.
+            is_kept: Whether embeddings of texts are kept in the cache folder.
 
         Raises:
             InputError: If the samples have another form or other columns than the pool.
@@ -111,7 +131,7 @@ class Preparation:
         parts = []
         for name, column in self._columns.items():
             try:
-                parts.append(column.transform(values[name]))
+                parts.append(column.transform(values[name], is_kept))
             except InputError:
                 raise
             except (TypeError, ValueError) as error:
@@ -189,19 +209,19 @@ class _Column:
 
     description: str
 
-    def transform(self, values: Any) -> NDArray[Any]:
+    def transform(self, values: Any, is_kept: bool = False) -> NDArray[Any]:
         """Return features (N, d)."""
         raise NotImplementedError
 
 
-def _column(name: str, values: NDArray[Any], is_category: bool, what: str) -> _Column:
+def _kind_of(name: str, values: NDArray[Any], is_category: bool) -> Callable[[NDArray[Any], str], _Column]:
     if values.dtype != object:
-        return _Numbers(values, what)
+        return _Numbers
     present = [value for value in values if value is not None]
     words = np.mean([len(value.split()) for value in present]) if present else 0.0
     is_varied = words >= _LEAST_WORDS and len(set(present)) > max(20, len(present) // 20)
     is_text = not is_category and (is_varied or name.lower() == TEXT)
-    return _Texts(values, what) if is_text else _Categories(values)
+    return _Texts if is_text else _Categories
 
 
 class _Numbers(_Column):
@@ -214,7 +234,7 @@ class _Numbers(_Column):
         if self._is_marked:
             self.description += f"; {is_missing.sum()} missing ones are {self._median:g}, the median, and marked"
 
-    def transform(self, values: Any) -> NDArray[Any]:
+    def transform(self, values: Any, is_kept: bool = False) -> NDArray[Any]:
         values = np.asarray(values, dtype=np.float64)
         if (np.abs(values) > np.finfo(np.float32).max).any():  # infinite ones too; missing ones are not
             raise InputError(f"{self._what} holds infinite or beyond-float32 values; remove or replace them")
@@ -224,7 +244,7 @@ class _Numbers(_Column):
 
 
 class _Categories(_Column):
-    def __init__(self, values: NDArray[Any]) -> None:
+    def __init__(self, values: NDArray[Any], what: str) -> None:
         from sklearn.preprocessing import OneHotEncoder
 
         texts = _filled(values)
@@ -238,7 +258,7 @@ class _Categories(_Column):
         if None in values.tolist():
             self.description += ", of which one is missing"
 
-    def transform(self, values: Any) -> NDArray[Any]:
+    def transform(self, values: Any, is_kept: bool = False) -> NDArray[Any]:
         return np.asarray(self._encoder.transform(_filled(values)))
 
 
@@ -258,8 +278,19 @@ class _Texts(_Column):
             raise InputError(f"{what}: the texts hold no words to learn from ({error_message(error)})") from error
         self.description = f"text; TF-IDF of words and pairs, a truncated SVD of {n_features} dimensions"
 
-    def transform(self, values: Any) -> NDArray[Any]:
+    def transform(self, values: Any, is_kept: bool = False) -> NDArray[Any]:
         return self._vectors.transform([value or "" for value in values])
+
+
+class _Sentences(_Column):
+    def __init__(self, model: SentenceModel, values: NDArray[Any], what: str) -> None:
+        self._model = model
+        # Computed here, so that a model that cannot be loaded is an error of the pool.
+        n_features = self.transform(values, is_kept=True).shape[1]
+        self.description = f"text; embeddings of {model.name} (sentence-transformers), {n_features} dimensions"
+
+    def transform(self, values: Any, is_kept: bool = False) -> NDArray[Any]:
+        return self._model.embed([value or "" for value in values], is_kept)
 
 
 class TextVectors:
@@ -302,7 +333,7 @@ class _Sparse(_Column):
         self.description = f"sparse matrix of {matrix.shape[1]} columns; {how}"
         self._n_columns = matrix.shape[1]
 
-    def transform(self, values: Any) -> NDArray[Any]:
+    def transform(self, values: Any, is_kept: bool = False) -> NDArray[Any]:
         if values.shape[1] != self._n_columns:
             raise ValueError(f"{values.shape[1]} columns, not {self._n_columns}")
         return _reduced(values, self._svd)

@@ -38,7 +38,7 @@ def is_feature_table(path: Path, target: str | None) -> bool:
     return target is not None or any(map(is_usual_target, names))
 
 
-def load_table(path: Path, target: str | None = None) -> Dataset:
+def load_table(path: Path, target: str | None = None, text_model: str | None = None) -> Dataset:
     """Load a table of features with a column of labels.
 
     A column ``id``, in any case, holds the samples' names and ``split`` says ``train`` or ``test``; all others are
@@ -47,6 +47,7 @@ def load_table(path: Path, target: str | None = None) -> Dataset:
     Args:
         path: A ``.csv`` or ``.parquet``.
         target: The column that holds the labels; by default ``label``, ``target`` or ``y``, whichever there is.
+        text_model: What embeds texts (see `resolve_text_model`).
 
     Raises:
         InputError: If it cannot be read, or a column cannot be used; the message names it.
@@ -56,7 +57,7 @@ def load_table(path: Path, target: str | None = None) -> Dataset:
     if path.suffix.lower() == ".parquet":
         frame = read_parquet_frame(path)
         target = target_of([str(column) for column in frame.columns], target, str(path))
-        return frame_dataset(frame, target, name, {**source, "labels": target}, str(path))
+        return frame_dataset(frame, target, name, {**source, "labels": target}, str(path), text_model)
     table = read_csv(path, lower_case=False)
     target = target_of(table.names, target, str(path))
     roles = roles_of(table.names, target, str(path))
@@ -66,7 +67,7 @@ def load_table(path: Path, target: str | None = None) -> Dataset:
         raise InputError(f"{path} holds no samples")
     y = written_labels(_labels(table[target]), f"{path}: column {target!r}")
     columns = {role: (column, table[column]) for role, column in roles.items()}
-    return table_dataset(name, x, y, columns, {**source, "labels": target}, str(path))
+    return table_dataset(name, x, y, columns, {**source, "labels": target}, str(path), text_model)
 
 
 def _features(path: Path, columns: Mapping[str, Sequence[str]]) -> RawSamples:
