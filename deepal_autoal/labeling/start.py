@@ -100,8 +100,8 @@ def start_project(
     _check_apart(folder, data)
     # Before the images are read, which takes long.
     resolve_device(device)
-    if embed is not None and data.is_dir() and embed.casefold() not in (AUTO, NONE) and _embedding_path(embed) is None:
-        read_model(embed)
+    if embed is not None and data.is_dir():
+        _check_embedding(embed)
     source = read_source(data, classes, skip_bad=skip_bad)
     _check_labels(data, source, classes)
     if None not in source.labels:
@@ -176,6 +176,12 @@ def _embeddings(source: Source, embed: str, size: str | None) -> list[_Embedding
             int(np.median([one[1] for one in sizes])), int(np.median([one[0] for one in sizes])))  # fmt: skip
     chosen = choose_embedding(height, width, f"--embed '{BETTER}'")
     return [of(chosen.model, chosen.reason), of(None, "none, the pixels themselves")]
+
+
+def _check_embedding(embed: str) -> None:
+    """Raise an InputError if it is neither a word, nor a run or dictionary of patches, nor a known model."""
+    if embed != PATCHES and embed.casefold() not in (AUTO, NONE) and _embedding_path(embed) is None:
+        read_model(embed)
 
 
 def _embedding_path(embed: str) -> str | None:

@@ -292,11 +292,11 @@ def test_embeddings_are_kept(deepal, photos, monkeypatch):
 
     def embed(samples, model, device):
         calls.append(samples.shape)
-        assert model == "net" and samples.shape[3] == 3
+        assert model == "resnet18" and samples.shape[3] == 3
         return samples.reshape(len(samples), -1)[:, :4].astype(np.float32) + np.arange(len(samples))[:, None]
 
     monkeypatch.setattr(pool, "embed_samples", embed)
-    status, _, err = deepal("label", "init", "p", "--data", photos, "--embed", "net", "--image-size", "16", *QUICK)
+    status, _, err = deepal("label", "init", "p", "--data", photos, "--embed", "resnet18", "--image-size", "16", *QUICK)
     assert status == 0, err
     assert deepal("label", "next", "p", "-n", "2")[0] == 0 and calls == [(7, 16, 16, 3)]
     picture(photos / "new.png")
