@@ -207,9 +207,9 @@ def label_serve(project: Path, port: int, host: str, no_browser: bool) -> None:
     is in use.
     """
     opened = _opened(project)
-    from deepal_autoal.labeling.pool import check_sources
     from deepal_autoal.labeling.server.http_server import LabelServer
     from deepal_autoal.labeling.server.session import Session
+    from deepal_autoal.labeling.sources import check_sources
     from deepal_autoal.labeling.status import estimate_hint
 
     with opened.changing():

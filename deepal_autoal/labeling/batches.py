@@ -1,18 +1,30 @@
-"""Batches as files for a person: a CSV to fill in, and a contact sheet to look at."""
+"""Batches: chosen, and as files for a person: a CSV to fill in, and a contact sheet to look at.
+
+A batch that was chosen ahead is kept in ``next.json`` until it is handed out, which then needs no model, and no torch:
+loading that takes longer than all else.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 from deepal_autoal.errors import InputError, RunFolderError
-from deepal_autoal.files import csv_for_people, write_bytes
+from deepal_autoal.files import checksum_of_value, csv_for_people, read_json, write_bytes, write_json
+from deepal_autoal.labeling.auditing import state_key
 from deepal_autoal.labeling.contact_sheet import contact_sheet
-from deepal_autoal.labeling.learning import Learning
-from deepal_autoal.labeling.project import BATCHES, Batch, Project
+from deepal_autoal.labeling.project import BATCHES, PREPARED, Batch, Project
+from deepal_autoal.labeling.sources import check_sources
 
 COLUMNS = ("id", "label")
+
+Chosen: TypeAlias = tuple[list[int], str, str | None]
+"""Rows, what chose them, and the model's name."""
+
+logger = logging.getLogger(__name__)
 
 
 def next_batch(project: Project, size: int | None = None) -> Path | None:
@@ -34,7 +46,7 @@ def next_batch(project: Project, size: int | None = None) -> Path | None:
         left = len(project.state.unlabeled)
         if not left:
             return None
-        rows, how, model = Learning(project).next_rows(min(size or project.settings.batch_size, left))
+        rows, how, model = _choose(project, min(size or project.settings.batch_size, left))
         number = len(project.state.batches) + 1
         # A file of this number, from a kill between the files and the event, or copied here, is another batch's.
         write_files(project, Batch(number, tuple(rows), how, model), replace=True)
@@ -56,13 +68,46 @@ def prepare_next(project: Project, progress: Callable[[int, int], None] = lambda
     left = len(project.state.unlabeled)
     if project.state.open_rows:
         return
+    from deepal_autoal.labeling.learning import Learning
+
     learning = Learning(project)
     if not learning.can_train:
         return
     if left:
-        learning.next_rows(min(project.settings.batch_size, left))
+        size = min(project.settings.batch_size, left)
+        rows, how, model = learning.next_rows(size)
+        write_json(project.path / PREPARED,
+                   {"key": _prepared_key(project, size), "rows": rows, "how": how, "model": model})  # fmt: skip
     if project.settings.audit and learning.samples.array.ndim == 2:
         learning.estimate(progress)
+
+
+def _choose(project: Project, size: int) -> Chosen:
+    """Return the next batch, chosen now if it was not before for this very state."""
+    check_sources(project)
+    prepared = _read_prepared(project, size)
+    if prepared is not None:
+        return prepared
+    from deepal_autoal.labeling.learning import Learning
+
+    return Learning(project).next_rows(size)
+
+
+def _read_prepared(project: Project, size: int) -> Chosen | None:
+    path = project.path / PREPARED
+    if not os.path.lexists(path):
+        return None
+    try:
+        found = read_json(path)
+        if found["key"] == _prepared_key(project, size):
+            return list(found["rows"]), found["how"], found["model"]
+    except (RunFolderError, KeyError, TypeError) as error:
+        logger.warning("%s cannot be used, and the batch is chosen again: %s", path, error)
+    return None
+
+
+def _prepared_key(project: Project, size: int) -> str:
+    return checksum_of_value([state_key(project), project.classes, size])
 
 
 def batch_path(project: Project, number: int) -> Path:

@@ -12,7 +12,7 @@ import numpy as np
 from deepal_autoal.errors import without_controls
 from deepal_autoal.labeling.data import FILES, TEXTS
 from deepal_autoal.labeling.pictures import encoded, picture_of_array, picture_of_file
-from deepal_autoal.labeling.pool import checked_source, files_folder
+from deepal_autoal.labeling.sources import checked_source, files_folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image

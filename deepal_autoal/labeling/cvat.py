@@ -15,9 +15,9 @@ from xml.etree import ElementTree
 from deepal_autoal.datasets.files.decoding import IMAGE_SUFFIXES
 from deepal_autoal.errors import InputError, error_message, without_controls
 from deepal_autoal.files import read_bytes
-from deepal_autoal.labeling.pool import check_files, files_folder
 from deepal_autoal.labeling.predictions import PERSON, Labeled
 from deepal_autoal.labeling.project import Project
+from deepal_autoal.labeling.sources import check_files, files_folder
 
 ANNOTATIONS = "annotations.xml"
 MARK = b"written by deepal_autoal"

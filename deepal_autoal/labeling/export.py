@@ -21,9 +21,10 @@ from deepal_autoal.files import TEMPORARY_SUFFIX, check_output, csv_for_people, 
 from deepal_autoal.labeling import cvat, label_studio
 from deepal_autoal.labeling.data import FILES, TEXTS
 from deepal_autoal.labeling.learning import Learning
-from deepal_autoal.labeling.pool import check_files, files_folder, samples_of
+from deepal_autoal.labeling.pool import samples_of
 from deepal_autoal.labeling.predictions import Labeled, labels_of
 from deepal_autoal.labeling.project import Project, command
+from deepal_autoal.labeling.sources import check_files, files_folder
 from deepal_autoal.user_paths import LONGEST_NAME, why_not_created
 
 CSV_COLUMNS = ("id", "label", "source")

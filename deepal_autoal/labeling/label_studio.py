@@ -12,9 +12,9 @@ from xml.sax.saxutils import quoteattr
 from deepal_autoal.errors import InputError
 from deepal_autoal.files import is_marked, parse_json, read_bytes
 from deepal_autoal.labeling.data import ARRAY, FILES
-from deepal_autoal.labeling.pool import files_folder, texts_of
 from deepal_autoal.labeling.predictions import PERSON, Labeled
 from deepal_autoal.labeling.project import Project
+from deepal_autoal.labeling.sources import files_folder, texts_of
 
 ID = "deepal_id"
 CONTROL = "label"

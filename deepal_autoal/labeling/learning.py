@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 
 from deepal_autoal.errors import DeepALError, InputError
 from deepal_autoal.experiment.learner import ActiveLearner
+from deepal_autoal.experiment.loop import using_threads
 from deepal_autoal.experiment.saved_learner import SavedLearner
 from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.labeling.auditing import (
@@ -59,6 +61,9 @@ MOST_COVERED = 50_000
 _BATCHES_AHEAD = 10
 _UNKNOWN_CLASSES = 10
 _ROWS_TRIED = 64
+# Numbers in a pool of vectors up to which one thread is at least as fast as two, and much faster beside other work:
+# models are solved in many small steps, after each of which threads wait for each other (benchmarks/labeling).
+_FEW_NUMBERS = 20_000_000
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +107,8 @@ class Learning:
                          self.samples.scaling) if len(due) < size else []  # fmt: skip
             return due + rows, covering(known), None
         learner = self.learner()
-        rows = [int(row) for row in learner.ask(size)]
+        with self._threads():
+            rows = [int(row) for row in learner.ask(size)]
         self._save(learner)
         return rows, learner.strategy.name, learner.model_name
 
@@ -135,7 +141,8 @@ class Learning:
             raise InputError(f"{self.project.path}: a model needs labels of two classes; label some more first")
         learner = self.learner()
         before = learner.round
-        learner.fit()
+        with self._threads():
+            learner.fit()
         if learner.round > before:
             self._save(learner)
         return learner
@@ -157,7 +164,8 @@ class Learning:
         if known is not None and known["key"] == state_key(self.project):
             return
         learner = self.learner()
-        found = learner.estimate(progress)
+        with self._threads(is_small=True):
+            found = learner.estimate(progress)
         self._save(learner)
         write_estimate(self.project, found, learner.advise(self.project.settings.batch_size))
 
@@ -194,6 +202,12 @@ class Learning:
             learner.load_state_dict(state)
             self._learner = learner
         return self._learner
+
+    def _threads(self, is_small: bool = False) -> AbstractContextManager[None]:
+        """Use one thread inside the block for vectors, if there are few, or if only labeled ones are computed with."""
+        array = self.samples.array
+        is_small = array.ndim == 2 and (is_small or array.size <= _FEW_NUMBERS)
+        return using_threads(1 if is_small else None)
 
     def _saved(self) -> SavedLearner | None:
         path = self.project.path / LEARNER

@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from deepal_autoal.labeling.data import TEXTS
-from deepal_autoal.labeling.pool import texts_of
 from deepal_autoal.labeling.project import Project
+from deepal_autoal.labeling.sources import texts_of
 
 # What Label Studio puts before the name of an uploaded file.
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-")

@@ -5,8 +5,8 @@
 - ``journal.jsonl``: the events (see `journal`). A sample's row is its place in all sources, in the order in which they
   were added, and never changes.
 - ``batches/``: for the person, written again if they are missing.
-- ``learner.pt``, ``audit.json``, ``embeddings/``: what takes long to compute, computed again if they are missing or
-  damaged.
+- ``learner.pt``, ``next.json``, ``audit.json``, ``embeddings/``: what takes long to compute, computed again if they
+  are missing or damaged.
 
 Every change is one event, so a kill at any moment loses at most what the running command was doing.
 """
@@ -36,11 +36,11 @@ from deepal_autoal.files import (
 from deepal_autoal.labeling.journal import Journal
 
 SETTINGS, JOURNAL, SAMPLES, BATCHES = "project.json", "journal.jsonl", "samples", "batches"
-AUDIT = "audit.json"
+AUDIT, PREPARED = "audit.json", "next.json"
 FORMAT_VERSION = 1
 _LOCK_SECONDS = 2.0
 # What a project writes; anything else in a folder is not overwritten by a new one.
-_OWN = frozenset({SETTINGS, JOURNAL, LOCK, SAMPLES, BATCHES, AUDIT, "embeddings", "learner.pt"})
+_OWN = frozenset({SETTINGS, JOURNAL, LOCK, SAMPLES, BATCHES, AUDIT, PREPARED, "embeddings", "learner.pt"})
 
 
 @dataclass(frozen=True)

@@ -27,14 +27,7 @@ from deepal_autoal.labeling.data import (
     spelled_alike,
 )
 from deepal_autoal.labeling.learning import choose_strategy, create_learner
-from deepal_autoal.labeling.pool import (
-    check_alike,
-    checked_source,
-    files_folder,
-    image_sizes,
-    samples_of,
-    usual_size,
-)
+from deepal_autoal.labeling.pool import image_sizes, samples_of, usual_size
 from deepal_autoal.labeling.project import (
     SAMPLES,
     SETTINGS,
@@ -48,6 +41,7 @@ from deepal_autoal.labeling.project import (
     write_settings,
     write_source,
 )
+from deepal_autoal.labeling.sources import check_alike, checked_source, files_folder
 from deepal_autoal.models.names import AUTO, PATCHES, read_model
 from deepal_autoal.numerics.devices import resolve_device
 from deepal_autoal.plugins.references import absolute_reference

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +71,7 @@ def test_same_seed_same_batches_also_without_what_can_be_computed_again(deepal, 
         write_answers("answers.csv", [(name, truth(name)) for name in names])
         assert deepal("label", "submit", "q", "answers.csv")[0] == 0
         remove_file(Path("q/learner.pt"))
+        remove_file(Path("q/next.json"))
         shutil.rmtree("q/batches")
 
 
@@ -90,8 +93,35 @@ def test_damaged_learner_is_trained_again(deepal, project):
     label_batch(deepal)
     shutil.copytree("p", "q")
     Path("q/learner.pt").write_bytes(b"damaged")
+    Path("q/next.json").write_bytes(b"damaged")
     status, out, err = deepal("label", "next", "q")
-    assert status == 0 and "trained again" in err and ids_of(out.strip()) == ids_of(ask(deepal))
+    assert status == 0 and "trained again" in err and "q/next.json cannot be used" in err
+    assert ids_of(out.strip()) == ids_of(ask(deepal))
+
+
+def test_a_prepared_batch_is_handed_out_without_torch(deepal, project):
+    """Which takes longer to load than all else takes."""
+    label_batch(deepal)
+    expected = Path("p/next.json").read_text()
+    program = (
+        "import sys\nfrom deepal_autoal.cli.main import main\n"
+        "try:\n    main(['label', 'next', 'p'])\n"
+        "except SystemExit as stopped:\n    sys.exit(stopped.code or 'torch' in sys.modules)"
+    )
+    for _ in range(2):  # chosen ahead, then open
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "p/batches/2.csv\n", "")
+    batch = Project(Path("p")).state.batches[-1]
+    assert list(batch.rows) == json.loads(expected)["rows"] and (batch.how, batch.model) == ("margin", "linear")
+
+
+def test_a_prepared_batch_of_another_state_is_not_handed_out(deepal, project):
+    names = label_batch(deepal)
+    Path("kept.json").write_bytes(Path("p/next.json").read_bytes())
+    label_batch(deepal)
+    Path("p/next.json").write_bytes(Path("kept.json").read_bytes())
+    third = ids_of(ask(deepal))
+    assert len(third) == 6 and not set(third) & {*names, *ids_of("p/batches/2.csv")}
 
 
 def test_later_skip_and_corrections(deepal, project):

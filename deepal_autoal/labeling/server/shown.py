@@ -10,7 +10,7 @@ import numpy as np
 from deepal_autoal.errors import InputError, without_controls
 from deepal_autoal.labeling.data import FILES, TEXTS, Source
 from deepal_autoal.labeling.pictures import encoded, picture_of_array, picture_of_file
-from deepal_autoal.labeling.pool import checked_source, files_folder
+from deepal_autoal.labeling.sources import checked_source, files_folder
 
 if TYPE_CHECKING:
     from deepal_autoal.labeling.project import Project, SourceRecord
