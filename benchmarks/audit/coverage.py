@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from sklearn.datasets import load_breast_cancer, load_digits, make_blobs
 from deepal_autoal.audit.estimates import Estimate, HeldOut, plain_accuracy
 from deepal_autoal.audit.folds import audit_folds
 from deepal_autoal.audit.payoff import Payoff, curve_parts, payoff
-from deepal_autoal.audit.report import audit_estimate
+from deepal_autoal.audit.report import AuditEstimate, audit_estimate
 from deepal_autoal.audit.sampling import audit_order, prefix_length
 from deepal_autoal.experiment.pool import draw_initial
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 INITIAL, BATCH, ROUNDS, SHARE, FOLDS, REFERENCE = 50, 20, 10, 0.1, 10, 400
-CHECKED = (2, 5, 10)
+CHECKED = (2, 5, ROUNDS)
 TABLE = Path(__file__).parent / "coverage.csv"
 # Numbers of uniformly sampled labels at which the true learning curve is measured, each with so many repeats.
 SIZES, REPEATS = (30, 50, 75, 100, 150, 200, 250, 300, 400, 600, 900), 40
@@ -78,19 +78,37 @@ class Check:
     accuracy: Estimate
     rest: Estimate
     payoff: Payoff | None
+    estimate: AuditEstimate
+    test: NDArray[np.bool_]
+    predicted: NDArray[np.int64]
 
 
-def project(x: NDArray[Any], y: NDArray[Any], strategy: str, seed: int) -> Iterator[Check]:
-    """Simulate one project."""
+def project(
+    x: NDArray[Any], y: NDArray[Any], strategy: str, seed: int, share: float = SHARE, checked: Sequence[int] = CHECKED
+) -> Iterator[Check]:
+    """Simulate one project.
+
+    Args:
+        x: Vectors.
+        y: Classes.
+        strategy: ``random``, ``margin``, or ``confident``, its opposite, which asks for what the model is surest of.
+        seed: Of the project.
+        share: Of each batch that is audited.
+        checked: The rounds after which the audit is asked; the last one ends the project.
+
+    Yields:
+        What it said. ``test`` is whether each sample of the test set is predicted rightly, and ``predicted`` are the
+        classes of a fixed sample of the pool.
+    """
     n_classes, order = int(y.max()) + 1, np.random.default_rng(seed).permutation(len(x))
     test, members = np.split(order, [len(x) // 3])
     x_test, y_test, x, y = x[test], y[test], x[members], y[members]
     order = audit_order(len(x), seed, draw_initial(len(x), seed, INITIAL))
     labeled = order[:INITIAL]
-    for number in range(ROUNDS + 1):
+    for number in range(max(checked) + 1):
         model, rest = Ridge(x[labeled], y[labeled], n_classes), np.setdiff1d(np.arange(len(x)), labeled)
-        if number in CHECKED:
-            audited = order[: prefix_length(len(x), INITIAL, number * BATCH, SHARE)]
+        if number in checked:
+            audited = order[: prefix_length(len(x), INITIAL, number * BATCH, share)]
             held_out, is_audited = cross_fit(x, y, labeled, audited, n_classes, seed)
             reference = order[-REFERENCE:]
             found = audit_estimate(
@@ -104,18 +122,21 @@ def project(x: NDArray[Any], y: NDArray[Any], strategy: str, seed: int) -> Itera
             place = {sample: row for row, sample in enumerate(labeled.tolist())}
             present = held_out.correct[[place[sample] for sample in audited.tolist()]]
             assert found.rest is not None
+            worth = payoff(parts, curve, present, found.accuracy.estimate, len(labeled), seed)
+            on_test = right(model, x_test, y_test)
             yield Check(
-                len(labeled), right(model, x_test, y_test).mean(), right(model, x[rest], y[rest]).mean(),
-                plain_accuracy(present), found.accuracy, found.rest,
-                payoff(parts, curve, present, found.accuracy.estimate, len(labeled), seed),
+                len(labeled), on_test.mean(), right(model, x[rest], y[rest]).mean(), plain_accuracy(present),
+                found.accuracy, found.rest, worth, replace(found, payoff=worth), on_test,
+                model.probabilities(x[reference]).argmax(1),
             )  # fmt: skip
-        due = np.setdiff1d(order[: prefix_length(len(x), INITIAL, (number + 1) * BATCH, SHARE)], labeled)
+        due = np.setdiff1d(order[: prefix_length(len(x), INITIAL, (number + 1) * BATCH, share)], labeled)
         free = np.setdiff1d(rest, due)
         if strategy == "random":
             chosen = np.random.default_rng([seed, number]).permutation(free)
         else:
             top = np.sort(model.probabilities(x[free]), axis=1)
-            chosen = free[np.argsort(top[:, -1] - top[:, -2], kind="stable")]
+            margins = top[:, -1] - top[:, -2]
+            chosen = free[np.argsort(-margins if strategy == "confident" else margins, kind="stable")]
         labeled = np.concatenate([labeled, due, chosen[: BATCH - len(due)]])
 
 

@@ -1,4 +1,4 @@
-"""Whether to label another batch: its expected gain against its cost, with a second opinion."""
+"""Whether to label another batch: its expected gain against its cost, and whether predictions still change."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Advice:
     """Advice on the next batch.
 
     Attributes:
-        should_stop: Whether even the highest gain that is expected is worth less than the batch costs; None without
-            costs, or if that cannot be told yet.
+        should_stop: Whether even the highest gain that is expected is worth less than the batch costs, or predictions
+            have stopped changing; None without costs, or if neither can be told yet.
         text: The advice in sentences.
     """
 
@@ -49,6 +49,10 @@ def advise(
 ) -> Advice:
     """Return whether to label another batch.
 
+    Either reason to stop suffices. On data that a model learns easily, few audited samples leave the highest gain that
+    is possible far above what is likely, while predictions have long stopped changing; on hard data predictions change
+    at every batch, and the curve tells that little comes of it (Bloodgood & Vijay-Shanker 2009 for the agreement).
+
     Args:
         estimate: What the audit says; None if there is none yet.
         batch_size: Size of the batch.
@@ -62,6 +66,7 @@ def advise(
     payoff = None if estimate is None else estimate.payoff
     stability = None if estimate is None else estimate.stability
     should_stop = None
+    has_costs, is_stable = label_cost is not None, stability is not None and stability >= STABLE
     if estimate is not None and estimate.method == BEFORE_TRAINING:
         text = "What the next batch will bring cannot be told without further models."
     elif payoff is None:
@@ -78,6 +83,7 @@ def advise(
             text += f", worth {low * value_per_point:.4g} to {high * value_per_point:.4g}, and cost {cost:.4g}: "
             text += "stop." if should_stop else "go on." if low * value_per_point >= cost else "it may pay or not."
     if stability is not None:
-        has = "have stopped" if stability >= STABLE else "keep"
-        text += f" Second opinion: predictions {has} changing (agreement {stability:.3f})."
-    return Advice(should_stop, text)
+        has = "have stopped" if is_stable else "keep"
+        ending = ": stop" if has_costs and is_stable else ""
+        text += f" Second opinion: predictions {has} changing (agreement {stability:.3f}){ending}."
+    return Advice(True if has_costs and is_stable else should_stop, text)

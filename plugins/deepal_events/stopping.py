@@ -66,7 +66,7 @@ def deepal_run_started(run: ActiveRun) -> None:
     if not run.config["settings"].get("audit") and (_prices(run) or run.options["stop-on"] == "audit"):
         logger.warning("--stop-on audit and --label-cost have no effect without --audit, such as --audit 0.1")
     if run.config["settings"].get("audit_folds") == 0 and _prices(run):
-        logger.warning("--label-cost has no effect with --audit-folds 0, which does not tell the next batch's gain")
+        logger.warning("--label-cost weighs nothing with --audit-folds 0: it stops once predictions stop changing")
     if run.options["min-gain"] is not None and run.options["patience"] is None:
         logger.warning("--min-gain has no effect without --patience")
 

@@ -1,5 +1,7 @@
 """What labels are worth, on curves that are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -57,11 +59,11 @@ def test_the_gain_of_a_batch_follows_the_curve():
 def test_advice_weighs_gain_against_cost():
     ninety = proportion(90, 100)
     both = (ninety, ninety)
-    found = AuditEstimate(ninety, ninety, both, both, mean_estimate(np.zeros(9)), simulated(0.05), 0.995)
+    found = AuditEstimate(ninety, ninety, both, both, mean_estimate(np.zeros(9)), simulated(0.05), 0.985)
     high = 100 * found.payoff.gain(400).high
     stop = advise(found, 400, label_cost=1.0, value_per_point=0.9 * 400 / high)
     go_on = advise(found, 400, label_cost=1e-6, value_per_point=100)
-    assert stop.should_stop is True and "stop." in stop.text and "have stopped changing" in stop.text
+    assert stop.should_stop is True and "stop." in stop.text and "keep changing" in stop.text
     assert go_on.should_stop is False and "go on." in go_on.text
     assert advise(found, 400, 1.0, 1.1 * 400 / high).should_stop is False
     assert advise(found, 400).should_stop is None and "points of accuracy" in advise(found, 400).text
@@ -69,3 +71,14 @@ def test_advice_weighs_gain_against_cost():
     for amounts in ((1.0, None), (-1.0, 1.0), (1.0, float("nan"))):
         with pytest.raises(InputError):
             advise(found, 400, *amounts)
+
+
+def test_advice_is_to_stop_when_predictions_have_stopped_changing():
+    ninety = proportion(90, 100)
+    both = (ninety, ninety)
+    found = AuditEstimate(ninety, ninety, both, both, mean_estimate(np.zeros(9)), simulated(0.05), 0.995)
+    for one in (found, replace(found, payoff=None)):
+        stop = advise(one, 400, label_cost=1e-6, value_per_point=100)
+        assert stop.should_stop is True and stop.text.endswith("have stopped changing (agreement 0.995): stop.")
+        assert advise(one, 400).should_stop is None and advise(one, 400).text.endswith("(agreement 0.995).")
+    assert advise(replace(found, payoff=None, stability=0.985), 400, 1e-6, 100).should_stop is None

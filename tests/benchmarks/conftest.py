@@ -40,6 +40,12 @@ def audit_study():
     return _modules("audit")
 
 
+@pytest.fixture(scope="session")
+def labeling_study():
+    """The modules of benchmarks/labeling by name."""
+    return _modules("labeling")
+
+
 def _modules(study):
     """Import the modules of a study; some have the same names as those of benchmarks/autoal."""
     folder = BENCHMARKS / study

@@ -224,7 +224,7 @@ def test_runs_stop_as_the_audit_says(blob_data, settings, caplog):
         caplog.clear()
     prices = {"label-cost": 1, "value-per-point": 0}
     assert len(run("entropy", blob_data, **{**settings, "audit_folds": 0}, plugin_options=prices).rounds) == 4
-    assert "no effect with --audit-folds 0" in caplog.text
+    assert "weighs nothing with --audit-folds 0" in caplog.text
     run("entropy", blob_data, **{**settings, "rounds": 0}, plugin_options={"label-cost": 1})
     assert "no effect without each other" in caplog.text
 
