@@ -25,6 +25,7 @@ from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.plugins.references import name_in
 from deepal_autoal.run_settings import split_names
 from deepal_autoal.strategies.candidate_sets import check_names
+from deepal_autoal.strategies.written import read_strategy
 from deepal_autoal.user_paths import user_path
 
 if TYPE_CHECKING:
@@ -97,12 +98,15 @@ def run_command(
     plugin_options = pop_plugin_options(settings)
     context = click.get_current_context()
     given_options = dict(split_option(option) for option in [*context.meta.get(FILE_OPTIONS, []), *options])
+    names: str | list[str] | None = candidates
+    if settings["strategy"] is not None:
+        settings["strategy"], names, given_options = read_strategy(settings["strategy"], candidates, given_options)
     command = ["deepal", *(context.obj or [])]
     is_new = out is None
     # Typos are reported before torch is loaded.
     if settings["strategy"] is not None:
         plugin_host().strategies.get(settings["strategy"])
-    check_names(split_names(candidates or ""))
+    check_names(names if isinstance(names, list) else split_names(names or ""))
     check_scaling(settings["scaling"])
     read_image_size(settings["image_size"])
     default_dataset(settings["protocol"])
@@ -113,14 +117,14 @@ def run_command(
     if dry_run:
         from deepal_autoal.cli.run_cost import show_cost
 
-        show_cost({**settings, "candidates": candidates, "options": given_options,
+        show_cost({**settings, "candidates": names, "options": given_options,
                    "plugin_options": plugin_options}, quiet)  # fmt: skip
         return
     try:
         if out is None:
             out = _new_folder(settings)
         _run(out, resume, profile, quiet, command, {
-            **settings, "candidates": candidates, "options": given_options,
+            **settings, "candidates": names, "options": given_options,
             "plugin_options": plugin_options,
         })  # fmt: skip
     except KeyboardInterrupt:

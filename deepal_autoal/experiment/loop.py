@@ -75,6 +75,7 @@ from deepal_autoal.run_settings import RunArguments, RunSettings, definitions, w
 from deepal_autoal.strategies.candidate_sets import read_names
 from deepal_autoal.strategies.factory import create_with_options, read_candidates
 from deepal_autoal.strategies.given import StrategyLike, given_items
+from deepal_autoal.strategies.written import read_strategy
 from deepal_autoal.training.inputs import Inputs
 from deepal_autoal.training.recipe import LEAST_SIDE, Recipe
 from deepal_autoal.training.samples import CheckedSamples
@@ -150,6 +151,9 @@ def run(
     if not isinstance(options, Mapping | None):
         raise InputError(f"options is {options!r}; give a mapping, such as {{'power': 5}}")
     candidates = settings.get("candidates")
+    if isinstance(strategy, str):
+        strategy, candidates, options = read_strategy(strategy, candidates, options or {})
+        settings["options"] = options
     if candidates is not None and not isinstance(candidates, str | Mapping):
         candidates = given_items(candidates)  # once: they may come from a generator
     words, made_candidates = read_candidates(candidates)

@@ -16,7 +16,6 @@ from deepal_autoal.jsonable import to_jsonable
 from deepal_autoal.plugins.code_digest import arguments_kept, code_digest
 from deepal_autoal.plugins.contract import check_requires
 from deepal_autoal.plugins.host import plugin_host
-from deepal_autoal.plugins.notation import Notation
 from deepal_autoal.plugins.options import constructor_options, resolve_options
 from deepal_autoal.plugins.references import absolute_reference, is_reference, load_reference
 from deepal_autoal.plugins.registry import IN_PROCESS, Entry
@@ -25,10 +24,9 @@ from deepal_autoal.querying.strategy import Strategy
 from deepal_autoal.run_settings import split_names
 from deepal_autoal.strategies.candidate_selection import Candidates, CandidateSelection
 from deepal_autoal.strategies.given import StrategyLike, check_given, entry_of, from_function, given_items, own_name
+from deepal_autoal.strategies.written import read_strategy
 
 logger = logging.getLogger(__name__)
-
-_NOTATION = Notation("strategy", "write it as NAME or NAME[KEY=VALUE,...]")
 
 
 @engine_call()
@@ -39,8 +37,9 @@ def create_strategy(
 
     Args:
         name: A registered name (``deepal strategies`` lists them) or where a strategy is defined, as ``file.py:Mine``
-            or ``module:Mine``, both also with options as in ``margin[calibrated=true]``; a subclass of `Strategy`, or
-            a function of the context that returns one score per candidate. A strategy is returned as it is.
+            or ``module:Mine``, all also with options and candidates as in ``vote[candidates=[entropy,margin],
+            power=2]``; a subclass of `Strategy`, or a function of the context that returns one score per candidate. A
+            strategy is returned as it is.
         candidates: For selectors only: names of the candidates and of sets such as ``all-cheap`` (see
             `candidate_sets`), or, from a record, what these stood for; each selector has defaults. Strategies that
             only come from a set and cannot be created are left out, with a warning. In place of a name, a strategy,
@@ -55,12 +54,6 @@ def create_strategy(
             changes training; if there is no such set, or nothing in it can be created.
         PluginError: If the plugin that provides the strategy is broken.
     """
-    if isinstance(name, str):
-        name, written = _NOTATION.read(name)
-        twice = written.keys() & options.keys()
-        if twice:
-            raise InputError(f"strategy {name!r}: option {min(twice)} is given twice")
-        options |= written
     return create_with_options(name, candidates, options)
 
 
@@ -69,6 +62,8 @@ def create_with_options(
 ) -> Strategy:
     """Create a strategy as `create_strategy` does, with options of any name, as users type them."""
     check_options(options)
+    if isinstance(given, str):
+        given, candidates, options = read_strategy(given, candidates, options)
     words, made = read_candidates(candidates)
     if isinstance(given, str):
         return create_registered(given, words, made, options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any
@@ -133,6 +133,8 @@ class Recipe:
         Raises:
             InputError: If a change is not the name of a setting, or a setting is out of range.
         """
+        if not isinstance(input_shape, Sequence):
+            raise InputError(f"Recipe.for_data takes the shape of one input, such as (3, 32, 32), not {input_shape!r}")
         known = [item.name for item in fields(cls)]
         for name in changes:
             _require(name in known, "recipe", name, "some of " + ", ".join(known))

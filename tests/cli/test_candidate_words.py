@@ -57,6 +57,19 @@ def test_benchmark_takes_candidates_of_one_selector(deepal, blob_file, tmp_path)
     assert names == {"a1": ["entropy"], "vote-candidates-all-hybrid": HYBRID, "vote": ["margin"]}
 
 
+def test_run_takes_options_and_candidates_in_brackets(deepal, blob_file, tmp_path):
+    command = ["run", "--strategy", "vote[candidates=[entropy,margin],power=3]", "--dataset", blob_file, *QUICK]
+    assert deepal(*command, "--out", "r")[0] == 0
+    config = json.loads((tmp_path / "r" / "config.json").read_text())
+    assert [one["name"] for one in config["strategy"]["candidates"]] == ["entropy", "margin"]
+    assert config["strategy"]["options"]["power"] == 3
+    assert deepal(*command, "--out", "r", "--resume")[0] == 0
+    for more, message in ((["-o", "power=2"], "option power is given twice"),
+                          (["--candidates", "margin"], "candidates are given twice")):  # fmt: skip
+        status, _, err = deepal(*command, *more, "--out", "s")
+        assert status == 2 and err.startswith("Error: strategy 'vote': ") and message in err
+
+
 def test_a_plugin_cannot_have_the_name_of_a_set(deepal):
     status, _, err = deepal("new-plugin", "all-mine")
     assert status == 2 and "reserved for sets" in err

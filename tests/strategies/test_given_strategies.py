@@ -273,3 +273,23 @@ def test_a_name_takes_options_in_brackets():
         create_strategy("margin[calibrated=true]", calibrated=False)
     with pytest.raises(InputError, match="strategy margin\\[calibrated: write it as"):
         create_strategy("margin[calibrated")
+
+
+def test_a_name_takes_candidates_in_brackets(blob_data):
+    vote = create_strategy("vote[candidates=[entropy,margin],power=3]")
+    assert list(vote.candidates) == ["entropy", "margin"] and vote.options["power"] == 3
+    assert list(create_strategy("vote[candidates=kmeans]").candidates) == ["kmeans"]
+    for written, candidates, message in (
+        ("vote[candidates=[entropy]]", ["margin"], "candidates are given twice"),
+        ("vote[candidates=[]]", None, "name candidates, such as candidates=\\[entropy,margin\\]"),
+        ("margin[candidates=[entropy]]", None, "takes no candidates"),
+    ):
+        with pytest.raises(InputError, match=message):
+            create_strategy(written, candidates)
+    settings = {"model": "linear", "initial": 12, "batch_size": 6, "rounds": 1}
+    found = run("vote[candidates=[entropy,margin],power=3]", blob_data, **settings)
+    same = run("vote", blob_data, candidates=["entropy", "margin"], options={"power": 3}, **settings)
+    assert found.config["strategy"] == same.config["strategy"]
+    assert found.rounds[1]["queried"] == same.rounds[1]["queried"]
+    with pytest.raises(InputError, match="option power is given twice"):
+        run("vote[power=3]", blob_data, options={"power": 2}, **settings)

@@ -30,10 +30,10 @@ N_POLICIES = 7
 MOST_QUERIED = 120
 # Of the drawn parameters: lowest, highest, and the value that half of the policies have.
 RANGES = {
-    "alpha": (0.0, 3.0, 1.0),
-    "delta": (-0.5, 1.5, 0.0),
-    "gamma": (-0.5, 1.0, 0.0),
-    "log_radius": (-1.0, 1.0, 0.0),
+    "alpha": (0.0, 5.0, 1.0),
+    "delta": (-0.5, 1.0, 0.0),
+    "gamma": (-0.5, 2.0, 0.0),
+    "log_radius": (-1.0, 1.5, 0.0),
 }
 
 

@@ -1,0 +1,37 @@
+"""Strategies as they are written, ``name[key=value,...]``. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from deepal_autoal.errors import InputError
+from deepal_autoal.plugins.notation import Notation
+
+CANDIDATES = "candidates"
+_NOTATION = Notation("strategy", "write it as NAME or NAME[KEY=VALUE,...]")
+
+
+def read_strategy(written: str, candidates: Any, options: Mapping[str, Any]) -> tuple[str, Any, dict[str, Any]]:
+    """Return a strategy's name, candidates and options, of which some may stand in brackets after the name.
+
+    Args:
+        written: For example ``margin``, or ``vote[power=2,candidates=[entropy,margin]]``.
+        candidates: Those given beside it; None if none are.
+        options: Those given beside it.
+
+    Raises:
+        InputError: If the brackets cannot be read, or something is given twice.
+    """
+    name, own = _NOTATION.read(written)
+    named = own.pop(CANDIDATES, None)
+    twice = sorted(own.keys() & options.keys())
+    if twice:
+        raise InputError(f"strategy {name!r}: option {twice[0]} is given twice")
+    if named is not None:
+        if candidates is not None:
+            raise InputError(f"strategy {name!r}: {CANDIDATES} are given twice")
+        candidates = _NOTATION.split(named[1:-1] if named.startswith("[") and named.endswith("]") else named)
+        if not candidates:
+            raise _NOTATION.error(written, f"name candidates, such as {CANDIDATES}=[entropy,margin]")
+    return name, candidates, {**own, **options}
