@@ -27,17 +27,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", default="10", help="a number of seeds, or a list such as 0,1")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--no-oracles", action="store_true", help="they take most of the time; add them later")
+    parser.add_argument(
+        "--skip", default="", metavar="A,B", help="contenders to leave out; the command can add them later"
+    )
     parser.add_argument("--list", action="store_true", help="only print the commands")
     options = parser.parse_args(arguments)
     names = options.settings.split(",")
     unknown = [name for name in names if name not in SETTINGS]
     if unknown:
         parser.error(f"there is no setting {unknown[0]!r}; choose from {', '.join(SETTINGS)}")
+    skipped = [label for label in options.skip.split(",") if label]
     options.out.mkdir(parents=True, exist_ok=True)
     failed = False
     for name in names:
         path = options.out / f"{name}.toml"
-        path.write_text(settings_file(name, SETTINGS[name], options.data, not options.no_oracles), encoding="utf-8")
+        path.write_text(
+            settings_file(name, SETTINGS[name], options.data, not options.no_oracles, skipped), encoding="utf-8"
+        )
         line = ["benchmark", "--config", str(path), "--seeds", options.seeds, "--jobs", str(options.jobs)]
         line += ["--out", str(options.out / name)]
         print("deepal", shlex.join(line), flush=True)
@@ -46,8 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(failed)
 
 
-def settings_file(name: str, setting: Setting, data: Path, has_oracles: bool) -> str:
-    """Return the benchmark's settings as TOML."""
+def settings_file(name: str, setting: Setting, data: Path, has_oracles: bool, skipped: Sequence[str] = ()) -> str:
+    """Return the benchmark's settings as TOML.
+
+    Raises:
+        SystemExit: If no contender has a label that is to be left out.
+    """
+    found = contenders(setting)
+    for label in skipped:
+        if found.pop(label, None) is None:
+            sys.exit(f"{name} has no contender {label!r}; choose from {', '.join(found)}")
     # Without a pool size, the oracles' part of the data is left out of all pools, so they take part from the start.
     has_oracles |= setting.pool_size is None
     values = {
@@ -57,7 +71,7 @@ def settings_file(name: str, setting: Setting, data: Path, has_oracles: bool) ->
         **({"oracle": oracles()} if has_oracles else {}),
     }  # fmt: skip
     lines = [f"# {name}, by benchmarks/selectors/study.py", *(f"{key} = {json.dumps(values[key])}" for key in values)]
-    lines += ["", "[strategies]", *(f"{label} = {json.dumps(text)}" for label, text in contenders(setting).items())]
+    lines += ["", "[strategies]", *(f"{label} = {json.dumps(text)}" for label, text in found.items())]
     return "\n".join([*lines, ""])
 
 

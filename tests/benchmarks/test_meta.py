@@ -66,3 +66,52 @@ def test_coverage_weighs_by_uncertainty_and_rarity(meta):
     small = {"log_radius": -3.0}
     assert (policies.Coverage(alpha=2.0, **small)(state, 5) >= 25).all()
     assert (policies.Coverage(alpha=0.0, gamma=3.0, **small)(state, 5) >= 25).all()
+
+
+@pytest.fixture
+def fitting(meta, monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import prior
+    import proof
+
+    yield prior, proof
+    for name in ("landscape", "prior", "proof"):
+        sys.modules.pop(name, None)
+
+
+def landscape_of(prior, gain, n=3_000, noise=0.3):
+    """Return runs of drawn parameters whose gains are those of a function and noise."""
+    rng = np.random.default_rng(0)
+    low, high = np.array([0.0, -0.5, -0.5, -1.0]), np.array([5.0, 1.0, 2.0, 1.5])
+    parameters = np.where(rng.random((n, 4)) < 0.5, rng.uniform(low, high, (n, 4)), [1.0, 0.0, 0.0, 0.0])
+    log_labels, families = rng.uniform(0, 2.2, n), np.array(["a", "b", "c"])[np.arange(n) % 3]
+    return prior.Runs(parameters, log_labels, gain(parameters, log_labels) + noise * rng.normal(size=n), families)
+
+
+def test_the_fitted_schedule_finds_where_the_gain_is(fitting):
+    prior, _ = fitting
+
+    def gain(parameters, log_labels):
+        own = prior.terms(parameters)
+        return 3.0 * (own[:, 2] - 0.5 * own[:, 2] ** 2) - 2.0 * own[:, 3] * (log_labels - 1.2) - own[:, 3] ** 2
+
+    found = np.array(prior.schedule(prior.fit(landscape_of(prior, gain))))
+    assert np.abs(found[:, 2] - 1.0).max() <= 0.3  # the best gamma at all numbers of labels
+    assert found[0, 3] > 0.3 and found[-1, 3] < -0.3  # a radius that shrinks with the labels
+    # Where nothing is to be gained, the parameters of the base are the surest.
+    found = np.array(prior.schedule(prior.fit(landscape_of(prior, lambda p, n: -((p - [1, 0, 0, 0]) ** 2).sum(1)))))
+    assert np.abs(found - [1.0, 0.0, 0.0, 0.0]).max() <= 0.3
+
+
+def test_schedules_are_judged_on_tasks(fitting, meta, tmp_path):
+    prior, proof = fitting
+    tasks, simulator, policies = meta
+    task = tasks.draw_task(5, ("wine",), FOLDER)
+    same = policies.Scheduled((0.0, 2.0), ((1.0, 0.0, 0.0, 0.0),) * 2)
+    assert simulator.simulate(task, same) == simulator.simulate(task, policies.Coverage())
+    found = proof.policies(landscape_of(prior, lambda p, n: p[:, 2], 300))
+    assert found["half"].values[0][2] == found["schedule"].values[0][2] / 2 > 0.5
+    assert found["shuffled"].values != found["schedule"].values
+    common = {"family": "wine", "labels_per_class": 10.0, "base": 50.0}
+    rows = [{**common, "areas": {"schedule": 50.0 + gain, "random": 40.0}} for gain in (1.0, 3.0)]
+    assert "| wine | 2 | +2.00 ± 1.00 | -10.00 ± 0.00 |" in proof.table(rows)

@@ -38,3 +38,11 @@ def test_tables_show_paired_differences_and_regret(selectors_study, tmp_path):
     assert "chosen in hindsight (wine `margin`)" in text
     assert "| `vote-nine` | -5.0 (-5.0 … -5.0) |" in text  # of margin, and of none else
     assert "| `vote-nine` | +15.0 |" in text  # its regret
+
+
+def test_contenders_can_be_left_out(selectors_study, tmp_path):
+    study, settings = selectors_study.study, selectors_study.plan.SETTINGS
+    text = study.settings_file("wine", settings["wine"], tmp_path, False, ["selectal"])
+    assert "selectal" not in text and "refine-own" in text
+    with pytest.raises(SystemExit, match="wine has no contender 'selectl'; choose from"):
+        study.settings_file("wine", settings["wine"], tmp_path, False, ["selectl"])

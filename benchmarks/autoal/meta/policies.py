@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from simulator import State
 from torch import Tensor
@@ -73,3 +74,24 @@ class Coverage:
             weights = weights * (rarity / rarity.mean()) ** self.gamma
         covered = similarity.best(state.units[state.labeled])
         return choose_covering(similarity, units, covered, n, state.generator, weights[drawn])[0]
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """The coverage policy with parameters that follow the number of labels per class.
+
+    Attributes:
+        knots: log10 of labels per class, rising.
+        values: For each knot, alpha, delta, gamma and log_radius; between knots interpolated, outside the nearest.
+    """
+
+    knots: tuple[float, ...]
+    values: tuple[tuple[float, ...], ...]
+
+    def __call__(self, state: State, n: int) -> Tensor:
+        """Return the greedy batch."""
+        place = math.log10(max(1, len(state.labeled)) / state.n_classes)
+        alpha, delta, gamma, log_radius = (
+            float(np.interp(place, self.knots, own)) for own in np.transpose(self.values)
+        )
+        return Coverage(alpha=alpha, delta=delta, gamma=gamma, log_radius=log_radius)(state, n)
