@@ -178,11 +178,12 @@ def test_nothing_is_computed_twice_for_seven_candidates(blob_data, monkeypatch):
     learner.query(5)
     n = len(blob_data.x_train)
     # The pool passes through the task model, and so do the labeled samples, for the final stage; these also pass
-    # through the half's.
-    assert set(swept.values()) == {1} and len(swept) == n + 30
+    # through the half's, and through that of the fold that leaves them out, for the temperature.
+    assert set(swept.values()) == {1} and len(swept) == n + 60
     # Ten passes, shared by bald, varratio and meanstd, of the pool and of both halves.
     assert set(passes.values()) == {1} and len(passes) == 10 * n
-    assert softmaxes["log_softmax", n - 30] == 1 and softmaxes["softmax", n - 30] <= 1
+    # Logarithms as they are, and calibrated.
+    assert softmaxes["log_softmax", n - 30] == 2 and softmaxes["softmax", n - 30] <= 1
 
 
 def test_votes_on_the_held_out_half_come_from_a_model_that_has_not_seen_it(make_round):

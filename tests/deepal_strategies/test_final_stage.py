@@ -157,23 +157,19 @@ def test_options_without_effect_are_refused(strategy, options, culprit):
 
 
 @pytest.mark.parametrize("is_solved", [True, False])
-@pytest.mark.parametrize("options", [{}, {"uncertainty": 1.0}, {"half_effort": 1.0}, {"scorer": "task"}], ids=str)
-def test_autoal_weighs_by_uncertainty_where_halves_are_calibrated_alike(make_round, monkeypatch, is_solved, options):
-    """Models of halves that are trained with less effort than the task model give no temperature for it."""
+@pytest.mark.parametrize("options", [{}, {"uncertainty": 1.0}, {"search": "random"}], ids=str)
+def test_autoal_weighs_by_uncertainty_where_models_are_solved(make_round, monkeypatch, is_solved, options):
     asked = []
     monkeypatch.setattr(ModelOutputs, "temperature", lambda outputs: asked.append(outputs) or 1.7)
     world = make_round(20, 80)
     world.task_model.module.is_solved = is_solved
     query = create_strategy("autoal", ["entropy", "margin"], **options).query(world.context, 10)
-    reported = {**world.context.reported, **query.report}
-    is_alike = options.get("scorer") != "task" and (is_solved or "half_effort" in options)
-    power, uncertainty = (0.5, 1.5) if is_alike else (2.0, 0.0)
+    power, uncertainty = (0.5, 1.5) if is_solved else (2.0, 0.0)
     uncertainty = options.get("uncertainty", uncertainty)
+    reported = {**world.context.reported, **query.report}
     assert reported["coverage_weights"] == {"power": power, "uncertainty": uncertainty}
-    assert bool(asked) == (uncertainty > 0 and not is_alike)  # else no model is trained for it
-    assert ("temperature" in reported) == (uncertainty > 0)
-    if is_alike:
-        assert reported["temperature"] != 1.7
+    assert bool(asked) == (uncertainty > 0)  # else no model is trained for it
+    assert reported.get("temperature") == (1.7 if uncertainty > 0 else None)
 
 
 def test_which_models_are_solved():

@@ -5,14 +5,13 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from deepal_autoal import Strategy, best_temperature
+from deepal_autoal import Strategy
 from deepal_strategies.autoal.threshold import shared_threshold
 from deepal_strategies.shared.votes import Votes, collect_votes
 
@@ -135,12 +134,6 @@ def simulate_cycle(
         n_components = settings.n_components or len(selector.candidates)
         threshold = shared_threshold(combined_scores, rate, context.rng, settings.threshold, n_components)
     return Cycle(halves[0], halves[1], model, embeddings, rate, threshold)
-
-
-def held_out_temperature(cycles: Sequence[Cycle]) -> float:
-    """Return the temperature at which the held-out halves' labels are most likely (see `best_temperature`)."""
-    logits = torch.cat([cycle.held_out.view.logits() for cycle in cycles])
-    return best_temperature(logits, torch.cat([cycle.held_out.labels for cycle in cycles]))
 
 
 def _half_model(context: QueryContext, half: NDArray[np.int64], number: int, effort: float) -> FittedModel:

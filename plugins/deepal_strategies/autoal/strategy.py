@@ -13,7 +13,7 @@ from deepal_autoal import InputError, Query, SelectorStrategy, Strategy
 from deepal_strategies.autoal.score_pool import score_pool
 from deepal_strategies.autoal.search import LOSS_NAMES, Search
 from deepal_strategies.autoal.settings import OF_INPUTS, OF_OUTPUTS, VARIANTS, Settings
-from deepal_strategies.autoal.simulation import MIN_LABELED, held_out_temperature, simulate_cycle, vote_scores_of
+from deepal_strategies.autoal.simulation import MIN_LABELED, simulate_cycle, vote_scores_of
 from deepal_strategies.autoal.threshold import top_quantile
 from deepal_strategies.shared.default_candidates import DEFAULT_CANDIDATES
 from deepal_strategies.shared.final_stage import BY_RANK, BY_UNCERTAINTY, FinalStage
@@ -90,12 +90,9 @@ class AutoAL(SelectorStrategy):
         oversample: Width of the diverse stage's filter in batches; by default it follows the number of labels (see
             `budget_width`). With ``final="coverage"`` it only sets the pool's own ϑ.
         power: Of the ranks that are the weights of the coverage stage; by default 0.5 with uncertainty, 2 without.
-        uncertainty: Power of the task model's calibrated uncertainty, a factor of these weights. By default 1.5 where
-            models of halves are trained as the task model is (``linear`` and other solved models, ``half_effort=1``):
-            they are calibrated alike, and the temperature on the held-out halves costs nothing. Else 0: networks of
-            less effort are less sure of themselves, and the engine's temperature costs three trainings, which any
-            value given here pays for them, as well as without halves (``scorer="task"``, a random search, fewer than
-            four labels).
+        uncertainty: Power of the task model's calibrated uncertainty, a factor of these weights. By default 1.5 for
+            ``linear`` and other solved models, else 0: the temperature costs three trainings. The models of halves
+            would give one for nothing, but of half the labels: on embeddings with few labels, its batches were worse.
 
     Raises:
         InputError: If an option is out of range, or has no effect in this stage.
@@ -204,9 +201,7 @@ class AutoAL(SelectorStrategy):
         """
         scores, report = self.search_scores(context, batch_size)
         with context.timed("selection"):
-            indices = self._stage_for(context).choose(
-                context, scores, batch_size, temperature=report.get("temperature")
-            )
+            indices = self._stage_for(context).choose(context, scores, batch_size)
         return Query(indices, report)
 
     def search_scores(self, context: QueryContext, batch_size: int) -> tuple[Tensor, dict[str, Any]]:
@@ -253,17 +248,11 @@ class AutoAL(SelectorStrategy):
         threshold = sum(cycle.threshold for cycle in cycles) / len(cycles)
         report: dict[str, Any] = {name: [cycle_losses[name] for cycle_losses in losses] for name in LOSS_NAMES}
         report.update(diverged=search.divergence, threshold=threshold, rate=cycles[-1].rate)
-        if self._has_calibrated_halves(context) and self._stage_for(context).uses_uncertainty:
-            report["temperature"] = held_out_temperature(cycles)
         return search, threshold, {**report, "searched": True, "n_cycles": len(cycles)}
-
-    def _has_calibrated_halves(self, context: QueryContext) -> bool:
-        """Return whether the models of halves are trained as the task model is, so that one temperature suits both."""
-        return self.settings.scorer == "half" and (self.settings.half_effort >= 1.0 or context.model.module.is_solved)
 
     def _stage_for(self, context: QueryContext) -> FinalStage:
         """Return the final stage with the weights that suit the task model."""
-        default = BY_UNCERTAINTY if self._has_calibrated_halves(context) else BY_RANK
+        default = BY_UNCERTAINTY if context.model.module.is_solved else BY_RANK
         return dataclasses.replace(self.stage, default=default)
 
     def state_dict(self) -> dict[str, Any]:

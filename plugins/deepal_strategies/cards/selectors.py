@@ -46,7 +46,7 @@ def add_all(add: Callable[..., None]) -> None:
         summary="Weighs its candidates sample by sample by a search in the labeled pool (our form; -o variant=paper)",
         family="selector",
         requires={"probabilities", "embeddings", "mc_dropout"},
-        time="ask + fit + N*K + (5000 + L + b)*N*D + L*L*D",
+        time="ask + 4*fit + N*K + (5000 + L + b)*N*D + L*L*D",
         memory="ask + N*(D + K) + L*(D + K) + 4000000",
         use="When nobody knows which candidate fits, and the search itself is of interest; compare it with vote.",
         reference="Wang, Zhan & Huang, ICML 2025, AutoAL: Automated active learning (arXiv 2410.13853)",

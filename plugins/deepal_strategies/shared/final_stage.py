@@ -133,7 +133,6 @@ class FinalStage:
         scores: Tensor,
         batch_size: int,
         weights: Tensor | None = None,
-        temperature: float | None = None,
     ) -> NDArray[np.int64]:
         """Return the batch as pool indices, int64 (b,).
 
@@ -146,13 +145,11 @@ class FinalStage:
             batch_size: Number of samples to choose, b.
             weights: How much each candidate counts in the k-means of the diverse stage, (N,), non-negative, in any
                 unit; all equal by default.
-            temperature: What logits are divided by for the uncertainty of the coverage stage; the engine's by default,
-                which costs three trainings.
         """
         seed = context.stream_seed("final")
         if self.final == "coverage":
             generator = torch.Generator(context.device).manual_seed(seed)
-            return covering(context, self._coverage_weights(context, scores, temperature), batch_size, generator)
+            return covering(context, self._coverage_weights(context, scores), batch_size, generator)
         generator = torch.Generator(scores.device).manual_seed(seed)
         width = self.width(context, batch_size)
         positions: NDArray[np.int64] = top_scores(scores, width, generator).cpu().numpy()
@@ -166,7 +163,7 @@ class FinalStage:
             positions = positions[chosen]
         return context.candidates.indices[positions]
 
-    def _coverage_weights(self, context: QueryContext, scores: Tensor, temperature: float | None) -> Tensor:
+    def _coverage_weights(self, context: QueryContext, scores: Tensor) -> Tensor:
         """Return the weights, (N,) (see `CoverageWeights`)."""
         power, exponent = self.weights
         ranks = mid_ranks(scores).to(context.device)
@@ -175,12 +172,8 @@ class FinalStage:
         if not self.uses_uncertainty:
             return weights
         view = context.candidates
-        if temperature is None:
-            log_probabilities, temperature = view.calibrated_log_probabilities(), view.temperature()
-        else:
-            log_probabilities = (view.logits() / temperature).log_softmax(dim=1)
-        context.report(temperature=temperature)
-        uncertainty = (1.0 + negative_margin(log_probabilities)).clamp_(min=_LEAST_UNCERTAINTY)
+        context.report(temperature=view.temperature())
+        uncertainty = (1.0 + negative_margin(view.calibrated_log_probabilities())).clamp_(min=_LEAST_UNCERTAINTY)
         return weights * uncertainty.to(weights.dtype).pow(exponent)
 
 
