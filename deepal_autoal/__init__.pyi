@@ -16,7 +16,6 @@ from .experiment.records import RunResult as RunResult
 from .experiment.results import load_results as load_results
 from .experiment.saved_model import load_model as load_model
 from .experiment.selection import select as select
-from .numerics.calibration import best_temperature as best_temperature
 from .numerics.random_streams import global_torch_seed as global_torch_seed
 from .numerics.random_streams import stream_seed as stream_seed
 from .numerics.row_blocks import BlockSize as BlockSize
