@@ -36,7 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     unknown = [name for name in names if name not in SETTINGS]
     if unknown:
         parser.error(f"there is no setting {unknown[0]!r}; choose from {', '.join(SETTINGS)}")
-    skipped = [label for label in options.skip.split(",") if label]
+    skipped = [label.strip() for label in options.skip.split(",") if label.strip()]
+    known = {label for name in names for label in contenders(SETTINGS[name])}
+    for label in skipped:
+        if label not in known:
+            parser.error(f"these settings have no contender {label!r}; choose from {', '.join(sorted(known))}")
     options.out.mkdir(parents=True, exist_ok=True)
     failed = False
     for name in names:
@@ -49,19 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("deepal", shlex.join(line), flush=True)
         if not options.list:
             failed |= subprocess.run([sys.executable, "-m", "deepal_autoal", *line]).returncode != 0
-    sys.exit(failed)
+    if failed:
+        sys.exit(1)
 
 
 def settings_file(name: str, setting: Setting, data: Path, has_oracles: bool, skipped: Sequence[str] = ()) -> str:
-    """Return the benchmark's settings as TOML.
-
-    Raises:
-        SystemExit: If no contender has a label that is to be left out.
-    """
-    found = contenders(setting)
-    for label in skipped:
-        if found.pop(label, None) is None:
-            sys.exit(f"{name} has no contender {label!r}; choose from {', '.join(found)}")
+    """Return the benchmark's settings as TOML."""
+    found = {label: text for label, text in contenders(setting).items() if label not in skipped}
     # Without a pool size, the oracles' part of the data is left out of all pools, so they take part from the start.
     has_oracles |= setting.pool_size is None
     values = {

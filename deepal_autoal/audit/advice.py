@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from deepal_autoal.audit.report import AuditEstimate
 
 STABLE = 0.99
+# Models fewer labels apart agree whatever they have learned; simulations had batches of this size.
+LEAST_BATCH = 20
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ def advise(
     Either reason to stop suffices. On data that a model learns easily, few audited samples leave the highest gain that
     is possible far above what is likely, while predictions have long stopped changing; on hard data predictions change
     at every batch, and the curve tells that little comes of it (Bloodgood & Vijay-Shanker 2009 for the agreement).
+    With batches below `LEAST_BATCH`, agreement is no reason.
 
     Args:
         estimate: What the audit says; None if there is none yet.
@@ -66,7 +69,8 @@ def advise(
     payoff = None if estimate is None else estimate.payoff
     stability = None if estimate is None else estimate.stability
     should_stop = None
-    has_costs, is_stable = label_cost is not None, stability is not None and stability >= STABLE
+    is_stable = stability is not None and stability >= STABLE
+    is_reason = is_stable and label_cost is not None and batch_size >= LEAST_BATCH
     if estimate is not None and estimate.method == BEFORE_TRAINING:
         text = "What the next batch will bring cannot be told without further models."
     elif payoff is None:
@@ -80,10 +84,16 @@ def advise(
             text += "."
         else:
             cost, should_stop = label_cost * batch_size, high * value_per_point < label_cost * batch_size
-            text += f", worth {low * value_per_point:.4g} to {high * value_per_point:.4g}, and cost {cost:.4g}: "
-            text += "stop." if should_stop else "go on." if low * value_per_point >= cost else "it may pay or not."
-    if stability is not None:
+            text += f", worth {low * value_per_point:.4g} to {high * value_per_point:.4g}, and cost {cost:.4g}"
+            if is_reason:
+                text += "."
+            elif should_stop:
+                text += ": stop."
+            else:
+                text += ": go on." if low * value_per_point >= cost else ": it may pay or not."
+    if is_reason:
+        text += f" Predictions have stopped changing (agreement {stability:.3f}): stop."
+    elif stability is not None:
         has = "have stopped" if is_stable else "keep"
-        ending = ": stop" if has_costs and is_stable else ""
-        text += f" Second opinion: predictions {has} changing (agreement {stability:.3f}){ending}."
-    return Advice(True if has_costs and is_stable else should_stop, text)
+        text += f" Second opinion: predictions {has} changing (agreement {stability:.3f})."
+    return Advice(True if is_reason else should_stop, text)

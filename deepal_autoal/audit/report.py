@@ -111,8 +111,11 @@ def audit_estimate(
 
 
 def cohens_kappa(one: NDArray[np.int64], other: NDArray[np.int64], n_classes: int) -> float:
-    """Return the agreement of two classifications of the same samples beyond chance: 1 if they are equal."""
+    """Return the agreement of two classifications of the same samples beyond chance: 1 if they are equal.
+
+    NaN if both have one class only: that they agree says nothing.
+    """
     both = np.zeros((n_classes, n_classes))
     np.add.at(both, (one, other), 1 / len(one))
     by_chance = float(both.sum(0) @ both.sum(1))
-    return 1.0 if by_chance >= 1 else (float(np.trace(both)) - by_chance) / (1 - by_chance)
+    return float("nan") if by_chance >= 1 - 1e-12 else (float(np.trace(both)) - by_chance) / (1 - by_chance)

@@ -91,8 +91,14 @@ def label_init(
     device: str, audit: float, skip_bad: bool,
 ) -> None:  # fmt: skip
     """Start a project on your data, or tell it where its data are now."""
+    given_options = dict(map(split_option, options))
+    if strategy is not None:
+        from deepal_autoal.strategies.written import read_strategy
+
+        strategy, names, given_options = read_strategy(strategy, candidates, given_options)
+        candidates = ",".join(names) if isinstance(names, list) else names
     given: dict[str, Any] = {
-        "strategy": strategy, "candidates": candidates, "options": dict(map(split_option, options)), "model": model,
+        "strategy": strategy, "candidates": candidates, "options": given_options, "model": model,
         "embed": embed, "image_size": image_size, "batch_size": batch_size, "seed": seed, "device": device,
         "audit": audit, "skip_bad": skip_bad,
         "classes": None if classes is None else tuple(split_names(classes)),

@@ -13,13 +13,14 @@ from deepal_autoal.errors import InputError, counted
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.run_settings import split_names
 from deepal_autoal.strategies.candidate_sets import check_names
+from deepal_autoal.strategies.written import read_strategy
 from deepal_autoal.user_paths import why_not_created
 
 _HEADER = b"index\n"
 
 
 @click.command("query")
-@click.option("--strategy", metavar="NAME", required=True, help="`deepal strategies`.")
+@click.option("--strategy", metavar="NAME[KEY=VALUE,...]", required=True, help="`deepal strategies`.")
 @click.option("-n", "--batch-size", type=int, metavar="B", required=True, help="How many rows to choose.")
 @click.option(
     "--embeddings",
@@ -52,8 +53,9 @@ def query_command(
     set_up_logging(verbose)
     given_options = dict(split_option(option) for option in options)
     # Typos are reported before torch is loaded.
+    strategy, names, given_options = read_strategy(strategy, candidates, given_options)
     plugin_host().strategies.get(strategy)
-    check_names(split_names(candidates or ""))
+    check_names(names if isinstance(names, list) else split_names(names or ""))
     from deepal_autoal.files import check_output
 
     check_output(out, _is_own, [path for path in (embeddings, probabilities, labeled) if path is not None])
@@ -63,7 +65,7 @@ def query_command(
 
     with using_threads(threads):
         chosen = select(
-            strategy, batch_size, embeddings, probabilities, labeled, seed=seed, candidates=candidates,
+            strategy, batch_size, embeddings, probabilities, labeled, seed=seed, candidates=names,
             options=given_options, n_classes=n_classes, device=device,
         )  # fmt: skip
     _write(out, chosen.tolist())

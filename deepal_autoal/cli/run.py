@@ -7,11 +7,12 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from deepal_autoal.cli.config_file import FILE_OPTIONS
 from deepal_autoal.cli.help_groups import GroupedOption
@@ -97,10 +98,7 @@ def run_command(
         require_run(out, settings["strategy"], settings["dataset"], settings["protocol"])
     plugin_options = pop_plugin_options(settings)
     context = click.get_current_context()
-    given_options = dict(split_option(option) for option in [*context.meta.get(FILE_OPTIONS, []), *options])
-    names: str | list[str] | None = candidates
-    if settings["strategy"] is not None:
-        settings["strategy"], names, given_options = read_strategy(settings["strategy"], candidates, given_options)
+    settings["strategy"], names, given_options = _read_strategy(context, settings["strategy"], candidates, options)
     command = ["deepal", *(context.obj or [])]
     is_new = out is None
     # Typos are reported before torch is loaded.
@@ -134,6 +132,26 @@ def run_command(
         if is_new and out is not None:
             _remove_if_unused(out)
         raise
+
+
+def _read_strategy(
+    context: click.Context, strategy: str | None, candidates: str | None, options: Iterable[str]
+) -> tuple[str | None, str | list[str] | None, dict[str, str]]:
+    """Return name, candidates and options of the strategy; what is typed replaces what the file of settings says."""
+    in_file = dict(split_option(option) for option in context.meta.get(FILE_OPTIONS, []))
+    typed = dict(split_option(option) for option in options)
+    if strategy is None:
+        return None, candidates, {**in_file, **typed}
+    is_typed = {name: context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+                for name in ("strategy", "candidates")}  # fmt: skip
+    # Those of one source with the strategy's name may not be given in brackets, too.
+    is_beside = is_typed["strategy"] == is_typed["candidates"]
+    name, names, given = read_strategy(
+        strategy, candidates if is_beside else None, typed if is_typed["strategy"] else in_file
+    )
+    if names is None or (is_typed["candidates"] and not is_typed["strategy"]):
+        names = candidates
+    return name, names, {**in_file, **given} if is_typed["strategy"] else {**given, **typed}
 
 
 def _run(

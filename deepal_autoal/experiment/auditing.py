@@ -245,7 +245,8 @@ class Audit:
             if self._predicted is not None:
                 self._kappas = [*self._kappas, cohens_kappa(self._predicted, predicted, n_classes)][-LAST_ROUNDS:]
             self._predicted, self._round = predicted, round_number
-        return float(np.mean(self._kappas)) if len(self._kappas) == LAST_ROUNDS else None
+        mean = float(np.mean(self._kappas)) if len(self._kappas) == LAST_ROUNDS else np.nan
+        return None if np.isnan(mean) else mean
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that changes from round to round."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from deepal_autoal.errors import InputError
 from deepal_autoal.plugins.notation import Notation
+from deepal_autoal.plugins.references import is_reference
 
 CANDIDATES = "candidates"
 _NOTATION = Notation("strategy", "write it as NAME or NAME[KEY=VALUE,...]")
@@ -23,7 +24,7 @@ def read_strategy(written: str, candidates: Any, options: Mapping[str, Any]) -> 
     Raises:
         InputError: If the brackets cannot be read, or something is given twice.
     """
-    name, own = _NOTATION.read(written)
+    name, own = _split(written)
     named = own.pop(CANDIDATES, None)
     twice = sorted(own.keys() & options.keys())
     if twice:
@@ -35,3 +36,17 @@ def read_strategy(written: str, candidates: Any, options: Mapping[str, Any]) -> 
         if not candidates:
             raise _NOTATION.error(written, f"name candidates, such as {CANDIDATES}=[entropy,margin]")
     return name, candidates, {**own, **options}
+
+
+def _split(written: str) -> tuple[str, dict[str, str]]:
+    """Return the name and the options in the brackets after it; a file's path may have brackets of its own."""
+    written = written.strip()
+    if is_reference(written):
+        return written, {}
+    start, depth = len(written), 0
+    while start and (start == len(written) or depth):
+        start -= 1
+        depth += {"]": 1, "[": -1}.get(written[start], 0)
+    if written.endswith("]") and not depth and is_reference(written[:start]):
+        return written[:start].strip(), _NOTATION.read("_" + written[start:])[1]
+    return _NOTATION.read(written)

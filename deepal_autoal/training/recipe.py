@@ -133,7 +133,8 @@ class Recipe:
         Raises:
             InputError: If a change is not the name of a setting, or a setting is out of range.
         """
-        if not isinstance(input_shape, Sequence):
+        given: Any = input_shape
+        if isinstance(given, str) or not isinstance(given, Sequence):
             raise InputError(f"Recipe.for_data takes the shape of one input, such as (3, 32, 32), not {input_shape!r}")
         known = [item.name for item in fields(cls)]
         for name in changes:

@@ -79,6 +79,11 @@ def test_advice_is_to_stop_when_predictions_have_stopped_changing():
     found = AuditEstimate(ninety, ninety, both, both, mean_estimate(np.zeros(9)), simulated(0.05), 0.995)
     for one in (found, replace(found, payoff=None)):
         stop = advise(one, 400, label_cost=1e-6, value_per_point=100)
-        assert stop.should_stop is True and stop.text.endswith("have stopped changing (agreement 0.995): stop.")
+        assert stop.should_stop is True and stop.text.endswith(
+            " Predictions have stopped changing (agreement 0.995): stop."
+        )
+        assert "go on" not in stop.text
+        few = advise(one, 19, label_cost=1e-6, value_per_point=100)  # models so close agree anyway
+        assert few.should_stop is (False if one.payoff else None) and "Second opinion" in few.text
         assert advise(one, 400).should_stop is None and advise(one, 400).text.endswith("(agreement 0.995).")
     assert advise(replace(found, payoff=None, stability=0.985), 400, 1e-6, 100).should_stop is None

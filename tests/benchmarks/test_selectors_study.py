@@ -44,5 +44,7 @@ def test_contenders_can_be_left_out(selectors_study, tmp_path):
     study, settings = selectors_study.study, selectors_study.plan.SETTINGS
     text = study.settings_file("wine", settings["wine"], tmp_path, False, ["selectal"])
     assert "selectal" not in text and "refine-own" in text
-    with pytest.raises(SystemExit, match="wine has no contender 'selectl'; choose from"):
-        study.settings_file("wine", settings["wine"], tmp_path, False, ["selectl"])
+    study.main(["--list", "--out", str(tmp_path), "--settings", "wine,mnist-low", "--skip", "selectal, refine-poor"])
+    assert "refine-poor" not in (tmp_path / "mnist-low.toml").read_text()
+    with pytest.raises(SystemExit):
+        study.main(["--list", "--out", str(tmp_path), "--skip", "selectl"])

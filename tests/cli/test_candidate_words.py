@@ -70,6 +70,20 @@ def test_run_takes_options_and_candidates_in_brackets(deepal, blob_file, tmp_pat
         assert status == 2 and err.startswith("Error: strategy 'vote': ") and message in err
 
 
+def test_what_is_typed_replaces_the_settings_file(deepal, blob_file, tmp_path):
+    (tmp_path / "s.toml").write_text('strategy = "vote[power=2,candidates=[kmeans]]"\n[options]\nscores = "picks"\n')
+    command = ["run", "--config", "s.toml", "--dataset", blob_file, *QUICK]
+    for number, (more, power, names) in enumerate((
+        ([], 2, ["kmeans"]), (["-o", "power=3"], 3, ["kmeans"]), (["--candidates", "margin"], 2, ["margin"]),
+        (["--strategy", "vote[power=4,candidates=[entropy,margin]]"], 4, ["entropy", "margin"]),
+    )):  # fmt: skip
+        status, _, err = deepal(*command, *more, "--out", f"r{number}")
+        assert status == 0, err
+        found = json.loads((tmp_path / f"r{number}" / "config.json").read_text())["strategy"]
+        assert (found["options"]["power"], [one["name"] for one in found["candidates"]]) == (power, names)
+        assert found["options"]["scores"] == "picks"
+
+
 def test_a_plugin_cannot_have_the_name_of_a_set(deepal):
     status, _, err = deepal("new-plugin", "all-mine")
     assert status == 2 and "reserved for sets" in err

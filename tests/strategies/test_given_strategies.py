@@ -293,3 +293,20 @@ def test_a_name_takes_candidates_in_brackets(blob_data):
     assert found.rounds[1]["queried"] == same.rounds[1]["queried"]
     with pytest.raises(InputError, match="option power is given twice"):
         run("vote[power=3]", blob_data, options={"power": 2}, **settings)
+
+
+def test_a_folder_may_have_brackets_in_its_name(tmp_path, monkeypatch):
+    folder = tmp_path / "a[1]b"
+    folder.mkdir()
+    (folder / "x.py").write_text(
+        "from deepal_autoal import ScoringStrategy\nclass Mine(ScoringStrategy):\n"
+        "    def __init__(self, key: int = 1):\n        self.key = key\n"
+        "    def score(self, context):\n        return context.candidates.embeddings()[:, 0]\n"
+    )
+    assert create_strategy(f"{folder}/x.py:Mine").options["key"] == 1
+    assert create_strategy(f"{folder}/x.py:Mine[key=3]").options["key"] == 3
+    x = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
+    learner = ActiveLearner(x, f"{folder}/x.py:Mine", 2, model="linear")
+    learner.tell(learner.ask(6), np.arange(6) % 2)
+    learner.save(tmp_path / "l.pt")
+    assert ActiveLearner.load(tmp_path / "l.pt", x).ask(3).tolist() == learner.ask(3).tolist()

@@ -47,8 +47,9 @@ def test_defaults_by_data():
         Recipe.for_data((3, 32, 32), **{name: getattr(Recipe(), name) for name in IMAGE_DEFAULTS}, augmentation=())
         == Recipe()
     )
-    with pytest.raises(InputError, match="the shape of one input, such as"):
-        Recipe.for_data(True)
+    for given in (True, "abc"):
+        with pytest.raises(InputError, match="the shape of one input, such as"):
+            Recipe.for_data(given)
     assert Recipe.for_data((1, 8, 8)).min_steps < Recipe.for_data((1, 8, 16)).min_steps == IMAGE_DEFAULTS["min_steps"]
     vectors = Recipe.for_data((5,), ("flip",))
     assert vectors == Recipe(**VECTOR_DEFAULTS) and vectors.schedule == "cosine"

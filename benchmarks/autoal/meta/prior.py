@@ -1,4 +1,4 @@
-"""Fit what the landscape says of the coverage policy's parameters, and write the schedule that AutoAL ships.
+"""Fit what the landscape says of the coverage policy's parameters, and write the best schedule.
 
     python benchmarks/autoal/meta/prior.py landscape.jsonl --out schedule.json
 

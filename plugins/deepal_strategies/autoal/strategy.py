@@ -200,8 +200,11 @@ class AutoAL(SelectorStrategy):
         Fewer than four labeled samples cannot be split: the search is then skipped, and the weights stay as they are.
         """
         scores, report = self.search_scores(context, batch_size)
+        stage = self._stage_for(context)
+        if stage.uses_uncertainty:
+            context.candidates.temperature()  # its trainings are timed as such
         with context.timed("selection"):
-            indices = self._stage_for(context).choose(context, scores, batch_size)
+            indices = stage.choose(context, scores, batch_size)
         return Query(indices, report)
 
     def search_scores(self, context: QueryContext, batch_size: int) -> tuple[Tensor, dict[str, Any]]:
