@@ -101,7 +101,8 @@ class RunSettings:
 
     strategy: str | None = setting(
         None, group="strategy", metavar="NAME", is_shared=False,
-        help="Query strategy (`deepal strategies`), or file.py:Class; default random.",
+        help="Query strategy (`deepal strategies`) or file.py:Class, with options as NAME[KEY=VALUE,...]; default "
+        "random.",
         compared_as="strategy",
     )  # fmt: skip
     candidates: Mapping[str, Sequence[str]] | Sequence[str] | None = setting(

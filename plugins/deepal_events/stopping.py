@@ -48,7 +48,7 @@ def deepal_register_options(registry: Registrar) -> None:
         "label-cost",
         f"{__name__}:as_amount",
         metavar="C",
-        summary="With --audit: stop when a batch, at C a label, costs more than its gain is worth (--value-per-point).",
+        summary="With --audit: stop when a batch, at C a label, costs more than it is worth, or predictions settle.",
     )
     registry.add(
         "value-per-point",

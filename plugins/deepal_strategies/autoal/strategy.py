@@ -92,7 +92,7 @@ class AutoAL(SelectorStrategy):
         power: Of the ranks that are the weights of the coverage stage; by default 0.5 with uncertainty, 2 without.
         uncertainty: Power of the task model's calibrated uncertainty, a factor of these weights. By default 1.5 for
             ``linear`` and other solved models, else 0: the temperature costs three trainings. The models of halves
-            would give one for nothing, but of half the labels: on embeddings with few labels, its batches were worse.
+            would give one for nothing, but of half the labels; its batches were not better.
 
     Raises:
         InputError: If an option is out of range, or has no effect in this stage.
