@@ -35,7 +35,7 @@ class Setting:
         pools: The candidate pools that selectors are compared on.
         changes: Options of `deepal benchmark` that change the pool.
         model: The task model.
-        sub_pool: Samples that the control of filters leaves: the last strategy of one, on so many at random.
+        sub_pool: Samples of a control of filters: the last strategy of one, on so many at random (see `sub_pools`).
     """
 
     dataset: str
@@ -47,6 +47,11 @@ class Setting:
     changes: Mapping[str, str] = field(default_factory=dict)
     model: str = "linear"
     sub_pool: int = 1_000
+
+    @property
+    def sub_pools(self) -> tuple[int, ...]:
+        """Sizes of random sub-pools: about what `refine` leaves, six batches, and `sub_pool`."""
+        return 6 * self.batch_size, self.sub_pool
 
 
 ALL_POOLS = ("seven", "nine", "poor")
@@ -83,8 +88,8 @@ def contenders(setting: Setting) -> dict[str, str]:
             found[f"{selector}-{pool}"] = f"{selector}[candidates=[{','.join(own)}]{options}]"
         for ending, options in STAGES.items():
             found[f"vote-{pool}-{ending}"] = f"vote[candidates=[{','.join(POOLS[pool])}],{options}]"
-    size = setting.sub_pool
-    return {**found, **FIXED, f"uherding-{size}": f"sub-pool[candidates=[uherding],size={size}]"}
+    controls = {f"uherding-{n}": f"sub-pool[candidates=[uherding],size={n}]" for n in setting.sub_pools}
+    return {**found, **FIXED, **controls}
 
 
 def oracles() -> str:

@@ -113,7 +113,7 @@ def best_single(found: Mapping[str, Mapping[int, float]], candidates: Iterable[s
 def fixed_table(areas: Areas) -> str:
     """Return the selectors with roles, and the controls of filters, against `uherding` and `random`."""
     settings = [name for name in SETTINGS if name in areas]
-    sizes = dict.fromkeys(f"uherding-{SETTINGS[name].sub_pool}" for name in settings)
+    sizes = dict.fromkeys(f"uherding-{size}" for name in settings for size in SETTINGS[name].sub_pools)
     ours = [*FIXED, "refine-nine", *sizes]
     parts = ["## Selectors with roles, and what a filter adds\n"]
     for control in ("uherding", "random"):
