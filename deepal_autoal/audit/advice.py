@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from deepal_autoal.audit.report import BEFORE_TRAINING
 from deepal_autoal.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,21 +64,50 @@ def advise(
     Raises:
         InputError: If only one of the amounts is given, or one is negative.
     """
-    check_costs(label_cost, value_per_point)
-    payoff = None if estimate is None else estimate.payoff
+    from deepal_autoal.audit.report import BEFORE_TRAINING
+
+    gain = None if estimate is None or estimate.payoff is None else estimate.payoff.gain(batch_size)
+    is_untrained = estimate is not None and estimate.method == BEFORE_TRAINING
     stability = None if estimate is None else estimate.stability
+    bounds = None if gain is None else (gain.low, gain.estimate, gain.high)
+    return weigh(bounds, stability, batch_size, label_cost, value_per_point, is_untrained)
+
+
+def weigh(
+    gain: tuple[float, float, float | None] | None,
+    stability: float | None,
+    batch_size: int,
+    label_cost: float | None = None,
+    value_per_point: float | None = None,
+    is_untrained: bool = False,
+) -> Advice:
+    """Return the advice of `advise` from what an audit said.
+
+    Args:
+        gain: Expected rise of the accuracy by the batch: lowest, estimate and highest, the last None if there is no
+            limit; None if it cannot be told.
+        stability: Agreement of the last models; None if it cannot be told.
+        batch_size: Size of the batch.
+        label_cost: Cost of a label.
+        value_per_point: What a percentage point of accuracy is worth, in the same currency.
+        is_untrained: Whether the audit trained no models that could tell the gain.
+
+    Raises:
+        InputError: If only one of the amounts is given, or one is negative.
+    """
+    check_costs(label_cost, value_per_point)
     should_stop = None
     is_stable = stability is not None and stability >= STABLE
     is_reason = is_stable and label_cost is not None and batch_size >= LEAST_BATCH
-    if estimate is not None and estimate.method == BEFORE_TRAINING:
-        text = "What the next batch will bring cannot be told without further models."
-    elif payoff is None:
+    if gain is None:
         text = "Cannot tell yet what the next batch will bring."
+        if is_untrained:
+            text = "What the next batch will bring cannot be told without further models."
     else:
-        gain = payoff.gain(batch_size)
-        low, high = 100 * gain.low, 100 * (gain.estimate if gain.high is None else gain.high)
-        text = f"The next {batch_size:,} labels will bring about {100 * gain.estimate:.2g} points of accuracy "
-        text += f"({low:.2g} to {high:.2g})"
+        low, middle, high = (100 * (gain[1] if bound is None else bound) for bound in gain)
+        text = (
+            f"The next {batch_size:,} labels will bring about {middle:.2g} points of accuracy ({low:.2g} to {high:.2g})"
+        )
         if label_cost is None or value_per_point is None:
             text += "."
         else:

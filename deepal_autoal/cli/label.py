@@ -243,7 +243,13 @@ def label_serve(project: Path, port: int, host: str, no_browser: bool) -> None:
 @click.option(
     "--estimate", is_flag=True, help="First estimate accuracy from the labels so far; trains up to 22 models."
 )
-def label_status(project: Path, as_json: bool, estimate: bool) -> None:
+@click.option("--label-cost", type=float, metavar="C", help="Cost of a label: with it, the advice is to go on or stop.")
+@click.option(
+    "--value-per-point", type=float, metavar="V", help="What a percentage point of accuracy is worth, in that currency."
+)
+def label_status(
+    project: Path, as_json: bool, estimate: bool, label_cost: float | None, value_per_point: float | None
+) -> None:
     """Show how far the project is, and what to do next.
 
     Accuracy is what the audit said when it was estimated last: after each batch if the model learns from vectors, such
@@ -257,7 +263,7 @@ def label_status(project: Path, as_json: bool, estimate: bool) -> None:
 
         with opened.changing(), _bar("audit") as progress:
             Learning(opened).estimate(progress)
-    status = status_of(opened)
+    status = status_of(opened, label_cost, value_per_point)
     if as_json:
         click.echo(json.dumps(status, indent=2))
         return

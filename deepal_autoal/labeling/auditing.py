@@ -24,7 +24,6 @@ from deepal_autoal.numerics.random_streams import numpy_stream
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from deepal_autoal.audit.advice import Advice
     from deepal_autoal.audit.report import AuditEstimate
     from deepal_autoal.labeling.project import Project
 
@@ -77,12 +76,12 @@ def state_key(project: Project) -> str:
     return checksum_of_value([len(state.ids), len(state.batches), list(state.labels.items()), sorted(state.skipped)])
 
 
-def write_estimate(project: Project, found: AuditEstimate | None, advice: Advice) -> None:
+def write_estimate(project: Project, found: AuditEstimate | None) -> None:
     """Keep what the audit says about the present model, for `read_estimate`."""
     write_json(project.path / AUDIT, {
         "key": state_key(project), "labeled": len(project.state.labels), "accuracy": _accuracy(found),
         "equivalent_random_labels": None if found is None or found.payoff is None else asdict(found.payoff.equivalent),
-        "verdict": "" if found is None else found.verdict, "advice": "" if found is None else advice.text,
+        "verdict": "" if found is None else found.verdict, "outlook": _outlook(found, project.settings.batch_size),
     })  # fmt: skip
 
 
@@ -93,11 +92,22 @@ def read_estimate(project: Project) -> dict[str, Any] | None:
         return None
     try:
         found = read_json(path)
-        if set(found) == {"key", "labeled", "accuracy", "equivalent_random_labels", "verdict", "advice"}:
+        if set(found) == {"key", "labeled", "accuracy", "equivalent_random_labels", "verdict", "outlook"}:
             return dict(found)
     except (RunFolderError, TypeError) as error:
         logger.warning("%s", error)
     return None
+
+
+def _outlook(found: AuditEstimate | None, batch_size: int) -> dict[str, Any] | None:
+    """Return what `weigh` needs to advise on the next batch; None if nothing was estimated."""
+    if found is None:
+        return None
+    gain = None if found.payoff is None else found.payoff.gain(batch_size)
+    return {
+        "batch_size": batch_size, "gain": None if gain is None else [gain.low, gain.estimate, gain.high],
+        "stability": found.stability,
+    }  # fmt: skip
 
 
 def _accuracy(found: AuditEstimate | None) -> dict[str, Any] | None:

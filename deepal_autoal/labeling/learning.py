@@ -167,7 +167,7 @@ class Learning:
         with self._threads(is_small=True):
             found = learner.estimate(progress)
         self._save(learner)
-        write_estimate(self.project, found, learner.advise(self.project.settings.batch_size))
+        write_estimate(self.project, found)
 
     def learner(self) -> ActiveLearner:
         """Return the learner with the labels so far, trained if it was trained on them before."""

@@ -5,21 +5,41 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from deepal_autoal.audit.advice import check_costs, weigh
 from deepal_autoal.errors import counted
 from deepal_autoal.labeling.auditing import read_estimate
 from deepal_autoal.labeling.project import BATCHES, Project, command
 
 
-def status_of(project: Project) -> dict[str, Any]:
+def status_of(
+    project: Project, label_cost: float | None = None, value_per_point: float | None = None
+) -> dict[str, Any]:
     """Return how a project stands, JSON-able.
 
     ``open_batch`` is the number of samples of the last batch that wait for an answer. ``accuracy`` and
     ``equivalent_random_labels`` are what the audit said when it was estimated last; None before that, or if it could
     not tell; ``advice`` says so where many labels came since.
+
+    Args:
+        project: An opened project.
+        label_cost: Cost of a label, for advice on whether to go on.
+        value_per_point: What a percentage point of accuracy is worth, in the same currency.
+
+    Raises:
+        InputError: If only one of the amounts is given, or one is negative.
     """
+    check_costs(label_cost, value_per_point)
     state, settings = project.state, project.settings
     counts = Counter(state.labels.values())
     audit = read_estimate(project) or {}
+    said = audit.get("outlook")
+    outlook = None if said is None else weigh(said["gain"], said["stability"], said["batch_size"], label_cost,
+                                              value_per_point)  # fmt: skip
+    advice = [estimate_hint(project), advice_for(project)]
+    if outlook is not None:
+        if outlook.should_stop and not state.open_rows:
+            advice[-1] = f"To go on all the same: {command('next', project.path)}"
+        advice.insert(0, outlook.text)
     model = next((batch.model for batch in reversed(state.batches) if batch.model), settings.model)
     return {
         "pool": len(state.ids),
@@ -31,7 +51,7 @@ def status_of(project: Project) -> dict[str, Any]:
         "model": model,
         "accuracy": audit.get("accuracy"),
         "equivalent_random_labels": audit.get("equivalent_random_labels"),
-        "advice": " ".join(filter(None, [audit.get("advice"), estimate_hint(project), advice_for(project)])),
+        "advice": " ".join(filter(None, advice)),
     }
 
 

@@ -1,12 +1,13 @@
 """The audit of a labeling project: what is audited, and what `status` says of it."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from deepal_autoal.experiment.learner import ActiveLearner
-from deepal_autoal.files import remove_file
+from deepal_autoal.files import read_json, remove_file, write_json
 from deepal_autoal.labeling.auditing import audit_order, audit_state
 from deepal_autoal.labeling.learning import Learning
 from deepal_autoal.labeling.project import Project
@@ -67,6 +68,29 @@ def test_status_says_what_the_learner_does(deepal, audited, vectors):
     assert status["equivalent_random_labels"] is None and status["advice"].startswith("Cannot tell yet")
     _, out, _ = deepal("label", "status", "p")
     assert "Accuracy with 16 labels: " in out and "from 10 audited samples. Cannot tell yet" in out
+
+
+def test_status_weighs_gain_against_cost(deepal, audited, monkeypatch):
+    label_batch(deepal)
+    label_batch(deepal)
+    path = audited / "audit.json"
+    found = read_json(path)
+    assert found["outlook"] == {"batch_size": 8, "gain": None, "stability": None}
+    costs = ["--label-cost", "2", "--value-per-point", "10"]
+    assert "Cannot tell yet" in deepal("label", "status", "p", *costs)[1]
+    for gain, stability, said in (
+        ([0.001, 0.01, 0.02], 0.9, "worth 1 to 20, and cost 16: it may pay or not. Second opinion"),
+        ([0.001, 0.01, 0.015], None, "cost 16: stop. To go on all the same: deepal label next p"),
+        ([0.02, 0.03, 0.04], 0.995, "cost 16: go on. Second opinion: predictions have stopped changing"),
+        ([0.02, 0.03, None], None, "worth 20 to 30, and cost 16: go on. "),
+    ):
+        write_json(path, {**found, "outlook": {"batch_size": 8, "gain": gain, "stability": stability}})
+        status, out, _ = deepal("label", "status", "p", *costs)
+        assert status == 0 and said in out
+        assert json.loads(deepal("label", "status", "p", "--json", *costs)[1])["advice"] in out
+    for wrong in (costs[:2], costs[2:], ["--label-cost", "-1", "--value-per-point", "1"]):
+        status, _, err = deepal("label", "status", "p", *wrong)
+        assert status == 2 and len(err.splitlines()) == 1
 
 
 def test_estimate_is_computed_once_and_status_trains_nothing(deepal, audited, monkeypatch):
