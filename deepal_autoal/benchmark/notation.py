@@ -24,9 +24,9 @@ from deepal_autoal.run_settings import split_names
 from deepal_autoal.strategies.candidate_sets import ALL, check_names
 from deepal_autoal.strategies.factory import name_of
 from deepal_autoal.strategies.given import StrategyLike, check_given
+from deepal_autoal.strategies.written import CANDIDATES, read_candidate_names
 from deepal_autoal.user_paths import user_path
 
-CANDIDATES = "candidates"
 LONGEST_LABEL = 80
 MOST_SEEDS = 10_000
 
@@ -301,7 +301,7 @@ def _parse(notation: Notation, item: str) -> tuple[str, str, dict[str, Any], tup
         raise notation.error(item, notation.form)
     candidates = None
     if CANDIDATES in options:
-        candidates = _read_candidates(notation, item, options[CANDIDATES])
+        candidates = read_candidate_names(notation, item, options[CANDIDATES])
         options[CANDIDATES] = "-".join(map(name_in, candidates))  # for the label
     if not equals:
         label = re.sub(
@@ -310,14 +310,6 @@ def _parse(notation: Notation, item: str) -> tuple[str, str, dict[str, Any], tup
         label = label.strip("-.")
     options.pop(CANDIDATES, None)
     return label, name, options, candidates
-
-
-def _read_candidates(notation: Notation, item: str, written: str) -> tuple[str, ...]:
-    """Return the names in ``[a,b]``, or a single name without brackets."""
-    names = tuple(notation.split(written[1:-1] if written.startswith("[") and written.endswith("]") else written))
-    if not names:
-        raise notation.error(item, f"name candidates, such as {CANDIDATES}=[entropy,margin]")
-    return names
 
 
 def _check_form(label: str, item: str, option: str) -> None:

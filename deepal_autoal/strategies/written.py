@@ -32,10 +32,25 @@ def read_strategy(written: str, candidates: Any, options: Mapping[str, Any]) -> 
     if named is not None:
         if candidates is not None:
             raise InputError(f"strategy {name!r}: {CANDIDATES} are given twice")
-        candidates = _NOTATION.split(named[1:-1] if named.startswith("[") and named.endswith("]") else named)
-        if not candidates:
-            raise _NOTATION.error(written, f"name candidates, such as {CANDIDATES}=[entropy,margin]")
+        candidates = list(read_candidate_names(_NOTATION, written, named))
     return name, candidates, {**own, **options}
+
+
+def read_candidate_names(notation: Notation, item: str, written: str) -> tuple[str, ...]:
+    """Return the names in ``[a,b]``, or a single name without brackets.
+
+    Args:
+        notation: That of the setting, for errors.
+        item: The whole text, for errors.
+        written: The candidates' part of it.
+
+    Raises:
+        InputError: If there is none, or a bracket is unmatched.
+    """
+    names = tuple(notation.split(written[1:-1] if written.startswith("[") and written.endswith("]") else written))
+    if not names:
+        raise notation.error(item, f"name candidates, such as {CANDIDATES}=[entropy,margin]")
+    return names
 
 
 def _split(written: str) -> tuple[str, dict[str, str]]:
