@@ -34,7 +34,6 @@ class Setting:
         pool_size: Size of a random subset of the pool, drawn by the seed; None for all of it but the oracles' part.
         pools: The candidate pools that selectors are compared on.
         changes: Options of `deepal benchmark` that change the pool.
-        model: The task model.
         sub_pool: Samples of a control of filters: the last strategy of one, on so many at random (see `sub_pools`).
     """
 
@@ -45,7 +44,6 @@ class Setting:
     pool_size: int | None = 5_000
     pools: tuple[str, ...] = ("nine",)
     changes: Mapping[str, str] = field(default_factory=dict)
-    model: str = "linear"
     sub_pool: int = 1_000
 
     @property
@@ -64,8 +62,8 @@ SETTINGS: Mapping[str, Setting] = {
     "cifar10-high": Setting("cifar10", 500, 250, 8, 10_000),
     "digits-low": Setting("digits8", 10, 10, 10, None),
     "digits-medium": Setting("digits8", 100, 25, 8, None),
-    "breast-cancer": Setting("breast-cancer", 4, 4, 10, None, model="auto", sub_pool=50),
-    "wine": Setting("wine", 6, 3, 10, None, model="auto", sub_pool=50),
+    "breast-cancer": Setting("breast-cancer", 4, 4, 10, None, sub_pool=50),
+    "wine": Setting("wine", 6, 3, 10, None, sub_pool=50),
     "mnist-imbalanced": Setting("mnist", 100, 50, 8, changes={"imbalance": "1:20"}),
     "cifar10-noisy": Setting("cifar10", 100, 50, 8, changes={"label-noise": "0.2"}),
     "mnist-duplicates": Setting("mnist", 50, 25, 8, 2_000, changes={"duplicates": "5"}),

@@ -63,7 +63,7 @@ def settings_file(name: str, setting: Setting, data: Path, has_oracles: bool, sk
     # Without a pool size, the oracles' part of the data is left out of all pools, so they take part from the start.
     has_oracles |= setting.pool_size is None
     values = {
-        "datasets": str(data / f"{setting.dataset}.npz"), "model": setting.model, "initial": setting.initial,
+        "datasets": str(data / f"{setting.dataset}.npz"), "model": "linear", "initial": setting.initial,
         "batch-size": setting.batch_size, "rounds": setting.rounds,
         **({} if setting.pool_size is None else {"pool-size": setting.pool_size}), **setting.changes,
         **({"oracle": oracles()} if has_oracles else {}),

@@ -38,6 +38,14 @@ def test_tables_show_paired_differences_and_regret(selectors_study, tmp_path):
     assert "chosen in hindsight (wine `margin`)" in text
     assert "| `vote-nine` | -5.0 (-5.0 … -5.0) |" in text  # of margin, and of none else
     assert "| `vote-nine` | +15.0 |" in text  # its regret
+    plots = selectors_study.plots
+    place = tmp_path / "results" / "selectors.svg"
+    plots.main(["--results", str(place.parent)])
+    first = place.read_bytes()
+    assert b"a random candidate" in first and b"tables and changed pools" in first and b"10 to 50" not in first
+    plots.main(["--results", str(place.parent)])
+    assert place.read_bytes() == first
+    assert plots.budget_of("mnist-low") == "low" and plots.budget_of("cifar10-noisy") == ""
 
 
 def test_contenders_can_be_left_out(selectors_study, tmp_path):
