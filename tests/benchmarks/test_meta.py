@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -34,6 +35,19 @@ def test_a_number_determines_a_task(meta, number, tmp_path):
     assert one.family == OWN[number % 4] and np.array_equal(one.x, other.x) and np.array_equal(one.y, other.y)
     assert one.initial + one.rounds * one.batch_size <= len(one.x)
     assert np.isfinite(one.x).all() and one.y.max() < one.n_classes and len(one.x_test) == len(one.y_test) > 0
+
+
+def test_a_file_of_vectors_is_a_family_of_its_own(meta, tmp_path):
+    tasks = meta[0]
+    rng, place = np.random.default_rng(0), str(tmp_path / "own.npz")
+    np.savez(place, x=rng.normal(size=(300, 6)) + 4 * (np.arange(300) % 3 == 1)[:, None], y=np.arange(300) % 3)
+    parser = argparse.ArgumentParser()
+    tasks.add_families(parser)
+    families = parser.parse_args(["--families", f"wine,{place}"]).families
+    task = tasks.draw_task(1, families, FOLDER)
+    assert task.family == place and task.n_classes == 3 and task.x.shape[1] == 6 and len(task.x) <= 300
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--families", "wein"])
 
 
 def test_the_simulator_repeats_and_sees_no_hidden_label(meta):
@@ -115,3 +129,70 @@ def test_schedules_are_judged_on_tasks(fitting, meta, tmp_path):
     common = {"family": "wine", "labels_per_class": 10.0, "base": 50.0}
     rows = [{**common, "areas": {"schedule": 50.0 + gain, "random": 40.0}} for gain in (1.0, 3.0)]
     assert "| wine | 2 | +2.00 ± 1.00 | -10.00 ± 0.00 |" in proof.table(rows)
+
+
+@pytest.fixture
+def ranking(meta, monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import ranker
+    import triples
+
+    monkeypatch.setattr(ranker, "DECAYS", (0.1,))
+    monkeypatch.setattr(ranker, "STEPS", 100)
+    yield triples, ranker
+    for name in ("landscape", "ranker", "triples"):
+        sys.modules.pop(name, None)
+
+
+def test_batches_are_tried_from_one_state_and_described_without_their_labels(ranking, meta):
+    triples, _ = ranking
+    tasks, simulator, _ = meta
+    task = tasks.draw_task(10, ("wine",), FOLDER)
+    found = triples.measure(task)
+    assert [batch["policy"] for batch in found["batches"]] == list(triples.candidates(10))
+    # Hidden labels decide gains alone: with others, the first state has the same batches and traits.
+    state, *_ = next(simulator.run(task, triples.BASE))
+    assert len(state.labeled) == task.initial
+    batch = triples.filtered(state, task.batch_size)
+    describe = triples.Describe(state)
+    traits = describe.traits(batch)
+    assert set(traits) == set(triples.TRAITS) and np.isfinite(list(traits.values())).all()
+    sure, unsure = (describe._uncertainty.topk(4, largest=largest).indices for largest in (False, True))
+    assert describe.traits(unsure)["uncertainty"] > describe.traits(sure)["uncertainty"]
+    # A greedy batch covers more of what it was chosen to cover than copies of one sample do.
+    greedy = triples.BASE(state, 4)
+    assert describe.traits(greedy)["covers_uncertain"] > describe.traits(greedy[:1].repeat(4))["covers_uncertain"]
+    assert describe.traits(greedy)["spread"] > describe.traits(greedy[:1].repeat(4))["spread"] < 1e-6
+
+
+def made_up_states(ranker, gain, families=("a", "b", "c"), n=16):
+    """Return states whose batches gain what a function of traits and the state says."""
+    rng = np.random.default_rng(0)
+    found = []
+    for number in range(n * len(families)):
+        traits = torch.from_numpy(rng.normal(size=(12, len(ranker.TRAITS)))).float()
+        state = torch.from_numpy(rng.normal(size=3)).float()
+        gains = np.asarray(gain(traits.numpy(), state.numpy())) + 0.1 * rng.normal(size=12)
+        found.append(ranker.Tried(families[number % len(families)], traits, state, gains, 0))
+    return found
+
+
+def test_a_ranker_learns_what_batches_gain_on_families_left_out(ranking):
+    ranker = ranking[1]
+    rows = ranker.judge(made_up_states(ranker, lambda traits, state: traits[:, 0] - 0.5 * traits[:, 3]))
+    means = {name: np.mean([row[name] for row in rows]) for name in ranker.CHOICES}
+    assert means["best"] >= means["ranker"] > 0.8 * means["best"] > means["shuffled"] + 1.0
+    assert abs(means["any"]) < 0.6 and len(rows) == 48
+    assert np.mean([row["correlations"]["linear"] for row in rows]) > 0.9
+    # What is good in one state and bad in another takes the network.
+    rows = ranker.judge(made_up_states(ranker, lambda traits, state: np.sign(state[0]) * traits[:, 1]))
+    means = {name: np.mean([row[name] for row in rows]) for name in ranker.CHOICES}
+    assert means["ranker"] > 0.5 * means["best"] > means["linear"] + 0.3
+    assert "| all | 48 |" in ranker.table(rows)
+
+
+def test_batches_that_gain_alike_teach_nothing(ranking):
+    ranker = ranking[1]
+    states = made_up_states(ranker, lambda traits, state: traits[:, 0])
+    equal = [ranker.Tried(one.family, one.traits, one.state, np.zeros(12), 0) for one in states[:12]]
+    assert len(ranker.judge([*states, *equal])) == 60

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from policies import Coverage
 from simulator import Policy, State, simulate
-from tasks import FAMILIES, Task, draw_task
+from tasks import Task, add_families, draw_task
 from torch import Tensor
 
 from deepal_autoal.numerics.random_streams import numpy_stream
@@ -75,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("study-data"))
     parser.add_argument("--tasks", default="0:700", metavar="FIRST:END[:STEP]")
+    add_families(parser)
     parser.add_argument("--out", type=Path, default=Path("landscape.jsonl"))
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         {json.loads(line)["task"] for line in options.out.read_text().splitlines()} if options.out.exists() else set()
     )
     for number in range(*map(int, options.tasks.split(":"))):
-        task = draw_task(number, FAMILIES, options.data)
+        task = draw_task(number, options.families, options.data)
         if number in done or task.batch_size > MOST_QUERIED:
             continue
         line = json.dumps(measure(task))

@@ -31,7 +31,7 @@ from landscape import BASE, MOST_QUERIED
 from policies import Coverage, Scheduled, margin, random
 from prior import KNOTS, PARAMETERS, Runs, fit, read_runs, schedule
 from simulator import Policy, simulate
-from tasks import FAMILIES, draw_task
+from tasks import add_families, draw_task
 
 from deepal_autoal.numerics.random_streams import numpy_stream
 
@@ -72,7 +72,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         cells = [f"{mean:+.2f} ± {error:.2f}" for mean, error in zip(gains.mean(axis=0), errors, strict=True)]
         return f"| {title} | {len(own)} | {' | '.join(cells)} |"
 
-    for family in FAMILIES:
+    for family in dict.fromkeys(row["family"] for row in rows):
         own = [row for row in rows if row["family"] == family]
         if len(own) > 1:
             lines.append(line(family, own))
@@ -89,17 +89,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("landscape", type=Path, nargs="+")
     parser.add_argument("--data", type=Path, default=Path("study-data"))
     parser.add_argument("--tasks", default="1000:1700", metavar="FIRST:END[:STEP]")
+    add_families(parser)
     parser.add_argument("--out", type=Path, default=Path("proof.jsonl"))
     parser.add_argument("--also", type=Path, nargs="*", default=[], help="files of other processes, for the table")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     runs = read_runs(options.landscape)
-    by_family = {family: policies(runs.of(runs.families != family)) for family in FAMILIES}
+    by_family = {family: policies(runs.of(runs.families != family)) for family in options.families}
     lines = options.out.read_text(encoding="utf-8").splitlines() if options.out.exists() else []
     rows = [json.loads(line) for line in lines]
     done = {row["task"] for row in rows}
     for number in range(*map(int, options.tasks.split(":"))):
-        task = draw_task(number, FAMILIES, options.data)
+        task = draw_task(number, options.families, options.data)
         if number in done or task.batch_size > MOST_QUERIED:
             continue
         areas = {name: simulate(task, policy) for name, policy in by_family[task.family].items()}

@@ -6,7 +6,7 @@ decade around the last choice by cross-validation, whose held-out predictions al
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,6 +66,7 @@ class Model:
         self.basis = torch.linalg.svd((x - self.center)[:4000], full_matrices=False).Vh.T
         self.n_classes = n_classes
         self.decade = 0.0
+        self.weights = torch.zeros(0)
         self._start: Tensor | None = None
 
     def features(self, x: Tensor) -> Tensor:
@@ -97,29 +98,28 @@ class Model:
         self.decade = best
         _, self._start, logits, own = visits[best]
         accuracy = float((logits.argmax(dim=1) == own).double().mean()) if len(own) else float("nan")
-        return self._start[0], best_temperature(logits, own), accuracy
+        self.weights = self._start[0]
+        return self.weights, best_temperature(logits, own), accuracy
 
 
-def simulate(task: Task, policy: Policy) -> float:
-    """Return the area under the accuracy curve, in percent, over the task's labels; the same task and policy, the same.
+def run(task: Task, policy: Policy) -> Iterator[tuple[State, Model, Tensor, Tensor]]:
+    """Run a task, and yield each round's state before the query; in the last one there is none.
 
     Args:
         task: Data and budget.
         policy: Returns positions within ``state.candidates``, given the state and the number to choose.
+
+    Yields:
+        The state, the model, and the features (n, r) of the pool and of the test set.
     """
     x, y = torch.from_numpy(task.x), torch.from_numpy(task.y)
-    x_test, y_test = torch.from_numpy(task.x_test), torch.from_numpy(task.y_test)
     model = Model(x, task.n_classes)
-    rows, tested = model.features(x).double(), model.features(x_test).double()
+    rows, tested = model.features(x).double(), model.features(torch.from_numpy(task.x_test)).double()
     units = torch.nn.functional.normalize(x, dim=1)
     labeled = torch.from_numpy(numpy_stream(task.seed, "meta initial").permutation(len(x))[: task.initial].copy())
-    accuracies = []
     for number in range(task.rounds + 1):
         seed = 1000 * task.seed + number
         weights, temperature, held_out = model.fit(rows[labeled], y[labeled], seed)
-        accuracies.append(float(((tested @ weights[:-1] + weights[-1]).argmax(dim=1) == y_test).double().mean()))
-        if number == task.rounds:
-            break
         is_open = torch.ones(len(x), dtype=torch.bool)
         is_open[labeled] = False
         candidates = is_open.nonzero().squeeze(1)
@@ -128,6 +128,19 @@ def simulate(task: Task, policy: Policy) -> float:
             (rows[candidates] @ weights[:-1] + weights[-1]).float(), temperature, held_out,
             torch_stream(seed, "meta policy"),
         )  # fmt: skip
-        chosen = policy(state, task.batch_size)
-        labeled = torch.cat([labeled, candidates[chosen]])
+        yield state, model, rows, tested
+        if number < task.rounds:
+            chosen = policy(state, task.batch_size)
+            labeled = torch.cat([labeled, candidates[chosen]])
+
+
+def simulate(task: Task, policy: Policy) -> float:
+    """Return the area under the accuracy curve, in percent, over the task's labels; the same task and policy, the same.
+
+    The arguments are those of `run`.
+    """
+    y_test, accuracies = torch.from_numpy(task.y_test), []
+    for _, model, _, tested in run(task, policy):
+        logits = tested @ model.weights[:-1] + model.weights[-1]
+        accuracies.append(float((logits.argmax(dim=1) == y_test).double().mean()))
     return 100.0 * float(np.mean((np.array(accuracies[1:]) + accuracies[:-1]) / 2))

@@ -11,6 +11,7 @@ of the search before reporting on it.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -58,10 +59,10 @@ class Task:
 
 
 def draw_task(number: int, families: Sequence[str], data: Path) -> Task:
-    """Return a task; families take turns."""
+    """Return a task; families take turns. One whose name ends in .npz is a file of vectors ``x`` and classes ``y``."""
     family = families[number % len(families)]
     rng = numpy_stream(number, "meta task")
-    x, y = _SOURCES[family](rng, data)
+    x, y = _SOURCES.get(family, _own(family))(rng, data)
     classes, y = np.unique(y, return_inverse=True)
     order = rng.permutation(len(x))
     x, y = x[order], y[order]
@@ -122,6 +123,16 @@ def _embedded(name: str) -> Any:
     return source
 
 
+def _own(name: str) -> Any:
+    def source(rng: np.random.Generator, data: Path) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        with np.load(name) as file:
+            x, y = file["x"].astype(float), file["y"]
+        rows = rng.permutation(len(x))[: 4 * MOST_POOL]
+        return x[rows], y[rows]
+
+    return source
+
+
 def _table(name: str) -> Any:
     def source(rng: np.random.Generator, data: Path) -> tuple[NDArray[Any], NDArray[np.int64]]:
         bunch: Any = getattr(sklearn.datasets, f"load_{name}")()
@@ -174,3 +185,21 @@ _SOURCES: dict[str, Any] = {
     "manifold": _manifold,
 }
 FAMILIES = tuple(_SOURCES)
+
+
+def add_families(parser: argparse.ArgumentParser) -> None:
+    """Add the option --families."""
+    parser.add_argument(
+        "--families", type=_families, default=FAMILIES, metavar="A,B",
+        help=f"default: {','.join(FAMILIES)}; a .npz with vectors x and classes y is a family of its own",
+    )  # fmt: skip
+
+
+def _families(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    for name in names:
+        if name not in _SOURCES and not (name.endswith(".npz") and Path(name).is_file()):
+            raise argparse.ArgumentTypeError(
+                f"there is no family {name!r}; choose from {', '.join(FAMILIES)}, or a .npz"
+            )
+    return names
