@@ -1,5 +1,7 @@
 """The studies of the audit: a project of each, on digits."""
 
+import numpy as np
+
 
 def test_a_project_of_each_study(audit_study):
     coverage, before_training = audit_study.coverage, audit_study.before_training
@@ -86,3 +88,30 @@ def test_the_price_of_an_audit(audit_study, tmp_path):
     aubc = {("digits8", "margin", 0.0): {0: 0.7, 1: 0.8}, ("digits8", "margin", 0.1): {0: 0.65, 1: 0.77}}
     mean, error, lost, n = price.price(aubc, "digits8", "margin", 0.1)
     assert (round(mean, 6), round(error, 6), lost, n) == (-4, 1, 2, 2)
+
+
+def test_projects_of_the_engine_are_kept_and_counted(audit_study, tmp_path, monkeypatch, capsys):
+    engine = audit_study.engine
+    rng, y = np.random.default_rng(0), np.arange(400) % 3
+    np.savez(tmp_path / "made.npz", x=rng.normal(size=(400, 8)) + 2.5 * np.eye(8)[y], y=y)
+    monkeypatch.setattr(engine, "DATASETS", ("made",))
+    monkeypatch.setattr(engine, "CHECKED", (1,))
+    monkeypatch.setattr(engine, "STRATEGIES", {"margin": "margin", "random": "random"})
+    place = tmp_path / "engine.csv"
+    line = ["engine.py", "--data", str(tmp_path), "--projects", "1", "--out", str(place)]
+    monkeypatch.setattr("sys.argv", line)
+    engine.main()
+    rows = engine.read(place)
+    assert [(row["strategy"], row["seed"], row["n_labels"], row["audited"]) for row in rows] == [
+        ("margin", "0", "70", "52"), ("random", "1000", "70", "52"),
+    ]  # fmt: skip
+    for row in rows:
+        assert 0.6 < float(row["on_test"]) <= 1 and float(row["low"]) <= float(row["estimate"]) <= float(row["high"])
+    first = place.read_bytes()
+    capsys.readouterr()
+    engine.main()  # nothing is left to do
+    assert place.read_bytes() == first
+    assert "| made | `margin` | 70 | 1 |" in capsys.readouterr().out
+    rows[0] |= {"on_test": "0.9", "low": "0.91", "high": "0.95", "estimate": "0.92"}
+    rows[1] |= {"on_test": "0.9", "low": "0.85", "high": "0.95", "estimate": "0.88"}
+    assert engine._figures(rows[:2]).startswith("90.0 | +0.0 | 50.0 | 7.0 | ")
