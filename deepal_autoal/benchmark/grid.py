@@ -124,9 +124,11 @@ def plan_grid(
         if name not in SHARED_SETTINGS:
             raise UnknownNameError("setting of a benchmark", name, SHARED_SETTINGS)
     if not isinstance(settings.get("model"), str | None):
+        given = settings["model"]
+        what = f"{given.__name__}, an object" if hasattr(given, "__name__") else f"a {type(given).__name__}"
         raise InputError(
-            f"model is a {type(settings['model']).__name__}: a benchmark takes names, and models by where they are "
-            "defined, such as 'file.py:Net' or 'module:Net'"
+            f"model is {what}: a benchmark takes names, and models by where they are defined, such as 'file.py:Net' or "
+            "'module:Net'"
         )
     # Worker processes and records want plain data.
     settings = whole_numbers({name: str(value) if isinstance(value, Path) else to_jsonable(value, strict=False)

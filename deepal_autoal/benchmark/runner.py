@@ -61,6 +61,9 @@ class BenchmarkResult:
     failures: tuple[Outcome, ...]
     tables: Tables
 
+    def __repr__(self) -> str:
+        return f"BenchmarkResult(runs={len(self.grid.runs)}, failed={len(self.failures)}, out={str(self.grid.out)!r})"
+
 
 def run_benchmark(
     strategies: StrategyLike | Sequence[StrategyLike] | Mapping[str, StrategyLike],

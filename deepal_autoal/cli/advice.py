@@ -33,6 +33,7 @@ _FORMS = (".png", ".svg")
 _OPTIONS = (
     click.option("--dataset", metavar="NAME|PATH", help="With --advise: the data, which are loaded."),
     click.option("--data-dir", metavar="DIR", help="With --advise: directory of named datasets."),
+    click.option("--target", metavar="COLUMN", help="With --advise: the column of labels, of a table."),
     click.option("--image-size", metavar="N|HxW", help="With --advise: the size to bring image files to."),
     click.option("--model", metavar="NAME", help="With --advise: the task model; without --dataset not checked."),
     click.option("--initial", type=click.IntRange(1), metavar="M", help="With --advise: initial labels; default 50."),
@@ -104,7 +105,7 @@ def _situation_of_data(given: Mapping[str, Any], budget: Mapping[str, int], assu
     from deepal_autoal.training.scaling import resolve_scaling
 
     device = resolve_device(given["device"] or "auto").type
-    data: Dataset = load_dataset(given["dataset"], given["data_dir"], given["image_size"])
+    data: Dataset = load_dataset(given["dataset"], given["data_dir"], given["image_size"], target=given["target"])
     if budget["initial"] >= len(data.x_train):
         raise InputError(f"--initial {budget['initial']}: the pool has {len(data.x_train)} samples; give fewer")
     scaling = resolve_scaling("auto", data.x_train, data.is_embeddings).name

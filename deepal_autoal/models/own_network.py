@@ -60,7 +60,8 @@ def as_task_model(name: str, network: Any, input_shape: tuple[int, ...], n_class
     except InputError as error:
         raise InputError(
             f"model {name!r} does not end in an nn.Linear of one vector per sample, so its embedding is not known: let "
-            f"it return such a layer's output, or make it an nn.Sequential with the attribute {LAYER}"
+            "it return such a layer's output, without a softmax, or make it an nn.Sequential with the attribute "
+            f"{LAYER}"
         ) from error
     head = cast("nn.Linear", network.get_submodule(classifier))
     place = find_dropout(calls, classifier)

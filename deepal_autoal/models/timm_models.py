@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from deepal_autoal.errors import InputError, UnknownNameError, format_error
 from deepal_autoal.models.adapted import adapt_embedder
@@ -58,6 +58,6 @@ def build(
         ) from error
     model = adapt_embedder(name, network, shape, n_classes, dropout)
     if pretrained:
-        config = network.pretrained_cfg
+        config: Any = network.pretrained_cfg
         model.published = Published(tuple(config["mean"]), tuple(config["std"]), int(config["input_size"][-1]))
     return model

@@ -56,6 +56,10 @@ def test_runs_are_ordered_by_seed_so_finished_runs_are_paired(grid):
     assert order == [("margin", 0), ("random", 0), ("margin", 1), ("random", 1)]
 
 
+def test_a_result_is_shown_in_one_line(grid, tmp_path):
+    assert repr(grid("margin", seeds=1)) == f"BenchmarkResult(runs=1, failed=0, out={str(tmp_path / 'out')!r})"
+
+
 def test_tables_match_the_run_folders(grid, tmp_path, plugins):
     grid("entropy,low=first[sign=-1],random", seeds=3)
     out = tmp_path / "out"

@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder
 
-from deepal_autoal import InputError, load_dataset
+from deepal_autoal import ActiveLearner, InputError, load_dataset
 from deepal_autoal.datasets.splits import held_out_split
 from deepal_autoal.datasets.user_data.given_data import dataset_of
 from deepal_autoal.datasets.user_data.preparation import Preparation
@@ -206,6 +206,13 @@ class TestHuggingFace:
         with pytest.raises(InputError, match="has the splits a, but no train"):
             dataset_of({"a": columns})
 
+    def test_arrays_have_the_type_of_their_feature(self):
+        datasets = pytest.importorskip("datasets")
+        images = np.random.default_rng(0).integers(0, 256, (N, 4, 5), dtype=np.uint8)
+        features = datasets.Features({"image": datasets.Array2D((4, 5), "uint8"), "label": datasets.Value("string")})
+        table = datasets.Dataset.from_dict({"image": list(images), "label": Y.tolist()}, features=features)
+        assert np.array_equal(dataset_of(table).x_train, dataset_of((images, Y)).x_train)
+
     def test_the_package_itself(self):
         pyarrow = pytest.importorskip("pyarrow")
         datasets = pytest.importorskip("datasets")
@@ -227,7 +234,7 @@ class TestHuggingFace:
     ((X, Y, X[:, :2], Y), "use one dtype and sample shape"),
     ((np.where(X > 2, np.nan, X), Y), "holds NaN"),
     (frame(when=pandas.date_range("2020", periods=N)).rename(columns={"kind": "y"}), "'when' holds dates or times"),
-    (frame(extra=[[1]] * N).rename(columns={"kind": "y"}), "'extra' holds list; give numbers or texts"),
+    (frame(extra=[[1]] * N).rename(columns={"kind": "y"}), "'extra' holds lists; give embeddings alone"),
 ])  # fmt: skip
 def test_what_is_refused_and_what_the_message_shows(given, message):
     with pytest.raises(InputError, match=message):
@@ -248,6 +255,15 @@ def test_tables_in_files_that_cannot_be_used(tmp_path, text, message):
     (tmp_path / "table.csv").write_text(text)
     with pytest.raises(InputError, match=message):
         load_dataset(tmp_path / "table.csv")
+
+
+def test_a_lazy_frame_of_polars_is_to_be_collected():
+    polars = pytest.importorskip("polars")
+    lazy = polars.LazyFrame({"a": X[:, 0], "y": Y.tolist()})
+    for use in (dataset_of, lambda pool: ActiveLearner(pool, "margin", n_classes=2)):
+        with pytest.raises(InputError, match=r"is a LazyFrame of polars; give its \.collect\(\)"):
+            use(lazy)
+    assert dataset_of(lazy.collect()).x_train.shape == (48, 1)
 
 
 def test_polars():

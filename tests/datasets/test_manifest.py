@@ -79,6 +79,7 @@ def test_other_columns_cause_a_warning(folder: Path, caplog: pytest.LogCaptureFi
         ("", "first line must name the columns"),
         ("images/0.png,cat\nimages/1.png,dog\n", "first line must name the columns"),
         ("path;label\nimages/0.png;cat\n", "separated by commas"),
+        ("a,b,kind\n1,2,cat\n", "it reads 'a,b,kind'. For a table of features, .* labels: --target COLUMN"),
         ("path,label,label\nimages/0.png,cat,cat\n", "first line must name the columns"),
         ("path,label\n", "lists no training images"),
         ("path,label,split\nimages/0.png,cat,test\n", "lists no training images; add rows with split train"),

@@ -3,8 +3,10 @@
 import json
 
 import numpy as np
+import pandas
 import pytest
 import torch
+from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
@@ -13,7 +15,7 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 from torch import nn
 
-from deepal_autoal import ActiveLearner, InputError, RunFolderError, load_model, run
+from deepal_autoal import ActiveLearner, InputError, QueryError, RunFolderError, load_model, run
 from deepal_autoal.benchmark import run_benchmark
 from deepal_autoal.models import build_model, own_model
 
@@ -214,6 +216,8 @@ def test_on_the_command_line(deepal, blob_file, blob_data, tmp_path, monkeypatch
 def test_a_benchmark_takes_them_by_where_they_are_defined(blob_file, tmp_path, small):
     with pytest.raises(InputError, match="model is a LogisticRegression: a benchmark takes names, and models by where"):
         run_benchmark("margin", [blob_file], 1, tmp_path / "study", model=LogisticRegression())
+    with pytest.raises(InputError, match="model is Net, an object: a benchmark takes names"):
+        run_benchmark("margin", [blob_file], 1, tmp_path / "study", model=Net)
 
 
 def test_a_net_of_skorch(blob_data, small):
@@ -222,3 +226,77 @@ def test_a_net_of_skorch(blob_data, small):
                                      predict_nonlinearity="auto")  # fmt: skip
     one, other = (run("margin", blob_data, model=net, **small) for _ in range(2))
     assert [item["queried"] for item in one.rounds] == [item["queried"] for item in other.rounds]
+
+
+class Wide(nn.Module):
+    """A network for three classes that a net of skorch wraps."""
+
+    def __init__(self, shape=(6,)):
+        super().__init__()
+        self.parts = nn.Sequential(nn.Unflatten(1, shape), nn.Flatten(), nn.Linear(int(np.prod(shape)), 3))
+
+    def forward(self, x):
+        return self.parts(x)
+
+
+class Loss(nn.CrossEntropyLoss):
+    """Keeps the weights that it got last."""
+
+    def __init__(self, weight=None):
+        super().__init__(weight)
+        Loss.weights = weight
+
+
+def net_of_skorch(**changes):
+    skorch = pytest.importorskip("skorch")
+    settings = {"criterion": nn.CrossEntropyLoss, "max_epochs": 20, "lr": 0.1, "verbose": 0, "train_split": None}
+    return skorch.NeuralNetClassifier(Wide, **settings | changes)
+
+
+def test_a_net_of_skorch_leaves_the_global_generators_alone(blob_data, small, caplog):
+    run("margin", blob_data, model=net_of_skorch(), **small)
+    assert not caplog.records
+
+
+def test_a_net_of_skorch_has_outputs_for_classes_without_labels(blob_data):
+    net = net_of_skorch(criterion=Loss, criterion__weight=torch.tensor([1.0, 100.0, 5.0]))
+    learner = ActiveLearner(blob_data.x_train, "margin", 3, model=net)
+    rows = np.flatnonzero(blob_data.y_train != 1)[:20]
+    learner.tell(rows, blob_data.y_train[rows])
+    found = learner.predict_proba(blob_data.x_test)
+    assert (found[:, 1] < 1e-9).all() and np.allclose(found.sum(axis=1), 1, atol=1e-5)
+    known = blob_data.y_test != 1
+    assert (found.argmax(axis=1) == blob_data.y_test)[known].mean() > 0.9
+    assert Loss.weights.tolist() == [1.0, 5.0, 100.0]  # of classes 0, 2 and 1
+
+
+@pytest.mark.parametrize(("changes", "kind", "message"), [
+    ({"train_split": "default"}, InputError, "each class; with few labels, hold out none of them: train_split=None"),
+    ({"predict_nonlinearity": None}, QueryError, "not probabilities .* criterion=nn.CrossEntropyLoss"),
+    ({"module__shape": (7,)}, QueryError, "failed in training: RuntimeError"),
+])  # fmt: skip
+def test_what_a_net_of_skorch_needs(blob_data, small, changes, kind, message):
+    net = net_of_skorch(**changes)
+    if changes.get("train_split"):
+        net.set_params(train_split=type(net)(Wide).train_split)
+    with pytest.raises(kind, match=message):
+        run("margin", blob_data, model=net, **small | {"initial": 6})
+
+
+def test_a_net_of_skorch_gets_images_flattened():
+    images = np.random.default_rng(0).integers(0, 255, (30, 4, 5), dtype=np.uint8)
+    labels = np.arange(30) % 3
+    settings = {"initial": 9, "batch_size": 3, "rounds": 1}
+    run("margin", (images, labels), model=net_of_skorch(module__shape=(1, 4, 5)), **settings)
+    with pytest.raises(InputError, match=r"flattened, \(n, 20\): let it begin with nn.Unflatten\(1, \(1, 4, 5\)\)"):
+        run("margin", (images, labels), model=net_of_skorch(), **settings)
+
+
+@pytest.mark.parametrize("columns", [["age"], "age", make_column_selector()])
+def test_pipelines_that_choose_columns_of_a_frame_are_refused_before_training(columns):
+    frame = pandas.DataFrame({"age": np.arange(30.0), "city": ["a", "b", "c"] * 10, "label": [0, 1] * 15})
+    model = make_pipeline(ColumnTransformer([("a", StandardScaler(), columns)]), LogisticRegression())
+    with pytest.raises(InputError, match=r"chooses columns by name, .* \(columns.fit_transform\(X\), y\)"):
+        run("margin", frame, model=model, initial=5, batch_size=2, rounds=1)
+    by_number = make_pipeline(ColumnTransformer([("a", StandardScaler(), [0])]), LogisticRegression())
+    assert len(run("margin", frame, model=by_number, initial=5, batch_size=2, rounds=1).rounds) == 2

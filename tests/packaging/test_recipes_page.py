@@ -38,7 +38,11 @@ def label_in_label_studio(folder):
 
 
 BEFORE = {"A round trip with Label Studio": {0: write_images, 1: label_in_label_studio}}
-NEEDS = {"A Hugging Face dataset": "datasets", "A benchmark on a Ray cluster": "ray"}
+NEEDS = {"A net of skorch": "skorch", "A Hugging Face dataset": "datasets", "A benchmark on a Ray cluster": "ray"}
+
+
+def the_net_learns(names, folder):
+    assert names["result"].accuracy > 0.8
 
 
 def the_network_is_loaded(names, folder):
@@ -74,6 +78,7 @@ def labels_came_back(names, folder):
 
 
 CHECKS = {
+    "A net of skorch": the_net_learns,
     "A network of your own": the_network_is_loaded,
     "Continue a run that was killed": interrupted_runs_end_alike,
     "A stopping rule of your own": the_rule_stops_runs,

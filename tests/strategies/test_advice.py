@@ -149,6 +149,9 @@ def test_the_command_finds_out_what_cannot_run(deepal: Any, blob_file: Path) -> 
     verdicts = {item["name"]: item for item in found["advice"]}
     assert verdicts["lpl"]["verdict"] == UNABLE and "stages" in verdicts["lpl"]["reasons"][0]
     assert verdicts["margin"]["verdict"] != UNABLE
+    Path("table.csv").write_text("a,kind\n" + "".join(f"{row},{'xy'[row % 2]}\n" for row in range(100)))
+    status, out, err = deepal("strategies", "margin", "--advise", "--dataset", "table.csv", "--target", "kind")
+    assert status == 0 and "table with the model gp on cpu: a pool of 80, 2 classes" in " ".join(out.split()), err
     status, out, _ = deepal("strategies", "lpl", "--advise", "--dataset", blob_file, "--model", "linear")
     assert status == 0 and "Cannot run here" in out and "margin" not in out.partition("Our studies")[0]
 

@@ -16,6 +16,7 @@ from deepal_autoal.datasets.user_data.preparation import Preparation
 from deepal_autoal.datasets.user_data.raw_samples import (
     ARRAY,
     RawSamples,
+    check_is_collected,
     frame_samples,
     is_frame,
     is_hugging_face,
@@ -59,6 +60,7 @@ def dataset_of(given: Any, target: str | None = None, name: str = "data", text_m
         if target is not None:
             raise InputError(f"target={target!r}: dataset {given.name!r} has its labels already; leave it out")
         return given
+    check_is_collected(given, name)
     source = {"kind": type(given).__name__}
     if is_frame(given):
         return frame_dataset(given, target, name, source, text_model=text_model)

@@ -19,6 +19,7 @@ from deepal_autoal.datasets.user_data.written_labels import is_usual_target, num
 from deepal_autoal.errors import InputError
 
 _TEST_SPLITS = ("test", "validation")
+_ARRAYS = ("Array2D", "Array3D")
 Part = tuple[RawSamples, np.ndarray]
 
 
@@ -78,6 +79,8 @@ def _part(dataset: Any, target: str, name: str) -> Part:
         raise InputError(f"{name} has several image columns ({', '.join(images)}); keep one: select_columns([...])")
     if images:
         return RawSamples(ARRAY, torch_items(_Column(dataset, images[0]), name)[0]), labels
+    if len(columns) == 1 and type(dataset.features[columns[0]]).__name__ in _ARRAYS:
+        return RawSamples(ARRAY, np.array(list(dataset[columns[0]]), dtype=dataset.features[columns[0]].dtype)), labels
     if len(columns) == 1:
         return raw_samples(list(dataset[columns[0]]), f"{name}: column {columns[0]!r}"), labels
     values = {column: column_values(list(dataset[column]), f"{name}: column {column!r}") for column in columns}

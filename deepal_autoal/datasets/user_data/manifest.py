@@ -86,7 +86,8 @@ def _rows(manifest: Path) -> Iterator[tuple[int, str, str, str]]:
             if any(header.count(name) != 1 for name in _COLUMNS[:2]) or header.count("split") > 1:
                 raise InputError(
                     f"{manifest}: the first line must name the columns, separated by commas: path,label or "
-                    f"path,label,split; it reads {','.join(header)[:60]!r}"
+                    f"path,label,split; it reads {','.join(header)[:60]!r}. For a table of features, say which column "
+                    "holds the labels: --target COLUMN"
                 )
             other = [name for name in header if name not in _COLUMNS]
             if other:

@@ -65,6 +65,17 @@ def is_frame(given: object) -> bool:
     return False
 
 
+def check_is_collected(given: object, what: str) -> None:
+    """Refuse a lazy frame of polars.
+
+    Raises:
+        InputError: If it is one.
+    """
+    polars = sys.modules.get("polars")
+    if polars is not None and isinstance(given, polars.LazyFrame):
+        raise InputError(f"{what} is a LazyFrame of polars; give its .collect()")
+
+
 def is_sparse(given: object) -> bool:
     """Return whether an object is a sparse matrix or array of scipy."""
     package = sys.modules.get("scipy.sparse")
@@ -95,6 +106,7 @@ def raw_samples(given: Any, what: str) -> RawSamples:
     Raises:
         InputError: If they are none of these, or hold something else than numbers and texts.
     """
+    check_is_collected(given, what)
     if is_frame(given):
         return frame_samples(given, what)
     if is_hugging_face(given):
@@ -200,6 +212,11 @@ def column_values(column: Any, what: str) -> np.ndarray:
         except OverflowError:
             raise InputError(f"{what} holds integers beyond what floats hold; remove or replace them") from None
     other = next((value for value in present if not isinstance(value, str) and not is_number(value)), None)
+    if isinstance(other, list | tuple | np.ndarray):
+        raise InputError(
+            f"{what} holds lists; give embeddings alone, as an array X = np.stack(column) or the x of an .npz file, or "
+            "leave it out"
+        )
     if other is not None:
         raise InputError(f"{what} holds {type(other).__name__}; give numbers or texts, or leave it out")
     return np.array([None if value is None else value_text(value) for value in kept], dtype=object)
