@@ -353,6 +353,11 @@ def spreadsheet_text(cell: str) -> str:
     return f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell
 
 
+def without_prefix(cell: str) -> str:
+    """Return the text that `spreadsheet_text` wrote; any other one, such as ``'t Zand``, as it is."""
+    return cell[1:] if cell.startswith("'") and spreadsheet_text(cell[1:]) == cell else cell
+
+
 def _require_regular(path: Path) -> None:
     try:
         refuse_special(path)

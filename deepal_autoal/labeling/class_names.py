@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from deepal_autoal.errors import InputError, UnknownNameError, counted
-from deepal_autoal.labeling.data import check_class_name
+from deepal_autoal.labeling.data import check_class_name, composed
 from deepal_autoal.labeling.project import Project, command
-from deepal_autoal.labeling.submission import take
+from deepal_autoal.labeling.submission import as_class, take
 
 RENAMED = "rename"
 """Where answers come from that only have another name, in the journal."""
@@ -24,6 +24,7 @@ def rename_class(project: Project, old: str, new: str) -> int:
     Raises:
         InputError: If there is no such class, or it cannot be called so.
     """
+    old, new = as_class(project, old), new if new in project.classes else composed(new)
     _check_known(project, old)
     if new == old:
         raise InputError(f"--rename {old} {new}: give two different names")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
 import zipfile
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,9 +91,18 @@ def read_source(path: Path, classes: Collection[str] | None = None, *, skip_bad:
         raise InputError(f"{path} holds no samples; give {_FORMS}")
     if source.ids is not None:
         _check_ids(source.ids, path)
+    source = replace(source, labels=[label and composed(label) for label in source.labels])
     for label in {label for label in source.labels if label is not None}:
         check_class_name(label, str(path))
     return source
+
+
+def composed(name: str) -> str:
+    """Return a class name with accented letters as one character each (NFC).
+
+    Names of folders and what a keyboard writes may differ in that, which nobody can see.
+    """
+    return unicodedata.normalize("NFC", name)
 
 
 def check_class_name(name: str, where: str) -> None:
@@ -121,8 +131,14 @@ def spelled_alike(names: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def plain_name(name: str) -> str:
-    """Return a name without case, spaces and punctuation; one without letters or digits as it is."""
-    return "".join(character for character in name.casefold() if character.isalnum()) or name
+    """Return a name without case, spaces and punctuation; one without letters or digits as it is.
+
+    Marks, such as the vowels of Indic scripts, make different names.
+    """
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    if not any(map(str.isalnum, folded)):
+        return name
+    return "".join(mark for mark in folded if mark.isalnum() or unicodedata.category(mark).startswith("M"))
 
 
 def fingerprint_of(path: Path, source: Source) -> str:
@@ -141,7 +157,7 @@ def _image_folder(folder: Path, classes: Collection[str] | None, skip_bad: bool)
     labels: list[str | None] = []
     for name, _ in found:
         top, slash, _ = name.partition("/")
-        is_class = bool(slash) and (top in classes if classes else not is_unlabeled_folder(top))
+        is_class = bool(slash) and (composed(top) in classes if classes else not is_unlabeled_folder(top))
         labels.append(top if is_class else None)
     return _image_files(folder, [name for name, _ in found], [status.st_size for _, status in found], labels, bad,
                         skip_bad)  # fmt: skip

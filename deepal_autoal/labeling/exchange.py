@@ -11,7 +11,7 @@ from deepal_autoal.labeling.data import SKIP
 from deepal_autoal.labeling.label_studio import read_annotations
 from deepal_autoal.labeling.matching import Matcher
 from deepal_autoal.labeling.project import Project, command
-from deepal_autoal.labeling.submission import check_label
+from deepal_autoal.labeling.submission import as_class, check_label
 
 LABEL_STUDIO, CVAT = "label-studio", "cvat"
 
@@ -44,6 +44,7 @@ def read_exchange(
         if label is not None and label.casefold() == SKIP:
             label = None
         if label is not None:
+            label = as_class(project, label)
             check_label(project, label, where, new_classes)
         if answers.get(row, label) != label:
             raise InputError(f"{where}: {project.state.ids[row]} is listed twice, with different labels; keep one")

@@ -22,6 +22,7 @@ from deepal_autoal.labeling.data import (
     TEXTS,
     Source,
     check_class_name,
+    composed,
     fingerprint_of,
     read_source,
     spelled_alike,
@@ -90,6 +91,7 @@ def start_project(
         raise InputError(f"--batch-size {batch_size}: a batch has at least one sample")
     share, _ = check_audit(audit, None)
     _refuse_begun(folder)
+    classes = None if classes is None else tuple(map(composed, classes))
     _check_classes(classes)
     _check_apart(folder, data)
     # Before the images are read, which takes long.

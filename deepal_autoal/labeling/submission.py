@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepal_autoal.datasets.files.tables import Table, is_cut_off, read_csv
-from deepal_autoal.errors import InputError
-from deepal_autoal.labeling.data import SKIP, check_class_name, plain_name
+from deepal_autoal.errors import InputError, counted
+from deepal_autoal.files import without_prefix
+from deepal_autoal.labeling.data import SKIP, check_class_name, composed, plain_name
 from deepal_autoal.labeling.predictions import MODEL, PERSON
 from deepal_autoal.labeling.project import Project
 
@@ -77,12 +78,12 @@ def read_answers(project: Project, path: Path, new_classes: Collection[str] = ()
         first[row] = where
         if label:
             # A spreadsheet's apostrophe in front of what looks like a formula.
-            plain = label[1:] if label.startswith("'") and label not in project.classes else label
+            plain = as_class(project, label if label in project.classes else without_prefix(label))
             answers[row] = None if plain.casefold() == SKIP else plain
             check_label(project, plain, where, new_classes)
     if table.names and len(table) and is_cut_off(path):
-        last = table.texts("label")[-1]
-        if last and last.casefold() != SKIP and last not in project.classes and last not in new_classes:
+        last = as_class(project, table.texts("label")[-1])
+        if last and last.casefold() != SKIP and last not in (*project.classes, *map(composed, new_classes)):
             raise InputError(
                 f"{table.where(len(table) - 1)}: the file ends within this line, and {last!r} is no class yet; it may "
                 "have been cut off: save it again, with a line break at its end"
@@ -96,14 +97,21 @@ def _refuse_predictions(table: Table) -> None:
     Raises:
         InputError: If so; names the first.
     """
-    if not {"source", "confidence"} <= set(table.names):
+    if "source" not in table.names:
         return
-    rows = [row for row, source in enumerate(table.texts("source")) if source == MODEL]
+    rows = [row for row, source in enumerate(table.texts("source")) if source.casefold() == MODEL]
     if rows:
         raise InputError(
-            f"{table.where(rows[0])}: {len(rows)} labels are a model's; write {PERSON} in the column source of those "
-            "that you have checked, and remove the other rows"
+            f"{table.where(rows[0])}: {counted(len(rows), 'label')} of a model, by the column source; write {PERSON} "
+            "there if you have checked a label, and remove the other rows"
         )
+
+
+def as_class(project: Project, label: str) -> str:
+    """Return a label as the class of this name is written, whatever its accents are made of; a new one composed."""
+    classes = project.classes
+    name = composed(label)
+    return label if label in classes else next((other for other in classes if composed(other) == name), name)
 
 
 def check_label(project: Project, label: str, where: str, new_classes: Collection[str] = ()) -> None:
@@ -122,7 +130,7 @@ def check_label(project: Project, label: str, where: str, new_classes: Collectio
     if label in known or label.casefold() == SKIP:
         return
     check_class_name(label, where)
-    doubt = None if label in new_classes else doubt_about(project, label)
+    doubt = None if label in map(composed, new_classes) else doubt_about(project, label)
     if doubt is not None:
         raise InputError(f"{where}: {doubt} Correct it, or, if it is a class of its own, add --new-class {label!r}")
 
@@ -155,7 +163,7 @@ def much_alike(
     earlier = list(known)
     for name in names:
         near = difflib.get_close_matches(name, earlier, n=1, cutoff=_ALIKE)
-        if near and name not in confirmed and _without_digits(name) != _without_digits(near[0]):
+        if near and name not in map(composed, confirmed) and _without_digits(name) != _without_digits(near[0]):
             yield name, near[0]
         earlier.append(name)
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from deepal_autoal.datasets import load_dataset
 from deepal_autoal.labeling.contact_sheet import contact_sheet
+from deepal_autoal.labeling.data import plain_name
 from deepal_autoal.labeling.project import Project
 from deepal_autoal.labeling.review import doubts_of, held_out_probabilities
 from tests.labeling.conftest import QUICK, ask, ids_of, label_batch, truth, write_answers
@@ -468,7 +469,7 @@ def test_a_models_labels_are_not_imported(deepal, colors):
 def test_a_models_labels_are_submitted_only_once_checked(deepal, colors):
     assert deepal("label", "export", "p", "--out", "all.csv", "--predictions")[0] == 0
     status, _, err = deepal("label", "submit", "p", "all.csv")
-    assert status == 2 and "15 labels are a model's" in err and err.count("\n") == 1 and len(labels_of()) == 9
+    assert status == 2 and "15 labels of a model" in err and err.count("\n") == 1 and len(labels_of()) == 9
     Path("all.csv").write_text(Path("all.csv").read_text().replace(",model,", ",person,"))
     assert deepal("label", "submit", "p", "all.csv")[0] == 0 and len(labels_of()) == 24
 
@@ -607,3 +608,49 @@ def test_contact_sheet_escapes(deepal, tmp_path):
     deepal("label", "init", "p", "--data", "f.npz", *QUICK)
     page = contact_sheet(Project(tmp_path / "p"), [0, 1], "a<b", "c&d", {0: '"x"<'}).decode()
     assert "<script>" not in page and "&lt;script&gt;" in page and "a&lt;b" in page and "&quot;x&quot;&lt;" in page
+
+
+def test_labels_that_begin_with_an_apostrophe(deepal, project):
+    """Only what a spreadsheet's prefix stands before loses it."""
+    assert deepal("label", "submit", "p", write_answers("a.csv", [("1", "'t Zand"), ("2", "'=x")]))[0] == 0
+    assert labels_of() == {"1": "'t Zand", "2": "=x"}
+    assert deepal("label", "export", "p", "--out", "out.csv")[0] == 0
+    assert deepal("label", "submit", "p", "out.csv")[1].startswith("Labels taken: 0 new, 2 known already")
+
+
+def test_one_class_in_two_unicode_forms(deepal, project, tmp_path):
+    """Folders' names and keyboards differ in how they write accents."""
+    assert deepal("label", "submit", "p", write_answers("a.csv", [("1", "cafe\u0301"), ("2", "caf\u00e9")]))[0] == 0
+    assert labels_of() == {"1": "caf\u00e9", "2": "caf\u00e9"}
+    assert deepal("label", "classes", "p", "--rename", "caf\u00e9", "e\u0301")[0] == 0
+    assert set(labels_of().values()) == {"\u00e9"}
+    for name in ("cafe\u0301/1.png", "unlabeled/2.png"):
+        (tmp_path / "d" / name).parent.mkdir(parents=True)
+        Image.new("L", (8, 8)).save(tmp_path / "d" / name)
+    assert deepal("label", "init", "q", "--data", "d", "--classes", "caf\u00e9,b", *QUICK)[0] == 0
+    assert Project(Path("q")).settings.classes == ("caf\u00e9", "b")
+    assert set(Project(Path("q")).state.labels.values()) == {"caf\u00e9"}
+
+
+def test_a_class_of_a_project_that_has_it_decomposed(deepal, project):
+    old = Project(Path("p"))
+    with old.changing():
+        old.add_event("answers", source="csv", answers={"3": "cafe\u0301"})
+    assert deepal("label", "submit", "p", write_answers("a.csv", [("1", "cafe\u0301"), ("2", "caf\u00e9")]))[0] == 0
+    assert set(labels_of().values()) == {"cafe\u0301"}
+
+
+def test_spellings():
+    """Case, width and punctuation make no other class; the vowels of Indic scripts, which are marks, do."""
+    assert plain_name("D 1") == plain_name("\uff44\uff11") == "d1"
+    assert plain_name("\u0915\u0940") != plain_name("\u0915\u093f")
+    assert plain_name("\u2764\ufe0f") != plain_name("\u2600\ufe0f")
+
+
+def test_predictions_without_their_confidence(deepal, colors):
+    """Who removes a column in the spreadsheet hands in a model's labels all the same."""
+    assert deepal("label", "export", "p", "--out", "all.csv", "--predictions")[0] == 0
+    rows = [line.rsplit(",", 1)[0] for line in Path("all.csv").read_text().splitlines()]
+    Path("cut.csv").write_text("\n".join(rows) + "\n")
+    status, _, err = deepal("label", "submit", "p", "cut.csv")
+    assert status == 2 and "15 labels of a model" in err and err.count("\n") == 1 and len(labels_of()) == 9

@@ -19,7 +19,7 @@ from deepal_autoal.labeling.data import check_class_name
 from deepal_autoal.labeling.learning import Learning
 from deepal_autoal.labeling.project import Batch, Project
 from deepal_autoal.labeling.server.shown import ShownSamples
-from deepal_autoal.labeling.submission import doubt_about, take
+from deepal_autoal.labeling.submission import as_class, doubt_about, take
 
 if TYPE_CHECKING:
     from deepal_autoal.labeling.pool import Samples
@@ -118,6 +118,7 @@ class Session:
         with self._lock:
             self._check_open()
             state, row = self.project.state, self.row(name)
+            label = label and as_class(self.project, label)
             if label is not None and label not in self.project.classes:
                 check_class_name(label, "new class")
                 doubt = None if is_confirmed else doubt_about(self.project, label)
