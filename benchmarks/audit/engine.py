@@ -65,20 +65,18 @@ def project(path: Path, strategy: str, seed: int) -> Iterator[dict[str, Any]]:
 
 
 def table(rows: Sequence[Mapping[str, str]]) -> str:
-    """Return how often intervals hold, by dataset, strategy and number of labels, and over all, as Markdown."""
+    """Return how often intervals hold, by dataset, by strategy and over all, as Markdown."""
     lines = [
-        "| dataset | strategy | labels | projects | accuracy | bias | coverage | width | rest of the pool: bias "
-        "| coverage | width |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| | labels | projects | accuracy | bias | coverage | width | rest of the pool: bias | coverage | width |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for dataset, strategy, n in itertools.product(DATASETS, STRATEGIES, sorted({int(row["n_labels"]) for row in rows})):
-        cell = [row for row in rows
-                if (row["dataset"], row["strategy"], int(row["n_labels"])) == (dataset, strategy, n)]  # fmt: skip
-        if cell:
-            lines.append(f"| {dataset} | `{strategy}` | {n} | {len(cell)} | {_figures(cell)} |")
-    for n in sorted({int(row["n_labels"]) for row in rows}):
-        cell = [row for row in rows if int(row["n_labels"]) == n]
-        lines.append(f"| all | all | {n} | {len(cell)} | {_figures(cell)} |")
+    groups = [("dataset", name, name) for name in DATASETS] + [("strategy", name, f"`{name}`") for name in STRATEGIES]
+    for (column, name, title), n in itertools.product(
+        [*groups, ("", "", "all")], sorted({int(row["n_labels"]) for row in rows})
+    ):
+        own = [row for row in rows if row.get(column, "") == name and int(row["n_labels"]) == n]
+        if own:
+            lines.append(f"| {title} | {n} | {len(own)} | {_figures(own)} |")
     return "\n".join(lines)
 
 
