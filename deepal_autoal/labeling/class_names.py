@@ -24,7 +24,9 @@ def rename_class(project: Project, old: str, new: str) -> int:
     Raises:
         InputError: If there is no such class, or it cannot be called so.
     """
-    old, new = as_class(project, old), new if new in project.classes else composed(new)
+    old, found = as_class(project, old), as_class(project, new)
+    # The class itself in another Unicode form gets this one; what is another class in any form is that class.
+    new = composed(new) if found == old != new else found
     _check_known(project, old)
     if new == old:
         raise InputError(f"--rename {old} {new}: give two different names")
@@ -47,6 +49,7 @@ def remove_class(project: Project, name: str) -> None:
     Raises:
         InputError: If there is no such class, or a sample has it.
     """
+    name = as_class(project, name)
     _check_known(project, name)
     if rows := _rows_of(project, name):
         raise InputError(

@@ -71,7 +71,7 @@ def read_source(path: Path, classes: Collection[str] | None = None, *, skip_bad:
 
     Args:
         path: A folder of images, a table, arrays or a text file.
-        classes: If given, only folders with these names are classes.
+        classes: If given, only folders with these names, in any Unicode form, are classes.
         skip_bad: Whether to go on without image files that cannot be used.
 
     Raises:
@@ -155,6 +155,7 @@ def _image_folder(folder: Path, classes: Collection[str] | None, skip_bad: bool)
     bad: dict[str, BadFileError] = {}
     found = sorted(images_in(folder, "", lambda name, error: bad.update({name: error})), key=lambda item: item[0])
     labels: list[str | None] = []
+    classes = classes and set(map(composed, classes))
     for name, _ in found:
         top, slash, _ = name.partition("/")
         is_class = bool(slash) and (composed(top) in classes if classes else not is_unlabeled_folder(top))

@@ -36,6 +36,7 @@ def read_exchange(
     tool = LABEL_STUDIO if suffix == ".json" else CVAT
     matcher = Matcher(project)
     answers: dict[int, str | None] = {}
+    written: dict[str, str] = {}
     for where, names, label in read_annotations(path) if tool == LABEL_STUDIO else read_tags(path):
         row = matcher.row(names)
         if row is None:
@@ -44,8 +45,11 @@ def read_exchange(
         if label is not None and label.casefold() == SKIP:
             label = None
         if label is not None:
-            label = as_class(project, label)
-            check_label(project, label, where, new_classes)
+            if label not in written:  # once each, as it takes a look at all labels
+                name = as_class(project, label)
+                check_label(project, name, where, new_classes)
+                written[label] = name
+            label = written[label]
         if answers.get(row, label) != label:
             raise InputError(f"{where}: {project.state.ids[row]} is listed twice, with different labels; keep one")
         answers[row] = label

@@ -43,6 +43,7 @@ from deepal_autoal.labeling.project import (
     write_source,
 )
 from deepal_autoal.labeling.sources import check_alike, checked_source, files_folder
+from deepal_autoal.labeling.submission import as_class
 from deepal_autoal.models.names import AUTO, PATCHES, read_model
 from deepal_autoal.numerics.devices import resolve_device
 from deepal_autoal.plugins.references import absolute_reference
@@ -245,6 +246,8 @@ def add_data(project: Project, data: Path, skip_bad: bool = False) -> int:
     before = project.classes
     classes = project.settings.classes and tuple(project.classes)
     source = read_source(data, classes, skip_bad=skip_bad)
+    names = {label: as_class(project, label) for label in set(source.labels) if label}
+    source = replace(source, labels=[label and names[label] for label in source.labels])
     _check_labels(data, source, classes)
     if source.form != project.settings.form:
         raise InputError(f"{data} holds {source.form}, but those of {project.path} are {project.settings.form}")

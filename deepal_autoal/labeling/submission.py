@@ -65,6 +65,7 @@ def read_answers(project: Project, path: Path, new_classes: Collection[str] = ()
     _refuse_predictions(table)
     answers: dict[int, str | None] = {}
     first: dict[int, str] = {}
+    written: dict[str, str | None] = {}
     for position, (name, label) in enumerate(zip(table.texts("id"), table.texts("label"), strict=True)):
         where = table.where(position)
         if not name:
@@ -77,10 +78,12 @@ def read_answers(project: Project, path: Path, new_classes: Collection[str] = ()
             raise InputError(f"{where}: {name} is listed a second time (first: {first[row]}); keep one of the rows")
         first[row] = where
         if label:
-            # A spreadsheet's apostrophe in front of what looks like a formula.
-            plain = as_class(project, label if label in project.classes else without_prefix(label))
-            answers[row] = None if plain.casefold() == SKIP else plain
-            check_label(project, plain, where, new_classes)
+            if label not in written:  # once each, as it takes a look at all labels
+                # A spreadsheet's apostrophe in front of what looks like a formula.
+                plain = as_class(project, label if label in project.classes else without_prefix(label))
+                check_label(project, plain, where, new_classes)
+                written[label] = None if plain.casefold() == SKIP else plain
+            answers[row] = written[label]
     if table.names and len(table) and is_cut_off(path):
         last = as_class(project, table.texts("label")[-1])
         if last and last.casefold() != SKIP and last not in (*project.classes, *map(composed, new_classes)):

@@ -105,6 +105,10 @@ class ClassifierHead(SizedByData):
             if name.endswith("criterion__weight") and isinstance(value, Tensor) and value.shape == order.shape
         }
         estimator.set_params(**weights, **losses)
+        for name, value in estimator.get_params().items():
+            weight = getattr(value, "weight", None) if isinstance(value, torch.nn.Module) else None
+            if name.rpartition("__")[2] == "criterion" and weight is not None and weight.shape == order.shape:
+                value.weight = weight[torch.from_numpy(order).to(weight.device)]  # the clone's own
         try:
             with _own_streams(seed), torch.enable_grad():
                 estimator.fit(self.inputs.cpu().numpy().astype(np.float32), labels)
@@ -158,11 +162,13 @@ def _check_no_column_names(estimator: Any) -> None:
     Raises:
         InputError: If it has such a part.
     """
-    from sklearn.compose import ColumnTransformer
+    from sklearn.compose import ColumnTransformer, make_column_selector
 
     for part in (estimator, *estimator.get_params().values()):
         for _, _, columns in part.transformers if isinstance(part, ColumnTransformer) else ():
-            if callable(columns) or any(isinstance(column, str) for column in np.atleast_1d(columns)):
+            chosen = (columns.start, columns.stop) if isinstance(columns, slice) else np.atleast_1d(columns)
+            # Other functions may choose by number.
+            if isinstance(columns, make_column_selector) or any(isinstance(column, str) for column in chosen):
                 raise InputError(
                     "its ColumnTransformer chooses columns by name, but a classifier gets numbers (n, D), which are "
                     "made of a frame's columns already; leave it out, or apply it first: (columns.fit_transform(X), y)"

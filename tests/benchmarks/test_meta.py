@@ -188,7 +188,8 @@ def test_a_ranker_learns_what_batches_gain_on_families_left_out(ranking):
     rows = ranker.judge(made_up_states(ranker, lambda traits, state: np.sign(state[0]) * traits[:, 1]))
     means = {name: np.mean([row[name] for row in rows]) for name in ranker.CHOICES}
     assert means["ranker"] > 0.5 * means["best"] > means["linear"] + 0.3
-    assert "| all | 48 |" in ranker.table(rows)
+    text = ranker.table([row | {"log_labels": 2.0} for row in rows])
+    assert "| 50 and more labels per class | 48 |" in text and "| all | 48 |" in text
 
 
 def test_batches_that_gain_alike_teach_nothing(ranking):

@@ -638,6 +638,38 @@ def test_a_class_of_a_project_that_has_it_decomposed(deepal, project):
         old.add_event("answers", source="csv", answers={"3": "cafe\u0301"})
     assert deepal("label", "submit", "p", write_answers("a.csv", [("1", "cafe\u0301"), ("2", "caf\u00e9")]))[0] == 0
     assert set(labels_of().values()) == {"cafe\u0301"}
+    # The name of another class makes them one, in whatever form it is written.
+    assert deepal("label", "submit", "p", write_answers("b.csv", [("2", "cafe")]))[0] == 0
+    assert set(labels_of().values()) == {"cafe\u0301", "cafe"}
+    assert deepal("label", "classes", "p", "--rename", "cafe", "caf\u00e9")[0] == 0
+    assert set(labels_of().values()) == {"cafe\u0301"}
+    assert deepal("label", "classes", "p", "--rename", "caf\u00e9", "caf\u00e9")[0] == 0
+    assert set(labels_of().values()) == {"caf\u00e9"}
+
+
+def test_folders_are_added_to_a_project_whose_classes_are_decomposed(deepal, tmp_path):
+    for name in ("d/b/1.png", "d/unlabeled/2.png", "more/cafe\u0301/3.png", "more/b/4.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8)).save(tmp_path / name)
+    assert deepal("label", "init", "q", "--data", "d", "--classes", "a,b", *QUICK)[0] == 0
+    old = Project(Path("q"))
+    with old.changing():
+        old.add_event("classes", names=["cafe\u0301"])
+    status, _, err = deepal("label", "add", "q", "more")
+    assert status == 0, err
+    project = Project(Path("q"))
+    assert project.classes == ["a", "b", "cafe\u0301"]
+    assert {project.state.ids[row]: label for row, label in project.state.labels.items()} == {
+        "b/1.png": "b", "cafe\u0301/3.png": "cafe\u0301", "b/4.png": "b",
+    }  # fmt: skip
+
+
+def test_a_class_is_removed_in_any_unicode_form(deepal, project):
+    changed = Project(Path("p"))
+    with changed.changing():
+        changed.add_event("classes", names=["cafe\u0301"])
+    assert deepal("label", "classes", "p", "--remove", "caf\u00e9")[0] == 0
+    assert "cafe\u0301" not in Project(Path("p")).classes
 
 
 def test_spellings():

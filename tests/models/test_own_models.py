@@ -240,11 +240,14 @@ class Wide(nn.Module):
 
 
 class Loss(nn.CrossEntropyLoss):
-    """Keeps the weights that it got last."""
+    """Keeps the weights that were used last."""
 
     def __init__(self, weight=None):
         super().__init__(weight)
-        Loss.weights = weight
+
+    def forward(self, logits, labels):
+        Loss.weights = self.weight
+        return super().forward(logits, labels)
 
 
 def net_of_skorch(**changes):
@@ -258,8 +261,12 @@ def test_a_net_of_skorch_leaves_the_global_generators_alone(blob_data, small, ca
     assert not caplog.records
 
 
-def test_a_net_of_skorch_has_outputs_for_classes_without_labels(blob_data):
-    net = net_of_skorch(criterion=Loss, criterion__weight=torch.tensor([1.0, 100.0, 5.0]))
+@pytest.mark.parametrize("criterion", [
+    lambda weight: {"criterion": Loss, "criterion__weight": weight}, lambda weight: {"criterion": Loss(weight)},
+])  # fmt: skip
+def test_a_net_of_skorch_has_outputs_for_classes_without_labels(blob_data, criterion):
+    weight = torch.tensor([1.0, 100.0, 5.0])
+    net = net_of_skorch(**criterion(weight))
     learner = ActiveLearner(blob_data.x_train, "margin", 3, model=net)
     rows = np.flatnonzero(blob_data.y_train != 1)[:20]
     learner.tell(rows, blob_data.y_train[rows])
@@ -268,6 +275,7 @@ def test_a_net_of_skorch_has_outputs_for_classes_without_labels(blob_data):
     known = blob_data.y_test != 1
     assert (found.argmax(axis=1) == blob_data.y_test)[known].mean() > 0.9
     assert Loss.weights.tolist() == [1.0, 5.0, 100.0]  # of classes 0, 2 and 1
+    assert getattr(net.criterion, "weight", weight).tolist() == [1.0, 100.0, 5.0]
 
 
 @pytest.mark.parametrize(("changes", "kind", "message"), [
@@ -292,11 +300,15 @@ def test_a_net_of_skorch_gets_images_flattened():
         run("margin", (images, labels), model=net_of_skorch(), **settings)
 
 
-@pytest.mark.parametrize("columns", [["age"], "age", make_column_selector()])
+@pytest.mark.parametrize("columns", [["age"], "age", slice("age", None), make_column_selector()])
 def test_pipelines_that_choose_columns_of_a_frame_are_refused_before_training(columns):
     frame = pandas.DataFrame({"age": np.arange(30.0), "city": ["a", "b", "c"] * 10, "label": [0, 1] * 15})
     model = make_pipeline(ColumnTransformer([("a", StandardScaler(), columns)]), LogisticRegression())
     with pytest.raises(InputError, match=r"chooses columns by name, .* \(columns.fit_transform\(X\), y\)"):
         run("margin", frame, model=model, initial=5, batch_size=2, rounds=1)
-    by_number = make_pipeline(ColumnTransformer([("a", StandardScaler(), [0])]), LogisticRegression())
-    assert len(run("margin", frame, model=by_number, initial=5, batch_size=2, rounds=1).rounds) == 2
+
+
+@pytest.mark.parametrize("columns", [[0], slice(1), lambda x: [0]])
+def test_pipelines_may_choose_columns_by_number(blob_data, small, columns):
+    model = make_pipeline(ColumnTransformer([("a", StandardScaler(), columns)]), LogisticRegression())
+    assert len(run("margin", blob_data, model=model, **small).rounds) == small["rounds"] + 1

@@ -224,7 +224,8 @@ def table(rows: Sequence[Mapping[str, Any]], digits: int = 2) -> str:
     for low, high in ((-9.0, 0.7), (0.7, 1.2), (1.2, 1.7), (1.7, 9.0)):
         own = [row for row in rows if low <= row["log_labels"] < high]
         if len(own) > 1:
-            lines.append(line(f"{10**low:.0f} to {10**high:.0f} labels per class", own))
+            end = f"to {10**high:.0f}" if high < 9 else "and more"
+            lines.append(line(f"{10**low:.0f} {end} labels per class", own))
     lines.append(line("all", rows))
     correlations = [row["correlations"] for row in rows if "correlations" in row]
     means = {name: np.mean([one[name] for one in correlations]) for name in correlations[0]}
