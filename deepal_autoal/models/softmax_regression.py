@@ -67,9 +67,9 @@ def minimize(
         max_steps: Maximum number of steps.
     """
     problem = _Scaled(features, sample_weights, precision)
-    point = sample_weights.new_zeros(problem.scale.shape[0], problem.scale.shape[1], features.n_classes)
+    point = sample_weights.new_zeros(len(sample_weights), features.n_classes, features.rows.shape[1] + 1)
     if start is not None:
-        point = start / problem.scale
+        point = start.mT / problem.scale
     value, gradient = problem.evaluate(point)
     pairs: list[tuple[Tensor, Tensor, Tensor]] = []
     step = 0
@@ -89,39 +89,41 @@ def minimize(
         step += 1
         if stalled:  # rounding: no further decrease is possible
             break
-    return problem.scale * point, step
+    return (problem.scale * point).mT, step
 
 
 class _Scaled:
-    """The problems in scaled coordinates, in which the curvature is at most one."""
+    """The problems in scaled coordinates, in which the curvature is at most one.
+
+    A point is (P, C, r + 1): with the samples as the last dimension of the logits, a softmax over the classes is
+    several times as fast.
+    """
 
     def __init__(self, features: Features, sample_weights: Tensor, precision: float) -> None:
         rows = features.rows
         self._rows = torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
-        n_problems = len(sample_weights)
-        self._labels = features.labels[:, None, None].expand(-1, n_problems, 1)
-        self._minus_ones = rows.new_full((len(rows), n_problems, 1), -1.0)
-        self._sample_weights = sample_weights.T
-        penalties = rows.new_full((self._rows.shape[1], 1), precision)
+        self._labels = features.labels.expand(len(sample_weights), 1, -1)
+        self._minus_ones = rows.new_full(self._labels.shape, -1.0)
+        self._sample_weights = sample_weights
+        penalties = rows.new_full((self._rows.shape[1],), precision)
         penalties[-1] = BIAS_PRECISION
         self._penalties = penalties
         share = sample_weights.sum(dim=1) / len(rows)
-        bound = 0.5 * share[:, None] * self._rows.square().sum(dim=0)
-        self.scale = (bound[:, :, None] + penalties).rsqrt()
+        bound = 0.5 * share[:, None, None] * self._rows.square().sum(dim=0)
+        self.scale = (bound + penalties).rsqrt()
 
     def evaluate(self, point: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the values (P,) and gradients (P, r + 1, C) at a point in scaled coordinates."""
-        n_problems, n_columns, n_classes = point.shape
+        """Return the values (P,) and gradients (P, C, r + 1) at a point in scaled coordinates."""
         weights = self.scale * point
-        logits = self._rows @ weights.transpose(0, 1).reshape(n_columns, n_problems * n_classes)
-        log_probabilities = logits.view(-1, n_problems, n_classes).log_softmax(dim=2)
-        losses = -log_probabilities.gather(2, self._labels).squeeze(2)
-        residuals = log_probabilities.exp_().scatter_add_(2, self._labels, self._minus_ones)
-        residuals.mul_(self._sample_weights[:, :, None])
-        gradient = self._rows.T @ residuals.flatten(1)
-        gradient = gradient.view(n_columns, n_problems, n_classes).transpose(0, 1) + self._penalties * weights
-        penalty = 0.5 * (self._penalties * weights.square()).sum(dim=(1, 2))
-        return (losses * self._sample_weights).sum(dim=0) + penalty, gradient * self.scale
+        logits = (weights.flatten(0, 1) @ self._rows.T).view(*point.shape[:2], -1)
+        log_probabilities = logits.log_softmax(dim=1)
+        losses = -log_probabilities.gather(1, self._labels).squeeze(1)
+        residuals = log_probabilities.exp_().scatter_add_(1, self._labels, self._minus_ones)
+        residuals.mul_(self._sample_weights[:, None])
+        pulls = self._penalties * weights
+        gradient = (residuals.flatten(0, 1) @ self._rows).view_as(point) + pulls
+        value = (losses * self._sample_weights).sum(dim=1) + 0.5 * _dot(pulls, weights)
+        return value, gradient * self.scale
 
 
 def _direction(gradient: Tensor, pairs: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
@@ -132,13 +134,13 @@ def _direction(gradient: Tensor, pairs: list[tuple[Tensor, Tensor, Tensor]]) -> 
     shares = []
     for moved, turned, inverse in reversed(pairs):
         share = inverse * _dot(moved, result)
-        result = result - share[:, None, None] * turned
+        result = torch.addcmul(result, share[:, None, None], turned, value=-1)
         shares.append(share)
     _, turned, inverse = pairs[-1]
     size = _dot(turned, turned) * inverse
     result = result * torch.where(size > 0, size.reciprocal(), torch.ones_like(size))[:, None, None]
     for (moved, turned, inverse), share in zip(pairs, reversed(shares), strict=True):
-        result = result + (share - inverse * _dot(turned, result))[:, None, None] * moved
+        result = torch.addcmul(result, (share - inverse * _dot(turned, result))[:, None, None], moved)
     return result
 
 
