@@ -190,8 +190,8 @@ def admit(
     checked_on = torch.device("cpu") if is_on_cuda else device
     changes = wanted.changes.describe(data)
     n_samples = sum(changes["class_counts"])
+    n_copies = wanted.duplicates or 1
     if any(map(is_oracle, [*(contender.label for contender in contenders), *map(_label, configs)])):
-        n_copies = wanted.duplicates or 1
         if wanted.pool_size is None:
             whole = next((folder for folder, config in configs.items() if config.pool_size == n_samples), None)
             if whole is not None:
@@ -203,7 +203,7 @@ def admit(
         assert wanted.pool_size is not None
         check_third_split(n_samples, wanted.pool_size, n_copies)
         settings = {**settings, "pool_size": wanted.pool_size}
-    pool_size = len(draw_members(n_samples, 0, wanted.pool_size))
+    pool_size = len(draw_members(n_samples, 0, wanted.pool_size, n_copies))
     initial, batch_size, n_rounds = check_budget(wanted, pool_size)
     n_validation, validation_labels = check_validation(wanted, pool_size)
     plugin_options = wanted.plugin_options

@@ -245,7 +245,7 @@ class _Display:
 
     def start(self, grid: Grid) -> None:
         """Print what will run, and open the bar."""
-        from deepal_autoal.oracles.third_split import expected_size
+        from deepal_autoal.oracles.third_split import n_scored
 
         self._grid = grid
         self._ended = {run for run in grid.runs if run.is_finished}
@@ -259,10 +259,10 @@ class _Display:
             self._say(str(line))
         for dataset, run in {run.dataset: run for run in grid.runs if is_oracle(run.strategy)}.items():
             n_samples, n_copies = sum(count for _, count in run.setup.class_counts), run.settings.get("duplicates") or 1
-            n_scored = expected_size(n_samples, run.setup.pool_size, n_copies)
+            n_others = n_scored(n_samples, run.setup.pool_size, n_copies)
             self._say(
                 f"{dataset}: a pool of {run.setup.pool_size} for all; the oracles score batches on "
-                f"{'about ' if n_copies > 1 else ''}{n_scored} other training samples, not on the test set"
+                f"{n_others} other training samples, not on the test set"
             )
         for dataset, setup in {run.dataset: run.setup for run in grid.runs}.items():
             if not setup.is_solved:

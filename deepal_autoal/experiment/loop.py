@@ -329,11 +329,11 @@ def _prepare(
     changes = settings.changes
     pool, in_play = changes.apply(data, settings.seed)
     pool_size = settings.pool_size
+    n_copies = settings.duplicates or 1
     if isinstance(created, Oracle):
-        n_copies = settings.duplicates or 1
         pool_size = default_pool_size(len(in_play), n_copies) if pool_size is None else pool_size
         check_third_split(len(in_play), pool_size, n_copies)
-    members = in_play[draw_members(len(in_play), settings.seed, pool_size)]
+    members = in_play[draw_members(len(in_play), settings.seed, pool_size, n_copies)]
     initial, batch_size, rounds = check_budget(settings, len(members))
     n_validation, validation_labels = check_validation(settings, len(members))
     validation = members[draw_validation(len(members), settings.seed, n_validation)]

@@ -87,13 +87,26 @@ def draw_validation(pool_size: int, seed: int, size: int) -> NDArray[np.int64]:
     return np.sort(numpy_stream(pool_size, seed, "validation").permutation(pool_size)[:size]).astype(np.int64)
 
 
-def draw_members(n_samples: int, seed: int, size: int | None) -> NDArray[np.int64]:
-    """Draw a random subset of the pool for a quick study, sorted; all of it when ``size`` is None."""
+def draw_members(n_samples: int, seed: int, size: int | None, n_copies: int = 1) -> NDArray[np.int64]:
+    """Draw a random subset of the pool for a quick study, sorted; all of it when ``size`` is None.
+
+    Of duplicates, all copies are drawn together, except for those of the last sample if the size is no multiple.
+
+    Args:
+        n_samples: Number of samples, copies included.
+        seed: The run's.
+        size: Number of samples to draw, likewise.
+        n_copies: Of each distinct sample; copy k of row i is row i + k·(n_samples / n_copies).
+    """
     if size is None or size == n_samples:
         return np.arange(n_samples, dtype=np.int64)
     if not 0 < size <= n_samples:
         raise InputError(f"--pool-size {size}: the pool has {n_samples} samples; give 1 to {n_samples}")
-    return np.sort(numpy_stream(n_samples, seed, size, "pool").choice(n_samples, size=size, replace=False))
+    distinct = n_samples // n_copies
+    stream = numpy_stream(n_samples, seed, size, "pool")
+    drawn = stream.choice(distinct, size=-(-size // n_copies), replace=False)
+    copies = drawn[:, np.newaxis] + distinct * np.arange(n_copies)
+    return np.sort(copies.reshape(-1)[:size])
 
 
 def _integers(what: str, values: Any) -> NDArray[np.int64]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,22 +20,21 @@ MOST_HELD_OUT = 2_000
 def default_pool_size(n_samples: int, n_copies: int = 1) -> int:
     """Return the size of the pool, for all strategies, where an oracle takes part and no size is given.
 
-    With duplicates it is smaller: of a fifth of the distinct samples, no copy at all may be in the pool.
+    A fifth of the distinct samples is left out, with all copies.
     """
     distinct = n_samples // n_copies
-    share = min(MOST_HELD_OUT, distinct // 5) / distinct
-    return n_samples - round(n_samples * math.pow(share, 1 / n_copies))
+    return n_copies * (distinct - min(MOST_HELD_OUT, distinct // 5))
 
 
-def expected_size(n_samples: int, pool_size: int, n_copies: int = 1) -> int:
-    """Return how many distinct samples score: those with no copy in the pool, the mean over seeds, 5,000 at most.
+def n_scored(n_samples: int, pool_size: int, n_copies: int = 1) -> int:
+    """Return how many distinct samples score: those with no copy in the pool, 5,000 at most.
 
     Args:
         n_samples: Number of samples that the pool is drawn from, copies included.
         pool_size: Likewise of the pool.
         n_copies: Of each distinct sample.
     """
-    return min(MOST_SCORED, round(n_samples / n_copies * (1 - min(1, pool_size / n_samples)) ** n_copies))
+    return min(MOST_SCORED, n_samples // n_copies - -(-pool_size // n_copies))
 
 
 def check_third_split(n_samples: int, pool_size: int, n_copies: int = 1) -> None:
@@ -45,7 +43,7 @@ def check_third_split(n_samples: int, pool_size: int, n_copies: int = 1) -> None
     Raises:
         InputError: If it does; says how large the pool may be.
     """
-    if expected_size(n_samples, pool_size, n_copies) < 1:
+    if n_scored(n_samples, pool_size, n_copies) < 1:
         raise InputError(
             f"--pool-size {pool_size}: an oracle scores batches on training samples outside the pool, and of "
             f"{n_samples} none is left; give at most {default_pool_size(n_samples, n_copies)}, or leave it out"

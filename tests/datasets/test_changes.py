@@ -154,6 +154,17 @@ def test_the_oracle_errs_but_test_labels_do_not(blob_data, quick):
     assert clean > 0.9 and noise < clean - 0.3
 
 
+def test_a_pool_of_a_given_size_has_all_copies_of_its_samples(blob_data, quick):
+    n = len(blob_data.x_train)
+    settings = {**quick, "initial": 20, "rounds": 1, "duplicates": 4, "seed": 1}
+    for size, counts in ((40, {4: 10}), (41, {4: 10, 1: 1})):
+        found = run("random", blob_data, pool_size=size, **{**settings, "batch_size": size - 20})
+        rows = np.array([*found.config["initial"], *(row for entry in found.rounds for row in entry["queried"])])
+        assert len(rows) == len(set(rows)) == size
+        copies = np.bincount(np.bincount(rows % n))
+        assert {number: copies[number] for number in np.flatnonzero(copies) if number} == counts
+
+
 def test_with_pool_size_and_duplicates(blob_data, quick):
     result = run("random", blob_data, pool_size=200, duplicates=2, seed=1, **quick)
     assert result.config["pool_size"] == 200 and "n_wrong_labels" not in result.config

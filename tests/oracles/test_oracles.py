@@ -9,11 +9,12 @@ import torch
 from deepal_autoal import ActiveLearner, QueryError, create_strategy, hookimpl, plugin_host, run
 from deepal_autoal.errors import InputError, PluginError, RunFolderError, UnknownNameError
 from deepal_autoal.experiment.live_run import LiveRun
+from deepal_autoal.experiment.pool import draw_members
 from deepal_autoal.experiment.records import RunFolder
 from deepal_autoal.oracles import read_trials
 from deepal_autoal.oracles.creation import ORACLES, create_named
 from deepal_autoal.oracles.judge import Judge
-from deepal_autoal.oracles.third_split import default_pool_size, draw_third_split, expected_size
+from deepal_autoal.oracles.third_split import default_pool_size, draw_third_split, n_scored
 from deepal_autoal.oracles.trials import Trial
 from deepal_autoal.training.task_model import TaskModel
 from tests.benchmark.run_files import untimed
@@ -99,10 +100,10 @@ def test_third_split_is_fixed_by_the_seed_and_bounded():
 def test_a_fifth_of_the_distinct_samples_scores_by_default_also_with_duplicates(n_copies):
     in_play = np.arange(1000 * n_copies)
     pool_size = default_pool_size(len(in_play), n_copies)
-    rng = np.random.default_rng(0)
-    sizes = [len(draw_third_split(in_play, rng.choice(in_play, pool_size, replace=False), 1000, 0)) for _ in range(10)]
-    assert expected_size(len(in_play), pool_size, n_copies) == pytest.approx(200, abs=1)
-    assert np.mean(sizes) == pytest.approx(200, abs=10)
+    assert pool_size == 800 * n_copies and n_scored(len(in_play), pool_size, n_copies) == 200
+    for size, left in ((pool_size, 200), (pool_size - n_copies + 1, 200), (pool_size - n_copies, 201)):
+        members = draw_members(len(in_play), 3, size, n_copies)
+        assert len(draw_third_split(in_play, members, 1000, 0)) == left == n_scored(len(in_play), size, n_copies)
 
 
 def test_scores_are_accuracy_and_loss_of_the_labels(toy, tmp_path):

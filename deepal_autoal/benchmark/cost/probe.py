@@ -104,7 +104,7 @@ class Probe:
         self._data, in_play = changes.apply(data, seed)
         self._is_reduced = _are_reduced(data, setup)
         self._show_images(_PROBED_PIXELS if self._is_reduced else None)
-        members = in_play[draw_members(len(in_play), seed, settings.get("pool_size"))]
+        members = in_play[draw_members(len(in_play), seed, settings.get("pool_size"), settings.get("duplicates") or 1)]
         self._validation, self._order = np.split(np.random.default_rng(seed).permutation(members), [setup.n_validation])
         # Of the middle round, which represents all.
         self._n_labeled = setup.initial + max(0, setup.n_rounds - 1) * setup.batch_size // 2
