@@ -1,5 +1,6 @@
 from .activeml.conversion import from_activeml as from_activeml
 from .activeml.conversion import to_activeml as to_activeml
+from .benchmark.runner import run_benchmark as run_benchmark
 from .datasets import Dataset as Dataset
 from .datasets import load_dataset as load_dataset
 from .errors import DeepALError as DeepALError

@@ -19,7 +19,7 @@ from deepal_autoal.oracles.creation import check_candidates, oracle_class
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.plugins.notation import Notation
 from deepal_autoal.plugins.references import name_in
-from deepal_autoal.plugins.registry import ORACLE_PREFIX, is_oracle
+from deepal_autoal.plugins.registry import IN_PROCESS, ORACLE_PREFIX, is_oracle
 from deepal_autoal.run_settings import split_names
 from deepal_autoal.strategies.candidate_sets import ALL, check_names
 from deepal_autoal.strategies.factory import name_of
@@ -132,9 +132,23 @@ def _labeled(label: object, given: Any) -> Contender:
         raise InputError(f"strategies: the label {label!r} is no text; write {{'mine': Mine(), 'margin': 'margin'}}")
     if isinstance(given, str) and _LABEL.fullmatch(label):
         return _read_strategy(f"{label}={given}")
-    _check_label(label, "", label, plugin_host().strategies.names())
+    # What is registered in this process under the very label, and given as well, is one strategy.
+    own = label if _is_registered_as(label, given) else ""
+    _check_label(label, own, label, plugin_host().strategies.names(), "strategies:")
     check_given(given, f"strategies: {label}")
     return Contender(label, given)
+
+
+def _is_registered_as(name: str, given: Any) -> bool:
+    """Return whether a class, that of an instance, or a function was registered by a name in this process."""
+    kind = given if isinstance(given, type) else type(given)
+    return any(
+        entry.name == name
+        and entry.provider == IN_PROCESS
+        and isinstance(entry.target, type)
+        and (issubclass(entry.target, kind) or vars(entry.target).get("given") is given)
+        for entry in plugin_host().strategies.entries()
+    )
 
 
 def _of_object(given: Any) -> Contender:
@@ -320,15 +334,15 @@ def _check_form(label: str, item: str, option: str) -> None:
         )
 
 
-def _check_label(label: str, name: str, item: str, taken: Collection[str]) -> None:
-    _check_form(label, item, "--strategies")
+def _check_label(label: str, name: str, item: str, taken: Collection[str], option: str = "--strategies") -> None:
+    _check_form(label, item, option)
     if is_oracle(label):
         raise InputError(
-            f"--strategies {item}: labels starting with {ORACLE_PREFIX} are those of oracles (--oracle); choose another"
+            f"{option} {item}: labels starting with {ORACLE_PREFIX} are those of oracles (--oracle); choose another"
         )
     if label.casefold() in {other.casefold() for other in taken if other != name} | {ALL}:
         meaning = "means every strategy" if label.casefold() == ALL else "is the name of another strategy"
-        raise InputError(f"--strategies {item}: the label {label!r} {meaning}; choose another")
+        raise InputError(f"{option} {item}: the label {label!r} {meaning}; choose another")
 
 
 def _texts(written: str | Sequence[str]) -> Sequence[str]:

@@ -24,6 +24,7 @@ from deepal_autoal.experiment.saved_learner import (
 )
 from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.measuring.profile import section
+from deepal_autoal.numerics.arrays import as_array
 from deepal_autoal.numerics.precision import clean_autograd_state, deterministic
 from deepal_autoal.numerics.random_streams import stream_seed
 from deepal_autoal.querying.asking import ask
@@ -60,10 +61,14 @@ class ActiveLearner(PoolTraining):
     Args:
         pool: The samples: images uint8 (N, H, W) or (N, H, W, C), or floating-point feature vectors (N, D). Also a data
             frame, a scipy sparse matrix, a list of texts or a torch dataset: features are made of it, and of samples
-            to predict, as ``docs/python.md`` says; the record is ``learner.forms.preparation``.
+            to predict, as ``docs/python.md`` says; the record is ``learner.forms.preparation``. Or samples with their
+            labels, which `tell` then knows: ``(X, y)``, ``(X, y, X_test, y_test)``, a frame with ``target``, a Hugging
+            Face dataset, a torch dataset of (sample, label) or a pair (train, test) of them; `score` then has the test
+            part, too.
         strategy: A registered name, a strategy, a subclass of `Strategy` that can be created without arguments, or a
             function of the context that returns one score per candidate.
-        n_classes: Number of classes; labels are 0 .. n_classes - 1. By default that of ``class_names``.
+        n_classes: Number of classes; labels are 0 .. n_classes - 1. By default that of ``class_names``, or of the
+            labels, if the pool has them.
         model: A model's name, with options as in ``resnet18[stem=cifar]``; ``auto`` chooses by the data, for vectors
             by their scaling and by whether the strategy changes training. Also where one is defined, as
             ``file.py:Net`` or ``module:Net``, a torch module or a class or function that returns one, or a scikit-learn
@@ -86,6 +91,8 @@ class ActiveLearner(PoolTraining):
         text_model: For a pool of texts, or a frame with some: the name or folder of a model of sentence-transformers,
             ``tf-idf``, or ``auto``, such a model if one is on this machine, else TF-IDF (see ``docs/data.md``); what it
             came to is ``learner.forms.text_model``.
+        target: Of a data frame: the column that holds the labels. Columns called ``id`` and ``split`` are no features
+            then, and the pool is the rows whose ``split`` is ``train``.
 
     Attributes:
         forms: How samples and classes are written.
@@ -124,12 +131,13 @@ class ActiveLearner(PoolTraining):
         class_names: Sequence[str] | None = None,
         validation: tuple[ArrayLike, ArrayLike] | None = None,
         text_model: str = "auto",
+        target: str | None = None,
     ) -> None:
         share, n_folds = check_audit(audit, audit_folds)
         super().__init__(
             pool, strategy, n_classes, model=model, recipe=recipe, seed=seed, device=device, members=members,
             n_rounds=n_rounds, scaling=scaling, class_names=class_names, validation=validation,
-            text_model=text_model,
+            text_model=text_model, target=target,
         )  # fmt: skip
         self._audit = Audit(share, n_folds, self.seed, self._pool.members) if share else None
         self.round = -1
@@ -168,12 +176,18 @@ class ActiveLearner(PoolTraining):
         return self._fitted
 
     @engine_call()
-    def tell(self, indices: ArrayLike, labels: ArrayLike) -> None:
+    def tell(self, indices: ArrayLike, labels: ArrayLike | None = None) -> None:
         """Add labels, of the asked batch or of any other unlabeled samples.
+
+        Args:
+            indices: Pool indices, (b,).
+            labels: Classes by number or name, (b,); by default those that were given with the pool.
 
         Raises:
             InputError: If one of them is invalid; then none is added.
         """
+        if labels is None:
+            labels = self._known_labels(indices)
         n_before = len(self._pool.labeled)
         self._pool.add(indices, self.forms.numbers(labels))
         added = self._pool.labeled[n_before:]
@@ -185,6 +199,15 @@ class ActiveLearner(PoolTraining):
                     self._audit.note_answers(added, self._pool.labels[n_before:], *self._classify(self._fitted, added))
             self._is_current = self._is_estimated = False
             self._pending = None
+
+    def _known_labels(self, indices: ArrayLike) -> ArrayLike:
+        if self.forms.known is None:
+            raise InputError("tell: give the labels of these samples too, as the pool was given without any")
+        rows = as_array(indices, "indices")
+        if rows.ndim != 1 or rows.dtype.kind not in "iu" or not ((rows >= 0) & (rows < len(self.forms.known))).all():
+            raise InputError(f"tell: give pool indices from 0 to {len(self.forms.known) - 1}, (b,)")
+        found: NDArray[Any] = self.forms.written(self.forms.known[rows])
+        return found.tolist() if self.forms.class_names else found
 
     def ask(self, batch_size: int) -> NDArray[np.int64]:
         """Return the pool indices to label next, int64 (batch_size,).
@@ -399,6 +422,30 @@ class ActiveLearner(PoolTraining):
         """Return class probabilities, float32 (n, C), of samples in the pool's format."""
         return self.predictor().predict_proba(samples)
 
+    def score(self, samples: Any = None, labels: ArrayLike | None = None) -> float:
+        """Return the accuracy on samples in the pool's format, in [0, 1].
+
+        Args:
+            samples: The samples; by default the test part, if the pool was given with one.
+            labels: Their classes, by number or name.
+
+        Raises:
+            InputError: If there are no labels yet, one of both is missing, or there is no test part.
+        """
+        if (samples is None) != (labels is None):
+            raise InputError("score: give samples and their labels, or neither for the pool's test part")
+        predictor = self.predictor()
+        if labels is None:
+            if self.forms.test is None:
+                raise InputError("score: the pool was given without a test part; give samples and their labels")
+            samples, truth = self.forms.test
+        else:
+            truth = np.asarray(self.forms.numbers(labels))
+        found = predictor.predict(samples)
+        if truth.shape != found.shape:
+            raise InputError(f"score: {len(found)} samples, but labels of shape {truth.shape}")
+        return float((found == truth).mean())
+
     @engine_call()
     def save(self, path: str | Path) -> None:
         """Write everything except the pool to one file, atomically.
@@ -429,6 +476,7 @@ class ActiveLearner(PoolTraining):
         strategy: StrategyLike | None = None,
         model: Any = None,
         device: str | torch.device = "auto",
+        target: str | None = None,
     ) -> ActiveLearner:
         """Restore a learner from a file that `save` wrote.
 
@@ -437,7 +485,7 @@ class ActiveLearner(PoolTraining):
             pool: The same samples in the same order.
             strategy: As in the constructor; needed only if the saved one was not created by a registered name.
             model: Likewise.
-            device: As in the constructor.
+            device, target: As in the constructor.
 
         Raises:
             RunFolderError: If the file cannot be read.
@@ -445,7 +493,7 @@ class ActiveLearner(PoolTraining):
         """
         path = user_path(path, "the saved file")
         saved = SavedLearner.read(path)
-        learner = cls(**saved.arguments(pool, strategy, model, path), device=device)
+        learner = cls(**saved.arguments(pool, strategy, model, path), device=device, target=target)
         if learner._inputs.fingerprint() != saved.pool:
             raise InputError(f"{path} was saved with another pool; give the same samples in the same order")
         newer = [name for name in learner.model_choice.describe()["options"] if name not in saved.model.options]

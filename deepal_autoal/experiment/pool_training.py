@@ -20,6 +20,7 @@ from deepal_autoal.isolation.blame import blaming
 from deepal_autoal.isolation.engine_calls import engine_call
 from deepal_autoal.isolation.guards import guarded
 from deepal_autoal.measuring.profile import section
+from deepal_autoal.measuring.resources import memory_size
 from deepal_autoal.models import build_model, resolve_model
 from deepal_autoal.models.names import arguments_of
 from deepal_autoal.numerics.arrays import as_array
@@ -63,8 +64,9 @@ class PoolTraining:
         class_names: Sequence[str] | None,
         validation: tuple[ArrayLike, ArrayLike] | None,
         text_model: str | None,
+        target: str | None,
     ) -> None:
-        self.forms = WrittenForms(pool, n_classes, class_names, text_model)
+        self.forms = WrittenForms(pool, n_classes, class_names, text_model, target)
         samples, n_classes, seed = self.forms.samples, self.forms.n_classes, whole_number("seed", seed)
         if seed < 0:
             raise InputError(f"seed {seed}: give a whole number of at least 0")
@@ -76,10 +78,13 @@ class PoolTraining:
         self.seed = seed
         self.device = resolve_device(device)
         rows = np.arange(len(samples)) if members is None else _checked_members(members, len(samples))
+        _check_memory(n_classes, len(rows))
         self._pool = Pool(rows, n_classes)
         self._validation: Pool | None = None
         if validation is not None:
             self._validation = self._pool
+            if not isinstance(validation, tuple | list) or len(validation) != 2 or np.ndim(validation[0]) != 1:
+                raise InputError("validation: give pool indices (V,) and their labels (V,), as a pair")
             self._validation.add(validation[0], self.forms.numbers(validation[1]))
             if not len(self._validation.unlabeled):
                 raise InputError("validation has all samples of the pool; leave some to learn from")
@@ -93,6 +98,8 @@ class PoolTraining:
             model, self._inputs.input_shape, scaling=self._scaling, by_gradient=by_gradient
         )
         shape = self._inputs.input_shape
+        if recipe is not None and not isinstance(recipe, Recipe | Mapping):
+            raise InputError(f"recipe is {type(recipe).__name__}: give a Recipe, or changes by name, {{'epochs': 20}}")
         wanted = recipe if isinstance(recipe, Recipe) else Recipe.for_data(shape, **dict(recipe or {}))
         # Decided once: a run that is continued on another machine keeps its precision.
         precision = resolve_precision(wanted.precision, self.device, self._inputs.input_shape)
@@ -191,10 +198,20 @@ class PoolTraining:
         return top.indices.cpu().numpy(), top.values.double().cpu().numpy()
 
 
+def _check_memory(n_classes: int, n_samples: int) -> None:
+    """Refuse a number of classes of which not even few samples' logits fit into memory, with what training adds."""
+    needed = 32.0 * n_classes * min(n_samples, 1000)
+    if needed > memory_size():
+        raise InputError(
+            f"n_classes is {n_classes}; models of so many classes need more than {needed / 2**30:.0f} GiB of memory: "
+            "give the number of different labels"
+        )
+
+
 def _checked_members(members: ArrayLike, n_samples: int) -> NDArray[np.int64]:
     rows = as_array(members, "members")
     if rows.ndim != 1 or rows.dtype.kind not in "iu" or not len(rows) or len(np.unique(rows)) < len(rows):
         raise InputError("members must be distinct pool indices")
     if rows.min() < 0 or rows.max() >= n_samples:
-        raise InputError(f"members must be pool indices from 0 to {n_samples - 1}")
+        raise InputError(f"members must be pool indices from 0 to {n_samples - 1}: the pool has {n_samples} samples")
     return rows.astype(np.int64)

@@ -36,6 +36,8 @@ def as_task_model(name: str, network: Any, input_shape: tuple[int, ...], n_class
         return network
     if not isinstance(network, nn.Module):
         raise InputError(f"model {name!r} returned {type(network).__name__}; return a torch.nn.Module")
+    if isinstance(network, nn.Linear):
+        network = nn.Sequential(network)  # of which it is the last part
     try:
         calls = pass_zeros(network, input_shape)
     except Exception as error:

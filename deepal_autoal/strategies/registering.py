@@ -85,5 +85,5 @@ def _class_of(name: str, function: Callable[[QueryContext], ArrayLike]) -> type[
 
     return cast("type[Strategy]", type(name, (FunctionStrategy,), {
         "__init__": create, "__module__": getattr(function, "__module__", __name__), "__doc__": function.__doc__,
-        "requires": FunctionStrategy(function).requires,
+        "requires": FunctionStrategy(function).requires, "given": function,
     }))  # fmt: skip

@@ -86,6 +86,20 @@ def test_names_of_their_own_are_the_labels(tmp_path, grid):
     assert not again.failures and len(again.tables.summary()) == 4
 
 
+def test_a_study_goes_on_once_its_strategies_are_registered(grid):
+    given = {"mine": Counts(3), "scores": entropy}
+    assert not grid(given, rounds=1).failures
+    try:
+        register_strategy("mine", Counts)
+        register_strategy("scores", entropy)
+        assert not grid(given, rounds=1, seeds=2).failures
+        with pytest.raises(InputError, match="strategies: mine: the label 'mine' is the name of another strategy"):
+            grid({"mine": entropy}, rounds=1)
+    finally:
+        registry = plugin_host().strategies
+        registry.remove([entry for entry in registry.entries() if entry.name in ("mine", "scores")])
+
+
 def test_candidates_of_selectors_are_objects_too(tmp_path, grid):
     assert not grid("vote", candidates=[Counts(2), entropy, "margin"]).failures
     config = json.loads((tmp_path / "study" / "blobs" / "vote" / "seed-0" / "config.json").read_text())

@@ -249,8 +249,9 @@ class TestTables:
 def test_samples_that_cannot_be_used(samples, message):
     with pytest.raises(InputError, match=message):
         dataset_of((samples, Y))
-    with pytest.raises(InputError, match=message.replace("X ", "pool ")):
-        ActiveLearner(samples, "random", 2)
+    if not isinstance(samples, Table):  # which has labels as well, or is refused for them
+        with pytest.raises(InputError, match=message.replace("X ", "pool ")):
+            ActiveLearner(samples, "random", 2)
 
 
 def test_an_array_of_number_objects():

@@ -61,6 +61,15 @@ def test_a_network_stays_as_it_is_and_its_embedding_is_found():
     assert torch.equal(*again) and again[0] is not net.out.weight
 
 
+def test_a_linear_layer_alone_is_a_network(blob_data, small):
+    width = blob_data.x_train.shape[1]
+    alone, wrapped = (
+        run("margin", blob_data, model=factory, **small)
+        for factory in (lambda: nn.Linear(width, 3), lambda: nn.Sequential(nn.Linear(width, 3)))
+    )
+    assert alone.accuracy == wrapped.accuracy > 0.5
+
+
 def test_a_named_embedding_of_a_sequence():
     net = by_shape((6,), 3)
     net.embedding_layer = "1"

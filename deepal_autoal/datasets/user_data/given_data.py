@@ -139,12 +139,7 @@ def table_dataset(
     if SPLIT not in columns:
         return prepared_dataset(name, x, y, None, None, source, ids, text_model)
     column, values = columns[SPLIT]
-    splits = np.array([str(value).strip() for value in values])
-    if set(splits.tolist()) != {"train", "test"}:
-        raise InputError(
-            f"{what}: column {column!r} must say train or test, both at least once; rename it if it is a feature"
-        )
-    train, test = np.flatnonzero(splits == "train"), np.flatnonzero(splits == "test")
+    train, test = _split_rows(values, column, what)
     return prepared_dataset(name, x.take(train), y[train], (x.take(test), y[test]), None, source,
                             None if ids is None else ids[train], text_model)  # fmt: skip
 
@@ -208,17 +203,97 @@ def _parts(given: Any, target: str | None, name: str) -> Parts:
             return x, y, (x_test, numbered_as(names, y, test_names, y_test, name)), names
         if len(given) in (2, 4) and not any(map(_is_single, given)):
             x, y, *rest = given
+            for labels, which in zip((y, *rest[1:]), ("y", "y_test"), strict=False):
+                if labels is None:
+                    raise InputError(f"{name}: {which} is None; give the class of each sample")
             held = (
                 (raw_samples(rest[0], f"{name}: X_test"), written_labels(rest[1], f"{name}: y_test")) if rest else None
             )
             return raw_samples(x, f"{name}: X"), written_labels(y, f"{name}: y"), held, None
-        raise InputError(f"the dataset is a {type(given).__name__} of {len(given)}; {WHAT_TO_GIVE}")
+        shown = ", ".join(type(part).__name__ for part in given[:4])
+        raise InputError(f"the dataset is a {type(given).__name__} of {len(given)} ({shown}); {WHAT_TO_GIVE}")
     raise InputError(f"the dataset is {type(given).__name__}; {WHAT_TO_GIVE}")
 
 
+def labeled_parts(given: Any, target: str | None, name: str) -> Parts | None:
+    """Return the parts of a pool that is given with its labels; None for samples alone.
+
+    Args:
+        given: ``(X, y)`` or ``(X, y, X_test, y_test)``, a frame with ``target``, a torch dataset of (sample, label) or
+            a pair (train, test) of them, a Hugging Face dataset; anything else is samples alone.
+        target: As in `dataset_of`; of a data frame there is none by default.
+        name: The pool's name in messages.
+
+    Returns:
+        The pool's samples, their labels as `written_labels` returns them, those of the test part if there is one, and
+        class names if the data have some.
+
+    Raises:
+        InputError: If they do not fit each other, or cannot be used.
+    """
+    parts: Parts
+    if is_frame(given) and target is not None:
+        parts = _frame_parts(given, target, name)
+    elif is_frame(given) or (not is_hugging_face(given) and not _is_labeled(given)):
+        if target is not None:
+            raise InputError(f"target={target!r} names a column of a data frame, and {name} is {type(given).__name__}")
+        return None
+    elif is_torch_dataset(given):
+        samples, labels = torch_items(given, name)
+        try:
+            y = written_labels(labels, f"{name}: labels")
+        except InputError:  # none, or something else, which a pool may have
+            return None
+        parts = RawSamples(ARRAY, samples), y, None, _class_names(given)
+    else:
+        parts = _parts(given, target, name)
+    for which, part in (("X", parts[:2]), ("X_test", parts[2])):
+        if part is not None and len(part[0]) != len(part[1]):
+            raise InputError(f"{name}: {which} has {len(part[0])} samples, but there are {len(part[1])} labels")
+    return parts
+
+
+def _is_labeled(given: Any) -> bool:
+    """Return whether this is a torch dataset, a pair of them, or a tuple of samples and labels; not one of rows."""
+    if is_torch_dataset(given):
+        return True
+    if not isinstance(given, tuple) or len(given) not in (2, 4) or any(map(_is_single, given)):
+        return False
+    first = given[0]
+    if isinstance(first, list | tuple):
+        return bool(first) and hasattr(first[0], "__len__")
+    is_of_texts = getattr(getattr(first, "dtype", None), "kind", "") in ("U", "O")
+    return is_torch_dataset(first) or is_of_texts or len(getattr(first, "shape", ())) > 1
+
+
+def _frame_parts(frame: Any, target: str, name: str) -> Parts:
+    columns = [str(column) for column in frame.columns]
+    target = target_of(columns, target, name)
+    roles = roles_of(columns, target, name)
+    own = dict(zip(columns, frame.columns, strict=True))
+    x = frame_samples(frame, name, [own[column] for column in (target, *roles.values())])
+    y = written_labels(frame[own[target]], f"{name}: column {target!r}")
+    if SPLIT not in roles:
+        return x, y, None, None
+    train, test = _split_rows(list(frame[own[roles[SPLIT]]]), roles[SPLIT], name)
+    return x.take(train), y[train], (x.take(test), y[test]), None
+
+
+def _split_rows(values: Sequence[Any], column: str, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the training and the test rows that a column says."""
+    splits = np.array([str(value).strip() for value in values])
+    if set(splits.tolist()) != {"train", "test"}:
+        raise InputError(
+            f"{what}: column {column!r} must say train or test, both at least once; rename it if it is a feature"
+        )
+    return np.flatnonzero(splits == "train"), np.flatnonzero(splits == "test")
+
+
 def _is_single(part: Any) -> bool:
-    """Return whether a part of a tuple cannot hold a value for each sample."""
-    return not (is_sparse(part) or is_torch_dataset(part) or hasattr(part, "__len__")) or isinstance(part, str | bytes)
+    """Return whether a part of a tuple cannot hold a value for each sample; None is labels that are missing."""
+    if part is None or is_sparse(part) or is_torch_dataset(part):
+        return False
+    return not hasattr(part, "__len__") or isinstance(part, str | bytes)
 
 
 def target_of(columns: Sequence[str], target: str | None, name: str) -> str:
