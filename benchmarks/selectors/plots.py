@@ -23,7 +23,7 @@ COLORS = {"low": "#0072B2", "medium": "#E69F00", "high": "#009E73", "": "#CC79A7
 BUDGETS = {"low": "1 to 10 labels a class", "medium": "10 to 50", "high": "50 to 250", "": "tables and changed pools"}
 TITLES = {
     "seven": "The AutoAL paper's seven candidates", "nine": "… and uherding, typiclust",
-    "poor": "One good candidate among poor ones",
+    "poor": "One good candidate among poor ones", "cheap": "All 22 cheap strategies",
 }  # fmt: skip
 NAMES = {
     "vote-autoal-stage": "vote, AutoAL's stage", "vote-diverse": "vote, k-means", CONTROL: "a random candidate",
