@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 INITIAL, BATCH, ROUNDS, SHARE, FOLDS, REFERENCE = 50, 20, 10, 0.1, 10, 400
 CHECKED = (2, 5, ROUNDS)
-TABLE = Path(__file__).parent / "coverage.csv"
+HERE = Path(__file__).parent
 # Numbers of uniformly sampled labels at which the true learning curve is measured, each with so many repeats.
 SIZES, REPEATS = (30, 50, 75, 100, 150, 200, 250, 300, 400, 600, 900), 40
 
@@ -206,7 +206,9 @@ def main() -> None:
     """Simulate, and write and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--projects", type=int, default=200)
-    rows, n_projects = [], parser.parse_args().projects
+    parser.add_argument("--results", type=Path, default=HERE, help="folder of coverage.csv")
+    options = parser.parse_args()
+    rows, n_projects = [], options.projects
     for name, x, y in datasets():
         curve = true_curve(x, y)
         for strategy in ("random", "margin"):
@@ -215,7 +217,8 @@ def main() -> None:
             for found in rows[-len(CHECKED) :]:
                 print(" | ".join(f"{value:.3f}" if isinstance(value, float) else str(value)
                                  for value in found.values()), flush=True)  # fmt: skip
-    with TABLE.open("w", newline="") as file:
+    options.results.mkdir(parents=True, exist_ok=True)
+    with (options.results / "coverage.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(max(rows, key=len)))
         writer.writeheader()
         writer.writerows({key: f"{value:.4f}" if isinstance(value, float) else value for key, value in one.items()}

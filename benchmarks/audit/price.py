@@ -26,7 +26,7 @@ SHARES = (0.0, 0.05, 0.1, 0.2)
 POOLS: Mapping[str, int | None] = {"digits8": None, "breast-cancer": None, "mnist": 3_000, "cifar10": 3_000}
 STRATEGIES = {"margin": "margin", "autoal": "autoal[candidates=[entropy,margin,kmeans]]"}
 BUDGET = ("--model", "linear", "--initial", "20", "--batch-size", "20", "--rounds", "10")
-TABLE = Path(__file__).parent / "price.csv"
+HERE = Path(__file__).parent
 COLUMNS = ("dataset", "strategy", "share", "seed", "aubc", "final_accuracy")
 Aubc = Mapping[tuple[str, str, float], Mapping[int, float]]
 
@@ -103,6 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("study"))
     parser.add_argument("--seeds", default="10", help="a number of seeds, or a list such as 0,1")
     parser.add_argument("--list", action="store_true", help="only print the commands")
+    parser.add_argument("--results", type=Path, default=HERE, help="folder of price.csv")
     options = parser.parse_args(arguments)
     for dataset in POOLS:
         for share in SHARES:
@@ -113,7 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.list:
         return
     rows = read_runs(options.out)
-    with TABLE.open("w", newline="", encoding="utf-8") as file:
+    options.results.mkdir(parents=True, exist_ok=True)
+    with (options.results / "price.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)

@@ -232,6 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, help="folder of embeddings, mnist.npz and cifar10.npz")
     parser.add_argument("--out", type=Path, default=Path("study"), help="for the projects")
     parser.add_argument("--projects", type=int, default=100)
+    parser.add_argument("--results", type=Path, default=HERE, help="folder of stopping.csv and verdicts.csv")
     options = parser.parse_args(arguments)
     kept = Kept(options.out / "stopping.jsonl")
     stopping, verdict = [], []
@@ -251,8 +252,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 ]  # fmt: skip
                 verdict += verdict_rows(name, strategy, share, found, curve)
             print(name, strategy, "verdicts", flush=True)
-    write(HERE / "stopping.csv", stopping)
-    write(HERE / "verdicts.csv", verdict)
+    options.results.mkdir(parents=True, exist_ok=True)
+    write(options.results / "stopping.csv", stopping)
+    write(options.results / "verdicts.csv", verdict)
     for strategy in ("random", "margin"):
         print(f"\n{strategy}\n{stopping_table(stopping, strategy)}")
     print(f"\n{verdict_table(verdict)}")

@@ -58,6 +58,9 @@ def list_strategies(names: Sequence[str], advise: bool, plot: Path | None, as_js
     given = [f"--{name.replace('_', '-')}" for name, value in situation.items() if value is not None]
     if given and not advise:
         raise InputError(f"{given[0]} is for --advise: add it")
+    for option in ("target", "image_size", "data_dir"):
+        if situation[option] is not None and situation["dataset"] is None:
+            raise InputError(f"--{option.replace('_', '-')} says how to read data: give --dataset, too")
     if plot is not None and (advise or as_json):
         raise InputError("--plot writes a picture only: leave out --advise and --json")
     if advise:

@@ -192,6 +192,21 @@ def test_a_ranker_learns_what_batches_gain_on_families_left_out(ranking):
     assert "| 50 and more labels per class | 48 |" in text and "| all | 48 |" in text
 
 
+@pytest.mark.parametrize(("families", "gain", "message"), [
+    (("a", "b"), 0.1, "at least three families"), (("a", "b", "c"), 0.0, "gained the same"),
+])  # fmt: skip
+def test_states_that_teach_nothing_are_refused(ranking, monkeypatch, capsys, families, gain, message):
+    ranker = ranking[1]
+    states = made_up_states(ranker, lambda traits, state: traits[:, 0])[:6]
+    states = [ranker.Tried(families[number % len(families)], one.traits, one.state, gain * one.gains, 0)
+              for number, one in enumerate(states)]  # fmt: skip
+    monkeypatch.setattr(ranker, "read", lambda path: states)
+    monkeypatch.setattr(ranker, "tried", lambda state, gain: state)
+    with pytest.raises(SystemExit):
+        ranker.main(["triples.jsonl"])
+    assert message in capsys.readouterr().err
+
+
 def test_batches_that_gain_alike_teach_nothing(ranking):
     ranker = ranking[1]
     states = made_up_states(ranker, lambda traits, state: traits[:, 0])

@@ -213,6 +213,21 @@ class TestHuggingFace:
         table = datasets.Dataset.from_dict({"image": list(images), "label": Y.tolist()}, features=features)
         assert np.array_equal(dataset_of(table).x_train, dataset_of((images, Y)).x_train)
 
+    def test_arrays_of_unlike_shapes_or_none(self):
+        class Array2D:  # with a dynamic first dimension
+            dtype = "uint8"
+
+        rows = [np.ones((4, 5))] * N
+        given = Table({"a": rows, "label": Y.tolist()}, {"a": Array2D(), "label": None})
+        assert dataset_of(given, "label").input_shape == (1, 4, 5)
+        for other, message in (
+            (np.ones((3, 5)), r"column 'a' has shape \(3, 5\) in row 2 and \(4, 5\) in row 0; bring all to one shape"),
+            (None, "column 'a' has no array in row 2; leave out such samples"),
+        ):
+            table = Table({"a": [*rows[:2], other, *rows[3:]], "label": Y.tolist()}, {"a": Array2D(), "label": None})
+            with pytest.raises(InputError, match=message):
+                dataset_of(table, "label")
+
     def test_the_package_itself(self):
         pyarrow = pytest.importorskip("pyarrow")
         datasets = pytest.importorskip("datasets")

@@ -126,6 +126,12 @@ def test_a_plugins_measurements_count(deepal: Any, registered: Any) -> None:
     assert json.loads(out)["advice"][0]["name"] == "ours"
 
 
+@pytest.mark.parametrize("option", [("--target", "color"), ("--image-size", "32"), ("--data-dir", "data")])
+def test_how_to_read_data_belongs_to_data(deepal: Any, option: tuple[str, str]) -> None:
+    status, _, err = deepal("strategies", "--advise", *option)
+    assert status == 2 and f"{option[0]} says how to read data: give --dataset, too" in err
+
+
 def test_the_command_without_data_is_light() -> None:
     code = (
         "import sys; from deepal_autoal.cli.main import cli\n"

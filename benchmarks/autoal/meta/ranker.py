@@ -241,6 +241,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     states = [tried(row, options.gain) for row in read(options.triples)]
+    # One is left out to judge, and another to choose the weight decay.
+    if len({one.family for one in states}) < 3:
+        parser.error("give states of at least three families of tasks")
+    if not any(np.ptp(one.gains) for one in states):
+        parser.error("all batches gained the same, so there is nothing to rank")
     print(table(judge(states, options.seed), 2 if options.gain == "gain" else 3))
 
 

@@ -210,8 +210,7 @@ def _parts(given: Any, target: str | None, name: str) -> Parts:
                 (raw_samples(rest[0], f"{name}: X_test"), written_labels(rest[1], f"{name}: y_test")) if rest else None
             )
             return raw_samples(x, f"{name}: X"), written_labels(y, f"{name}: y"), held, None
-        shown = ", ".join(type(part).__name__ for part in given[:4])
-        raise InputError(f"the dataset is a {type(given).__name__} of {len(given)} ({shown}); {WHAT_TO_GIVE}")
+        raise InputError(f"the dataset is a {type(given).__name__} of {len(given)}; {WHAT_TO_GIVE}")
     raise InputError(f"the dataset is {type(given).__name__}; {WHAT_TO_GIVE}")
 
 

@@ -80,13 +80,29 @@ def _part(dataset: Any, target: str, name: str) -> Part:
     if images:
         return RawSamples(ARRAY, torch_items(_Column(dataset, images[0]), name)[0]), labels
     if len(columns) == 1 and type(dataset.features[columns[0]]).__name__ in _ARRAYS:
-        return RawSamples(ARRAY, np.array(list(dataset[columns[0]]), dtype=dataset.features[columns[0]].dtype)), labels
+        return RawSamples(ARRAY, _of_one_shape(dataset, columns[0], name)), labels
     if len(columns) == 1:
         return raw_samples(list(dataset[columns[0]]), f"{name}: column {columns[0]!r}"), labels
     values = {column: column_values(list(dataset[column]), f"{name}: column {column!r}") for column in columns}
     if not values:
         raise InputError(f"{name} has no column but {target!r}")
     return RawSamples(COLUMNS, values), labels
+
+
+def _of_one_shape(dataset: Any, column: str, name: str) -> np.ndarray:
+    """Return a column of arrays, whose first dimension may be dynamic."""
+    rows = list(dataset[column])
+    missing = next((row for row, value in enumerate(rows) if value is None), None)
+    if missing is not None:
+        raise InputError(f"{name}: column {column!r} has no array in row {missing}; leave out such samples")
+    arrays = [np.asarray(value, dtype=dataset.features[column].dtype) for value in rows]
+    other = next((row for row, array in enumerate(arrays) if array.shape != arrays[0].shape), None)
+    if other is not None:
+        raise InputError(
+            f"{name}: column {column!r} has shape {arrays[other].shape} in row {other} and {arrays[0].shape} in row 0; "
+            "bring all to one shape"
+        )
+    return np.stack(arrays)
 
 
 class _Column:
