@@ -21,8 +21,8 @@ class InputError(DeepALError, ValueError):
     """Data or settings that cannot be used: wrong values, unreadable files, impossible budgets."""
 
 
-# More names than this are not all in a message.
-_MOST_LISTED = 200
+# More characters of names than this are not all in a message.
+_LONGEST_LIST = 1000
 
 
 class UnknownNameError(InputError):
@@ -38,16 +38,26 @@ class UnknownNameError(InputError):
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
         names = sorted(known)
         # Among more names, such as those of a project's files, the comparison would take seconds.
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5) if len(names) <= 10_000 else []
+        near = _nearest(name, names) if len(names) <= 10_000 else []
+        known_names = ", ".join(names)
         if near:
             advice = "Did you mean " + " or ".join(repr(n) for n in near) + "?"
-        elif len(names) > _MOST_LISTED:
+        elif len(known_names) > _LONGEST_LIST:
             advice = f"Known: {', '.join(names[:3])} and {len(names) - 3:,} others."
         elif names:
-            advice = "Known: " + ", ".join(names) + "."
+            advice = f"Known: {known_names}."
         else:
             advice = "None is registered."
         super().__init__(" ".join(part for part in (f"unknown {kind} {name!r}.", advice, hint) if part))
+
+
+def _nearest(name: str, names: list[str]) -> list[str]:
+    """Return at most three names that are about as close as the closest, in order; of equally close ones, the first."""
+    found = difflib.get_close_matches(name, names, n=len(names), cutoff=0.5)
+    ratios = {other: difflib.SequenceMatcher(None, other, name).ratio() for other in found}
+    best = max(ratios.values(), default=0.0)
+    close = (other for other in found if ratios[other] > best - 0.2)
+    return sorted(close, key=lambda other: (-ratios[other], other))[:3]
 
 
 class PluginError(DeepALError):

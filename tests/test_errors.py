@@ -26,4 +26,11 @@ def test_thousands_of_known_names_are_not_all_listed() -> None:
     names = [f"image-{number:05}.png" for number in range(20_000)]
     message = str(UnknownNameError("id", "nope", names))
     assert message == ("unknown id 'nope'. Known: image-00000.png, image-00001.png, image-00002.png and 19,997 others.")
-    assert "Did you mean 'image-" in str(UnknownNameError("id", "image-0077.png", names[:500]))
+    assert "Did you mean 'image-00077.png' or" in str(UnknownNameError("id", "image-0077.png", names[:500]))
+    assert "'image-00002.png' and 147 others" not in str(UnknownNameError("id", "nope", names[:150]))
+    assert "image-00002.png and 147 others." in str(UnknownNameError("id", "nope", names[:150]))
+
+
+def test_only_names_that_are_about_as_close_as_the_closest_are_suggested() -> None:
+    names = ["entropy", "kmeans", "margin", "margin-dropout", "maxherding"]
+    assert str(UnknownNameError("strategy", "margn", names)) == "unknown strategy 'margn'. Did you mean 'margin'?"

@@ -33,6 +33,13 @@ def read_config(context: click.Context, parameter: click.Parameter, path: Path |
     known = {str(option.name) for option in options if option.expose_value and option.name != "resume"}
     flags = {str(option.name) for option in options if isinstance(option, click.Option) and option.is_flag}
     defaults = _defaults_of(path, known, flags)
+    for option in options:
+        name = str(option.name)
+        if name in defaults and name not in flags:
+            try:
+                option.type_cast_value(context, defaults[name])
+            except click.BadParameter as error:
+                raise InputError(f"{path}: {name.replace('_', '-')}: {error.message}") from None
     context.meta[FILE_OPTIONS] = defaults.pop("options", [])  # -o adds to them, option by option
     context.default_map = {**(context.default_map or {}), **defaults}
 

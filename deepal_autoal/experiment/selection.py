@@ -141,6 +141,8 @@ def answer_from_outputs(
     vectors, shares, column_names = _read_outputs(embeddings, probabilities)
     n = len(vectors if vectors is not None else shares)  # type: ignore[arg-type]
     rows, written = _read_labeled(labeled, labels, n)
+    if len(rows) == n:
+        raise InputError("all rows are labeled; there is nothing left to choose")
     if not 1 <= batch_size <= n - len(rows):
         raise InputError(f"batch size {batch_size}: give 1 to {n - len(rows)}, the number of rows without a label")
     if n_classes is not None and whole_number("n_classes", n_classes) < 2:

@@ -196,7 +196,7 @@ def test_bare_command_shows_help_and_typos_get_suggestions(deepal):
 def test_config_values_of_the_wrong_type(deepal, tmp_path, line, message):
     (tmp_path / "bad.toml").write_text(line + "\n")
     status, _, err = deepal("run", "--config", "bad.toml")
-    assert status == 2 and message in err and len(err.splitlines()) == 1
+    assert status == 2 and message in err and "bad.toml" in err and len(err.splitlines()) == 1
 
 
 def test_options_on_the_command_line_add_to_those_in_the_file(deepal, blob_file, tmp_path):

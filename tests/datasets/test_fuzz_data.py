@@ -19,6 +19,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from deepal_autoal import load_dataset
+from deepal_autoal.datasets.files.tables import delimiter_of
 from deepal_autoal.datasets.splits import held_out_split
 from deepal_autoal.errors import DeepALError
 from tests.fuzzing import case_numbers, needs_alarm, no_hang, seconds_to_try
@@ -554,7 +555,7 @@ def test_manifests(load, tmp_path):
         writer.writerows([header, *rows])
         encoding = rng.choice(("utf-8",) * 8 + ("utf-8-sig", "utf-16", "latin-1", "cp1252", "utf-32-le"))
         content = text.getvalue().encode(encoding, "surrogateescape" if encoding == "utf-8" else "replace")
-        is_sound &= delimiter == "," and encoding in ("utf-8", "utf-8-sig")
+        is_sound &= encoding in ("utf-8", "utf-8-sig")
         if rng.random() < 0.25:
             is_sound = False
             content = damaged(content, rng)
@@ -565,10 +566,10 @@ def test_manifests(load, tmp_path):
         data = load(case, manifest, image_size=size, skip_bad=skip_bad)
         assert data is not None or not is_sound, f"case {case}: {load.refusals[-1]}"
         if data is not None:
-            read = [
-                [cell.strip() for cell in row]
-                for row in csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))
-            ]
+            lines = io.StringIO(content.decode("utf-8-sig"), newline="")
+            delimiter = delimiter_of(lines.readline())
+            lines.seek(0)
+            read = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
             columns = [cell.lower() for cell in read[0]]
             label_of = {row[columns.index("path")]: row[columns.index("label")] for row in read[1:] if any(row)}
             check_images(data, folder, case, label_of.__getitem__, size)

@@ -58,6 +58,14 @@ def test_without_test_rows_a_fifth_is_held_out(folder: Path, header: str) -> Non
     assert data.class_names == ("cat", "dog")
 
 
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_separators_and_splits_as_spreadsheets_write_them(folder: Path, mark: str) -> None:
+    lines = ["path,label,split", *(f"images/{i}.png,{'cat' if i % 2 else 'dog'},{'TEST' if i > 3 else 'Train'}"
+                                   for i in range(6))]  # fmt: skip
+    data = load_manifest(manifest(folder, "\r\n".join(lines).replace(",", mark)))
+    assert data.y_train.tolist() == [1, 0, 1, 0] and data.y_test.tolist() == [1, 0]
+
+
 def test_manifests_in_one_folder_keep_separate_caches(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "some.csv").write_text("path,label\n" + rows(4))
     first = load_manifest(manifest(folder, "path,label\n" + rows()))
@@ -78,7 +86,7 @@ def test_other_columns_cause_a_warning(folder: Path, caplog: pytest.LogCaptureFi
     [
         ("", "first line must name the columns"),
         ("images/0.png,cat\nimages/1.png,dog\n", "first line must name the columns"),
-        ("path;label\nimages/0.png;cat\n", "separated by commas"),
+        ("path|label\nimages/0.png|cat\n", "separated by commas, semicolons or tabs"),
         ("a,b,kind\n1,2,cat\n", "it reads 'a,b,kind'. For a table of features, .* labels: --target COLUMN"),
         ("path,label,label\nimages/0.png,cat,cat\n", "first line must name the columns"),
         ("path,label\n", "lists no training images"),

@@ -204,8 +204,22 @@ def test_files_of_any_kind_hold_the_same(outputs, dtype, tmp_path):
     pandas.DataFrame(embeddings).to_csv(tmp_path / "plain.csv", index=False)
     pandas.DataFrame(embeddings).add_prefix("f").to_csv(tmp_path / "named.csv", index=False)
     np.savetxt(tmp_path / "bare.csv", embeddings, "%.17e", ",")
-    for name in ("z.npy", "one.npz", "x.npz", "plain.csv", "named.csv", "bare.csv"):
+    np.savetxt(tmp_path / "semicolons.csv", embeddings, "%.17e", ";")
+    for name in ("z.npy", "one.npz", "x.npz", "plain.csv", "named.csv", "bare.csv", "semicolons.csv"):
         assert select("badge", 6, tmp_path / name, str(tmp_path / "p.npy")).tolist() == expected, name
+
+
+def test_labeled_rows_with_semicolons_objects_and_nothing_left(outputs, tmp_path):
+    embeddings, probabilities, _ = outputs
+    expected = select("typiclust", 4, embeddings, probabilities, [3, 5], [1, 0]).tolist()
+    for mark in ",;\t":
+        (tmp_path / "known.csv").write_text(f"index{mark}label\n3{mark}1\n5{mark}0\n")
+        assert select("typiclust", 4, embeddings, probabilities, tmp_path / "known.csv").tolist() == expected
+    with pytest.raises(InputError, match="all rows are labeled; there is nothing left to choose"):
+        select("margin", 3, probabilities=probabilities, labeled=np.arange(len(probabilities)))
+    np.save(tmp_path / "o.npy", np.array([[1.0, "a"]], dtype=object))
+    with pytest.raises(InputError, match="holds Python objects, not numbers"):
+        select("kmeans", 1, tmp_path / "o.npy")
 
 
 def test_a_first_line_that_may_be_names_or_a_row(tmp_path):
@@ -332,7 +346,7 @@ def test_the_number_of_classes(outputs):
         ({"batch_size": 103}, "batch size 103: give 1 to 102"),
         ({"batch_size": 2.0}, "batch_size must be a whole number"),
         ({"seed": -1}, "seed -1"),
-        ({"labeled": np.arange(N), "labels": None}, "batch size 5: give 1 to 0"),
+        ({"labeled": np.arange(N), "labels": None}, "all rows are labeled"),
         ({"labeled": [0, 1, 0], "labels": None}, "row 0 is given twice"),
         ({"labeled": [0, N], "labels": None}, f"there is no row {N}; there are {N}, counted from 0"),
         ({"labeled": [-1], "labels": None}, "there is no row -1"),

@@ -123,8 +123,7 @@ class _any_cell_size:  # noqa: N801
 def _read_csv(path: Path, lower_case: bool) -> Table:
     text = _decoded(path)
     first = text.partition("\n")[0]
-    delimiter = max(_DELIMITERS, key=lambda mark: (first.count(mark), mark == ","))
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter_of(first))
     rows: list[list[str]] = []
     lines: list[int] = []
     try:
@@ -144,6 +143,11 @@ def _read_csv(path: Path, lower_case: bool) -> Table:
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: {error}; save it as comma-separated text") from error
     return Table(path, {name: [row[column] for row in rows] for column, name in enumerate(header)}, lines)
+
+
+def delimiter_of(line: str) -> str:
+    """Return the separator of a table's first line: the most frequent of comma, semicolon and tab."""
+    return max(_DELIMITERS, key=lambda mark: (line.count(mark), mark == ","))
 
 
 def is_cut_off(path: Path) -> bool:

@@ -13,6 +13,7 @@ from deepal_autoal.datasets.base import Dataset
 from deepal_autoal.datasets.files.bad_files import BadFile
 from deepal_autoal.datasets.files.decoding import BadFileError
 from deepal_autoal.datasets.files.image_files import MANIFEST, ImageFile, file_state, image_dataset
+from deepal_autoal.datasets.files.tables import delimiter_of
 from deepal_autoal.datasets.user_data.labels import check_written_labels, is_missing
 from deepal_autoal.errors import InputError
 
@@ -27,7 +28,8 @@ def load_manifest(manifest: Path, image_size: tuple[int, int] | None = None, *, 
     """Load the images that a CSV file lists, in its order.
 
     The first line names the columns: ``path`` (relative to the manifest's folder, and inside it even after
-    ``..`` and links are resolved), ``label`` and optionally ``split`` (``train`` or ``test``). Without a test row a
+    ``..`` and links are resolved), ``label`` and optionally ``split`` (``train`` or ``test``, in any case); they are
+    separated by commas, semicolons or tabs. Without a test row a
     fifth is held out. Other columns are ignored with a warning.
 
     Args:
@@ -81,13 +83,15 @@ def _rows(manifest: Path) -> Iterator[tuple[int, str, str, str]]:
     """Yield (line number, path, label, split) of every row that is not blank."""
     try:
         with open(manifest, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
+            delimiter = delimiter_of(file.readline())
+            file.seek(0)
+            reader = csv.reader(file, strict=True, delimiter=delimiter)
             header = [cell.strip().lower() for cell in next(reader, [])]
             if any(header.count(name) != 1 for name in _COLUMNS[:2]) or header.count("split") > 1:
                 raise InputError(
-                    f"{manifest}: the first line must name the columns, separated by commas: path,label or "
-                    f"path,label,split; it reads {','.join(header)[:60]!r}. For a table of features, say which column "
-                    "holds the labels: --target COLUMN"
+                    f"{manifest}: the first line must name the columns, separated by commas, semicolons or tabs: "
+                    f"path,label or path,label,split; it reads {','.join(header)[:60]!r}. For a table of features, say "
+                    "which column holds the labels: --target COLUMN"
                 )
             other = [name for name in header if name not in _COLUMNS]
             if other:
@@ -99,10 +103,10 @@ def _rows(manifest: Path) -> Iterator[tuple[int, str, str, str]]:
                 if len(row) != len(header):
                     raise InputError(
                         f"{manifest}, line {reader.line_num}: {len(row)} fields where the header names {len(header)}; "
-                        "put fields that contain commas in double quotes"
+                        "put fields that contain the separator in double quotes"
                     )
                 path, label, split = ("train" if column is None else row[column].strip() for column in columns)
-                yield reader.line_num, path, label, split
+                yield reader.line_num, path, label, split.lower()
     except UnicodeDecodeError as error:
         raise InputError(f"{manifest} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
     except csv.Error as error:

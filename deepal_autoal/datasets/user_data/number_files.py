@@ -13,6 +13,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from deepal_autoal.datasets.files.npz_members import member_names, open_archive, read_members, verify_member
+from deepal_autoal.datasets.files.tables import delimiter_of
 from deepal_autoal.datasets.user_data.labels import is_missing
 from deepal_autoal.errors import InputError, error_message
 from deepal_autoal.files import refuse_special
@@ -40,7 +41,12 @@ def read_numbers(path: Path) -> tuple[NDArray[Any], list[str] | None]:
     with _reading(path):
         refuse_special(path)
         if ending == ".npy":
-            return npy.open_memmap(path, mode="c"), None
+            try:
+                return npy.open_memmap(path, mode="c"), None
+            except ValueError as error:
+                if "Python objects" in str(error):
+                    raise InputError(f"{path} holds Python objects, not numbers: save an array of floats") from error
+                raise
         if ending == ".npz":
             return _read_archive(path), None
         if ending == ".csv":
@@ -63,7 +69,9 @@ def read_labeled(path: Path) -> tuple[NDArray[np.int64], list[str] | None]:
     with _reading(path):
         refuse_special(path)
         with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
+            delimiter = delimiter_of(file.readline())
+            file.seek(0)
+            rows = csv.DictReader(file, delimiter=delimiter)
             columns = [name.strip() for name in rows.fieldnames or ()]
             if columns.count("index") != 1 or columns.count("label") > 1:
                 raise InputError(f"{path}: the first line is {','.join(columns)!r}; write it as index or index,label")
@@ -110,7 +118,9 @@ def _read_archive(path: Path) -> NDArray[Any]:
 
 def _read_csv(path: Path) -> tuple[NDArray[np.float64], list[str] | None]:
     with open(path, encoding="utf-8-sig", newline="") as file:
-        first = [cell.strip() for cell in next(csv.reader(file), [])]
+        delimiter = delimiter_of(file.readline())
+        file.seek(0)
+        first = [cell.strip() for cell in next(csv.reader(file, delimiter=delimiter), [])]
         is_counted = first == [str(number) for number in range(len(first))]
         has_names = is_counted or not all(map(_is_number, first))
         if not first:
@@ -121,7 +131,7 @@ def _read_csv(path: Path) -> tuple[NDArray[np.float64], list[str] | None]:
             file.seek(0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a table without rows, which the caller refuses
-            values = np.loadtxt(file, delimiter=",", comments=None, quotechar='"', ndmin=2)
+            values = np.loadtxt(file, delimiter=delimiter, comments=None, quotechar='"', ndmin=2)
     if has_names and len(values) and len(first) != values.shape[1]:
         raise InputError(f"{path}: the first line names {len(first)} columns, but there are {values.shape[1]}")
     if is_counted and len(first) <= 2 and (values == np.trunc(values)).all():
