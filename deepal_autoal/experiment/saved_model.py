@@ -51,7 +51,8 @@ def load_model(
         model: Needed only if the run's model was given as an object.
 
     Returns:
-        A `Predictor`: ``predict(samples)`` and ``predict_proba(samples)`` on raw samples, ``module`` for torch.
+        A `Predictor`: ``predict(samples)``, class numbers, and ``predict_proba(samples)`` on raw samples; names are
+        ``class_names[number]``; ``module`` for torch.
 
     Raises:
         RunFolderError: If the folder holds no finished run, or a file of it is damaged.

@@ -70,6 +70,9 @@ def due_rows(project: Project, size: int) -> list[int]:
     return [row for row in order[:n].tolist() if row not in labels][:size]
 
 
+_KEYS = {"key", "labeled", "accuracy", "equivalent_random_labels", "rest", "verdict", "outlook"}
+
+
 def state_key(project: Project) -> str:
     """Return what an estimate depends on, in short."""
     state = project.state
@@ -81,6 +84,7 @@ def write_estimate(project: Project, found: AuditEstimate | None) -> None:
     write_json(project.path / AUDIT, {
         "key": state_key(project), "labeled": len(project.state.labels), "accuracy": _accuracy(found),
         "equivalent_random_labels": None if found is None or found.payoff is None else asdict(found.payoff.equivalent),
+        "rest": None if found is None or found.rest is None else asdict(found.rest),
         "verdict": "" if found is None else found.verdict, "outlook": _outlook(found, project.settings.batch_size),
     })  # fmt: skip
 
@@ -92,8 +96,8 @@ def read_estimate(project: Project) -> dict[str, Any] | None:
         return None
     try:
         found = read_json(path)
-        if set(found) == {"key", "labeled", "accuracy", "equivalent_random_labels", "verdict", "outlook"}:
-            return dict(found)
+        if set(found) | {"rest"} == _KEYS:  # before 0.2.0, there was no rest
+            return {"rest": None, **found}
     except (RunFolderError, TypeError) as error:
         logger.warning("%s", error)
     return None

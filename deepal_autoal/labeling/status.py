@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from deepal_autoal.audit.advice import check_costs, weigh
@@ -60,11 +61,17 @@ def audit_text(project: Project) -> str:
     audit = read_estimate(project)
     if audit is None or audit["accuracy"] is None:
         return ""
-    low, high = (f"{100 * audit['accuracy'][name]:.1f}%" for name in ("low", "high"))
+    rest = f"; on those without a label {_percent(audit['rest'])}" if audit["rest"] else ""
     return (
-        f"Accuracy with {counted(audit['labeled'], 'label')}: {100 * audit['accuracy']['estimate']:.1f}% "
-        f"({low} to {high}), from {counted(audit['accuracy']['audited'], 'audited sample')}. {audit['verdict']}"
+        f"Accuracy with {counted(audit['labeled'], 'label')}: "
+        f"{_percent(audit['accuracy'])}, from {counted(audit['accuracy']['audited'], 'audited sample')}{rest}. "
+        f"{audit['verdict']}"
     )
+
+
+def _percent(estimate: Mapping[str, float]) -> str:
+    value, low, high = (f"{100 * estimate[name]:.1f}%" for name in ("estimate", "low", "high"))
+    return f"{value} ({low} to {high})"
 
 
 def estimate_hint(project: Project) -> str:

@@ -67,7 +67,14 @@ def test_status_says_what_the_learner_does(deepal, audited, vectors):
     assert (found["estimate"], found["low"], found["high"]) == (accuracy.estimate, accuracy.low, accuracy.high)
     assert status["equivalent_random_labels"] is None and status["advice"].startswith("Cannot tell yet")
     _, out, _ = deepal("label", "status", "p")
-    assert "Accuracy with 16 labels: " in out and "from 10 audited samples. Cannot tell yet" in out
+    rest = learner.estimate().rest
+    value, low, high = (f"{100 * share:.1f}%" for share in (rest.estimate, rest.low, rest.high))
+    said = f"from 10 audited samples; on those without a label {value} ({low} to {high}). Cannot tell yet"
+    assert "Accuracy with 16 labels: " in out and said in out
+    path = audited / "audit.json"
+    old = {key: value for key, value in read_json(path).items() if key != "rest"}  # as 0.1 wrote it
+    write_json(path, old)
+    assert "from 10 audited samples. Cannot tell yet" in deepal("label", "status", "p")[1]
 
 
 def test_status_weighs_gain_against_cost(deepal, audited, monkeypatch):
