@@ -178,6 +178,8 @@ class ScoringStrategy(Strategy):
             ) from None
         if tuple(scores.shape) != expected:
             raise QueryError(f"{self}: score() returned shape {tuple(scores.shape)}; expected {expected}")
+        if scores.is_complex():
+            raise QueryError(f"{self}: score() returned complex numbers; expected real ones")
         # The maximum is NaN if any score is; much faster than checking each.
         if len(scores) and scores.amax().isnan():
             raise QueryError(

@@ -230,6 +230,7 @@ def test_a_run_of_an_object_resumes_with_it_only(tmp_path, blob_data, quick):
         ("high", "score.. returned str"),
         ([1.0, 2.0], r"score.. returned shape \(2,\); expected \(108,\)"),
         ([float("nan")] * 108, "score.. returned NaN for 108"),
+        ([1j] * 108, "score.. returned complex numbers; expected real ones"),
     ],
 )
 def test_a_function_that_returns_no_scores_is_named(blob_data, quick, returned, message):
