@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = (
     "*.md", "CITATION.cff", "LICENSE", "docs/*.md", "docs/*.png", "plugins/*.md", "plugins/example/README.md",
     "plugins/example/pyproject.toml", "plugins/example/**/*.py", "benchmarks/**/*.md", "benchmarks/**/*.csv",
-    "benchmarks/**/*.html", "benchmarks/**/*.py", "benchmarks/**/*.svg", "benchmarks/**/*.toml",
-    "deepal_autoal/**/*.py",
+    "benchmarks/**/*.html", "benchmarks/**/*.jsonl", "benchmarks/**/*.py", "benchmarks/**/*.svg",
+    "benchmarks/**/*.toml", "deepal_autoal/**/*.py",
 )  # fmt: skip
 NOTEBOOKS = "docs/notebooks/*.ipynb"
 PUBLIC = ("deepal_autoal", "deepal_autoal.benchmark", "deepal_autoal.plugins", "deepal_autoal.testing")

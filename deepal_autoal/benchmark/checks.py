@@ -19,7 +19,7 @@ from deepal_autoal.experiment.auditing import check_audit
 from deepal_autoal.experiment.learner import ActiveLearner
 from deepal_autoal.experiment.pool import draw_members
 from deepal_autoal.experiment.records import CONFIG, RunFolder
-from deepal_autoal.experiment.resume_checks import check_same_settings
+from deepal_autoal.experiment.resume_checks import check_same_form, check_same_settings
 from deepal_autoal.experiment.run_config import RunConfig, describe_recipe
 from deepal_autoal.experiment.run_files import read_config as read_run_config
 from deepal_autoal.experiment.settings import (
@@ -167,6 +167,8 @@ def admit(
             target=settings.get("target"),
             text_model=text_model,
         )
+    for folder, config in configs.items():
+        check_same_form(config.dataset, data, folder)
     given: dict[str, Any] = {name: settings.get(name) for name in SHARED}
     given["recipe"] = recipe_changes(settings)
     for config in list(configs.values())[:1]:  # as a resumed run does

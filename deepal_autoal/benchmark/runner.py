@@ -84,7 +84,7 @@ def run_benchmark(
     on_start: Callable[[Grid], None] | None = None,
     on_probe: Callable[[int, int], None] | None = None,
     on_estimate: Callable[[Estimates], None] | None = None,
-    progress: Callable[[GridRun, str, int, int], None] | None = None,
+    progress: Callable[[GridRun, str, int, int], None] | bool | None = None,
     on_round: Callable[[GridRun, dict[str, Any]], None] | None = None,
     on_run: Callable[[Outcome], None] | None = None,
     command: Sequence[str] | None = None,
@@ -128,9 +128,10 @@ def run_benchmark(
         on_estimate: Called before the first run with what the runs will cost. The short probe behind it runs only
             if this or ``dry_run`` is given: on every strategy in a dry run, otherwise on as many as cost a small
             part of the total time.
-        progress: Called as ``progress(run, phase, done, total)``.
+        progress: Called as ``progress(run, phase, done, total)``; True and False, as in `run`, are taken for nothing.
         on_round: Called after each round with its record.
-        on_run: Called after each run that finished or failed, once the tables include it.
+        on_run: Called after each run that finished or failed, once the tables include it; by default, a run that
+            failed is a warning of the log.
         command: The command line, for the runs' records.
         settings: What all runs share, by the names of `run`'s arguments.
 
@@ -143,6 +144,13 @@ def run_benchmark(
         RunFolderError: If ``out`` cannot be written, or earlier runs of a dataset had other settings.
         PluginError: If the plugin of a named strategy, or of the backend, is broken.
     """
+    if isinstance(progress, bool):
+        progress = None  # as in `run`; there is no bar here
+    calls = {"on_start": on_start, "on_probe": on_probe, "on_estimate": on_estimate, "progress": progress,
+             "on_round": on_round, "on_run": on_run}  # fmt: skip
+    for name, call in calls.items():
+        if call is not None and not callable(call):
+            raise InputError(f"{name} is {call!r}; give a function, or leave it out")
     if jobs is not None:
         jobs = whole_number("jobs", jobs)
         if jobs < 1:
@@ -178,6 +186,7 @@ def run_benchmark(
             return BenchmarkResult(grid, (), tables)
         unfinished = [run for run in grid.runs if not run.is_finished]
         remove_shared(grid.runs)
+        on_run = on_run or _log_failure
         dispatcher = _Dispatcher(chosen, tables, estimates, Schedule(unfinished), progress, on_round, on_run)
         if unfinished:
             common = unfinished[0].settings
@@ -192,6 +201,13 @@ def run_benchmark(
                 executor.close()
                 remove_shared(grid.runs)
     return BenchmarkResult(grid, tuple(dispatcher.failures), tables)
+
+
+def _log_failure(outcome: Outcome) -> None:
+    """Warn of a run that failed; a caller with ``on_run`` is told all."""
+    if outcome.failure is not None:
+        run = outcome.run
+        logger.warning("run of %s on %s, seed %s, failed: %s", run.strategy, run.dataset, run.seed, outcome.failure)
 
 
 def _is_bound_here(grid: Grid, backend: Backend, jobs: int) -> bool:

@@ -117,6 +117,7 @@ def label_init(
                 )
         click.echo(f"{project} finds its data in {data} from now on; its settings and labels are as they were.")
         return
+    from deepal_autoal.labeling.data import FILES
     from deepal_autoal.labeling.start import start_project
 
     started, reason = start_project(project, data, **given)
@@ -129,6 +130,11 @@ def label_init(
         counts = Counter(state.labels.values())
         shown = ", ".join(f"{name} {counts[name]}" for name in started.classes)
         click.echo(f"Labels that are there already: {shown}")
+        if settings.form == FILES and settings.classes is None and data.is_dir():
+            click.echo(
+                f"Warning: these are names of folders. If they are no classes, remove {project}, and start it again "
+                "with --classes and the names of the classes", err=True,
+            )  # fmt: skip
     click.echo(f"Now ask for the first batch: {command('next', project)}")
 
 

@@ -37,6 +37,7 @@ from deepal_autoal.experiment.records import RunFolder, RunResult
 from deepal_autoal.experiment.resume_checks import (
     check_given_matches,
     check_objects_are_given,
+    check_same_form,
     check_same_settings,
     has_chosen,
 )
@@ -213,7 +214,8 @@ def run(
                 before = strategy_state(created)
                 bars: list[RunBar] = []
                 report = progress if callable(progress) else _passed_on(bars)
-                active = _prepare(resolved, created, by_name, dataset, folder, report, command, shared, own)
+                earlier = None if recorded is None else recorded.dataset
+                active = _prepare(resolved, created, by_name, dataset, folder, report, command, shared, own, earlier)
             if measured is not None:
                 measured.on(active.learner.device)
                 measured.is_resumed = recorded is not None
@@ -304,6 +306,7 @@ def _prepare(
     command: Sequence[str] | None,
     initial_model: InitialModel | None,
     own: ModelChoice | None = None,
+    earlier: Mapping[str, Any] | None = None,
 ) -> LiveRun:
     assert settings.dataset is not None and settings.seed is not None
     assert settings.model is not None and settings.device is not None
@@ -321,6 +324,8 @@ def _prepare(
                 target=settings.target,
                 text_model=settings.text_model,
             )
+    if earlier is not None and folder is not None:
+        check_same_form(earlier, data, folder.path)
     if settings.text_model not in (None, TEXT_AUTO, TF_IDF) and not data.text_model:
         logger.warning("--text-model %s has no effect: dataset %s has no texts", settings.text_model, data.name)
     with section("normalization"):

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from deepal_autoal.datasets.base import Dataset
 from deepal_autoal.datasets.user_data.sentence_models import AUTO
 from deepal_autoal.errors import InputError, RunFolderError
 from deepal_autoal.experiment.run_config import RunConfig, recorded_value
@@ -138,6 +139,25 @@ def check_objects_are_given(
             f"{folder} was run with candidates created in Python ({', '.join(lost)}), which no folder can hold; "
             "resume it from Python and give all candidates again, these as objects: "
             "run(candidates=[...], out=..., resume=True)"
+        )
+
+
+def check_same_form(recorded: Mapping[str, Any], data: Dataset, folder: Path) -> None:
+    """Refuse data whose samples have another form, before the recorded settings are applied to them.
+
+    Args:
+        recorded: The run's ``dataset``.
+        data: What is given now.
+        folder: The run folder.
+
+    Raises:
+        RunFolderError: If it is so.
+    """
+    shape = tuple(recorded.get("input_shape", data.input_shape))
+    if shape != data.input_shape:
+        raise RunFolderError(
+            f"{folder} was run on other data: {recorded['name']}, inputs {shape}, and {data.name} has inputs "
+            f"{data.input_shape}; give the same data, or another --out"
         )
 
 

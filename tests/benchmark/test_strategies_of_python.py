@@ -100,6 +100,25 @@ def test_a_study_goes_on_once_its_strategies_are_registered(grid):
         registry.remove([entry for entry in registry.entries() if entry.name in ("mine", "scores")])
 
 
+def test_a_failed_run_is_a_warning_unless_the_caller_is_told(grid, caplog):
+    def broken(context):
+        raise RuntimeError("no scores")
+
+    assert len(grid({"broken": broken, "m": "margin"}, rounds=1, progress=False).failures) == 1
+    (record,) = [record for record in caplog.records if record.levelname == "WARNING" and "failed" in record.message]
+    assert "run of broken on blobs, seed 0, failed: " in record.message and "no scores" in record.message
+    caplog.clear()
+    told = []
+    assert grid({"broken": broken}, rounds=1, on_run=told.append).failures
+    assert len(told) == 1 and "failed: " not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["progress", "on_round", "on_run", "on_start"])
+def test_what_is_called_must_be_callable(grid, name):
+    with pytest.raises(InputError, match=f"{name} is 7; give a function, or leave it out"):
+        grid("margin", **{name: 7})
+
+
 def test_candidates_of_selectors_are_objects_too(tmp_path, grid):
     assert not grid("vote", candidates=[Counts(2), entropy, "margin"]).failures
     config = json.loads((tmp_path / "study" / "blobs" / "vote" / "seed-0" / "config.json").read_text())

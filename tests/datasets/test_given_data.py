@@ -192,6 +192,13 @@ class TestHuggingFace:
         both = dataset_of({"train": table, "validation": table})
         assert len(both.x_test) == N and both.source["test split"] == "given"
 
+    def test_a_second_column_of_classes_is_announced(self, caplog):
+        table = Table({"a": list(range(N)), "kind": NUMBERS.tolist(), "y": NUMBERS.tolist()},
+                      {"a": VALUE, "kind": ClassLabel, "y": ClassLabel})  # fmt: skip
+        dataset_of(table, "y")
+        assert "column 'kind' holds classes, too, and is taken as a feature" in caplog.text
+        assert "column 'a'" not in caplog.text
+
     def test_images_and_columns(self):
         pictures = Pictures(Image.fromarray)
         images = [Image.fromarray(image) for image in pictures.images]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepal_autoal import load_dataset, load_model, run
+from deepal_autoal import load_dataset, load_model, run, run_benchmark
 from deepal_autoal.errors import InputError, RunFolderError
 from deepal_autoal.experiment.records import RunFolder
 
@@ -229,3 +229,16 @@ def test_rows_of_an_array_without_a_test_split_are_those_of_the_array(tmp_path, 
         np.testing.assert_array_equal(data.x_train[int(index)], blob_data.x_train[int(row)])
         assert label == str(blob_data.y_train[int(row)])
     assert any(index != row for _, index, row, _ in rows)
+
+
+def test_data_of_another_form_are_said_to_be_other_data(tmp_path, blob_data, image_data, quick):
+    settings = {**quick, "rounds": 1}
+    for name, first, second in (("a", blob_data, image_data), ("b", image_data, blob_data)):
+        run("random", first, out=tmp_path / name, **settings)
+        with pytest.raises(RunFolderError, match=r"was run on other data: .* give the same data, or another --out"):
+            run("random", second, out=tmp_path / name, resume=True, **settings)
+        shared = {"seeds": 1, "out": tmp_path / f"{name}-study", **settings}
+        run_benchmark("random", {"data": first}, **shared)
+        shutil.rmtree(tmp_path / f"{name}-study" / ".data", ignore_errors=True)  # which tells it by itself
+        with pytest.raises(RunFolderError, match="was run on other data"):
+            run_benchmark("random", {"data": second}, **shared)

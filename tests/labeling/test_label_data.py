@@ -401,3 +401,15 @@ def test_cover_spreads_and_minds_what_is_labeled(monkeypatch):
 
     monkeypatch.setattr(learning, "MOST_COVERED", 10)
     assert len(set(cover(x, range(60), [], 20, 0, "cpu"))) == 20
+
+
+def test_names_of_folders_are_said_to_be_taken_for_classes(deepal, tmp_path):
+    for name in ("d/holiday/1.png", "d/home/2.png", "d/3.png", "e/3.png", "e/unlabeled/4.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8)).save(tmp_path / name)
+    status, out, err = deepal("label", "init", "p", "--data", "d", *QUICK)
+    assert status == 0 and "Labels that are there already: holiday 1, home 1" in out
+    assert "these are names of folders. If they are no classes, remove p, and start it again with --classes" in err
+    for project, more in (("q", ["--data", "d", "--classes", "holiday,cat"]), ("r", ["--data", "e"])):
+        status, _, err = deepal("label", "init", project, *more, *QUICK)
+        assert status == 0 and "names of folders" not in err

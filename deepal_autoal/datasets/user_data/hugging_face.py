@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from deepal_autoal.errors import InputError
 _TEST_SPLITS = ("test", "validation")
 _ARRAYS = ("Array2D", "Array3D")
 Part = tuple[RawSamples, np.ndarray]
+
+logger = logging.getLogger(__name__)
 
 
 def hugging_face_parts(given: Any, target: str | None, name: str) -> tuple[Part, Part | None, Sequence[str] | None]:
@@ -74,6 +77,12 @@ def _part(dataset: Any, target: str, name: str) -> Part:
     labels = written_labels(list(dataset[target]), f"{name}: column {target!r}")
     if labels.dtype != object and (labels < 0).any():
         raise InputError(f"{name}: column {target!r} holds {labels.min()}, which stands for no label; filter it")
+    for column in columns:
+        if getattr(dataset.features[column], "names", None):
+            logger.warning(
+                "%s: column %r holds classes, too, and is taken as a feature; if it tells the label, leave it out: "
+                "remove_columns([%r])", name, column, column,
+            )  # fmt: skip
     images = [column for column in columns if type(dataset.features[column]).__name__ == "Image"]
     if len(images) > 1:
         raise InputError(f"{name} has several image columns ({', '.join(images)}); keep one: select_columns([...])")
