@@ -485,7 +485,8 @@ class ActiveLearner(PoolTraining):
             pool: The same samples in the same order.
             strategy: As in the constructor; needed only if the saved one was not created by a registered name.
             model: Likewise.
-            device, target: As in the constructor.
+            device: As in the constructor.
+            target: Likewise.
 
         Raises:
             RunFolderError: If the file cannot be read.
