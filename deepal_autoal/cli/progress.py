@@ -16,6 +16,7 @@ from deepal_autoal.cli.listings import format_table
 from deepal_autoal.datasets.files.image_files import FOLDER, MANIFEST
 from deepal_autoal.datasets.user_data.sentence_models import TF_IDF
 from deepal_autoal.experiment.progress_bar import PhaseText
+from deepal_autoal.experiment.settings import DEFAULT_BATCH_SIZE, DEFAULT_INITIAL, DEFAULT_ROUNDS
 from deepal_autoal.measuring.profile_tables import PROFILE_TEXT, remarks, total_rows
 from deepal_autoal.measuring.resources import format_seconds
 
@@ -66,6 +67,9 @@ class RunDisplay:
         if config.get("validation_set"):
             _say(f"validation: {len(config['validation_set']):,} samples, whose labels are "
                  f"{config['validation_labels']}")  # fmt: skip
+        if _is_shrunk(config):
+            _say(f"small pool: {len(config['initial'])} labels to begin with, then {config['rounds']} x "
+                 f"{config['batch_size']}; the usual budget does not fit")  # fmt: skip
         if config.get("single_round"):
             _say(f"single round: all {config['rounds'] * config['batch_size']:,} labels are asked for at once")
         if config["settings"].get("image_size"):
@@ -153,6 +157,16 @@ def _texts_by(model: str) -> str:
     if model == TF_IDF:
         return "TF-IDF of words and pairs; --text-model NAME takes embeddings of sentence-transformers"
     return f"embeddings of {model} (sentence-transformers); --text-model {TF_IDF} does without"
+
+
+def _is_shrunk(config: Mapping[str, Any]) -> bool:
+    """Return whether a default of the budget was made smaller for the pool."""
+    usual = {"initial": DEFAULT_INITIAL, "batch_size": DEFAULT_BATCH_SIZE, "rounds": DEFAULT_ROUNDS}
+    given = {name: value for name in usual if (value := config["settings"].get(name)) is not None}
+    wanted = {**usual, **given}
+    needed: int = wanted["initial"] + wanted["rounds"] * wanted["batch_size"]
+    n_samples: int = config["pool_size"] - len(config.get("validation_set") or ())
+    return needed > n_samples and not config.get("protocol")
 
 
 def _could_be_smaller(dataset: Mapping[str, Any]) -> bool:

@@ -291,3 +291,12 @@ def test_the_table_of_rounds_has_the_audit(deepal, blob_file):
     interval = r"[01]\.\d{4} \([01]\.\d{4} to [01]\.\d{4}\)"
     assert re.search(r" [01]\.\d{4}  - ", first) and re.search(rf" [01]\.\d{{4}}  {interval}", second)
     assert re.search(rf"round 1/2: 15 labeled, accuracy [01]\.\d{{4}}, audit {interval}", err)
+
+
+def test_a_budget_that_was_made_smaller_for_the_pool_is_said(deepal, blob_file):
+    arguments = ["run", "--dataset", blob_file, "--pool-size", "60", "--epochs", "1"]
+    assert "small pool: 30 labels to begin with, then 1 x 20; the usual budget does not fit" in deepal(*arguments)[2]
+    fitting = (["--initial", "10", "--batch-size", "5", "--rounds", "2"], ["--initial", "10", "--batch-size", "5"])
+    for given in fitting:
+        status, _, err = deepal(*arguments, *given)
+        assert status == 0 and "small pool" not in err
