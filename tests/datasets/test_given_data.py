@@ -243,6 +243,24 @@ class TestHuggingFace:
         assert np.array_equal(dataset_of(table).x_train, dataset_of((texts, Y)).x_train)
 
 
+def test_items_of_other_forms_are_named():
+    class Items(torch.utils.data.Dataset):
+        def __init__(self, items):
+            self.items = items
+
+        def __len__(self):
+            return len(self.items)
+
+        def __getitem__(self, row):
+            return self.items[row]
+
+    with pytest.raises(InputError, match=r"item 0 is a dict; give items \(sample, label\)"):
+        dataset_of(Items([{"x": X[0], "y": 1}] * N))
+    pictures = [(Image.new("L", (4 + row % 2, 4)), row % 3) for row in range(N)]
+    with pytest.raises(InputError, match=r"item 1 is uint8 \(4, 5, 1\), .* of Hugging Face, by map\(lambda item: "):
+        dataset_of(Items(pictures))
+
+
 @pytest.mark.parametrize(("given", "message"), [
     (3, r"the dataset is int; give a registered name or a path; \(X, y\)"),
     ((X, Y, X), r"is a tuple of 3; give .* a pandas or polars frame with target='column'"),

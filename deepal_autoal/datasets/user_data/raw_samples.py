@@ -290,7 +290,8 @@ def torch_items(dataset: Any, what: str) -> tuple[np.ndarray, list[Any]]:
         if samples and (sample.shape != samples[0].shape or sample.dtype != samples[0].dtype):
             raise InputError(
                 f"{what}: item {row} is {sample.dtype} {sample.shape}, item 0 {samples[0].dtype} {samples[0].shape}; "
-                "bring all to one form in the dataset's transform"
+                "bring all to one form: in the dataset's transform or, of Hugging Face, by "
+                "map(lambda item: {'image': item['image'].convert('RGB').resize((64, 64))})"
             )
         samples.append(sample)
         if len(parts) > 1:
@@ -318,6 +319,8 @@ def _sample(given: Any, what: str) -> np.ndarray:
     """Return a sample as uint8 (H, W, C) or float32 (D,)."""
     if hasattr(given, "getbands"):
         return _pil_pixels(given, what)
+    if isinstance(given, dict):
+        raise InputError(f"{what} is a dict; give items (sample, label)")
     array = as_array(given, what)
     if array.ndim <= 1 and array.dtype.kind in "iufb":
         return array.reshape(-1).astype(np.float32)
