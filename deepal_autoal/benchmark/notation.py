@@ -19,11 +19,11 @@ from deepal_autoal.oracles.creation import check_candidates, oracle_class
 from deepal_autoal.plugins.host import plugin_host
 from deepal_autoal.plugins.notation import Notation
 from deepal_autoal.plugins.references import name_in
-from deepal_autoal.plugins.registry import IN_PROCESS, ORACLE_PREFIX, is_oracle
+from deepal_autoal.plugins.registry import ORACLE_PREFIX, is_oracle
 from deepal_autoal.run_settings import split_names
 from deepal_autoal.strategies.candidate_sets import ALL, check_names
 from deepal_autoal.strategies.factory import name_of
-from deepal_autoal.strategies.given import StrategyLike, check_given
+from deepal_autoal.strategies.given import StrategyLike, check_given, is_registered_as
 from deepal_autoal.strategies.written import CANDIDATES, read_candidate_names
 from deepal_autoal.user_paths import user_path
 
@@ -133,22 +133,10 @@ def _labeled(label: object, given: Any) -> Contender:
     if isinstance(given, str) and _LABEL.fullmatch(label):
         return _read_strategy(f"{label}={given}")
     # What is registered in this process under the very label, and given as well, is one strategy.
-    own = label if _is_registered_as(label, given) else ""
+    own = label if is_registered_as(label, given) else ""
     _check_label(label, own, label, plugin_host().strategies.names(), "strategies:")
     check_given(given, f"strategies: {label}")
     return Contender(label, given)
-
-
-def _is_registered_as(name: str, given: Any) -> bool:
-    """Return whether a class, that of an instance, or a function was registered by a name in this process."""
-    kind = given if isinstance(given, type) else type(given)
-    return any(
-        entry.name == name
-        and entry.provider == IN_PROCESS
-        and isinstance(entry.target, type)
-        and (issubclass(entry.target, kind) or vars(entry.target).get("given") is given)
-        for entry in plugin_host().strategies.entries()
-    )
 
 
 def _of_object(given: Any) -> Contender:

@@ -100,12 +100,24 @@ def from_function(function: Callable[[QueryContext], ArrayLike]) -> Strategy:
     return strategy
 
 
+def is_registered_as(name: str, given: Any) -> bool:
+    """Return whether a class, that of an instance, or a function was registered by a name in this process."""
+    kind = given if isinstance(given, type) else type(given)
+    return any(
+        entry.name == name
+        and entry.provider == IN_PROCESS
+        and isinstance(entry.target, type)
+        and (issubclass(entry.target, kind) or vars(entry.target).get("given") is given)
+        for entry in plugin_host().strategies.entries()
+    )
+
+
 def own_name(given: object) -> str:
-    """Return the name of a class or function, marked if a registered strategy has the same."""
+    """Return the name of a class or function, marked if another strategy is registered by it."""
     while isinstance(given, functools.partial):
         given = given.func
     name = str(getattr(given, "__name__", type(given).__name__)).strip("<>")  # a lambda's is <lambda>
-    if name in plugin_host().strategies:
+    if name in plugin_host().strategies and not is_registered_as(name, given):
         return f"{name} ({'class' if inspect.isclass(given) else 'function'})"
     return name
 

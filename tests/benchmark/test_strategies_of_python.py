@@ -100,6 +100,19 @@ def test_a_study_goes_on_once_its_strategies_are_registered(grid):
         registry.remove([entry for entry in registry.entries() if entry.name in ("mine", "scores")])
 
 
+def test_what_is_registered_by_its_own_name_keeps_it(grid):
+    def mine(context):
+        return entropy(context)
+
+    given = {"mine": mine, "m": "margin"}
+    assert not grid(given, rounds=1).failures
+    try:
+        register_strategy("mine", mine)
+        assert not grid(given, rounds=1, seeds=2).failures
+    finally:
+        plugin_host().strategies.remove([plugin_host().strategies.get("mine")])
+
+
 def test_a_failed_run_is_a_warning_unless_the_caller_is_told(grid, caplog):
     def broken(context):
         raise RuntimeError("no scores")
