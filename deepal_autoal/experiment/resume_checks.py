@@ -143,7 +143,7 @@ def check_objects_are_given(
 
 
 def check_same_form(recorded: Mapping[str, Any], data: Dataset, folder: Path) -> None:
-    """Refuse data whose samples have another form, before the recorded settings are applied to them.
+    """Refuse images where there were vectors, and the other way round, before recorded settings are applied to them.
 
     Args:
         recorded: The run's ``dataset``.
@@ -154,7 +154,7 @@ def check_same_form(recorded: Mapping[str, Any], data: Dataset, folder: Path) ->
         RunFolderError: If it is so.
     """
     shape = tuple(recorded.get("input_shape", data.input_shape))
-    if shape != data.input_shape:
+    if len(shape) != len(data.input_shape):
         raise RunFolderError(
             f"{folder} was run on other data: {recorded['name']}, inputs {shape}, and {data.name} has inputs "
             f"{data.input_shape}; give the same data, or another --out"
