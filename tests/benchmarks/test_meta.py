@@ -165,6 +165,25 @@ def test_batches_are_tried_from_one_state_and_described_without_their_labels(ran
     assert describe.traits(greedy)["spread"] > describe.traits(greedy[:1].repeat(4))["spread"] < 1e-6
 
 
+@pytest.mark.parametrize("n_families", [7, 14, 28])
+def test_both_policies_lead_in_every_family(ranking, monkeypatch, tmp_path, n_families):
+    triples, leads = ranking[0], {}
+
+    def run(task, lead):
+        leads[task.seed] = lead
+        return ()
+
+    def draw_task(number, families, data):
+        return argparse.Namespace(seed=number, rounds=1, batch_size=1)
+
+    monkeypatch.setattr(triples, "run", run)
+    monkeypatch.setattr(triples, "draw_task", draw_task)
+    families = ",".join(["digits"] * n_families)
+    triples.main(["--tasks", f"0:{4 * n_families}", "--families", families, "--out", str(tmp_path / "triples.jsonl")])
+    turns = [triples.BASE, triples.random] * 2
+    assert all([leads[family + n_families * turn] for turn in range(4)] == turns for family in range(n_families))
+
+
 def made_up_states(ranker, gain, families=("a", "b", "c"), n=16):
     """Return states whose batches gain what a function of traits and the state says."""
     rng = np.random.default_rng(0)
