@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CHECKED, SHARES = (5, 10), (0.1, 0.3)
-TABLE = Path(__file__).parent / "before_training.csv"
+HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,9 @@ def main() -> None:
     """Simulate, and write and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--projects", type=int, default=200)
-    rows, n_projects = [], parser.parse_args().projects
+    parser.add_argument("--results", type=Path, default=HERE, help="folder of before_training.csv")
+    options = parser.parse_args()
+    rows, n_projects = [], options.projects
     for name, x, y in datasets():
         for strategy in ("random", "margin"):
             for share in SHARES:
@@ -110,7 +112,8 @@ def main() -> None:
                 for found in rows[-len(CHECKED) :]:
                     print(" | ".join(f"{value:.3f}" if isinstance(value, float) else str(value)
                                      for value in found.values()), flush=True)  # fmt: skip
-    with TABLE.open("w", newline="") as file:
+    options.results.mkdir(parents=True, exist_ok=True)
+    with (options.results / "before_training.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows({key: f"{value:.4f}" if isinstance(value, float) else value for key, value in one.items()}

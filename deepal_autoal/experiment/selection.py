@@ -78,7 +78,7 @@ def select(
         embeddings: Numbers (N, D), or a file of them (see `read_numbers`). Used as they are, in float32.
         probabilities: Class probabilities (N, C), at least 0, rows summing to 1, up to rounding; or a file.
         labeled: The labeled rows: their numbers (M,), a mask of booleans (N,), or a ``.csv`` with a column ``index``
-            and perhaps ``label``. By default none.
+            and perhaps ``label``. By default none; their order does not matter.
         labels: Their classes, one for each: columns of ``probabilities``, by number or by name; without probabilities,
             any whole numbers from 0, or names. Only some strategies need them.
         seed: Seed of everything random.
@@ -156,6 +156,9 @@ def answer_from_outputs(
         classes, n_classes = _numbered(written, n_classes, column_names, shares is not None)
     if n_classes is not None:
         require_classes(strategy, n_classes)
+    # Some strategies depend on the order, by rounding or random draws; a run's first labeled rows are in this one.
+    order = np.argsort(rows)
+    rows, classes = rows[order], classes[order]
     context = given_context(Strategy.__str__(strategy), vectors, shares, rows, classes, n_classes, seed, device)
     memory = strategy_state(strategy)
     try:

@@ -1,6 +1,7 @@
 """The studies of the audit: a project of each, on digits."""
 
 import numpy as np
+import pytest
 
 
 def test_a_project_of_each_study(audit_study):
@@ -115,3 +116,27 @@ def test_projects_of_the_engine_are_kept_and_counted(audit_study, tmp_path, monk
     rows[0] |= {"on_test": "0.9", "low": "0.91", "high": "0.95", "estimate": "0.92"}
     rows[1] |= {"on_test": "0.9", "low": "0.85", "high": "0.95", "estimate": "0.88"}
     assert engine._figures(rows[:2]).startswith("90.0 | +0.0 | 50.0 | 7.0 | ")
+
+
+@pytest.mark.parametrize(
+    ("name", "tables"),
+    [("coverage", ["coverage.csv"]), ("before_training", ["before_training.csv"]), ("price", ["price.csv"]),
+     ("stopping", ["stopping.csv", "verdicts.csv"])],
+)  # fmt: skip
+def test_a_trial_writes_its_tables_elsewhere(audit_study, tmp_path, monkeypatch, name, tables):
+    study = getattr(audit_study, name)
+    rng, y = np.random.default_rng(0), np.arange(480) % 2
+    data = [("made", rng.normal(size=(480, 4)) + 2.5 * np.eye(4)[y], y)]
+    monkeypatch.setattr(study, "all_datasets" if name == "stopping" else "datasets", lambda *given: data, raising=False)
+    monkeypatch.setattr(study, "true_curve", lambda x, y: ([10, 100], [0.5, 0.9]), raising=False)
+    committed = {path: path.read_bytes() for path in study.HERE.glob("*.csv")}
+    line = [f"{name}.py", "--results", str(tmp_path / "results")]
+    if name == "price":
+        monkeypatch.setattr(study.subprocess, "run", lambda line, check: None)
+        line += ["--out", str(tmp_path)]
+    else:
+        line += ["--projects", "2", *(["--out", str(tmp_path)] if name == "stopping" else [])]
+    monkeypatch.setattr("sys.argv", line)
+    study.main()
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == tables
+    assert {path: path.read_bytes() for path in study.HERE.glob("*.csv")} == committed

@@ -165,6 +165,25 @@ def test_batches_are_tried_from_one_state_and_described_without_their_labels(ran
     assert describe.traits(greedy)["spread"] > describe.traits(greedy[:1].repeat(4))["spread"] < 1e-6
 
 
+@pytest.mark.parametrize("n_families", [7, 14, 28])
+def test_both_policies_lead_in_every_family(ranking, monkeypatch, tmp_path, n_families):
+    triples, leads = ranking[0], {}
+
+    def run(task, lead):
+        leads[task.seed] = lead
+        return ()
+
+    def draw_task(number, families, data):
+        return argparse.Namespace(seed=number, rounds=1, batch_size=1)
+
+    monkeypatch.setattr(triples, "run", run)
+    monkeypatch.setattr(triples, "draw_task", draw_task)
+    families = ",".join(["digits"] * n_families)
+    triples.main(["--tasks", f"0:{4 * n_families}", "--families", families, "--out", str(tmp_path / "triples.jsonl")])
+    turns = [triples.BASE, triples.random] * 2
+    assert all([leads[family + n_families * turn] for turn in range(4)] == turns for family in range(n_families))
+
+
 def made_up_states(ranker, gain, families=("a", "b", "c"), n=16):
     """Return states whose batches gain what a function of traits and the state says."""
     rng = np.random.default_rng(0)
@@ -175,6 +194,12 @@ def made_up_states(ranker, gain, families=("a", "b", "c"), n=16):
         gains = np.asarray(gain(traits.numpy(), state.numpy())) + 0.1 * rng.normal(size=12)
         found.append(ranker.Tried(families[number % len(families)], traits, state, gains, 0))
     return found
+
+
+def with_equal_gains(ranker, states, families):
+    """Return the states; in those of some families all batches gain nothing."""
+    return [ranker.Tried(one.family, one.traits, one.state, one.gains * (one.family not in families), one.base)
+            for one in states]  # fmt: skip
 
 
 def test_a_ranker_learns_what_batches_gain_on_families_left_out(ranking):
@@ -192,19 +217,17 @@ def test_a_ranker_learns_what_batches_gain_on_families_left_out(ranking):
     assert "| 50 and more labels per class | 48 |" in text and "| all | 48 |" in text
 
 
-@pytest.mark.parametrize(("families", "gain", "message"), [
-    (("a", "b"), 0.1, "at least three families"), (("a", "b", "c"), 0.0, "gained the same"),
-])  # fmt: skip
-def test_states_that_teach_nothing_are_refused(ranking, monkeypatch, capsys, families, gain, message):
+@pytest.mark.parametrize(("families", "equal", "n"), [("", "", 0), ("ab", "", 2), ("abc", "abc", 0), ("abc", "a", 2)])
+def test_states_that_teach_nothing_are_refused(ranking, monkeypatch, capsys, families, equal, n):
     ranker = ranking[1]
-    states = made_up_states(ranker, lambda traits, state: traits[:, 0])[:6]
-    states = [ranker.Tried(families[number % len(families)], one.traits, one.state, gain * one.gains, 0)
-              for number, one in enumerate(states)]  # fmt: skip
+    states = with_equal_gains(ranker, made_up_states(ranker, lambda traits, state: traits[:, 0], families, 2), equal)
     monkeypatch.setattr(ranker, "read", lambda path: states)
     monkeypatch.setattr(ranker, "tried", lambda state, gain: state)
     with pytest.raises(SystemExit):
         ranker.main(["triples.jsonl"])
-    assert message in capsys.readouterr().err
+    assert f"at least three families of tasks in which not all batches gain the same; there are {n}" in (
+        capsys.readouterr().err
+    )
 
 
 def test_batches_that_gain_alike_teach_nothing(ranking):
@@ -212,3 +235,11 @@ def test_batches_that_gain_alike_teach_nothing(ranking):
     states = made_up_states(ranker, lambda traits, state: traits[:, 0])
     equal = [ranker.Tried(one.family, one.traits, one.state, np.zeros(12), 0) for one in states[:12]]
     assert len(ranker.judge([*states, *equal])) == 60
+
+
+def test_a_family_in_which_batches_gain_alike_is_judged_by_the_others(ranking):
+    ranker = ranking[1]
+    states = with_equal_gains(ranker, made_up_states(ranker, lambda traits, state: traits[:, 0], "abcd", 6), "a")
+    rows = ranker.judge(states)
+    assert {row["ranker"] for row in rows if row["family"] == "a"} == {0.0}
+    assert "| a | 6 | +0.00 ± 0.00 |" in ranker.table(rows) and "| rank correlation | 18 |" in ranker.table(rows)

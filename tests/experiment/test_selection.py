@@ -22,7 +22,7 @@ from deepal_autoal import (
 from tests.conftest import blobs
 
 N, D, C = 120, 6, 3
-LABELED = np.random.default_rng(3).permutation(N)[:18]
+LABELED = np.sort(np.random.default_rng(3).permutation(N)[:18])
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +87,28 @@ def test_every_strategy_chooses_or_says_in_one_line_what_it_lacks(outputs):
             assert len(set(chosen)) == 4
             n_chosen += 1
     assert n_chosen > 20
+
+
+# Strategies that need more than outputs by default, and what does without.
+SUFFICIENT = {"power": "power[score=entropy]"} | {
+    name: f"{name}[candidates=[entropy,margin,kmeans,badge]]"
+    for name in ("albl", "random-candidate", "refine", "round-robin", "tailor", "vote")
+}
+
+
+@pytest.mark.parametrize("name", plugin_host().strategies.names())
+def test_the_order_of_the_labeled_rows_does_not_matter(outputs, name):
+    embeddings, probabilities, y = outputs
+
+    def chosen(rows):
+        written = SUFFICIENT.get(name, name)
+        return select(written, 9, embeddings, probabilities, rows, y[rows], 5, device="cpu").tolist()
+
+    try:
+        expected = chosen(LABELED)
+    except DeepALError as error:
+        pytest.skip(str(error))
+    assert chosen(np.random.default_rng(0).permutation(LABELED)) == chosen(LABELED[::-1]) == expected
 
 
 def test_what_is_trained_is_refused_and_what_is_not_works(outputs):

@@ -143,12 +143,17 @@ class Pairs:
         return (F.softplus(scores[self.worse] - scores[self.better]) * self.weights).sum() / self.weights.sum()
 
 
+def informative_families(states: Sequence[Tried]) -> list[str]:
+    """Return the families that have pairs of batches to learn from."""
+    return sorted({one.family for one in states if np.ptp(one.gains) > 0})
+
+
 def train(states: Sequence[Tried], hidden: int = HIDDEN, is_shuffled: bool = False, seed: int = 0) -> Network:
     """Return a network trained by pairs within states; its weight decay is chosen by leaving out one family each."""
     rng = numpy_stream(seed, "meta ranker")
     gains = [rng.permutation(one.gains) if is_shuffled else one.gains for one in states]
     losses = dict.fromkeys(DECAYS, 0.0)
-    for family in sorted({one.family for one in states}):
+    for family in informative_families(states):
         kept, left_out = (
             Pairs.of([states[i] for i in own], [gains[i] for i in own])
             for own in ([i for i, one in enumerate(states) if one.family != family],
@@ -242,10 +247,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     states = [tried(row, options.gain) for row in read(options.triples)]
     # One is left out to judge, and another to choose the weight decay.
-    if len({one.family for one in states}) < 3:
-        parser.error("give states of at least three families of tasks")
-    if not any(np.ptp(one.gains) for one in states):
-        parser.error("all batches gained the same, so there is nothing to rank")
+    found = informative_families(states)
+    if len(found) < 3:
+        parser.error(
+            "give states of at least three families of tasks in which not all batches gain the same; there are "
+            f"{len(found)}"
+        )
     print(table(judge(states, options.seed), 2 if options.gain == "gain" else 3))
 
 

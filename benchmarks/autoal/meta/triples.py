@@ -99,10 +99,15 @@ class Describe:
         }
 
 
-def measure(task: Task) -> dict[str, Any] | None:
-    """Return the batches that were tried in one state of a task, with their traits and gains; None without any."""
+def measure(task: Task, n_families: int = len(FAMILIES)) -> dict[str, Any] | None:
+    """Return the batches that were tried in one state of a task, with their traits and gains; None without any.
+
+    Args:
+        task: The task.
+        n_families: How many families take turns, so that the two policies that lead to the state do so in each.
+    """
     stop = int(numpy_stream(task.seed, "meta triples").integers(task.rounds))
-    lead = (BASE, random)[task.seed // len(FAMILIES) % 2]
+    lead = (BASE, random)[task.seed // n_families % 2]
     for number, (state, model, rows, tested) in enumerate(run(task, lead)):
         if number < stop:
             continue
@@ -154,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         task = draw_task(number, options.families, options.data)
         if number in done or task.batch_size > MOST_QUERIED:
             continue
-        found = measure(task)
+        found = measure(task, len(options.families))
         if found is not None and np.isfinite([batch["gain"] for batch in found["batches"]]).all():
             with open(options.out, "a", encoding="utf-8") as file:
                 file.write(json.dumps(found) + "\n")
