@@ -23,6 +23,7 @@ class InputError(DeepALError, ValueError):
 
 # More characters of names than this are not all in a message.
 _LONGEST_LIST = 1000
+_MOST_COMPARED = 10_000
 
 
 class UnknownNameError(InputError):
@@ -33,16 +34,18 @@ class UnknownNameError(InputError):
         name: The requested name.
         known: The names that exist; the closest ones are suggested.
         hint: A sentence appended to the message.
+        most_listed: If more names exist and none is close, three are shown and the others counted.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+    def __init__(
+        self, kind: str, name: str, known: Iterable[str], hint: str = "", most_listed: int | None = None
+    ) -> None:
         names = sorted(known)
-        # Among more names, such as those of a project's files, the comparison would take seconds.
-        near = _nearest(name, names) if len(names) <= 10_000 else []
+        near = _nearest(name, names)
         known_names = ", ".join(names)
         if near:
             advice = "Did you mean " + " or ".join(repr(n) for n in near) + "?"
-        elif len(known_names) > _LONGEST_LIST:
+        elif len(known_names) > _LONGEST_LIST or len(names) > (most_listed or len(names)):
             advice = f"Known: {', '.join(names[:3])} and {len(names) - 3:,} others."
         elif names:
             advice = f"Known: {known_names}."
@@ -53,11 +56,24 @@ class UnknownNameError(InputError):
 
 def _nearest(name: str, names: list[str]) -> list[str]:
     """Return at most three names that are about as close as the closest, in order; of equally close ones, the first."""
+    same = [other for other in names if _compared(other) == _compared(name)]
+    if same:
+        return same[:3]
+    if len(names) > _MOST_COMPARED:
+        names = [other for other in names if other[:3] == name[:3]]
+    # Among more names, such as those of a project's files, the comparison would take seconds.
+    if not 0 < len(names) <= _MOST_COMPARED:
+        return []
     found = difflib.get_close_matches(name, names, n=len(names), cutoff=0.5)
     ratios = {other: difflib.SequenceMatcher(None, other, name).ratio() for other in found}
     best = max(ratios.values(), default=0.0)
     close = (other for other in found if ratios[other] > best - 0.2)
     return sorted(close, key=lambda other: (-ratios[other], other))[:3]
+
+
+def _compared(name: str) -> str:
+    """Return a name in lower case, its numbers without leading zeros."""
+    return re.sub("(?<![0-9])0+(?=[0-9])", "", name.casefold())
 
 
 class PluginError(DeepALError):

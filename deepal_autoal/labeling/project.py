@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
@@ -304,8 +304,7 @@ class Project:
         for written in (name, name[1:] if name.startswith("'") else name):
             if written in rows:
                 return rows[written]
-        near: Collection[str] = rows if len(rows) <= 5000 else [other for other in rows if other[:3] == name[:3]]
-        raise UnknownNameError("id", name, near)
+        raise UnknownNameError("id", name, rows, most_listed=10)
 
     def apply(self, event: Mapping[str, Any]) -> None:
         """Take an event of the journal into account.

@@ -54,7 +54,8 @@ def labels_of(name="p"):
 
 BAD_ANSWERS = {
     "columns": ("name,label\n1,a\n", "lacks id"),
-    "unknown id": ("id,label\n99,a\n", "line 2: unknown id '99'"),
+    "unknown id": ("id,label\nx,a\n", "line 2: unknown id 'x'. Known: 0, 1, 10 and 37 others."),
+    "nearest id": ("id,label\n007,a\n", "line 2: unknown id '007'. Did you mean '7'?"),
     "empty id": ("id,label\n,a\n", "the id is empty"),
     "twice": ("id,label\n1,a\n2,b\n1,a\n", "line 4: 1 is listed a second time"),
     "unknown class": ("id,label\n1,a\n2,bb\n", "line 3: 'bb' is no class of this project; did you mean b?"),
