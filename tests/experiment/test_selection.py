@@ -239,9 +239,12 @@ def test_labeled_rows_with_semicolons_objects_and_nothing_left(outputs, tmp_path
         assert select("typiclust", 4, embeddings, probabilities, tmp_path / "known.csv").tolist() == expected
     with pytest.raises(InputError, match="all rows are labeled; there is nothing left to choose"):
         select("margin", 3, probabilities=probabilities, labeled=np.arange(len(probabilities)))
-    np.save(tmp_path / "o.npy", np.array([[1.0, "a"]], dtype=object))
-    with pytest.raises(InputError, match="holds Python objects, not numbers"):
-        select("kmeans", 1, tmp_path / "o.npy")
+    objects = np.array([[1.0, "a"]], dtype=object)
+    np.save(tmp_path / "o.npy", objects)
+    np.savez(tmp_path / "o.npz", objects)
+    for name in ("o.npy", "o.npz"):
+        with pytest.raises(InputError, match=r"holds Python objects, not numbers.*: save "):
+            select("kmeans", 1, tmp_path / name)
 
 
 def test_a_first_line_that_may_be_names_or_a_row(tmp_path):

@@ -115,7 +115,7 @@ def _read_member(path: Path, archive: zipfile.ZipFile, name: str, info: zipfile.
         shape, fortran, dtype = read_header(member)
         start = member.tell()
     if dtype.hasobject:
-        raise InputError(f"{path}: {name} holds Python objects, which are not read; save it with a plain dtype")
+        raise InputError(f"{path}: {name} holds Python objects, not numbers or texts: save it as an array of these")
     if start + math.prod(shape) * dtype.itemsize != info.file_size:
         raise InputError(f"{path}: {name} does not hold the {shape} values its header promises; write the file again")
     if info.compress_type == zipfile.ZIP_STORED and info.file_size > start:
