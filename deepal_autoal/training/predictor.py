@@ -51,7 +51,7 @@ class Predictor:
 
     @engine_call()
     def predict(self, samples: ArrayLike) -> NDArray[np.int64]:
-        """Return predicted classes, int64 (n,)."""
+        """Return the numbers of the predicted classes, int64 (n,); their names are ``class_names[number]``."""
         return self.logits(samples).argmax(dim=1).cpu().numpy()
 
     @engine_call()

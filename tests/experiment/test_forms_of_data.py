@@ -72,6 +72,16 @@ class TestColumns:
         with pytest.raises(InputError, match="features were made of the column 'c'"):
             load_model(tmp_path / "holed").predict(FRAME)
 
+    def test_the_model_of_a_run_predicts_numbers_and_a_learner_names(self, tmp_path):
+        names = np.where(X[:, 2] < 0, "low", "high")
+        run("random", (X, names, X, names), model="linear", rounds=0, initial=N, out=tmp_path / "r", progress=False)
+        model = load_model(tmp_path / "r")
+        numbers = model.predict(X)
+        assert numbers.dtype == np.int64 and np.mean(np.array(model.class_names)[numbers] == names) > 0.9
+        learner = ActiveLearner((X, names), "random", model="linear")
+        learner.tell(np.arange(len(learner.forms.samples)))
+        assert np.mean(learner.predict(X) == names) > 0.9
+
     def test_arrays_take_the_pools_type(self):
         integers = (X * 10).astype(int)
         assert ActiveLearner(integers, "random", 2).forms.samples.dtype == np.float32
